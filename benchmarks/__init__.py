@@ -1,0 +1,1 @@
+"""What SprayCC costs, measured. ``python -m benchmarks --help``."""

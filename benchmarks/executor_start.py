@@ -1,0 +1,163 @@
+"""What the start of an executor costs: CPU, memory, and what it reads of what lies on the shared file system.
+
+The real executor, the real handshake; on the other side the server's own listener. Hundreds of them start at once on a
+cluster, and all that they open under SprayCC's installation, the home and the workspace comes over NFS there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from benchmarks.harness import Place, spread
+from spraycc.cluster.local import executor_command
+from spraycc.model import ExecutorId
+from spraycc.server.executors import ExecutorLink, ExecutorListener
+from spraycc.server.packing import ready_pack
+from spraycc.server.session import make_session, write_session_file
+from spraycc.server.witness import Witness
+
+#: Where Python's own library lies; of no concern here, as it is each host's own nearly everywhere.
+_PYTHON = tuple({os.path.realpath(p) for p in (os.path.dirname(os.__file__), "/lib", "/usr", "/etc")})
+
+_OPENED = re.compile(r'^(?:\d+ +)?(?:openat|open|execve)\((?:AT_FDCWD(?:<[^>]*>)?, )?"([^"]+)".* = (-?\d+)')
+_READ = re.compile(r"^(?:\d+ +)?p?read(?:64)?\(\d+<([^>]*)>.* = (\d+)$")
+
+
+@dataclass
+class Start:
+    """One executor's start."""
+
+    ready_ms: float
+    #: user and system time of its whole life, which ends as soon as it is ready; what it has started included
+    cpu_ms: float
+    rss_kib: int
+    pss_kib: int
+
+
+class _Hub:
+    """The server, as far as a connection needs it; all that counts is that somebody is ready."""
+
+    capture = "auto"
+    executor_lasts_s = None
+
+    def __init__(self) -> None:
+        self.send, self.ready = trio.open_memory_channel[ExecutorLink](16)
+
+    def post(self, event: object) -> None: ...
+    def executor_ready(self, link: ExecutorLink) -> None:
+        self.send.send_nowait(link)
+
+    def executor_gone(self, link: ExecutorLink) -> None: ...
+    def executor_unfit(self, link: ExecutorLink, text: str) -> None:
+        raise RuntimeError(text)
+
+    def attempt_over(self, *args: object) -> None: ...
+    def finish(self, *args: object) -> None: ...
+
+
+def executor_start(place: Place) -> dict[str, Any]:
+    """The ordinary start and the packed one, each with its files and bytes, CPU time, memory."""
+    state = place.root / "state"
+    state.mkdir(mode=0o700)
+    (place.root / "local").mkdir(mode=0o700)
+    pack = trio.run(ready_pack, state)
+    if pack is None:
+        raise RuntimeError("no pack could be made")
+    forms = {"ordinary": None, "packed": pack}
+    figures: dict[str, Any] = {"pack_bytes": pack.stat().st_size}
+    count = 3 if place.quick else 21
+    starts: dict[str, list[Start]] = {name: [] for name in forms}
+    for name in forms:
+        figures[name] = {"first": _files(place, state, forms[name]), "later": _files(place, state, forms[name])}
+    for _ in range(count):  # in turn, so that what else runs here meets both
+        for name, form in forms.items():
+            starts[name].append(trio.run(_start, place, state, form, ()))
+    for name, all_of_it in starts.items():
+        figures[name] |= {
+            "ready_ms": spread([s.ready_ms for s in all_of_it]),
+            "cpu_ms": spread([s.cpu_ms for s in all_of_it]),
+            "rss_mib": round(statistics.median(s.rss_kib for s in all_of_it) / 1024, 1),
+            "pss_mib": round(statistics.median(s.pss_kib for s in all_of_it) / 1024, 1),
+        }
+    figures["targets"] = {"cpu_ms": 180, "rss_mib": 35, "packed.later.files": 30}
+    return figures
+
+
+def _files(place: Place, state: Path, pack: Path | None) -> dict[str, int]:
+    """What of SprayCC's, the home's and the workspace's one start opens and reads, by strace; 0 files without it."""
+    if shutil.which("strace") is None:
+        return {}
+    log = place.root / "strace"
+    trace = ["strace", "-f", "-y", "-qq", "-s", "0", "-e", "signal=none", "-o", str(log)]
+    # Strings of length 0 would hide the paths: only of the calls that read.
+    trace[trace.index("0")] = "1"
+    trace += ["-e", "trace=openat,open,execve,read,pread64"]
+    trio.run(_start, place, state, pack, trace)
+    shared = tuple(os.path.realpath(path) for path in (sys.prefix, state, place.workspace, place.env["HOME"]))
+    files, opened, read = set(), 0, 0
+    for line in log.read_text(errors="replace").splitlines():
+        if (found := _OPENED.match(line)) and int(found[2]) >= 0:
+            path = found[1]
+            if _is_shared(path, shared):
+                opened += 1
+                files.add(path)
+        elif (found := _READ.match(line)) and _is_shared(found[1], shared):
+            read += int(found[2])
+    mapped = sum(os.path.getsize(path) for path in files if ".so" in path and os.path.exists(path))
+    return {"files": len(files), "opened": opened, "bytes_read": read, "bytes_mapped": mapped}
+
+
+def _is_shared(path: str, roots: tuple[str, ...]) -> bool:
+    path = os.path.normpath(path)
+    return any(path == root or path.startswith(root + "/") for root in roots)
+
+
+async def _start(place: Place, state: Path, pack: Path | None, trace: Sequence[str]) -> Start:
+    session = make_session()
+    hub = _Hub()
+    listener = ExecutorListener(hub, session, "127.0.0.1")  # type: ignore[arg-type]
+    witness = Witness.make(os.fsencode(place.workspace), state)
+    assert witness is not None
+    local = os.fspath(place.root / "local")
+    file = write_session_file(
+        session, state, addresses=[("127.0.0.1", listener.address[1])], workspace=os.fsencode(place.workspace),
+        scratch_dir=local, heartbeat_s=5, lost_after_s=20, log_dir=state, witness=witness.told,
+    )  # fmt: skip
+    argv = [
+        *trace,
+        *executor_command(file, pack=pack, scratch_dir=local),
+        "--id",
+        f"bench-{os.urandom(3).hex()}",
+    ]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listener.run)
+        began = time.perf_counter()
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, env=place.env)
+        with trio.fail_after(60):
+            link = await hub.ready.receive()
+        ready_ms = (time.perf_counter() - began) * 1e3
+        assert link.id != ExecutorId("")
+        assert link.ready is not None
+        rollup = Path(f"/proc/{link.ready.pid}/smaps_rollup").read_text() if not trace else "Rss: 0 kB\nPss: 0 kB"
+        sizes = {k: int(v) for k, v in re.findall(r"^(Rss|Pss):\s+(\d+) kB", rollup, re.M)}
+        link.leave()
+        _, status, usage = await trio.to_thread.run_sync(os.wait4, process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if status:
+            raise RuntimeError(f"{argv}: wait status {status:#x}")
+        nursery.cancel_scope.cancel()
+    file.unlink()
+    witness.remove()
+    return Start(ready_ms, (usage.ru_utime + usage.ru_stime) * 1e3, sizes["Rss"], sizes["Pss"])

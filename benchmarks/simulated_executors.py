@@ -1,0 +1,254 @@
+"""Hundreds of executors in one process: the real protocol over real TLS connections, and nothing run.
+
+A simulated executor answers each task after a set time with outputs of a set size. What it shows is everything on the
+submit host's side: tokens, runners, scheduler, write-back. It is of no use for a real build: the objects hold nothing.
+
+``python -m benchmarks.simulated_executors DIRECTORY`` makes DIRECTORY/asked, a FIFO; each line written to it that has
+``--session FILE`` and ``--id ID`` in it (an executor's command line) is one more executor. So a server starts them with
+the settings that :func:`settings` names. On SIGTERM it ends, and writes DIRECTORY/counters.json: tasks done, most at
+once, and the times at which each number at once was first reached.
+
+The word ``-DSIMULATED_S=0.7`` on a compile line sets that task's time, ``-DSIMULATED_BYTES=5000`` its outputs' size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import json
+import os
+import random
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from spraycc import __version__
+from spraycc.allocator import keep_freed_memory
+from spraycc.errors import SprayccError
+from spraycc.executor.link import Link, LinkLost, connect, frame_of
+from spraycc.executor.session import Session, read_session
+from spraycc.wire.executor import CancelTask, FileData, Leave, MadeFile, Ping, Pong, Ready, StartTask, TaskEnded
+from spraycc.wire.framing import CHUNK_BYTES
+
+_ASKED = "asked"
+COUNTERS = "counters.json"
+
+
+@dataclass
+class Counters:
+    """What all of them have done together."""
+
+    executors: int = 0
+    tasks: int = 0
+    cancelled: int = 0
+    running: int = 0
+    running_peak: int = 0
+    #: time.monotonic() when each executor was ready
+    joined: list[float] = field(default_factory=list)
+    #: time.monotonic() when so many tasks ran at once for the first time; index 0 is one task
+    reached: list[float] = field(default_factory=list)
+    #: contents of files that were sent
+    bytes_sent: int = 0
+    #: user and system seconds of this process
+    cpu_s: float = 0.0
+
+    def began(self) -> None:
+        self.running += 1
+        if self.running > self.running_peak:
+            self.running_peak = self.running
+            self.reached.append(time.monotonic())
+
+    def ended(self) -> None:
+        self.running -= 1
+        self.tasks += 1
+
+
+@dataclass
+class Simulation:
+    """One process's executors."""
+
+    directory: Path
+    seconds: tuple[float, float]
+    size_bytes: int
+    #: executors beyond so many connect late, each so much later than the one before
+    prompt: int = 1 << 30
+    late_s: float = 0.0
+    #: so many of the first go away so long after they have connected
+    leaving: int = 0
+    leave_s: float = 0.0
+    asked: int = 0
+    counters: Counters = field(default_factory=Counters)
+
+    async def run(self) -> None:
+        """Until SIGTERM."""
+        path = self.directory / _ASKED
+        os.mkfifo(path, 0o600)
+        fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        sessions: dict[str, Session] = {}
+        buffer = b""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._end_on_signal, nursery.cancel_scope)
+            print("ready", flush=True)
+            while True:
+                await trio.lowlevel.wait_readable(fd)
+                buffer += os.read(fd, 65536)
+                *lines, buffer = buffer.split(b"\n")
+                for line in lines:
+                    words = shlex.split(os.fsdecode(line))
+                    file, name = words[words.index("--session") + 1], words[words.index("--id") + 1]
+                    if file not in sessions:
+                        sessions[file] = read_session(file)
+                    nursery.start_soon(self._serve, sessions[file], name)
+
+    async def _end_on_signal(self, scope: trio.CancelScope) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+            async for _ in received:
+                self.write_counters()
+                scope.cancel()
+
+    def write_counters(self) -> None:
+        self.counters.cpu_s = time.process_time()
+        (self.directory / COUNTERS).write_text(json.dumps(asdict(self.counters)))
+
+    async def _serve(self, session: Session, name: str) -> None:
+        self.asked += 1
+        if self.asked > self.prompt:
+            # One after the other, so that what each brings about can be told apart.
+            await trio.sleep(self.late_s * (self.asked - self.prompt))
+        try:
+            link = await connect(session, name)
+            await link.send(Ready(__version__, "simulated", os.getpid(), ("overlay", "in-place"), {}))
+            self.counters.executors += 1
+            self.counters.joined.append(time.monotonic())
+            with trio.move_on_after(self.leave_s if self.counters.executors <= self.leaving else float("inf")):
+                await self._serve_tasks(link)
+            link.close()
+        except* (LinkLost, SprayccError):
+            pass
+
+    async def _serve_tasks(self, link: Link) -> None:
+        async with trio.open_nursery() as nursery:
+            scope = trio.CancelScope()
+            while True:
+                message = await link.receive()
+                if isinstance(message, StartTask):
+                    scope = trio.CancelScope()
+                    nursery.start_soon(self._do, link, message, scope)
+                elif isinstance(message, CancelTask):
+                    scope.cancel()
+                elif isinstance(message, Ping):
+                    await link.send(Pong(message.number, {}))
+                elif isinstance(message, Leave):
+                    nursery.cancel_scope.cancel()
+                    await trio.lowlevel.checkpoint()
+
+    async def _do(self, link: Link, task: StartTask, scope: trio.CancelScope) -> None:
+        seconds = _given(task, b"-DSIMULATED_S=", random.uniform(*self.seconds))
+        size = int(_given(task, b"-DSIMULATED_BYTES=", self.size_bytes))
+        self.counters.began()
+        with scope:
+            await trio.sleep(seconds)
+        self.counters.ended()
+        self.counters.cancelled += scope.cancelled_caught
+        usage = (seconds, 0.0, seconds, 50_000_000)
+        ended = frame_of(TaskEnded(task.task, 0, 0, scope.cancelled_caught, "", "", *usage))
+        with contextlib.suppress(LinkLost):
+            frames: list[bytes] = []
+            held = 0
+            for message in () if scope.cancelled_caught else _files(task, size):
+                # As a real one does it: the last piece goes with the end.
+                if held >= CHUNK_BYTES:
+                    await link.send_frames(b"".join(frames))
+                    frames, held = [], 0
+                frames.append(frame_of(message))
+                held += len(message.data)
+                self.counters.bytes_sent += len(message.data)
+            await link.send_frames(b"".join([*frames, ended]))
+
+
+def _given(task: StartTask, option: bytes, default: float) -> float:
+    for word in task.argv:
+        if word.startswith(option):
+            return float(word[len(option) :])
+    return default
+
+
+@functools.cache
+def _contents() -> bytes:
+    """What the outputs hold, over and over: a real program's bytes, as compressible as an object's."""
+    return Path(sys.executable).read_bytes()[: 64 * CHUNK_BYTES]
+
+
+def _files(task: StartTask, size: int) -> Iterator[MadeFile | FileData]:
+    of_objects = memoryview(_contents())
+    for path in task.outputs:
+        # ninja reads what says of dependencies, and an empty line says of none.
+        contents = memoryview(b"\n" * CHUNK_BYTES) if path.endswith(b".d") else of_objects
+        pieces = len(contents) // CHUNK_BYTES
+        for number, at in enumerate(range(0, max(1, size), CHUNK_BYTES)):
+            begin = number % pieces * CHUNK_BYTES
+            data = bytes(contents[begin : begin + min(CHUNK_BYTES, size - at)])
+            yield FileData(task.task, data) if at else MadeFile(task.task, path, 0o666 & ~task.umask, size, None, data)
+
+
+def settings(directory: Path, real: int = 0) -> dict[str, str]:
+    """Environment variables by which a server takes its executors from the simulation in ``directory``, but for the
+    first ``real`` ones, which it starts here."""
+    hand_over = f'printf "%s\\n" "$0" >{shlex.quote(str(directory / _ASKED))}'
+    for number in range(real):
+        hand_over = f"if mkdir {shlex.quote(str(directory))}/real-{number} 2>/dev/null; then exec $0; fi; {hand_over}"
+    return {
+        "SPRAYCC_CLUSTER": "command",
+        "SPRAYCC_START_COMMAND": shlex.join(["/bin/sh", "-c", hand_over, "{command}"]),
+        "SPRAYCC_LISTEN": "127.0.0.1",
+    }
+
+
+@contextlib.contextmanager
+def simulation(
+    directory: Path,
+    seconds: tuple[float, float] = (0.5, 1.0),
+    size_bytes: int = 10_000,
+    words: Sequence[str] = (),
+    **popen: Any,
+) -> Iterator[subprocess.Popen[str]]:
+    """A process that simulates executors, ready to be asked; its counters are in ``directory`` when this ends."""
+    command = [sys.executable, str(Path(__file__)), str(directory), "--seconds", *map(str, seconds)]
+    command += ["--size-bytes", str(size_bytes), *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **popen) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n", "the simulation did not start"
+            yield process
+        finally:
+            process.terminate()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Simulates executors for servers that ask for them.")
+    parser.add_argument("directory", type=Path, help="where the FIFO is made, and the counters are written at the end")
+    parser.add_argument("--seconds", type=float, nargs=2, default=(0.5, 1.0), help="least and longest time of a task")
+    parser.add_argument("--size-bytes", type=int, default=10_000, help="size of each output")
+    parser.add_argument("--late", nargs=2, default=("1000000", "0"), metavar=("N", "S"), help="all but N: S s apart")
+    parser.add_argument("--leave", nargs=2, default=("0", "0"), metavar=("N", "S"), help="the first N leave after S s")
+    options = parser.parse_args()
+    simulated = Simulation(
+        options.directory, tuple(options.seconds), options.size_bytes,
+        int(options.late[0]), float(options.late[1]), int(options.leave[0]), float(options.leave[1]),
+    )  # fmt: skip
+    keep_freed_memory(256 * 1024 * 1024)
+    trio.run(simulated.run)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""``spraycc cluster show``: exactly what would be submitted."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def command(name: str) -> click.Command:
+    """The subcommand."""
+    count = click.Option(["-n", "--count"], type=click.IntRange(1), help="For so many executors, not all of them.")
+    return click.Group(
+        name,
+        help="What SprayCC does with the cluster.",
+        commands=[click.Command("show", callback=_show, params=[count], help="Print what would be submitted.")],
+    )
+
+
+def state_dir(root: bytes) -> Path:
+    """The state directory of the workspace's server on this host."""
+    from spraycc import runtime_dir
+
+    return Path(runtime_dir.state_directory(os.path.basename(os.fsdecode(runtime_dir.locate(root)))))
+
+
+@click.pass_obj
+def _show(flags: dict[str, Any], count: int | None) -> None:
+    from spraycc import config, workspace
+    from spraycc.cluster.registry import BATCH
+
+    root = workspace.find()
+    settings = config.load(root, flags=flags).settings
+    limits = (settings.executors_in_force, settings.initial_executors, settings.keep_pending)
+    wanted = count or min(limit for limit in limits if limit is not None)
+    directory = state_dir(root)
+    if settings.cluster in BATCH:
+        _show_batch(settings, wanted, directory)
+    else:
+        _show_processes(settings, wanted, directory)
+
+
+def _executors(settings: Any, directory: Path) -> tuple[str, ...]:
+    """The executors' command line, as the server would say it."""
+    from spraycc.cluster.local import executor_command
+    from spraycc.server.packing import packs_dir, planned_pack
+
+    is_local = settings.cluster == "local"
+    session = directory / "session-XXXXXXXXXXXXXXXX.json"
+    environ, pack = (None, None) if is_local else (os.environ, planned_pack(packs_dir(directory)))
+    return executor_command(session, settings.executor_prefix, environ, pack, settings.scratch_dir)
+
+
+def _show_batch(settings: Any, wanted: int, directory: Path) -> None:
+    import getpass
+
+    from spraycc.cluster.driver import Order
+    from spraycc.cluster.registry import batch_name, client_environment, driver_for
+
+    driver = driver_for(settings, getpass.getuser())
+    executors = _executors(settings, directory)
+    batch_jobs = -(-wanted // settings.cpus_per_executor)
+    limit = settings.array_limit or driver.array_limit
+    name = batch_name(settings, directory.name)
+    queue = settings.queues[0] if settings.queues else None
+    order = Order("XXXXXX", min(batch_jobs, limit), name, queue, executors, str(directory / "executors.log"))
+    submission = driver.submission(order)
+    click.echo(f"# {driver.system}: {batch_jobs} batch jobs for {wanted} executors", nl=False)
+    click.echo(f", at most {limit} at once" if batch_jobs > limit else "")
+    if len(settings.queues) > 1:
+        patience = f"the next where one refuses, or starts nothing for {settings.queue_patience_s:.0f} s"
+        how = patience if settings.queue_use == "first" else "each in turn"
+        click.echo(f"# queues: {', '.join(settings.queues)}; {how}")
+    click.echo(shlex.join(submission.argv) + " <<'END'")
+    click.echo(submission.stdin.decode("utf-8", "replace") + "END")
+    click.echo("# with this environment and no more:")
+    for key, value in sorted(client_environment(os.environ).items()):
+        click.echo(f"{key}={shlex.quote(value)}")
+
+
+def _show_processes(settings: Any, wanted: int, directory: Path) -> None:
+    from spraycc.cluster.hosts import read_hosts, ssh_argv, template_argv
+
+    executors = _executors(settings, directory)
+    if settings.cluster == "ssh":
+        for host in read_hosts(settings.hosts):
+            click.echo(f"# {host.name}: {host.slots} executors")
+            click.echo(shlex.join(ssh_argv(host.name, executors, ["XXXXXXXX"] * host.slots, settings)))
+        return
+    click.echo(f"# {wanted} times")
+    if settings.cluster == "command":
+        click.echo(shlex.join(template_argv(settings.start_command, executors, "XXXXXXXX")))
+    else:
+        click.echo(shlex.join((*executors, "--id", "XXXXXXXX")))

@@ -1,0 +1,89 @@
+"""``eval "$(spraycc env)"``: prepares a shell, so that plain make, ninja, ctest and cargo open builds by themselves.
+
+What is printed is read by sh, bash, dash, zsh, ksh and fish alike: ``export NAME='value';``, which fish knows too.
+(fish joins the lines of a substitution by blanks, hence the semicolons; it has no unset, so variables are emptied.)
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+_HELP = """Print shell code that prepares this shell: eval "$(spraycc env)" (fish: spraycc env | source).
+
+From then on make, gmake, ninja, ctest and cargo open a build by themselves, as `spraycc make` does. --off undoes it.
+
+With --makeflags the shell itself becomes a build, until it ends: also tools that are no shims of ours (a make by its
+path, a script's own) take their tokens from it. That is for sh, bash, dash, zsh and ksh; its executors stay as long as
+the shell does."""
+
+
+def command(name: str) -> click.Command:
+    """The subcommand."""
+    return click.Command(
+        name,
+        callback=_env,
+        help=_HELP,
+        params=[
+            click.Option(["--off"], is_flag=True, help="Undo it."),
+            click.Option(["--makeflags"], is_flag=True, help="Make this shell a build of its own, by MAKEFLAGS."),
+        ],
+    )
+
+
+@click.pass_obj
+def _env(flags: dict[str, Any], off: bool, makeflags: bool) -> int:
+    if off and makeflags:
+        raise click.UsageError("env: --off undoes --makeflags as well; give one of them")
+    if off:
+        lines = switch_off(os.environb)
+    elif makeflags:
+        from spraycc.cli.build import open_for_shell
+        from spraycc.jobserver.makeflags import SHELL_FD
+
+        fifo, lines = open_for_shell(flags, os.getppid(), SHELL_FD)
+        _print([b"exec %d<>%s;" % (SHELL_FD, quote(fifo))])
+    else:
+        from spraycc.cli.build import prepare_shims
+        from spraycc.cli.environment import for_ccache
+
+        directory = prepare_shims(flags)
+        path = [e for e in os.environb.get(b"PATH", b"/bin:/usr/bin").split(b":") if e.rstrip(b"/") != directory]
+        lines = {b"PATH": b":".join((directory, *path)), b"SPRAYCC_SHIMS": directory, **for_ccache(os.environb)}
+    _print(_exports(lines))
+    return 0
+
+
+def switch_off(env: Any) -> dict[bytes, bytes]:
+    """What undoes both forms; nothing where neither is in force."""
+    directory = env.get(b"SPRAYCC_SHIMS", b"")
+    lines: dict[bytes, bytes] = {}
+    if directory:
+        from spraycc.cli.environment import not_for_ccache
+
+        path = [e for e in env.get(b"PATH", b"").split(b":") if e.rstrip(b"/") != directory.rstrip(b"/")]
+        lines = {b"PATH": b":".join(path), b"SPRAYCC_SHIMS": b"", **not_for_ccache(env)}
+    if env.get(b"SPRAYCC_BUILD"):
+        from spraycc.jobserver.makeflags import VARIABLES, without_jobserver
+
+        lines |= {b"SPRAYCC_BUILD": b"", b"SPRAYCC_SOCKET": b""}
+        lines |= {name: without_jobserver(env[name]) for name in VARIABLES if name in env}
+    return lines
+
+
+def quote(value: bytes) -> bytes:
+    """For a POSIX shell and for fish, where a backslash is special within quotes too, before a quote or another one."""
+    quoted = bytearray(b"'")
+    for byte in value:
+        quoted += b"'\\%c'" % byte if byte in b"'\\" else b"%c" % byte
+    return bytes(quoted + b"'")
+
+
+def _exports(variables: dict[bytes, bytes]) -> list[bytes]:
+    return [b"export %s=%s;" % (name, quote(value)) for name, value in variables.items()]
+
+
+def _print(lines: list[bytes]) -> None:
+    click.echo(b"".join(line + b"\n" for line in lines), nl=False)

@@ -1,0 +1,99 @@
+"""``spraycc history show`` and ``spraycc history clear``: what tasks of this workspace took."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from spraycc.history.estimates import Entry, Key
+    from spraycc.history.store import Store
+
+#: Targets that are shown without --all.
+_SHOWN = 20
+
+
+def command(name: str) -> click.Command:
+    """The subcommand."""
+    show = click.Command(
+        "show",
+        callback=_show,
+        help="Durations and memory by target, the longest first. With TARGET: those that have it in their name.",
+        params=[
+            click.Argument(["target"], required=False),
+            click.Option(["--json", "as_json"], is_flag=True, help="A line of JSON each."),
+            click.Option(["--all", "all_of_them"], is_flag=True, help="All targets, however many."),
+        ],
+    )
+    clear = click.Command("clear", callback=_clear, help="Forget them, here and in servers that run.")
+    return click.Group(
+        name,
+        help="What tasks of this workspace took before: the longest go first.",
+        short_help="What tasks took before.",
+        commands=[show, clear],
+    )
+
+
+def _show(target: str | None, as_json: bool, all_of_them: bool) -> int:
+    from spraycc.cli.say import say
+
+    store, root, exists = _store()
+    entries = store.load()[1] if exists else []
+    wanted = sorted(
+        (item for item in entries if target is None or target in os.fsdecode(item[0][1])),
+        key=lambda item: (-item[1].seconds, item[0]),
+    )
+    if as_json:
+        for item in wanted:
+            click.echo(_json(*item))
+        return 0
+    if not wanted:
+        say(
+            f"no target of {root} has {target!r} in its name"
+            if entries
+            else f"nothing is known of {root} yet: a task is noted when it has succeeded on an executor"
+        )
+        return 1
+    for (kind, name), entry in wanted if all_of_them else wanted[:_SHOWN]:
+        memory = f"{entry.memory_bytes / 1e6:7.0f} MB"
+        runs = f"{entry.runs} run{'' if entry.runs == 1 else 's'}"
+        click.echo(f"{entry.seconds:9.2f} s ± {entry.deviation:.2f} {memory}  {kind:12} {_text(name)} ({runs})")
+    if len(wanted) > _SHOWN and not all_of_them:
+        say(f"{len(wanted) - _SHOWN} more targets (--all)")
+    return 0
+
+
+def _clear() -> int:
+    from spraycc.cli.say import say
+
+    store, root, exists = _store()
+    count = store.clear() if exists else 0
+    say(f"{count} target{'' if count == 1 else 's'} of {root} forgotten")
+    return 0
+
+
+def _store() -> tuple[Store, str, bool]:
+    """The workspace's store, the workspace, and whether there is a file at all."""
+    from spraycc import runtime_dir, workspace
+    from spraycc.cli.say import warn
+    from spraycc.history.store import FILE_NAME, Store
+
+    root = workspace.find()
+    name = os.fsdecode(os.path.basename(runtime_dir.locate(root)))
+    path = Path(runtime_dir.state_directory(name)).parent / FILE_NAME
+    return Store(path, os.path.realpath(root), warn), os.fsdecode(root), path.exists()
+
+
+def _text(name: bytes) -> str:
+    text = os.fsdecode(name)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def _json(key: Key, entry: Entry) -> str:
+    import dataclasses
+    import json
+
+    return json.dumps({"kind": key[0], "target": os.fsdecode(key[1]), **dataclasses.asdict(entry)})

@@ -1,0 +1,100 @@
+"""``spraycc server start|stop|run``: the server by hand."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+
+def command(name: str) -> click.Command:
+    """The subcommand."""
+    now = click.Option(
+        ["--now"], is_flag=True, help="Without waiting for builds in flight; they go on here, without executors."
+    )
+    force = click.Option(
+        ["--force"], is_flag=True, help="At once, and cancel batch jobs that a server which was killed has left."
+    )
+    return click.Group(
+        name,
+        help="The workspace's server by hand; builds start it by themselves.",
+        commands=[
+            click.Command("start", callback=_start, help="Start it, if it does not run."),
+            click.Command("stop", callback=_stop, params=[now, force], help="End it, after the builds in flight."),
+            click.Command("run", callback=_run, help="Run it here, in the foreground."),
+        ],
+    )
+
+
+@click.pass_obj
+def _start(flags: dict[str, Any]) -> int:
+    from spraycc import config, runtime_dir, workspace
+    from spraycc.cli import start
+    from spraycc.cli.say import say
+
+    root = workspace.find()
+    settings = config.load(root, flags=flags).settings
+    session = start.connect_or_start(runtime_dir.locate(root), root, settings, say)
+    say(f"the server of {os.fsdecode(root)} is process {session.welcome.pid}")
+    session.close()
+    return 0
+
+
+@click.pass_obj
+def _stop(flags: dict[str, Any], now: bool, force: bool) -> int:
+    from spraycc import runtime_dir, workspace
+    from spraycc.cli import start
+    from spraycc.cli.say import say
+
+    root = workspace.find()
+    session = start.connect(runtime_dir.locate(root), say)
+    if session is None:
+        say(f"no server runs for {os.fsdecode(root)}")
+    else:
+        session.stop(now or force)
+        session.close()
+        say(f"the server of {os.fsdecode(root)} has ended")
+    return _cancel_leftovers(root) if force else 0
+
+
+@click.pass_obj
+def _run(flags: dict[str, Any]) -> int:
+    from spraycc import config, runtime_dir, workspace
+    from spraycc.cli import start
+    from spraycc.errors import ServerUnavailable
+
+    root = workspace.find()
+    settings = config.load(root, flags=flags).settings
+    directory = runtime_dir.locate(root)
+    runtime_dir.ensure(directory)
+    if start.server_lives(directory):
+        raise ServerUnavailable(f"a server runs for {os.fsdecode(root)} already; `spraycc server stop` ends it")
+    command_line = start.server_command(directory, root)
+    read, write = os.pipe()
+    # Shorter than a pipe's capacity, so that this does not wait for a reader.
+    os.write(write, start.settings_line(settings))
+    os.close(write)
+    os.dup2(read, 0)
+    os.close(read)
+    os.execve(command_line[0], command_line, start.server_environment())
+
+
+def _cancel_leftovers(root: bytes) -> int:
+    import subprocess
+    import sys
+
+    from spraycc.cli import start
+    from spraycc.cli.cluster import state_dir
+    from spraycc.cli.say import say
+
+    # In a process of its own: the command line knows no trio.
+    argv = [sys.executable, "-P", "-m", "spraycc.server.leftovers", str(state_dir(root)), os.fsdecode(root)]
+    done = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=start.server_environment()
+    )
+    if done.returncode:
+        say(f"batch jobs may be left: {done.stderr.strip()}")
+        return 1
+    say(f"{done.stdout.strip()} submissions of a killed server were found in the cluster, and cancelled")
+    return 0

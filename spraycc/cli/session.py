@@ -1,0 +1,231 @@
+"""The control connection to the server: blocking, one request at a time, with the server's notices in between."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from spraycc import __version__
+from spraycc.errors import ProtocolError, ServerUnavailable
+from spraycc.wire.framing import FrameReader, encode_frame
+from spraycc.wire.runner import (
+    FROM_SERVER,
+    RUNNER_PROTOCOL,
+    TO_SERVER,
+    AskStatus,
+    BuildOpened,
+    CloseBuild,
+    Hello,
+    Notice,
+    OpenBuild,
+    Refused,
+    Status,
+    Stop,
+    Summary,
+    ToolStarted,
+    Welcome,
+)
+from spraycc.wire.schema import Message
+
+M = TypeVar("M", bound=Message)
+
+#: Longest silence of a living server. It answers in milliseconds; a login host in deep swap takes seconds.
+ANSWER_TIMEOUT_S = 10.0
+_CREDENTIALS = struct.Struct("3i")
+_READ_BYTES = 65536
+
+
+class ConnectionEnded(ServerUnavailable):
+    """The server closed the connection, or died."""
+
+
+class ServerReplaced(ServerUnavailable):
+    """It was another version's, had nothing to do, and has ended: a new one may be started."""
+
+
+class Session:
+    """Owns the socket; :meth:`close` closes it, which also ends a build that was opened on it.
+
+    Every method that waits for an answer raises ServerUnavailable where the server says no or nothing, and its subclass
+    ConnectionEnded where it is gone.
+    """
+
+    def __init__(self, sock: socket.socket, on_notice: Callable[[str], None]) -> None:
+        self._sock = sock
+        self._on_notice = on_notice
+        self._reader = FrameReader()
+        #: the server's process, as the kernel has it
+        self.pid = 0
+        #: what the server said about itself
+        self.welcome = Welcome(0, "", 0)
+
+    @classmethod
+    def connect(cls, path: bytes, on_notice: Callable[[str], None], for_build: bool = False) -> Session:
+        """Connect to the socket at ``path`` and exchange Hello and Welcome.
+
+        Args:
+            path: the server's socket.
+            on_notice: gets each line that the server wants to be shown.
+            for_build: mind its version, and have an idle server of another one end. Without, status and stop can be
+                asked for, which are the same in every version.
+
+        Raises:
+            FileNotFoundError, ConnectionRefusedError: no server.
+            ConnectionEnded: one was there and went away.
+            ServerReplaced: it was of another version and has ended now.
+            ServerUnavailable: it is not ours, does not answer, or is busy and speaks another version (``for_build``).
+        """
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        session = cls(sock, on_notice)
+        try:
+            # Blocking: a non-blocking connect to a Unix socket fails or lies where the backlog is full.
+            sock.connect(path)
+            sock.settimeout(ANSWER_TIMEOUT_S)
+            session.pid, uid, _gid = _CREDENTIALS.unpack(
+                sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+            )
+            if uid != os.getuid():
+                raise ServerUnavailable(
+                    f"{os.fsdecode(path)}: a process of user {uid} listens there; it gets nothing from us"
+                )
+            session._send(Hello(RUNNER_PROTOCOL, __version__))
+            session.welcome = session._answer(Welcome)
+        except BaseException:
+            sock.close()
+            raise
+        if for_build:
+            try:
+                session._mind_version()
+            except BaseException:
+                session.close()
+                raise
+        return session
+
+    def _mind_version(self) -> None:
+        """Have a server of another release end if it is idle. One that is busy is used where it speaks our protocol."""
+        welcome = self.welcome
+        speaks = welcome.version == RUNNER_PROTOCOL
+        if speaks and welcome.release == __version__:
+            return
+        try:
+            self._send(Stop(if_idle=True))
+            self._answer(Welcome)
+        except ConnectionEnded:
+            raise ServerReplaced(f"a server of release {welcome.release} was replaced") from None
+        except ServerUnavailable as exc:
+            if speaks:
+                return
+            raise ServerUnavailable(
+                f"the server of this workspace is {welcome.release} (protocol {welcome.version}), this is "
+                f"{__version__} (protocol {RUNNER_PROTOCOL}): {exc}; it is replaced when its builds are done, or "
+                f"end it with `kill {welcome.pid}`"
+            ) from None
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        self._sock.close()
+
+    def open_build(
+        self,
+        cap: int | None,
+        argv: tuple[bytes, ...],
+        cwd: bytes,
+        settings: dict[str, Any],
+        jobserver: bool,
+        live_tokens: bool = True,
+    ) -> BuildOpened:
+        """Open the build. It lasts as long as this connection and the tool."""
+        return self._ask(OpenBuild(cap, argv, cwd, settings, jobserver, live_tokens), BuildOpened)
+
+    def tool_started(self, pid: int) -> None:
+        self._send(ToolStarted(pid))
+
+    def close_build(self, status: int, wall_s: float) -> dict[str, Any]:
+        """Tell that the tool has ended; returns the build's figures."""
+        return self._ask(CloseBuild(status, wall_s), Summary).figures
+
+    def status(self) -> dict[str, Any]:
+        return self._ask(AskStatus(), Status).figures
+
+    def stop(self, now: bool) -> None:
+        """Ask the server to end, and wait until it closes the connection: with ``now`` soon, else after its builds."""
+        self._send(Stop(now))
+        self._sock.settimeout(ANSWER_TIMEOUT_S if now else None)
+        try:
+            self._answer(Welcome)
+        except ConnectionEnded:
+            return
+
+    def read_notices(self) -> None:
+        """Read what has arrived, without waiting, and pass notices on.
+
+        Raises:
+            ConnectionEnded: the server is gone, or sends what is no message.
+        """
+        try:
+            data = self._sock.recv(_READ_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            raise ConnectionEnded("the server is gone")
+        self._reader.feed(data)
+        while (message := self._next()) is not None:
+            if isinstance(message, Notice | Refused):
+                self._on_notice(message.text)
+
+    def _ask(self, request: Message, answer: type[M]) -> M:
+        self._send(request)
+        return self._answer(answer)
+
+    def _send(self, message: Message) -> None:
+        try:
+            self._sock.sendall(encode_frame(TO_SERVER.pack(message)))
+        except TimeoutError:
+            raise ServerUnavailable(f"the server does not take messages; see {_LOG_HINT}") from None
+        except OSError as exc:
+            raise ConnectionEnded(f"the server is gone: {exc.strerror}") from None
+
+    def _answer(self, wanted: type[M]) -> M:
+        """The next message of type ``wanted``; notices are passed on."""
+        timeout = self._sock.gettimeout()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            message = self._next()
+            if isinstance(message, wanted):
+                return message
+            if isinstance(message, Notice):
+                self._on_notice(message.text)
+                continue
+            if isinstance(message, Refused):
+                raise ServerUnavailable(message.text)
+            if message is not None:
+                raise ConnectionEnded(f"the server answers with {message.TAG!r}, which was not asked for")
+            if deadline is not None and time.monotonic() > deadline:
+                raise ServerUnavailable(f"the server has not answered within {timeout:g} s; see {_LOG_HINT}")
+            try:
+                data = self._sock.recv(_READ_BYTES)
+            except TimeoutError:
+                continue
+            except OSError as exc:
+                raise ConnectionEnded(f"the server is gone: {exc.strerror}") from None
+            if not data:
+                raise ConnectionEnded("the server closed the connection")
+            self._reader.feed(data)
+
+    def _next(self) -> Message | None:
+        try:
+            item = self._reader.next_item()
+            return None if item is None else FROM_SERVER.unpack(item)
+        except ProtocolError as exc:
+            raise ConnectionEnded(f"the server sends what is no message: {exc}") from None
+
+
+_LOG_HINT = "its log, which `spraycc doctor` names"

@@ -1,0 +1,263 @@
+"""Says what a command line is and where it runs best: the front door of this package.
+
+A wrong answer towards *here* costs time; one towards *remote* must not cost correctness. The command runs unmodified
+on a host that sees the same files, so *remote* is right for everything that reads files and writes files. It is wrong
+for what reads a pipe or a descriptor, appends to a file that others append to, asks for the CPU it runs on, or talks
+to a process on the submit host.
+
+Launchers (ccache and its like) stay here whole, with what they run: what they read and write besides is their own
+affair. nvcc stays here too, as the compilers that it runs read its private temporary files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from spraycc.commands.languages import ASSEMBLER_STAGES, Stage
+from spraycc.commands.names import Family, Tool, is_launcher, tool_of
+from spraycc.commands.outputs import is_file, is_header_only, outputs_of
+from spraycc.commands.parse import Input, Mode, ParsedLine, parse
+from spraycc.commands.reasons import Reason
+from spraycc.commands.response import expand
+from spraycc.model import Description, Kind, Placement
+
+ReadFile = Callable[[bytes], bytes | None]
+
+#: What every configure test's directory or file has in its name; looked for first, as it is quick.
+_TEST_MARKS = (
+    b"conftest",
+    b"TryCompile-",
+    b"CMakeScratch",
+    b"CMakeTmp",
+    b"CompilerId",
+    b"_CMakeLTOTest",
+    b"meson-private",
+)
+_TEST_MARKS_RARE = (b".sconf_temp", b".conf_check_", b"config.tests", b"/dummy.")
+#: autoconf; CMake's try_compile, compiler identification and LTO check; meson's checks; SCons, waf and qmake; the
+#: config.guess of all autotools' packages.
+_TEST = re.compile(
+    rb"(?:\A|[/\0])(?:conftest[^/\0]*(?=[\0]|\Z)"
+    rb"|TryCompile-[^/\0]*/|CMakeFiles/(?:CMakeScratch|CMakeTmp)/|CMakeFiles/[^/\0]+/CompilerId[^/\0]*/|_CMakeLTOTest[^/\0]*/"
+    rb"|CMake[A-Z]+CompilerId\.|meson-private/(?:tmp|sanitycheck)|\.sconf_temp/|\.conf_check_[^/\0]*/|config\.tests/"
+    rb"|cg(?:[A-Za-z0-9]{6}|\d*-\d+)/dummy\.[co](?=[\0]|\Z))"
+)
+
+#: Variables that make Clang append to a file, each with the name of that file.
+_CLANG_LOGS = (
+    b"CC_PRINT_OPTIONS_FILE",
+    b"CC_PRINT_HEADERS_FILE",
+    b"CC_LOG_DIAGNOSTICS_FILE",
+    b"CC_PRINT_PROC_STAT_FILE",
+)
+
+_ARCHIVERS = (Tool.AR, Tool.RANLIB, Tool.STRIP, Tool.OBJCOPY)
+_BINUTILS_QUERIES = frozenset([b"--version", b"--help", b"-V", b"-v", b"--print-output-format"])
+_LINKER_QUERIES = frozenset([b"--version", b"-v", b"-V", b"--help", b"-version"])
+
+
+def describe(
+    argv: Sequence[bytes], program: bytes, cwd: bytes, env: Mapping[bytes, bytes], read_file: ReadFile
+) -> Description:
+    """Describes one command line. Never raises, whatever the words are.
+
+    Args:
+        argv: The words, ``argv[0]`` first. It may name anything; ``program`` goes before it.
+        program: Path of the program that will really run.
+        cwd: The working directory.
+        env: The environment; only the variables that change what compilers write are looked at.
+        read_file: Gives the content of a response file, by its name as written (relative to ``cwd``), or None where
+            it can't be read.
+    """
+    called = argv[0] if argv else b""
+    if is_launcher(program) or is_launcher(called):
+        return Description(Kind.UNKNOWN, Placement.HERE_LIGHT, Reason.LAUNCHER.value)
+    tool = tool_of(program[program.rfind(b"/") + 1 :]) or tool_of(called[called.rfind(b"/") + 1 :])
+    if tool is None:
+        return Description(Kind.UNKNOWN, Placement.HERE_LIGHT, Reason.UNKNOWN_PROGRAM.value)
+    family = tool.family
+    if family is None:
+        return _describe_other(tool, argv[1:])
+    if family is not Family.GCC:
+        if len(argv) > 1 and argv[1].startswith(b"-cc1"):
+            return Description(Kind.UNKNOWN, Placement.HERE_LIGHT, Reason.INNER_COMMAND.value)
+        if env.get(b"CCC_OVERRIDE_OPTIONS"):
+            return Description(Kind.UNKNOWN, Placement.HERE_HEAVY, Reason.OVERRIDDEN.value)
+    expansion = expand(argv[1:], read_file, clang=family is Family.CLANG)
+    line = parse(expansion.words, family, cxx=tool.is_cxx)
+    if not expansion.complete and not line.query:
+        kind = Kind.LINK if line.mode is Mode.LINK else Kind.UNKNOWN
+        return Description(kind, Placement.HERE_HEAVY, Reason.RESPONSE_FILE.value)
+    return describe_line(line, cwd, env)
+
+
+def describe_line(line: ParsedLine, cwd: bytes, env: Mapping[bytes, bytes]) -> Description:
+    """Describes the parsed line of a C or C++ compiler driver."""
+    if line.other_driver:
+        return Description(Kind.UNKNOWN, Placement.HERE_LIGHT, Reason.OTHER_DRIVER.value)
+    sources = [source for source in line.inputs if source.language is not None]
+    probe = _probe_reason(line, sources, cwd)
+    if probe is not None:
+        kind = Kind.PREPROCESS if probe is Reason.PREPROCESS_STDOUT else Kind.PROBE
+        return _description(kind, Placement.HERE_NOW, probe, line, sources)
+    if line.mode is Mode.LINK and not is_header_only(line):
+        return _description(Kind.LINK, Placement.HERE_HEAVY, Reason.LINK, line, sources)
+    kind, reason = _kind(line, sources)
+    forced = _forced_reason(line, env)
+    if forced is not None:
+        return _description(kind, Placement.HERE_HEAVY, forced, line, sources)
+    description = _description(kind, Placement.REMOTE, reason, line, sources)
+    return replace(description, native=True) if line.native else description
+
+
+def _description(
+    kind: Kind, placement: Placement, reason: Reason, line: ParsedLine, sources: list[Input]
+) -> Description:
+    # A query writes nothing, whatever else it says.
+    names = () if reason in (Reason.QUERY, Reason.NO_INPUT, Reason.NOTHING_COMPILED) else outputs_of(line).names
+    return Description(kind, placement, reason.value, tuple([source.name for source in sources]), names)
+
+
+def _probe_reason(line: ParsedLine, sources: list[Input], cwd: bytes) -> Reason | None:
+    """Why the line is one to run at once, if it is. The order is that of certainty."""
+    if line.query:
+        return Reason.QUERY
+    if not line.inputs:
+        if line.mode is Mode.LINK and line.linker_words:
+            # Objects may come through -Wl,@FILE, so only what asks is a probe.
+            return Reason.LINKER_QUERY if _LINKER_QUERIES.intersection(line.linker_words) else None
+        return Reason.QUERY if line.verbose else Reason.NO_INPUT
+    if line.mode is not Mode.LINK and not sources:
+        unread = [source.name for source in line.inputs if source.name == b"-"]
+        return Reason.STANDARD_INPUT if unread else Reason.NOTHING_COMPILED
+    for source in line.inputs:
+        reason = _special_input(source.name)
+        if reason is not None:
+            return reason
+    for name in line.reads:
+        if name.startswith((b"/dev/", b"/proc/")) and name != b"/dev/null":
+            return _special_input(name)
+    if line.output == b"/dev/null":
+        return Reason.DISCARDED
+    for written in (line.output, line.depfile, line.cpp_depfile):
+        if written is not None and written.startswith((b"/dev/", b"/proc/")) and written not in _HARMLESS_DEVICES:
+            return Reason.INHERITED_FD
+    if line.mode is Mode.SYNTAX:
+        return Reason.SYNTAX_ONLY
+    if _is_configure_test(line, cwd):
+        return Reason.CONFIGURE_TEST
+    if line.mode is Mode.PREPROCESS and not is_file(line.output):
+        return Reason.PREPROCESS_STDOUT
+    if line.mode is Mode.ASSEMBLY:
+        stages = {source.language.stage for source in sources if source.language is not None}
+        if stages == {Stage.ASSEMBLE}:
+            return Reason.NOTHING_COMPILED
+        # All that -S does for assembler source is to preprocess it; GCC does so to standard output, whatever -o says.
+        if stages <= ASSEMBLER_STAGES and (line.family is not Family.CLANG or not is_file(line.output)):
+            return Reason.PREPROCESS_STDOUT
+    return None
+
+
+#: Outputs under /dev that mean the same on another host.
+_HARMLESS_DEVICES = (b"/dev/null", b"/dev/stdout", b"/dev/stderr")
+
+
+def _special_input(name: bytes) -> Reason | None:
+    if name == b"-":
+        return Reason.STANDARD_INPUT
+    if not name.startswith((b"/dev/", b"/proc/")):
+        return None
+    if name == b"/dev/null":
+        return Reason.EMPTY_SOURCE
+    if name in (b"/dev/stdin", b"/dev/fd/0", b"/proc/self/fd/0"):
+        return Reason.STANDARD_INPUT
+    return (
+        Reason.INHERITED_FD
+        if name.startswith((b"/dev/", b"/proc/self/", b"/proc/thread-self/")) or b"/fd/" in name
+        else None
+    )
+
+
+def _is_configure_test(line: ParsedLine, cwd: bytes) -> bool:
+    names = [source.name for source in line.inputs]
+    if line.output is not None:
+        names.append(line.output)
+    text = cwd + b"/\0" + b"\0".join(names)
+    # Not any(): a generator costs more here than the search.
+    for mark in _TEST_MARKS:
+        if mark in text:
+            return _TEST.search(text) is not None
+    for mark in _TEST_MARKS_RARE:
+        if mark in text:
+            return _TEST.search(text) is not None
+    return False
+
+
+def _kind(line: ParsedLine, sources: list[Input]) -> tuple[Kind, Reason]:
+    if line.mode is Mode.DEPENDENCIES:
+        return Kind.DEPENDENCIES, Reason.DEPENDENCIES
+    if line.mode is Mode.PREPROCESS:
+        return Kind.PREPROCESS, Reason.PREPROCESS
+    stages = {source.language.stage for source in sources if source.language is not None}
+    if stages == {Stage.HEADER}:
+        return Kind.PCH, Reason.PCH
+    if stages <= ASSEMBLER_STAGES:
+        if line.mode is Mode.ASSEMBLY:
+            return Kind.PREPROCESS, Reason.PREPROCESS
+        return Kind.ASSEMBLE, Reason.ASSEMBLE
+    return Kind.COMPILE, Reason.COMPILE if len(sources) == 1 else Reason.COMPILE_SEVERAL
+
+
+def _forced_reason(line: ParsedLine, env: Mapping[bytes, bytes]) -> Reason | None:
+    """Why a line that could go remote must not."""
+    if line.forced_here is not None:
+        return line.forced_here
+    if line.family is not Family.CLANG:
+        # GCC appends rules there for every line without -M or -MD (manual, "Environment Variables Affecting GCC").
+        names_depfile = line.depend or line.cpp_depfile is not None or line.mode is Mode.DEPENDENCIES
+        if not names_depfile and (env.get(b"DEPENDENCIES_OUTPUT") or env.get(b"SUNPRO_DEPENDENCIES")):
+            return Reason.APPENDS
+        mapper = env.get(b"CXX_MODULE_MAPPER")
+        if mapper and (mapper[:1] in b"|=<" or b":" in mapper):
+            return Reason.MODULE_SERVER
+    if line.family is not Family.GCC:
+        if line.modules:
+            return Reason.MODULE_CACHE
+        for name in _CLANG_LOGS:
+            if env.get(name):
+                return Reason.APPENDS
+        if line.fragment is not None and not _is_own_fragment(line):
+            return Reason.APPENDS
+    return None
+
+
+def _is_own_fragment(line: ParsedLine) -> bool:
+    """True where the file of -MJ is this line's alone, as its name contains the object's.
+
+    Clang appends to it; a file that several lines append to must be appended to on one host.
+    """
+    if line.fragment == b"-" or line.fragment == b"/dev/null":
+        return True
+    assert line.fragment is not None
+    main = line.output if line.output is not None else line.inputs[0].name
+    base = main[main.rfind(b"/") + 1 :]
+    own = base[: base.rfind(b".")] if b"." in base else base
+    return bool(own) and own in line.fragment[line.fragment.rfind(b"/") + 1 :]
+
+
+def _describe_other(tool: Tool, words: Sequence[bytes]) -> Description:
+    """The programs that are no compiler drivers: they stay here, only the quota differs."""
+    if tool is Tool.NVCC:
+        sources = tuple(word for word in words if word.endswith(b".cu") and not word.startswith(b"-"))
+        if len(sources) == 1 and any(word in (b"-c", b"--compile", b"-dc", b"--device-c") for word in words):
+            return Description(Kind.COMPILE, Placement.HERE_HEAVY, Reason.CUDA.value, sources)
+        return Description(Kind.UNKNOWN, Placement.HERE_LIGHT, Reason.UNKNOWN_PROGRAM.value)
+    if words and all(word in _BINUTILS_QUERIES for word in words):
+        return Description(Kind.PROBE, Placement.HERE_NOW, Reason.QUERY.value)
+    if tool in _ARCHIVERS:
+        return Description(Kind.ARCHIVE, Placement.HERE_LIGHT, Reason.ARCHIVE.value)
+    if tool is Tool.LD:
+        return Description(Kind.LINK, Placement.HERE_HEAVY, Reason.LINK.value)
+    return Description(Kind.ASSEMBLE, Placement.HERE_LIGHT, Reason.ASSEMBLER.value)

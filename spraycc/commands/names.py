@@ -1,0 +1,165 @@
+"""Which tool a program is, by its name alone.
+
+The name is a basename, as found on PATH or in ``argv[0]``: plain (``gcc``), versioned (``gcc-12``, ``clang++-16``,
+``gcc12``, ``clang-mp-15``), with a target in front (``x86_64-linux-gnu-gcc-12``, ``arm-none-eabi-g++``), with a
+thread model behind (``x86_64-w64-mingw32-gcc-posix``). Everything else is none of ours: ``gcc-hardening-check``,
+``ccache-gcc``, ``clang-tidy``.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from functools import lru_cache
+
+
+class Family(enum.Flag):
+    """Whose command line a compiler understands. ``cc`` and ``c++`` may be either."""
+
+    GCC = enum.auto()
+    CLANG = enum.auto()
+    EITHER = GCC | CLANG
+
+
+class Tool(enum.Enum):
+    """The programs whose command lines are understood, at least as far as to say where they run."""
+
+    GCC = "gcc"
+    GXX = "g++"
+    CLANG = "clang"
+    CLANGXX = "clang++"
+    CC = "cc"
+    CXX = "c++"
+    AR = "ar"
+    RANLIB = "ranlib"
+    STRIP = "strip"
+    OBJCOPY = "objcopy"
+    LD = "ld"
+    AS = "as"
+    NVCC = "nvcc"
+
+    @property
+    def family(self) -> Family | None:
+        """The grammar of its command line; None where it is no C or C++ compiler driver."""
+        return _FAMILIES.get(self)
+
+    @property
+    def is_cxx(self) -> bool:
+        """True where ``.c`` and ``.h`` are taken for C++."""
+        return self in (Tool.GXX, Tool.CLANGXX, Tool.CXX)
+
+
+_FAMILIES = {
+    Tool.GCC: Family.GCC,
+    Tool.GXX: Family.GCC,
+    Tool.CLANG: Family.CLANG,
+    Tool.CLANGXX: Family.CLANG,
+    Tool.CC: Family.EITHER,
+    Tool.CXX: Family.EITHER,
+}
+
+_STEMS = {
+    b"cc": Tool.CC,
+    b"c++": Tool.CXX,
+    b"c89": Tool.CC,
+    b"c99": Tool.CC,
+    b"gcc": Tool.GCC,
+    b"g++": Tool.GXX,
+    b"c89-gcc": Tool.GCC,
+    b"c99-gcc": Tool.GCC,
+    b"clang": Tool.CLANG,
+    b"clang++": Tool.CLANGXX,
+    b"ar": Tool.AR,
+    b"gcc-ar": Tool.AR,
+    b"llvm-ar": Tool.AR,
+    b"ranlib": Tool.RANLIB,
+    b"gcc-ranlib": Tool.RANLIB,
+    b"llvm-ranlib": Tool.RANLIB,
+    b"strip": Tool.STRIP,
+    b"llvm-strip": Tool.STRIP,
+    b"objcopy": Tool.OBJCOPY,
+    b"llvm-objcopy": Tool.OBJCOPY,
+    b"ld": Tool.LD,
+    b"ld.bfd": Tool.LD,
+    b"ld.gold": Tool.LD,
+    b"ld.lld": Tool.LD,
+    b"ld.mold": Tool.LD,
+    b"ld64.lld": Tool.LD,
+    b"lld": Tool.LD,
+    b"gold": Tool.LD,
+    b"mold": Tool.LD,
+    b"as": Tool.AS,
+    b"llvm-as": Tool.AS,
+    b"nvcc": Tool.NVCC,
+}
+
+#: A target in front of a tool's name is believed where it begins with an architecture or ends with an operating
+#: system or ABI, so that wrappers (``ccache-gcc``, ``afl-clang``, ``my-gcc``), which may do anything, are not taken
+#: for the compiler.
+_ARCHITECTURE = (
+    rb"(?:x86_64|amd64|i[3-7]86|x86|arm|aarch64|thumb|riscv|mips|powerpc|ppc|s390|sparc|sh[1-5e]|m68k|m6811|avr|msp430|xtensa|alpha"
+    rb"|hppa|ia64|loongarch|or1k|microblaze|nios2|arc|csky|bfin|blackfin|rx|rl78|v850|wasm|amdgcn|nvptx|bpf|pru|tricore|h8300|lm32|moxie"
+    rb"|m32[cr]|mn10300|cris|frv|ft32|visium|vax|tile|epiphany|hexagon|mep|z80)[A-Za-z0-9_.]*"
+)
+_SYSTEM = (
+    rb"(?:linux|gnu|musl|uclibc|uclinux|android|elf|eabi|none|mingw|cygwin|msys|newlib|darwin|freebsd|netbsd|openbsd|dragonfly"
+    rb"|solaris|aix|hpux|rtems|vxworks|haiku|wasi|emscripten|unknown|poky)[A-Za-z0-9_.]*"
+)
+_NAME = re.compile(
+    rb"(?:" + _ARCHITECTURE + rb"-(?:[A-Za-z0-9_.]+-)*?|(?:[A-Za-z0-9_.]+-)*?" + _SYSTEM + rb"-)?"
+    rb"(" + b"|".join(re.escape(stem) for stem in sorted(_STEMS, key=len, reverse=True)) + rb")"
+    rb"(?:-[0-9]+(?:\.[0-9]+)*|([0-9]+)|-mp-[0-9.]+|-devel)?"
+    rb"(?:-posix|-win32)?"
+)
+
+#: Names that stand with a version and no hyphen on some systems (``gcc12``, ``llvm-ar16``); ``cc1`` is something else.
+_NUMBERED = (b"gcc", b"g++", b"clang", b"llvm-")
+
+#: NAME_MAX of Linux: nothing longer is a file's name, and the pattern need not run over it.
+_NAME_MAX = 255
+
+#: Programs that start the compiler named by their next word, or by the link through which they were called.
+_LAUNCHERS = frozenset(
+    b"spraycc-run ccache sccache distcc icecc buildcache fastbuild fbuild cachecc1 goma gomacc rewrapper nocc pump "
+    b"colorgcc".split()
+)
+#: ``/usr/lib/ccache/gcc`` and its like are links to the launcher.
+_MASQUERADE = re.compile(rb"/(?:ccache|sccache|distcc|icecc|icecream|colorgcc|buildcache)/(?:[^/]+/)?[^/]*\Z")
+
+#: Tools of which every name found on PATH gets a shim. The linker and the assembler are run by the compiler, under
+#: its slot; nvcc is among them, though it stays here, because the compilers that it runs read its private temporary
+#: files and must stay with it.
+_SHIMMED = frozenset(tool for tool in Tool if tool.family is not None) | {
+    Tool.AR,
+    Tool.RANLIB,
+    Tool.STRIP,
+    Tool.OBJCOPY,
+    Tool.NVCC,
+}
+
+#: The names without version or target that get a shim wherever they are found.
+SHIM_NAMES: tuple[bytes, ...] = tuple(sorted(stem for stem, tool in _STEMS.items() if tool in _SHIMMED))
+
+
+@lru_cache(maxsize=1024)
+def tool_of(name: bytes) -> Tool | None:
+    """Says which tool a program of this basename is; None where its command line is not understood."""
+    match = _NAME.fullmatch(name) if len(name) <= _NAME_MAX else None
+    if match is None or (match[2] and not match[1].startswith(_NUMBERED)):
+        return None
+    return _STEMS[match[1]]
+
+
+@lru_cache(maxsize=1024)
+def is_launcher(program: bytes) -> bool:
+    """True where the program starts another one: ccache and its like, by name or by the directory of their links.
+
+    What such a program reads and writes besides is its own affair (a cache, a socket), so it stays on the submit host.
+    """
+    name = program[program.rfind(b"/") + 1 :]
+    return name in _LAUNCHERS or _MASQUERADE.search(program) is not None
+
+
+def is_shim_name(name: bytes) -> bool:
+    """True where a program of this basename, found in a directory of PATH, gets a shim."""
+    return tool_of(name) in _SHIMMED

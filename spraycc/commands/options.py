@@ -1,0 +1,153 @@
+"""What a row of the option table says, and how a word finds its row."""
+
+from __future__ import annotations
+
+import enum
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from operator import attrgetter
+
+from spraycc.commands.names import Family
+
+
+class Takes(enum.Enum):
+    """Where an option's argument stands."""
+
+    FLAG = enum.auto()  #: it has none: ``-c``
+    JOINED = enum.auto()  #: in the same word: ``-std=c11``; where only ``=`` joins it, the spelling ends with it
+    NEXT = enum.auto()  #: the next word, or the next ``words`` words: ``-aux-info F``
+    EITHER = enum.auto()  #: ``-Idir`` or ``-I dir``
+    BOTH = enum.auto()  #: one in the same word and one in the next: ``-Xarch_arm64 -O2``
+
+
+class Effect(enum.Enum):
+    """What an option changes that matters here. Most change nothing that matters."""
+
+    NONE = enum.auto()
+
+    # how far the driver goes
+    COMPILE_ONLY = enum.auto()  #: -c
+    ASSEMBLY_ONLY = enum.auto()  #: -S
+    PREPROCESS_ONLY = enum.auto()  #: -E
+    DEPENDENCIES_ONLY = enum.auto()  #: -M, -MM
+    SYNTAX_ONLY = enum.auto()  #: -fsyntax-only
+    OTHER_MODE = enum.auto()  #: one of Clang's rare ones: --analyze, -emit-ast, --precompile
+    QUERY = enum.auto()  #: prints something and compiles nothing
+    VERBOSE = enum.auto()  #: -v: a query where nothing is compiled
+    DRIVER_MODE = enum.auto()  #: --driver-mode=
+    END = enum.auto()  #: ``--``: what follows is input
+
+    # inputs
+    LANGUAGE = enum.auto()  #: -x
+    READS = enum.auto()  #: names a file it reads, that could be standard input
+    LINKER_WORD = enum.auto()  #: an input or option for the linker: -lfoo, -Xlinker W
+    LINKER_WORDS = enum.auto()  #: several, with commas between: -Wl,a,b
+
+    # outputs
+    OUTPUT = enum.auto()  #: -o
+    DEPEND = enum.auto()  #: -MD, -MMD
+    DEPFILE = enum.auto()  #: -MF
+    FRAGMENT = enum.auto()  #: -MJ: appends to a compilation database
+    CPP_WORD = enum.auto()  #: -Xpreprocessor W
+    CPP_WORDS = enum.auto()  #: -Wp,a,b
+    ASSEMBLER_WORD = enum.auto()  #: -Xassembler W
+    ASSEMBLER_WORDS = enum.auto()  #: -Wa,a,b
+    CC1_WORD = enum.auto()  #: -Xclang W
+    DEBUG = enum.auto()  #: -g…
+    DEBUG_OFF = enum.auto()  #: -g0
+    SPLIT_DWARF = enum.auto()
+    SPLIT_DWARF_OFF = enum.auto()
+    COVERAGE = enum.auto()  #: --coverage, -ftest-coverage
+    NOTE = enum.auto()  #: -fprofile-note=
+    STACK_USAGE = enum.auto()
+    CALLGRAPH = enum.auto()
+    SAVE_TEMPS = enum.auto()
+    SAVE_TEMPS_OFF = enum.auto()
+    TIME_TRACE = enum.auto()
+    OPT_INFO = enum.auto()  #: -fopt-info…=FILE
+    DUMP_LETTERS = enum.auto()  #: -dLETTERS
+    DUMP_NAMES = enum.auto()  #: -dumpbase and its like: names of other outputs change
+    EMIT_LLVM = enum.auto()
+    LTO = enum.auto()
+    LTO_OFF = enum.auto()
+    WRITES = enum.auto()  #: its argument is a file it writes
+    WRITES_UNKNOWN = enum.auto()  #: it writes files, or may, and their names are not worked out here
+
+    # what keeps a compile on the submit host
+    CPU = enum.auto()  #: -march= and its like: "native" is the CPU it runs on
+    WRAPPER = enum.auto()  #: -wrapper
+    APPENDS = enum.auto()  #: -time=FILE
+    MODULE_MAPPER = enum.auto()  #: -fmodule-mapper=
+    MODULES = enum.auto()  #: Clang's implicit modules: a cache with locks
+    MODULES_OFF = enum.auto()
+
+
+#: Effects that a compiler of unknown family must not be believed to have: to GCC these are other options, and it
+#: would link.
+_CLANG_MODES = frozenset([Effect.OTHER_MODE, Effect.END, Effect.DRIVER_MODE])
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    spelling: bytes
+    takes: Takes
+    effect: Effect = Effect.NONE
+    #: the compilers that know it
+    family: Family = Family.EITHER
+    #: how many next words it takes, where it takes any
+    words: int = 1
+
+
+class OptionTable:
+    """The rows that hold for one family, looked up by the word of a command line."""
+
+    __slots__ = ("_parents", "_rows", "_spellings", "exact")
+
+    def __init__(self, rows: Iterable[Row], family: Family) -> None:
+        #: rows by their whole spelling
+        self.exact: dict[bytes, Row] = {}
+        for row in rows:
+            if not row.family & family or (
+                family is Family.EITHER and row.family is Family.CLANG and row.effect in _CLANG_MODES
+            ):
+                continue
+            # Where GCC and Clang read one spelling differently, an unknown compiler is taken for GCC.
+            if row.spelling not in self.exact or row.family & Family.GCC:
+                self.exact[row.spelling] = row
+        self._rows = sorted(
+            (row for row in self.exact.values() if row.takes in (Takes.JOINED, Takes.EITHER, Takes.BOTH)),
+            key=attrgetter("spelling"),
+        )
+        self._spellings = [row.spelling for row in self._rows]
+        # The longest row that is a proper prefix of each row; -1 where there is none.
+        self._parents: list[int] = []
+        for index, spelling in enumerate(self._spellings):
+            parent = index - 1
+            while parent >= 0 and not spelling.startswith(self._spellings[parent]):
+                parent = self._parents[parent]
+            self._parents.append(parent)
+
+    def find_joined(self, word: bytes) -> Row | None:
+        """The row with the longest spelling that ``word`` begins with, among those that allow a joined argument."""
+        # Every prefix of the word sorts before it and is a prefix of whatever row sorts between, so it is the last
+        # row before the word or one of that row's own prefixes.
+        index = bisect_right(self._spellings, word) - 1
+        while index >= 0 and not word.startswith(self._spellings[index]):
+            index = self._parents[index]
+        return self._rows[index] if index >= 0 else None
+
+    def is_quiet(self, lead: bytes) -> bool:
+        """True where every longer word that begins with ``lead`` and has no row of its own is an option without effect.
+
+        Most words of a compile line are such (-D, -I, -W, -f), and few bytes tell: the parser keeps the answers.
+        """
+        row = self.find_joined(lead)
+        if row is None or row.effect is not Effect.NONE or row.takes is Takes.BOTH:
+            return False
+        index = bisect_left(self._spellings, lead)
+        while index < len(self._rows) and self._spellings[index].startswith(lead):
+            if self._rows[index].effect is not Effect.NONE or self._rows[index].takes is Takes.BOTH:
+                return False
+            index += 1
+        return True

@@ -1,0 +1,50 @@
+"""Why a command goes where it goes. One place, as each phrase is counted and shown by ``spraycc why``."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Reason(enum.Enum):
+    """The value is the phrase the user reads: short, stable, without names of files."""
+
+    # remote
+    COMPILE = "compile"
+    COMPILE_SEVERAL = "compile of several sources"
+    ASSEMBLE = "assembler source"
+    PREPROCESS = "preprocess to a file"
+    DEPENDENCIES = "dependency generation"
+    PCH = "precompiled header"
+
+    # here, at once: answers in milliseconds and something waits for it
+    QUERY = "asks the compiler something"
+    NO_INPUT = "no input file"
+    NOTHING_COMPILED = "compiles nothing"
+    LINKER_QUERY = "asks the linker something"
+    STANDARD_INPUT = "reads standard input"
+    INHERITED_FD = "uses an inherited descriptor"
+    DISCARDED = "discards its output"
+    EMPTY_SOURCE = "source is an empty device"
+    CONFIGURE_TEST = "configure test"
+    SYNTAX_ONLY = "checks syntax only"
+    PREPROCESS_STDOUT = "preprocess to standard output"
+
+    # here, with a slot
+    LINK = "link"
+    ARCHIVE = "archive"
+    ASSEMBLER = "assembler run by itself"
+    CUDA = "CUDA compile"
+
+    # compiles that must stay here
+    WRAPPER = "runs the compiler's parts through another program"
+    APPENDS = "appends to a shared file"
+    MODULE_SERVER = "talks to a module server"
+    MODULE_CACHE = "shares a module cache"
+    RESPONSE_FILE = "response file can't be read"
+
+    # not understood
+    LAUNCHER = "started through a launcher"
+    UNKNOWN_PROGRAM = "unknown program"
+    INNER_COMMAND = "the compiler's inner command"
+    OTHER_DRIVER = "another driver mode"
+    OVERRIDDEN = "options are changed by the environment"

@@ -1,0 +1,53 @@
+"""Checks one value against its setting's type, with pydantic. Imported only where there is a value to check."""
+
+from __future__ import annotations
+
+import functools
+import math
+import shlex
+import typing
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from spraycc.config.keys import allowed, core_type, hints, none_word
+from spraycc.config.sources import Given
+from spraycc.errors import ConfigError
+
+
+def checked(key: str, given: Given) -> Any:
+    """The value of ``key`` in its type.
+
+    Raises:
+        ConfigError: it is not allowed; the text names the source, the key, the value and what is allowed.
+    """
+    value = given.value
+    if isinstance(value, str) and value == none_word(key):
+        return None
+    is_tuple = typing.get_origin(core_type(key)) is tuple
+    try:
+        if is_tuple and given.textual:
+            value = tuple(shlex.split(value))
+        elif is_tuple and isinstance(value, list):
+            value = tuple(value)
+        # Strict for TOML, which has types: "4" is no integer there. Text from elsewhere stands for a value.
+        if given.textual and not is_tuple:
+            result = _adapter(key).validate_strings(value)
+        else:
+            result = _adapter(key).validate_python(value, strict=True)
+    except (ValidationError, ValueError):
+        result = math.nan
+    if isinstance(result, float) and not math.isfinite(result):
+        raise ConfigError(f"{given.origin}: {_shown(key, given)}: allowed is {allowed(key)}") from None
+    return result
+
+
+def _shown(key: str, given: Given) -> str:
+    text = repr(given.value) if not isinstance(given.value, bool) else str(given.value).lower()
+    # A variable's or a flag's name says the key already.
+    return text if given.textual else f"{key} = {text}"
+
+
+@functools.cache
+def _adapter(key: str) -> TypeAdapter[Any]:
+    return TypeAdapter(hints()[key])

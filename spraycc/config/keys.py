@@ -1,0 +1,106 @@
+"""The keys of the configuration, taken from :class:`~spraycc.settings.Settings`: types, what is allowed, near misses.
+
+Nothing here needs pydantic, so that a build without any configuration does not pay for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Iterable
+from typing import Any
+
+from annotated_types import Ge, Le
+
+from spraycc.settings import Settings
+
+#: What a variable begins with in the environment.
+PREFIX = "SPRAYCC_"
+#: Variables with the prefix that are no settings: they belong to a build, the installation or the helper scripts.
+RESERVED_VARIABLES = frozenset(
+    PREFIX + name
+    for name in (
+        *("SOCKET", "BUILD", "SHIMS", "SLOT", "RUNNER", "RUNTIME_DIR", "BOX", "LOG_LEVEL"),
+        *("UPSTREAM_CACHE", "VERSION"),
+    )
+)
+#: Words for None, which TOML has not: "decide by the machine", unless the key says otherwise here.
+_AUTO = "auto"
+_NONE_WORDS = {"summary": "none"}
+
+KEYS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Settings))
+DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Settings)}
+
+
+@functools.cache
+def hints() -> dict[str, Any]:
+    """Each key's type with its constraints."""
+    return typing.get_type_hints(Settings, include_extras=True)
+
+
+def variable(key: str) -> str:
+    """The environment variable of ``key``."""
+    return PREFIX + key.upper()
+
+
+def flag(key: str) -> str:
+    """The command line's flag of ``key``."""
+    return "--" + key.replace("_", "-")
+
+
+def core_type(key: str) -> Any:
+    """The type of ``key`` without None and without constraints: int, float, bool, str, tuple[str, ...] or a Literal."""
+    return _split(hints()[key])[0]
+
+
+def none_word(key: str) -> str | None:
+    """The word that stands for None; None where that is no value of ``key``."""
+    return _NONE_WORDS.get(key, _AUTO) if _split(hints()[key])[1] else None
+
+
+def allowed(key: str) -> str:
+    """What may be given for ``key``, in words: ``an integer from 1 to 1024, or "auto"``."""
+    core, _optional, limits = _split(hints()[key])
+    if typing.get_origin(core) is typing.Literal:
+        words = _choice([f'"{value}"' for value in typing.get_args(core)])
+    elif typing.get_origin(core) is tuple:
+        words = "a list of strings"
+    else:
+        words = {int: "an integer", float: "a finite number", bool: "true or false", str: "a string"}[core]
+    low = next((limit.ge for limit in limits if isinstance(limit, Ge)), None)
+    high = next((limit.le for limit in limits if isinstance(limit, Le)), None)
+    if low is not None and high is not None:
+        words += f" from {low} to {high}"
+    elif low is not None:
+        words += f" of at least {low}"
+    elif high is not None:
+        words += f" of at most {high}"
+    return words + (f', or "{word}"' if (word := none_word(key)) else "")
+
+
+def nearest(word: str, known: Iterable[str] = KEYS) -> str | None:
+    """The known word that ``word`` was probably meant to be."""
+    import difflib  # only where something is wrong already
+
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def _split(hint: Any) -> tuple[Any, bool, tuple[Any, ...]]:
+    """(type without None and constraints, whether None is allowed, constraints)."""
+    optional = False
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        members = [member for member in typing.get_args(hint) if member is not type(None)]
+        assert len(members) == 1, f"{hint!r}: a setting has one type"
+        optional = True
+        hint = members[0]
+    if typing.get_origin(hint) is typing.Annotated:
+        core, *limits = typing.get_args(hint)
+        return core, optional, tuple(limits)
+    return hint, optional, ()
+
+
+def _choice(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

@@ -1,0 +1,125 @@
+"""Where settings come from: TOML files, the environment, flags. Reads them; checks nothing but the names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spraycc.config.keys import KEYS, PREFIX, RESERVED_VARIABLES, flag, nearest, variable
+from spraycc.errors import ConfigError
+
+#: The workspace's own file; it also marks the workspace's root.
+WORKSPACE_FILE = ".spraycc.toml"
+#: A configuration is small; whatever is larger was named by mistake.
+_MAX_FILE_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One value as one source gives it, not checked yet."""
+
+    value: Any
+    #: how the source is called in errors and by ``spraycc config show``: a file's path, a variable or a flag
+    origin: str
+    #: whether ``value`` is a string that stands for something else (environment, flags) or has TOML's types
+    textual: bool
+
+
+def config_files(workspace: bytes | None) -> dict[str, str]:
+    """The configuration files by layer, weakest first, whether they exist or not."""
+    import platformdirs
+
+    files = {
+        "site": os.path.join(platformdirs.site_config_dir("spraycc"), "config.toml"),
+        "user": os.path.join(platformdirs.user_config_dir("spraycc"), "config.toml"),
+    }
+    if workspace is not None:
+        files["workspace"] = os.path.join(os.fsdecode(workspace), WORKSPACE_FILE)
+    return files
+
+
+def from_file(path: str) -> dict[str, Given]:
+    """The settings in a TOML file; empty where there is no such file.
+
+    Raises:
+        ConfigError: unreadable, no TOML, or an unknown key.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MAX_FILE_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as exc:
+        raise ConfigError(f"{path}: can't be read: {exc.strerror}") from None
+    if len(data) > _MAX_FILE_BYTES:
+        raise ConfigError(f"{path}: more than {_MAX_FILE_BYTES} bytes; a configuration is a few lines of TOML")
+    import tomllib
+
+    try:
+        table = tomllib.loads(data.decode("utf-8"))
+    except UnicodeDecodeError as exc:
+        line = data.count(b"\n", 0, exc.start) + 1
+        raise ConfigError(f"{path}: line {line}: not UTF-8, as TOML must be") from None
+    except tomllib.TOMLDecodeError as exc:
+        # Its text ends with "(at line 3, column 7)" or "(at end of document)".
+        raise ConfigError(f"{path}: no valid TOML: {exc}") from None
+    table = _flat(path, table)
+    for key in table:
+        if key not in KEYS:
+            raise ConfigError(f"{path}: unknown key {key!r}{_hint(nearest(key))}")
+    return {key: Given(value, path, textual=False) for key, value in table.items()}
+
+
+def _flat(path: str, table: dict[str, Any]) -> dict[str, Any]:
+    """The table ``[policy]`` with its keys as settings: ``here-heavy`` is policy_here_heavy."""
+    rules = table.get("policy", {})
+    if not isinstance(rules, dict):
+        raise ConfigError(f"{path}: policy = {rules!r}: is a table: [policy], with remote, here-heavy and here-light")
+    known = {key.removeprefix("policy_").replace("_", "-"): key for key in KEYS if key.startswith("policy_")}
+    for name in rules:
+        if name not in known:
+            raise ConfigError(f"{path}: unknown key {name!r} in [policy]{_hint(nearest(name, known))}")
+    flat = {key: value for key, value in table.items() if key != "policy"}
+    return flat | {known[name]: value for name, value in rules.items()}
+
+
+def from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Given], list[str]]:
+    """The settings in ``SPRAYCC_`` variables, and one warning for each variable that is nothing we know.
+
+    An empty variable counts as not set. Unknown ones are no errors: another version's, or somebody's own, in a login
+    script.
+    """
+    known = {variable(key): key for key in KEYS}
+    found: dict[str, Given] = {}
+    warnings = []
+    for name, text in environ.items():
+        if not name.startswith(PREFIX):
+            continue
+        if name in known:
+            if text:
+                found[known[name]] = Given(text, name, textual=True)
+        elif name not in RESERVED_VARIABLES:
+            warnings.append(f"{name} in the environment is not a setting{_hint(nearest(name, known))}")
+    return found, warnings
+
+
+def from_flags(flags: Mapping[str, Any]) -> dict[str, Given]:
+    """The settings given on the command line, by key; None is "not given".
+
+    Raises:
+        ConfigError: a key that is no setting (a bug in the caller, or its own caller's).
+    """
+    for key in flags:
+        if key not in KEYS:
+            raise ConfigError(f"{flag(key)}: no such setting{_hint(nearest(key))}")
+    return {
+        key: Given(value, flag(key), textual=isinstance(value, str))
+        for key, value in flags.items()
+        if value is not None
+    }
+
+
+def _hint(near: str | None) -> str:
+    return f"; did you mean {near!r}?" if near else "; `spraycc --help` lists them all"

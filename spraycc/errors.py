@@ -1,0 +1,65 @@
+"""The error tree: everything that a user or a peer can cause.
+
+An internal bug is an assertion or a plain exception and stays outside this tree, so that nothing catches it by mistake.
+"""
+
+from __future__ import annotations
+
+import enum
+
+#: The exit status of what the command line or the configuration is to blame for.
+USAGE_STATUS = 2
+
+
+class SprayccError(Exception):
+    """Base of all expected errors. ``str()`` names the thing, the cause and the next step, in one or two lines."""
+
+
+class ConfigError(SprayccError):
+    """A setting is wrong; the text names the file (or variable, or flag), the key and what is allowed."""
+
+
+class ProtocolError(SprayccError):
+    """The peer sent bytes that are not in the grammar of docs/protocol.md. The connection is closed, nothing else."""
+
+
+class VersionMismatch(SprayccError):
+    """The peer speaks another version of the protocol."""
+
+
+class RuntimeDirError(SprayccError):
+    """A directory or socket of the server is not ours, or is open to others; nothing in it may be trusted."""
+
+
+class ServerUnavailable(SprayccError):
+    """No server could be reached or started."""
+
+
+class CaptureRefusal(enum.Enum):
+    """Why an attempt's outputs can't be captured; the task then runs on the submit host."""
+
+    HOST = "host"  #: this host can't mount the overlay at all
+    ROOT = (
+        "root"  #: a directory that must be captured can't be (a mount below it, or it contains the scratch directory)
+    )
+    COPY_UP = "copy-up"  #: the command met EOVERFLOW, EXDEV or EROFS inside the capture
+    DIFFERENT = "different"  #: the executor's host has another compiler or CPU than the submit host: another executor
+    NO_SPACE = "no-space"  #: the executor's disk is full
+    UNSUPPORTED = "unsupported"  #: it produced something that can't be sent (a device, a socket)
+
+
+class CaptureError(SprayccError):
+    """The outputs of an attempt can't be captured. Carries the kind; the text is for the log."""
+
+    def __init__(self, kind: CaptureRefusal, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class WriteBackError(SprayccError):
+    """A produced file could not be written on the submit host (disk full, quota, no permission)."""
+
+    def __init__(self, path: bytes, cause: OSError) -> None:
+        super().__init__(f"{path.decode(errors='backslashreplace')}: {cause.strerror}")
+        self.path = path
+        self.cause = cause

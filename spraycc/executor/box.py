@@ -1,0 +1,237 @@
+"""The native helper ``spraycc-box``: finding it, starting it, reading its report. Its options: spraycc/box/main.c."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import sysconfig
+import termios
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from spraycc.executor.terminal import open_terminal
+
+#: Name of the program, beside ``spraycc`` and ``spraycc-run``.
+BOX_NAME = "spraycc-box"
+#: Descriptor of the report inside the helper.
+_REPORT_FD = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One overlay: what is written below ``root`` lands in ``upper``. Absolute; the last two share a file system."""
+
+    root: bytes
+    upper: bytes
+    work: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BoxOrder:
+    """One run of the helper."""
+
+    program: bytes
+    argv: tuple[bytes, ...]
+    env: tuple[bytes, ...]
+    cwd: bytes
+    umask: int | None = None
+    nice: int | None = None
+    rlimits: tuple[tuple[int, int, int], ...] = ()
+    layers: tuple[Layer, ...] = ()
+    #: directories that stay writable without being captured
+    writable: tuple[bytes, ...] = ()
+    in_place: bool = False
+    pid_namespace: bool = True
+
+    def words(self, box: bytes, parent: int) -> list[bytes]:
+        """The helper's argument vector."""
+        words = [box, b"--report", b"%d" % _REPORT_FD, b"--parent", b"%d" % parent]
+        if self.in_place:
+            words.append(b"--in-place")
+        elif not self.pid_namespace:
+            words.append(b"--no-pid-namespace")
+        for layer in self.layers:
+            words += (b"--overlay", layer.root, layer.upper, layer.work)
+        for directory in self.writable:
+            words += (b"--writable", directory)
+        words += (b"--chdir", self.cwd)
+        if self.umask is not None:
+            words += (b"--umask", b"%o" % self.umask)
+        if self.nice is not None:
+            words += (b"--nice", b"%d" % self.nice)
+        for resource, soft, hard in self.rlimits:
+            words += (b"--rlimit", b"%d" % resource, b"%d" % soft, b"%d" % hard)
+        return [*words, b"--", self.program, *self.argv]
+
+
+@dataclass(frozen=True, slots=True)
+class NotStarted:
+    """The command did not run: a step of the set-up failed, or the program could not be executed."""
+
+    #: a step of spraycc/box; "exec" for the program itself
+    stage: str
+    errno: int
+
+    def __str__(self) -> str:
+        return f"{self.stage}: {os.strerror(self.errno)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The command ran."""
+
+    code: int
+    signal: int
+    user_s: float
+    system_s: float
+    peak_rss_bytes: int
+
+
+def parse_report(report: bytes) -> Ended | NotStarted:
+    """What a whole report says. An empty or cut one means that the helper was killed: an end by SIGKILL."""
+    words = report.decode("ascii", "replace").split() if report.endswith(b"\n") else []
+    match words:
+        case ["setup", stage, error]:
+            return NotStarted(stage, int(error))
+        case ["exec", error]:
+            return NotStarted("exec", int(error))
+        case ["ended", code, signal_number, user_us, system_us, peak_kib]:
+            return Ended(int(code), int(signal_number), int(user_us) / 1e6, int(system_us) / 1e6, int(peak_kib) * 1024)
+        case _:
+            return Ended(0, signal.SIGKILL, 0.0, 0.0, 0)
+
+
+def find_box() -> bytes:
+    """Path of the helper: ``SPRAYCC_BOX``, else beside this program or the interpreter, or where scripts are installed.
+
+    Raises:
+        FileNotFoundError: there is none; the text says where it was looked for.
+    """
+    named = os.environ.get("SPRAYCC_BOX")
+    directories = (os.path.dirname(sys.argv[0]), os.path.dirname(sys.executable), sysconfig.get_path("scripts"))
+    places = [named] if named else [os.path.join(os.path.abspath(d), BOX_NAME) for d in directories if d]
+    for place in places:
+        if os.access(place, os.X_OK):
+            return os.fsencode(os.path.abspath(place))
+    where = " or ".join(dict.fromkeys(places))
+    raise FileNotFoundError(f"{BOX_NAME} is not at {where}; install SprayCC with a C compiler")
+
+
+class _Environment(Mapping[bytes, bytes]):
+    """An environment as it is, in its order and with its duplicates, in the shape that os.posix_spawn takes.
+
+    It asks for ``keys()`` and ``values()`` and joins them. An entry without a name or without ``=`` can't be passed on.
+    """
+
+    __slots__ = ("_pairs",)
+
+    def __init__(self, entries: tuple[bytes, ...]) -> None:
+        split = [entry.partition(b"=") for entry in entries]
+        self._pairs = [(name, value) for name, equals, value in split if name and equals]
+
+    def __getitem__(self, name: bytes) -> bytes:
+        return dict(self._pairs)[name]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([name for name, _ in self._pairs])
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def keys(self) -> list[bytes]:  # type: ignore[override]
+        return [name for name, _ in self._pairs]
+
+    def values(self) -> list[bytes]:  # type: ignore[override]
+        return [value for _, value in self._pairs]
+
+
+@dataclass(slots=True)
+class BoxProcess:
+    """A running helper. Owns its descriptors: :meth:`close` them, after :meth:`reap`."""
+
+    pid: int
+    #: the command's stdout, non-blocking; both streams' where they are one
+    stdout: int
+    #: the command's stderr, non-blocking, or None where they are one
+    stderr: int | None
+    #: ends when everything the command started has ended
+    report: int
+    _reaped: bool = field(default=False, init=False)
+
+    def kill(self, signal_number: int = signal.SIGTERM) -> None:
+        """Make the helper end everything at once (SIGTERM), or be ended itself (SIGKILL)."""
+        if not self._reaped:
+            os.kill(self.pid, signal_number)
+
+    def reap(self) -> None:
+        """Take its status; blocks until it has ended, which is at once when ``report`` has."""
+        if not self._reaped:
+            os.waitpid(self.pid, 0)
+            self._reaped = True
+
+    @property
+    def is_reaped(self) -> bool:
+        return self._reaped
+
+    def close(self) -> None:
+        for descriptor in (self.stdout, self.stderr, self.report):
+            if descriptor is not None:
+                os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """What the command's stdout and stderr are."""
+
+    #: they are one, all output counts as stdout's
+    one: bool = False
+    #: which of 1 and 2 are terminals
+    terminals: tuple[int, ...] = ()
+    #: rows and columns of these
+    window: tuple[int, int] = (0, 0)
+
+    def open(self, number: int) -> tuple[int, int]:
+        """Descriptors for reading from and writing to a stream. A pipe, too, where no terminal is to be had."""
+        if number in self.terminals:
+            with contextlib.suppress(OSError, termios.error):
+                return open_terminal(self.window)
+        return os.pipe()
+
+
+def start_box(box: bytes, order: BoxOrder, stdin: int, streams: Streams) -> BoxProcess:
+    """Start the helper. Only from the main thread: it ends with the thread that started it (PR_SET_PDEATHSIG).
+
+    ``stdin`` becomes the command's. Descriptors 0 to 2 of this process must be open, else they are mixed up with ours.
+
+    Raises:
+        OSError: it could not be started.
+    """
+    pipes: list[tuple[int, int]] = []
+    try:
+        pipes.append(os.pipe())
+        for number in (1,) if streams.one else (1, 2):
+            pipes.append(streams.open(number))
+        report, out, err = pipes[0], pipes[1], pipes[-1]
+        pid = os.posix_spawn(
+            box,
+            order.words(box, os.getpid()),
+            _Environment(order.env),
+            # The report is last: its number may be that of one of the others until then.
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, stdin, 0),
+                (os.POSIX_SPAWN_DUP2, out[1], 1),
+                (os.POSIX_SPAWN_DUP2, err[1], 2),
+                (os.POSIX_SPAWN_DUP2, report[1], _REPORT_FD),
+            ],
+        )
+    except BaseException:
+        for reading, writing in pipes:
+            os.close(reading)
+            os.close(writing)
+        raise
+    for reading, writing in pipes:
+        os.close(writing)
+        os.set_blocking(reading, False)
+    return BoxProcess(pid, out[0], None if streams.one else err[0], report[0])

@@ -1,0 +1,94 @@
+"""Which directories are overlaid. Pure: paths in, paths out; all of them absolute and without symbolic links.
+
+An overlay can't be laid over a directory with a mount somewhere below it (unprivileged: EINVAL; as root it would hide
+the mount), nor over one that contains its own upper layer (ELOOP). Such *obstacles* are worked around where it is known
+what the command writes: the largest subtrees without one that hold the working directory and the outputs are overlaid
+instead. The rest is read-only for the command, so a write there is an error that is seen, never a file that is lost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from spraycc.errors import CaptureError, CaptureRefusal
+
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The directories to overlay, none inside another; and the optional ones that can't be, each with the reason."""
+
+    roots: tuple[bytes, ...]
+    dropped: tuple[tuple[bytes, str], ...] = ()
+
+
+def mount_points(mountinfo: bytes) -> frozenset[bytes]:
+    """All mount points in the text of /proc/self/mountinfo (proc_pid_mountinfo(5): the fifth word, blanks as octal)."""
+    points = [line.split(b" ", 5)[4] for line in mountinfo.splitlines()]
+    return frozenset(_OCTAL.sub(lambda m: bytes([int(m[1], 8)]), p) if b"\\" in p else p for p in points)
+
+
+def is_inside(path: bytes, directory: bytes) -> bool:
+    """Whether ``path`` is ``directory`` or below it."""
+    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
+
+
+def plan_capture(
+    required: Iterable[bytes],
+    optional: Iterable[bytes],
+    needed: Collection[bytes],
+    mounts: Iterable[bytes],
+    scratch: bytes,
+) -> Plan:
+    """Choose the overlays.
+
+    Args:
+        required: roots that must be captured.
+        optional: roots that are captured if they can be as a whole.
+        needed: directories that are known to be written to: the working directory and those of the outputs.
+        mounts: all mount points.
+        scratch: the directory that will hold the upper layers.
+
+    Raises:
+        CaptureError: (ROOT) an obstacle lies below a needed directory.
+    """
+    obstacles = {*mounts, scratch}
+    chosen: set[bytes] = set()
+    dropped: list[tuple[bytes, str]] = []
+    for root in optional:
+        below = _below(root, obstacles)
+        if below is None:
+            chosen.add(root)
+        else:
+            dropped.append((root, f"{_text(below)} is below it"))
+    for root in required:
+        if _below(root, obstacles) is None:
+            chosen.add(root)
+        else:
+            chosen.update(_largest_clear(root, path, obstacles) for path in needed if is_inside(path, root))
+    outermost = [root for root in chosen if not any(is_inside(root, other) for other in chosen if other != root)]
+    return Plan(tuple(sorted(outermost)), tuple(dropped))
+
+
+def _below(directory: bytes, obstacles: Iterable[bytes]) -> bytes | None:
+    """An obstacle strictly below, if there is one. (A root that is itself a mount point is none.)"""
+    prefix = directory.rstrip(b"/") + b"/"
+    return min((o for o in obstacles if o != directory and o.startswith(prefix)), default=None)
+
+
+def _largest_clear(root: bytes, path: bytes, obstacles: Collection[bytes]) -> bytes:
+    """The outermost directory from ``root`` down to ``path`` that has no obstacle below."""
+    candidate = root.rstrip(b"/")
+    for name in [b"", *path[len(candidate) :].strip(b"/").split(b"/")]:
+        candidate = candidate + b"/" + name if name else candidate
+        below = _below(candidate or b"/", obstacles)
+        if below is None:
+            return candidate
+    raise CaptureError(CaptureRefusal.ROOT, f"{_text(path)} can't be overlaid: {_text(below or b'')} is below it")
+
+
+def _text(path: bytes) -> str:
+    return path.decode(errors="backslashreplace")

@@ -1,0 +1,202 @@
+"""What this host can do, found out by doing it, and what each task is run with here."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import stat
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from spraycc.errors import CaptureError, CaptureRefusal
+from spraycc.executor.box import BoxOrder, Ended, NotStarted, Streams
+from spraycc.executor.capture import Plan, mount_points, plan_capture
+from spraycc.executor.memory import Memory
+from spraycc.executor.prepare import Identity, Prepared
+from spraycc.executor.running import run_box
+from spraycc.executor.scratch import Scratch, Slot, candidates, remove_tree
+from spraycc.executor.verdict import refusal_of
+from spraycc.executor.walk import produced
+from spraycc.model import TaskId
+from spraycc.wire.executor import MadeFile
+
+_log = logging.getLogger(__name__)
+
+#: What ``spraycc-box --touch`` writes.
+_TOUCHED = b"spraycc\n"
+
+
+class MountTable:
+    """The mount points of this process's namespace, read again only when they have changed (proc(5): poll)."""
+
+    def __init__(self) -> None:
+        self._file = open("/proc/self/mountinfo", "rb", buffering=0)  # noqa: SIM115 - as long as we live
+        self._poll = select.poll()
+        self._poll.register(self._file, select.POLLPRI | select.POLLERR)
+        self._points: frozenset[bytes] | None = None
+
+    def points(self) -> frozenset[bytes]:
+        if self._points is None or self._poll.poll(0):
+            self._file.seek(0)
+            self._points = mount_points(self._file.readall())
+        return self._points
+
+
+@dataclass(slots=True)
+class Host:
+    """How commands are run here. ``scratch`` is None where no directory for it was found."""
+
+    box: bytes
+    #: opened for reading: the stdin of every command
+    null: int
+    identity: Identity = field(default_factory=Identity.own)
+    mounts: MountTable = field(default_factory=MountTable)
+    memory: Memory = field(default_factory=Memory.explore)
+    scratch: Scratch | None = None
+    #: an overlay works in it
+    overlays: bool = True
+    pid_namespace: bool = True
+    captures: tuple[str, ...] = ()
+    refusals: dict[str, str] = field(default_factory=dict)
+
+    def plan(self, required: Sequence[bytes], optional: Sequence[bytes], needed: Sequence[bytes]) -> Plan:
+        """The overlays of a task.
+
+        Raises:
+            CaptureError: what must be captured can't be.
+        """
+        if self.scratch is None or not self.overlays:
+            raise CaptureError(CaptureRefusal.HOST, self.refusals.get("overlay", "no overlay on this host"))
+        return plan_capture(
+            dict.fromkeys(map(os.path.realpath, required)),
+            dict.fromkeys(os.path.realpath(root) for root in optional if os.path.isdir(root)),
+            needed,
+            self.mounts.points(),
+            self.scratch.path,
+        )
+
+    def order(self, order: BoxOrder, slot: Slot | None, plan: Plan | None) -> BoxOrder:
+        """``order`` as it is run here: in place, or in the slot's layers over the plan's roots, TMPDIR in the slot."""
+        if slot is None or plan is None:
+            return replace(order, in_place=True)
+        return replace(
+            order,
+            env=_with(order.env, b"TMPDIR", slot.temporary),
+            layers=slot.layers(plan.roots),
+            writable=(slot.temporary,),
+            pid_namespace=self.pid_namespace,
+        )
+
+
+def _with(env: Sequence[bytes], name: bytes, value: bytes) -> tuple[bytes, ...]:
+    prefix = name + b"="
+    return (*[entry for entry in env if not entry.startswith(prefix)], prefix + value)
+
+
+async def explore(host: Host, workspace: bytes, scratch_dir: str | None, name: str) -> None:
+    """Try the capture modes out and set ``host`` accordingly.
+
+    Args:
+        host: fresh; filled in.
+        workspace: the directory that all tasks need.
+        scratch_dir: where scratch directories are wanted, or None.
+        name: of the scratch directory.
+    """
+    workspace = os.path.realpath(workspace)
+    if not os.path.isdir(workspace):
+        reason = f"{os.fsdecode(workspace)} is not a directory on this host"
+        host.refusals = {"overlay": reason, "in-place": reason}
+        return
+    captures = []
+    for base in candidates(scratch_dir, os.environ.get("TMPDIR"), workspace):
+        try:
+            host.scratch = Scratch.create(base, name)
+            await _try_overlay(host, workspace, name)
+        except (CaptureError, OSError) as exc:
+            _log.info("no overlay with scratch files in %s: %s", base, exc)
+            reasons = [r for r in (host.refusals.get("overlay"), f"with scratch files in {base}: {exc}") if r]
+            host.refusals["overlay"] = "; ".join(reasons)
+            if host.scratch is not None:
+                host.scratch.remove()
+                host.scratch = None
+        else:
+            _log.info("scratch %s, pid namespace %s", os.fsdecode(host.scratch.path), host.pid_namespace)
+            host.refusals.clear()
+            captures += ["overlay", "predict"]
+            break
+    if host.scratch is None:
+        _scratch_for_prediction(host, workspace, scratch_dir, name)
+        captures += ["predict"] if host.scratch is not None else []
+    try:
+        end = await _run(host, BoxOrder(host.box, (host.box,), (), workspace, in_place=True))
+    except OSError as exc:
+        host.refusals["in-place"] = str(exc)
+    else:
+        if isinstance(end, Ended):  # with what status does not matter: it ran
+            captures.append("in-place")
+        else:
+            host.refusals["in-place"] = str(end)
+    host.captures = tuple(captures)
+
+
+def _scratch_for_prediction(host: Host, workspace: bytes, scratch_dir: str | None, name: str) -> None:
+    """Where no overlay works, any directory will do."""
+    host.overlays = False
+    for base in candidates(scratch_dir, os.environ.get("TMPDIR"), workspace):
+        try:
+            host.scratch = Scratch.create(base, name)
+        except OSError as exc:
+            host.refusals["predict"] = f"with scratch files in {base}: {exc}"
+        else:
+            host.refusals.pop("predict", None)
+            return
+
+
+async def _try_overlay(host: Host, workspace: bytes, name: str) -> None:
+    """Write a file in an overlay over the workspace, and find it.
+
+    Raises:
+        CaptureError, OSError: that did not work.
+    """
+    assert host.scratch is not None
+    reasons: list[str] = []
+    for host.pid_namespace in (True, False):
+        slot = host.scratch.take()
+        try:
+            plan = host.plan([workspace], [], [workspace])
+            target = workspace.rstrip(b"/") + b"/.spraycc-probe-" + name.encode()
+            began_ns = time.time_ns()
+            order = host.order(BoxOrder(host.box, (host.box, b"--touch", target), (), workspace), slot, plan)
+            # Of the directory that is there, only the mount matters: a read-only source tree is a good workspace.
+            prepared = Prepared()
+            for layer in order.layers:
+                prepared.directories[layer.root] = stat.S_IMODE(os.stat(layer.upper).st_mode)
+            _check(await _run(host, order))
+            messages = list(produced(TaskId(0), order.layers, prepared, (), began_ns, time.time_ns()))
+            if not (len(messages) == 1 and isinstance(messages[0], MadeFile) and messages[0].data == _TOUCHED):
+                raise CaptureError(CaptureRefusal.HOST, f"a file that was written came back as {messages!r}"[:500])
+            return
+        except OSError as exc:
+            reasons.append(str(refusal_of(exc)))
+        except CaptureError as exc:
+            reasons.append(str(exc))
+        finally:
+            remove_tree(slot.path)
+    raise CaptureError(CaptureRefusal.HOST, "; without a pid namespace: ".join(reasons))
+
+
+async def _run(host: Host, order: BoxOrder) -> Ended | NotStarted:
+    async def ignore(descriptor: int, data: bytes) -> None:
+        pass
+
+    return await run_box(host.box, order, stdin=host.null, streams=Streams(one=True), on_output=ignore)
+
+
+def _check(end: Ended | NotStarted) -> None:
+    if isinstance(end, NotStarted):
+        raise CaptureError(CaptureRefusal.HOST, str(end))
+    if end.signal or end.code:
+        what = f"signal {end.signal}" if end.signal else os.strerror(end.code)
+        raise CaptureError(CaptureRefusal.HOST, f"the trial command failed: {what}")

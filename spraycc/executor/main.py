@@ -1,0 +1,251 @@
+"""``python -m spraycc.executor --session FILE --id ID``: runs on a host of the cluster until it is told to leave.
+
+Exit status: 0 it was told to (by the server or a signal), 1 the server could not be reached or is lost, 2 misuse.
+It writes to its log only; stderr has what goes wrong before there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import re
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import trio
+
+from spraycc import __version__
+from spraycc.allocator import keep_freed_memory
+from spraycc.errors import ConfigError, ServerUnavailable, SprayccError
+from spraycc.executor.box import find_box
+from spraycc.executor.host import Host, explore
+from spraycc.executor.link import Link, LinkLost, connect
+from spraycc.executor.session import Session, read_session
+from spraycc.executor.tasks import Tasks
+from spraycc.executor.witness import missing_workspace
+from spraycc.signals import receive_signals
+from spraycc.wire.executor import EXECUTOR_ID_BYTES, CancelTask, Leave, Ping, Pong, Ready, StartTask
+
+_log = logging.getLogger(__name__)
+
+LEAVING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+_ID = re.compile(rf"[A-Za-z0-9._-]{{1,{EXECUTOR_ID_BYTES}}}")
+#: Where each cluster manager puts its id of the batch job and the index within an array, and how it writes the two.
+_BATCH_IDS = (
+    ("LSB_JOBID", "LSB_JOBINDEX", "{}[{}]"),
+    ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "{}_{}"),
+    ("SLURM_JOB_ID", "", ""),
+    ("PBS_JOBID", "", ""),  # has the index in it
+    ("JOB_ID", "SGE_TASK_ID", "{}.{}"),
+)
+#: Where each puts the index by itself.
+_ARRAY_INDICES = ("SLURM_ARRAY_TASK_ID", "PBS_ARRAY_INDEX", "SGE_TASK_ID", "LSB_JOBINDEX")
+
+
+@dataclass(slots=True)
+class _Departure:
+    """Why and how it leaves; the first reason counts."""
+
+    status: int | None = None
+
+    def leave(self, status: int, why: str) -> None:
+        if self.status is None:
+            self.status = status
+            _log.info("leaving: %s", why)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The whole program; its exit status."""
+    parser = argparse.ArgumentParser(prog="spraycc.executor", description="Runs tasks for a SprayCC server.")
+    parser.add_argument("--session", required=True, metavar="FILE", help="the server's session file")
+    name = parser.add_mutually_exclusive_group(required=True)
+    name.add_argument("--id", help="this executor's id: at most 16 letters, digits, . _ -")
+    name.add_argument("--id-from-array", metavar="TAG", help="the id is TAG and this batch job's index in its array")
+    parser.add_argument("--copy", type=int, metavar="N", help="which of the executors of this batch job, from 1")
+    options = parser.parse_args(arguments)
+    if options.id_from_array is not None:
+        options.id = f"{options.id_from_array}-{array_index()}" + (f".{options.copy}" if options.copy else "")
+    if not _ID.fullmatch(options.id):
+        parser.error("--id: at most 16 letters, digits, dots, dashes and underscores")
+    _open_standard_descriptors()
+    _keep_descriptors_to_ourselves()
+    # A core would hold the session's secret. Commands have their own limit, the runner's.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    try:
+        session = read_session(options.session)
+        _log_to(session.log_dir, options.id)
+        box = find_box()
+    except (SprayccError, OSError) as exc:
+        sys.stderr.write(f"spraycc executor: {exc}\n")
+        return 2 if isinstance(exc, ConfigError) else 1
+    keep_freed_memory(4 * 1024 * 1024)
+    try:
+        return trio.run(_run, session, options.id, box)
+    except (OSError, MemoryError) as exc:  # not even that: this host has no descriptors or memory for us
+        sys.stderr.write(f"spraycc executor: {exc or 'out of memory'}\n")
+        return 1
+
+
+def _open_standard_descriptors() -> None:
+    """Descriptors 0 to 2 are a command's in the helper, so none of ours may have such a number."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+
+
+def _keep_descriptors_to_ourselves() -> None:
+    """What whoever started us has left open is none of the commands' business. (All that we open ourselves is closed in
+    them anyway.)"""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):  # the one by which the list was read
+                os.set_inheritable(int(name), False)
+
+
+def _log_to(directory: str, executor_id: str) -> None:
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    path = os.path.join(directory, f"executor-{executor_id}.log")
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    file = open(descriptor, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - as long as we live
+    handler = logging.StreamHandler(file)
+    handler.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03d %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    logger = logging.getLogger("spraycc")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def batch_job() -> str:
+    """The cluster manager's id of this batch job, as its cancel command takes it; empty outside one."""
+    for name, index_name, form in _BATCH_IDS:
+        if value := os.environ.get(name):
+            index = os.environ.get(index_name, "")
+            return form.format(value, index) if index not in ("", "0", "undefined") else value
+    return ""
+
+
+def array_index() -> int:
+    """This batch job's index in its array, from 1; 1 outside one (LSF says 0 then, Grid Engine a word)."""
+    for name in _ARRAY_INDICES:
+        value = os.environ.get(name, "")
+        if value.isdecimal() and int(value):
+            return int(value)
+    return 1
+
+
+async def _run(session: Session, executor_id: str, box: bytes) -> int:
+    departure = _Departure()
+    host = Host(box, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(_watch_signals, departure, nursery.cancel_scope)
+            await _serve(session, executor_id, host, departure)
+            nursery.cancel_scope.cancel()
+    except* ServerUnavailable as group:
+        departure.leave(1, str(_first(group)))
+        # Where the batch job's output goes: its user can't hear of it from the server.
+        sys.stderr.write(f"spraycc executor on {socket.gethostname()}: {_first(group)}\n")
+    except* LinkLost as group:
+        departure.leave(1, str(_first(group)))
+    except* Exception:
+        _log.exception("a fault of the executor")
+        departure.leave(1, "a fault of the executor")
+    if host.scratch is not None:
+        host.scratch.remove()
+    assert departure.status is not None
+    return departure.status
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _watch_signals(
+    departure: _Departure,
+    scope: trio.CancelScope,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    with receive_signals(*LEAVING_SIGNALS) as signals:
+        task_status.started()
+        async for number in signals:
+            departure.leave(0, signal.Signals(number).name)
+            scope.cancel()
+
+
+async def _serve(session: Session, executor_id: str, host: Host, departure: _Departure) -> None:
+    """Everything from the connection to Leave."""
+    link = await connect(session, executor_id)
+    name = f"{socket.gethostname()}-{os.getpid()}-{executor_id}"
+    if reason := await missing_workspace(session.workspace, session.witness):
+        host.refusals = {"workspace": reason}
+    else:
+        await explore(host, session.workspace, session.scratch_dir, name)
+    ready = Ready(
+        __version__, socket.gethostname(), os.getpid(), host.captures, host.refusals, batch_job(),
+        host.memory.part, host.memory.total_bytes,
+    )  # fmt: skip
+    await link.send(ready)
+    _log.info("ready: captures %s, refusals %s, batch job %r", host.captures, host.refusals, ready.batch_job)
+    tasks = Tasks(host, link)
+    try:
+        await _serve_tasks(session, link, host, tasks, departure)
+    finally:
+        # What it has done by its own account: nobody else's summary need be believed.
+        _log.info("counters %s", json.dumps(tasks.counters.as_map()))
+
+
+async def _serve_tasks(session: Session, link: Link, host: Host, tasks: Tasks, departure: _Departure) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tasks.clear_away)
+        nursery.start_soon(_watch_silence, link, session)
+        while not isinstance(message := await link.receive(), Leave):
+            match message:
+                case StartTask():
+                    tasks.accept(message)
+                    nursery.start_soon(tasks.run)
+                case CancelTask(task):
+                    nursery.start_soon(tasks.cancel, task)
+                case Ping(number):
+                    pong = Pong(number, tasks.counters.as_map(), host.memory.available_bytes())
+                    nursery.start_soon(link.send, pong)
+                case _:
+                    pass  # a Pong: that it came is all
+        departure.leave(0, "the server says so")
+        nursery.cancel_scope.cancel()
+
+
+async def _watch_silence(link: Link, session: Session) -> None:
+    """End the executor when nothing was heard for too long. A server that says nothing of its own accord is asked.
+
+    Raises:
+        LinkLost: it did not answer.
+    """
+    pings = 0
+    async with trio.open_nursery() as nursery:
+        while True:
+            silent_s = trio.current_time() - link.heard_at
+            if silent_s >= session.lost_after_s:
+                raise LinkLost(f"nothing was heard from the server for {silent_s:.1f} s")
+            if silent_s >= session.heartbeat_s and not nursery.child_tasks:
+                pings += 1
+                nursery.start_soon(link.send, Ping(pings))
+            await trio.sleep(min(session.heartbeat_s, session.lost_after_s - silent_s))
+
+
+def run_and_exit() -> None:
+    """Entry point of the module."""
+    status = main()
+    with contextlib.suppress(OSError):
+        logging.shutdown()
+    # Nothing is left to be done, and an interpreter's end takes longer than a batch system's patience on a busy host.
+    os._exit(status)

@@ -1,0 +1,148 @@
+"""Makes the pack that :mod:`spraycc.executor.start` starts an executor from.
+
+``python -P -m spraycc.executor.pack DIRECTORY KEY`` (in a process of its own: what is imported is what is packed)
+writes ``executor-KEY-HASH.pack`` there, tries it out, and notes in ``executor-KEY.json`` what it was made of. KEY
+stands for the installation (:mod:`spraycc.server.packing`), HASH for the contents.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import marshal
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from importlib.machinery import ExtensionFileLoader, SourceFileLoader
+
+from spraycc.executor import start
+
+#: Hexadecimal digits of a pack's hash in its name.
+HASH_DIGITS = 24
+#: A trial start takes a fifth of a second.
+_CHECK_TIMEOUT_S = 60.0
+#: Packs that no note names are kept for a while: batch jobs that still wait name them. (Without its pack an executor
+#: starts in the ordinary way.)
+_KEEP_S = 7 * 24 * 3600.0
+
+
+def make(directory: str, key: str) -> str:
+    """Pack what this process has imported; the pack's path.
+
+    Raises:
+        OSError: it can't be written.
+        PackError: an executor does not start from it.
+    """
+    modules: dict[str, tuple[bool, str, int, int]] = {}
+    code = bytearray()
+    extensions: dict[str, str] = {}
+    files: dict[str, bytes] = {}
+    sources = []
+    for name, module in sorted(sys.modules.items()):
+        spec = getattr(module, "__spec__", None)
+        if spec is None or spec.name != name:  # the main program, or another name of a module
+            continue
+        loader = spec.loader
+        if isinstance(loader, SourceFileLoader):
+            packed = marshal.dumps(loader.get_code(name))
+            modules[name] = (hasattr(module, "__path__"), loader.path, len(code), len(packed))
+            code += packed
+            sources.append(loader.path)
+        elif isinstance(loader, ExtensionFileLoader) and not _is_pythons_own(loader.path):
+            file_name = f"{name}.so"
+            extensions[name] = file_name
+            with open(loader.path, "rb") as file:
+                files[file_name] = file.read()
+            sources.append(loader.path)
+    box = _box()
+    if box:
+        with open(box, "rb") as file:
+            files[os.path.basename(box)] = file.read()
+        sources.append(box)
+    table = {
+        "python": start.python_identity(),
+        "path": [entry for entry in sys.path if os.path.isabs(entry)],
+        "box": os.path.basename(box),
+        "modules": modules,
+        "extensions": extensions,
+    }
+    head = marshal.dumps(table)
+    data = start.MAGIC + zlib.compress(marshal.dumps((len(head).to_bytes(8, "big") + head + code, files)))
+    pack = os.path.join(directory, f"executor-{key}-{hashlib.sha256(data).hexdigest()[:HASH_DIGITS]}.pack")
+    _write(pack, data)
+    _check(pack)
+    stamps = [(path, os.stat(path)) for path in sources]
+    note = {"pack": os.path.basename(pack), "sources": [[path, s.st_size, s.st_mtime_ns] for path, s in stamps]}
+    _write(os.path.join(directory, f"executor-{key}.json"), json.dumps(note).encode())
+    _clear_away(directory)
+    return pack
+
+
+def _is_pythons_own(path: str) -> bool:
+    """Part of the interpreter, which may have put it together with its own libraries."""
+    return path.startswith(os.path.join(os.path.dirname(os.__file__), "lib-dynload") + os.sep)
+
+
+def _box() -> str:
+    from spraycc.executor.box import find_box
+
+    try:
+        return os.fsdecode(find_box())
+    except FileNotFoundError:
+        return ""
+
+
+def _write(path: str, data: bytes) -> None:
+    descriptor, making = tempfile.mkstemp(prefix=".new-", dir=os.path.dirname(path))
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+        os.replace(making, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(making)
+        raise
+
+
+def _check(pack: str) -> None:
+    """Start from it in a temporary place: a binary that needs another beside it does not show before."""
+    with tempfile.TemporaryDirectory(prefix="spraycc-pack-") as directory:
+        argv = [sys.executable, "-S", "-P", start.__file__, "--unpack-in", directory, pack, "--check"]
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_CHECK_TIMEOUT_S, check=False
+        )
+    if done.returncode:
+        with contextlib.suppress(OSError):
+            os.unlink(pack)
+        raise start.PackError(done.stderr.decode(errors="replace").strip()[-2000:])
+
+
+def _clear_away(directory: str) -> None:
+    named = set()
+    for entry in os.listdir(directory):
+        if entry.endswith(".json"):
+            with contextlib.suppress(OSError, ValueError, KeyError), open(os.path.join(directory, entry)) as file:
+                named.add(json.load(file)["pack"])
+    for entry in os.listdir(directory):
+        path = os.path.join(directory, entry)
+        if (entry.endswith(".pack") or entry.startswith(".new-")) and entry not in named:
+            with contextlib.suppress(OSError):
+                if os.stat(path).st_mtime < time.time() - _KEEP_S:
+                    os.unlink(path)
+
+
+def main(arguments: list[str]) -> int:
+    """The program."""
+    import spraycc.executor.main  # noqa: F401 - to have it all imported
+
+    directory, key = arguments
+    print(make(directory, key))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

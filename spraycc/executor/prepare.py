@@ -1,0 +1,164 @@
+"""What lies in the upper layers before the command starts.
+
+In a user namespace only our own user and our primary group exist. A directory or file of another group - a project's
+setgid tree, usual on clusters - can't be copied up then (EOVERFLOW), and inside a setgid directory even a new file
+would be of that group. So the chains of directories down to where the command is known to write are made here, outside
+the namespace, with the same permissions but ours: directories that exist in the upper layer are merged, not copied.
+Outputs of an earlier build that are of another group are copied by hand. What is found afterwards as it was made here
+is no output.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from spraycc.executor.box import Layer
+from spraycc.executor.capture import is_inside
+
+#: What tells an untouched file: inode, size, modification and change time (both ns).
+Stamp = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose permissions count: effective user and group, and all groups."""
+
+    uid: int
+    gid: int
+    groups: frozenset[int]
+
+    @classmethod
+    def own(cls) -> Identity:
+        """This process's."""
+        return cls(os.geteuid(), os.getegid(), frozenset((os.getegid(), *os.getgroups())))
+
+    def is_mapped(self, status: os.stat_result) -> bool:
+        """Whether the owner and group of a file exist inside the namespace."""
+        return self.uid == 0 or (status.st_uid == self.uid and status.st_gid == self.gid)
+
+    def mode_as_owner(self, status: os.stat_result) -> int:
+        """Permission bits that give us as owner what we have on the original (access control lists apart)."""
+        mode = stat.S_IMODE(status.st_mode)
+        if self.uid in (0, status.st_uid):
+            return mode
+        ours = mode >> 3 if status.st_gid in self.groups else mode
+        return (mode & ~0o700) | (ours & 0o7) << 6
+
+
+@dataclass(slots=True)
+class Prepared:
+    """What was made beforehand. Paths are those the command sees."""
+
+    #: directory -> permission bits
+    directories: dict[bytes, int] = field(default_factory=dict)
+    #: directory -> its modification time (ns) when it was made; the original's may have moved on since
+    directory_times: dict[bytes, int] = field(default_factory=dict)
+    files: dict[bytes, Stamp] = field(default_factory=dict)
+
+
+def stamp(status: os.stat_result) -> Stamp:
+    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def prepare_layers(
+    layers: Iterable[Layer], directories: Iterable[bytes], outputs: Iterable[bytes], identity: Identity
+) -> Prepared:
+    """Fill the empty upper layers.
+
+    Args:
+        layers: none inside another.
+        directories: those the command is known to write to, without symbolic links; missing ones are left out.
+        outputs: files it is known to write.
+        identity: ours.
+
+    Raises:
+        OSError: a root can't be looked at, or the scratch disk is full.
+    """
+    prepared = Prepared()
+    layers = tuple(layers)
+    made: list[tuple[bytes, int, int]] = []
+    for layer in layers:
+        status = os.stat(layer.root)
+        if identity.uid == 0:
+            os.chown(layer.upper, status.st_uid, status.st_gid)
+        mode = _mode(layer.root, status, identity)
+        prepared.directories[layer.root] = mode
+        prepared.directory_times[layer.root] = status.st_mtime_ns
+        made.append((layer.upper, mode, status.st_mtime_ns))
+    if identity.uid != 0:  # every user and group exists for root: the kernel's own copies do
+        for directory in dict.fromkeys(directories):
+            layer_of = _layer_of(directory, layers)
+            if layer_of is not None:
+                made += _make_chain(layer_of, directory, identity, prepared)
+        for path in outputs:
+            if os.path.dirname(path) in prepared.directories:
+                layer_of = _layer_of(path, layers)
+                assert layer_of is not None
+                _copy_foreign(layer_of, path, identity, prepared)
+    for upper, mode, mtime_ns in reversed(made):  # last, as a mode may close a directory to us
+        os.utime(upper, ns=(mtime_ns, mtime_ns))
+        os.chmod(upper, mode)
+    return prepared
+
+
+def _layer_of(path: bytes, layers: tuple[Layer, ...]) -> Layer | None:
+    return next((layer for layer in layers if is_inside(path, layer.root)), None)
+
+
+def upper_path(layer: Layer, path: bytes) -> bytes:
+    """Where ``path``, inside the layer's root, lies in the upper layer."""
+    return layer.upper + path[len(layer.root.rstrip(b"/")) :]
+
+
+def _mode(path: bytes, status: os.stat_result, identity: Identity) -> int:
+    mode = identity.mode_as_owner(status)
+    if identity.uid not in (0, status.st_uid):
+        # An access control list may allow more than the bits say. (Less is never said on a read-only mount.)
+        for right in (os.R_OK, os.W_OK, os.X_OK):
+            if os.access(path, right, effective_ids=True):
+                mode |= right << 6
+    return mode
+
+
+def _make_chain(layer: Layer, directory: bytes, identity: Identity, prepared: Prepared) -> list[tuple[bytes, int, int]]:
+    """Make the directories from the layer's root to ``directory``, as far as they exist; each with its final mode and
+    time."""
+    made: list[tuple[bytes, int, int]] = []
+    path = layer.root.rstrip(b"/")
+    for name in directory[len(path) :].split(b"/")[1:]:
+        path += b"/" + name
+        if path in prepared.directories:
+            continue
+        try:
+            status = os.lstat(path)
+        except OSError:
+            break
+        if not stat.S_ISDIR(status.st_mode):
+            break
+        upper = upper_path(layer, path)
+        os.mkdir(upper, 0o700)
+        prepared.directories[path] = mode = _mode(path, status, identity)
+        prepared.directory_times[path] = status.st_mtime_ns
+        made.append((upper, mode, status.st_mtime_ns))
+    return made
+
+
+def _copy_foreign(layer: Layer, path: bytes, identity: Identity, prepared: Prepared) -> None:
+    """Copy an output of an earlier run whose owner or group the namespace does not know."""
+    try:
+        status = os.lstat(path)
+        if not stat.S_ISREG(status.st_mode) or identity.is_mapped(status):
+            return
+        source = open(path, "rb", buffering=0)  # noqa: SIM115 - closed below
+    except OSError:
+        return  # not there, or not readable: then it can only be replaced, which needs no copy
+    upper = upper_path(layer, path)
+    with source, open(upper, "xb", buffering=0) as target:
+        shutil.copyfileobj(source, target, 256 * 1024)
+        os.fchmod(target.fileno(), identity.mode_as_owner(status))
+        os.utime(target.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
+    prepared.files[path] = stamp(os.lstat(upper))

@@ -1,0 +1,202 @@
+"""Scratch directories on the executor's local disk.
+
+``<base>/spraycc-<uid>/executor-<host>-<pid>-<id>/`` belongs to one executor, which holds an flock on ``lock`` in it for
+as long as it lives; below it one numbered directory a task. A directory whose lock is free is what a killed executor
+left: the next one that starts removes it. ``<base>/spraycc-<uid>/lock`` orders the making and the clearing away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spraycc.executor.box import Layer
+from spraycc.executor.capture import is_inside
+
+_LOCK_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_PREFIX = b"executor-"
+_DEAD_PREFIX = b"dead-"
+
+
+@dataclass(slots=True)
+class Slot:
+    """The directories of one task. Never used for a second one: an overlay remembers what it saw in them."""
+
+    path: bytes
+    #: the command's TMPDIR
+    temporary: bytes
+    _n_layers: int = 0
+
+    @classmethod
+    def make(cls, path: bytes, layers: int) -> Slot:
+        slot = cls(path, path + b"/tmp")
+        os.mkdir(path, 0o700)
+        os.mkdir(slot.temporary, 0o700)
+        slot.have_layers(layers)
+        return slot
+
+    def have_layers(self, count: int) -> None:
+        """Make the directories of so many layers, as far as they are not there."""
+        for number in range(self._n_layers, count):
+            os.mkdir(self.path + b"/upper%d" % number, 0o700)
+            os.mkdir(self.path + b"/work%d" % number, 0o700)
+        self._n_layers = max(self._n_layers, count)
+
+    def remove_empty(self) -> bool:
+        """Remove it if nothing was left in it, which takes no time then; False where something is in the way."""
+        names = [b"/tmp"]
+        for number in range(self._n_layers):
+            # What an overlay leaves in its work directory is an empty directory.
+            names += [b"/upper%d" % number, b"/work%d/work" % number, b"/work%d" % number]
+        for name in (*names, b""):
+            try:
+                os.rmdir(self.path + name)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                return False
+        return True
+
+    def layers(self, roots: Sequence[bytes]) -> tuple[Layer, ...]:
+        """The layers for these roots."""
+        self.have_layers(len(roots))
+        return tuple(
+            [Layer(root, self.path + b"/upper%d" % i, self.path + b"/work%d" % i) for i, root in enumerate(roots)]
+        )
+
+
+class Scratch:
+    """One executor's scratch directory."""
+
+    def __init__(self, path: bytes, lock: int) -> None:
+        self.path = path
+        self._lock = lock
+        self._next_number = 0
+        self._ready: Slot | None = None
+
+    @classmethod
+    def create(cls, base: str, name: str) -> Scratch:
+        """Make ``name`` below ``base``, and remove what dead executors left there.
+
+        Raises:
+            OSError: ``base`` is not there, or not writable, or our directory in it is not ours.
+        """
+        # The last part is what others may have made before us: a link there is not followed.
+        home = os.path.join(os.fsencode(os.path.realpath(base)), b"spraycc-%d" % os.geteuid())
+        _private_directory(home)
+        dead: list[bytes] = []
+        with open(os.open(home + b"/lock", _LOCK_FLAGS, 0o600), "ab") as order:
+            fcntl.flock(order, fcntl.LOCK_EX)
+            for entry in os.listdir(home):
+                if entry.startswith(_PREFIX) and not _is_alive(home + b"/" + entry):
+                    corpse = home + b"/" + _DEAD_PREFIX + entry
+                    with contextlib.suppress(FileNotFoundError):  # it was only leaving, and is gone now
+                        os.rename(home + b"/" + entry, corpse)
+                        dead.append(corpse)
+                elif entry.startswith(_DEAD_PREFIX):
+                    dead.append(home + b"/" + entry)
+            path = home + b"/" + _PREFIX + os.fsencode(name)
+            os.mkdir(path, 0o700)
+            lock = os.open(path + b"/lock", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for corpse in dead:
+            remove_tree(corpse)
+        return cls(path, lock)
+
+    def prepare(self, layers: int) -> None:
+        """Have a slot with this many layers lie ready for the next :meth:`take`, so that it costs no time then."""
+        if self._ready is None:
+            self._ready = self._make(layers)
+
+    def take(self) -> Slot:
+        """A fresh slot; it is the caller's, to be removed with :func:`remove_tree`."""
+        slot, self._ready = self._ready or self._make(0), None
+        return slot
+
+    def _make(self, layers: int) -> Slot:
+        self._next_number += 1
+        return Slot.make(self.path + b"/%d" % self._next_number, layers)
+
+    def remove(self) -> None:
+        """Remove all of it."""
+        remove_tree(self.path)
+        os.close(self._lock)
+
+
+def candidates(explicit: str | None, tmpdir: str | None, workspace: bytes) -> list[str]:
+    """Directories to try, best first.
+
+    None lies in the workspace; those in /tmp, which is overlaid as well if it can be, come last unless asked for.
+    """
+    usual = [d for d in (tmpdir, "/var/tmp", "/tmp", "/dev/shm") if d]
+    usual.sort(key=lambda d: is_inside(os.fsencode(os.path.realpath(d)), b"/tmp"))
+    found = dict.fromkeys([explicit, *usual] if explicit else usual)
+    return [d for d in found if not is_inside(os.fsencode(os.path.realpath(d)), workspace)]
+
+
+def _private_directory(path: bytes) -> None:
+    """Make it, or check that it is nobody else's, and that nobody else can have put anything into it."""
+    is_new = True
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        is_new = False
+    try:
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as exc:
+        raise PermissionError(f"{os.fsdecode(path)} is not a directory of ours: {exc.strerror}") from None
+    try:
+        status = os.fstat(directory)
+        if status.st_uid != os.geteuid() or (status.st_mode & 0o022 and not is_new):
+            raise PermissionError(f"{os.fsdecode(path)} is not a directory of ours alone")
+        # In a setgid directory it got that one's group and bit, and so would the layers below it.
+        os.chown(directory, -1, os.getegid())
+        os.chmod(directory, 0o700)
+    finally:
+        os.close(directory)
+
+
+def _is_alive(path: bytes) -> bool:
+    """Whether the executor that made it holds its lock."""
+    try:
+        lock = os.open(path + b"/lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def remove_tree(path: bytes) -> None:
+    """Remove a directory and all below it, whatever modes it has (an overlay's ``work/work`` has none at all).
+
+    What others remove meanwhile is no error; what can't be removed stays, for the next executor to try. Nothing may be
+    running that writes there. Links are removed, and never followed.
+    """
+    if os.path.islink(path):
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        return
+    pending, directories = [path], []
+    while pending:
+        directory = pending.pop()
+        directories.append(directory)
+        with contextlib.suppress(OSError):
+            os.chmod(directory, 0o700)
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    else:
+                        with contextlib.suppress(OSError):
+                            os.unlink(entry.path)
+    for directory in reversed(directories):
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)

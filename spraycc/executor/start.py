@@ -1,0 +1,282 @@
+"""The light start of an executor: ``python -S -P start.py [--unpack-in DIRECTORY] PACK EXECUTOR'S ARGUMENTS``.
+
+Hundreds of executors start at once, and each would open some 140 files of the installation over NFS. The *pack*
+(:mod:`spraycc.executor.pack` makes it) is one file with the code of every module that an executor imports and the two
+binaries that it needs. The first executor on a host copies it to the local disk; all others read it there.
+
+Whatever is wrong - another Python, a damaged or foreign copy, no local disk - the executor starts in the ordinary way.
+So this file imports nothing of SprayCC's, and only what Python has loaded already as far as that is possible.
+"""
+
+from __future__ import annotations
+
+# The enumerations of signal are not needed yet, and cost milliseconds.
+import _signal  # type: ignore[import-not-found]
+import contextlib
+import gc
+import marshal
+import os
+import stat
+import sys
+from importlib.machinery import ExtensionFileLoader, ModuleSpec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+    from typing import Any
+
+#: First bytes of a pack; a change of the layout changes them.
+MAGIC = b"spraycc pack 1\n"
+#: In the local copy: everything but the binaries, which lie beside it: the size of a table (8 bytes, big endian), the
+#: table, the code that it points to. Each user of the copy holds a shared lock on it.
+MODULES = "modules"
+#: Where a host's own disk is. TMPDIR is not among them: a batch job's own is removed at its end.
+_LOCAL = ("/var/tmp", "/tmp", "/dev/shm")
+#: Copies that nobody has used for so long are removed when another is made.
+_UNUSED_S = 24 * 3600.0
+#: The variable by which the executor finds its helper.
+_BOX_VARIABLE = "SPRAYCC_BOX"
+
+
+class PackError(Exception):
+    """The pack, or a copy of it, can't be used here."""
+
+
+class _OtherPython(PackError):
+    """Nothing is wrong with it."""
+
+
+class PackedModules:
+    """Finds and loads the pack's modules (importlib's finder and loader).
+
+    A package's path is where it is installed: what is not in the pack is found there, at the usual price.
+    """
+
+    def __init__(self, table: dict[str, Any], file: int, begin: int, directory: str) -> None:
+        """``table`` says where in ``file``, from ``begin`` on, the code of each module is: none is held in memory."""
+        #: name -> (is a package, where it is installed, offset, size)
+        self._modules: dict[str, tuple[bool, str, int, int]] = table["modules"]
+        self._extensions: dict[str, str] = table["extensions"]
+        self._file = file
+        self._begin = begin
+        self._directory = directory
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        found = self._modules.get(name)
+        if found is not None:
+            is_package, origin, _, _ = found
+            spec = ModuleSpec(name, self, origin=origin, is_package=is_package)  # type: ignore[arg-type]
+            spec.has_location = True
+            if is_package:
+                spec.submodule_search_locations = [os.path.dirname(origin)]
+            return spec
+        file = self._extensions.get(name)
+        if file is None:
+            return None
+        local = os.path.join(self._directory, file)
+        spec = ModuleSpec(name, ExtensionFileLoader(name, local), origin=local)
+        spec.has_location = True
+        return spec
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        _, _, offset, size = self._modules[module.__name__]
+        exec(marshal.loads(os.pread(self._file, size, self._begin + offset)), module.__dict__)
+
+
+def main(arguments: list[str]) -> None:
+    """Start the executor from its pack, else in the ordinary way. Does not return."""
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # LSF's first word at a cancel; nobody needs a traceback of it
+    wanted = ""
+    if arguments[:1] == ["--unpack-in"]:
+        wanted = arguments[1]
+        arguments = arguments[2:]
+    pack, *rest = arguments
+    try:
+        run_and_exit = load(local_copy(pack, (wanted, *_LOCAL) if wanted else _LOCAL))
+    except Exception as exc:
+        if rest == ["--check"]:
+            raise
+        sys.stderr.write(f"spraycc executor: not started from {pack}: {type(exc).__name__}: {exc}\n")
+        sys.stderr.flush()
+        os.execv(sys.executable, [sys.executable, "-P", "-m", "spraycc.executor", *rest])
+    if rest != ["--check"]:
+        sys.argv[1:] = rest
+        run_and_exit()
+
+
+def python_identity() -> str:
+    """What a pack's code and binaries were made for."""
+    return f"{sys.version}|{sys.implementation.cache_tag}|{sys.platform}|{os.uname().machine}"
+
+
+def load(copy: tuple[str, int]) -> Any:
+    """Make the modules of :func:`local_copy` importable, and import the executor; its entry point.
+
+    Raises:
+        PackError: the copy is for another Python, or damaged.
+    """
+    directory, file = copy
+    try:
+        size = int.from_bytes(os.pread(file, 8, 0), "big")
+        table = marshal.loads(os.pread(file, size, 8))
+        box = os.path.join(directory, table["box"]) if table["box"] else None
+        if table["python"] != python_identity():
+            raise _OtherPython(f"made for another Python: {table['python']}")
+        if box is not None and not os.access(box, os.X_OK):
+            raise PackError(f"{box} is not there any more")
+        run_and_exit = _import_from(PackedModules(table, file, 8 + size, directory), table["path"])
+    except _OtherPython:
+        raise
+    except Exception as exc:
+        _remove_unused(directory, file)  # the next one copies it anew
+        raise PackError(f"{directory}: {type(exc).__name__}: {exc}") from exc
+    if box is not None:
+        os.environ.setdefault(_BOX_VARIABLE, box)
+    return run_and_exit
+
+
+def _import_from(modules: PackedModules, further_path: list[str]) -> Any:
+    sys.meta_path.insert(0, modules)
+    sys.path += [entry for entry in further_path if entry not in sys.path]
+    gc.disable()  # of what imports make, nearly nothing is garbage; looking for it takes a tenth of the time
+    try:
+        from spraycc.executor.main import run_and_exit
+    finally:
+        gc.enable()
+    gc.freeze()
+    return run_and_exit
+
+
+def local_copy(pack: str, bases: Sequence[str]) -> tuple[str, int]:
+    """The directory of this host's copy, made where it is missing, and its ``MODULES``, open and locked: so long nobody
+    clears the copy away.
+
+    Raises:
+        PackError: there is none and can be none; the text says why.
+        OSError: the pack can't be read.
+    """
+    name = os.path.basename(pack).removesuffix(".pack").rpartition("-")[2]
+    reasons = []
+    for base in bases:
+        try:
+            parent = _private_directory(os.path.join(base, f"spraycc-packs-{os.geteuid()}"))
+            directory = os.path.join(parent, name)
+            if not os.path.lexists(directory):
+                _unpack(pack, name, parent)
+            return directory, _open_copy(directory)
+        except (PackError, OSError) as exc:
+            reasons.append(f"{base}: {exc}")
+    raise PackError("; ".join(reasons))
+
+
+def _private_directory(path: str) -> str:
+    """``path``, made where it is missing: ours, closed to everybody else, and files in it can be executed."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise PackError(f"{path} is not a directory of ours alone")
+    if os.statvfs(path).f_flag & os.ST_NOEXEC:
+        raise PackError(f"{path}: nothing there can be executed")
+    return path
+
+
+def _open_copy(directory: str) -> int:
+    """``MODULES`` of the copy, with a shared lock on it."""
+    import fcntl
+
+    # Never 0 to 2: those are the commands' own.
+    descriptor = os.open(os.path.join(directory, MODULES), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    locked = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(descriptor)
+    fcntl.flock(locked, fcntl.LOCK_SH)
+    status = os.fstat(locked)
+    if status.st_nlink == 0 or status.st_uid != os.geteuid():
+        os.close(locked)
+        raise PackError(f"{directory} is being removed")
+    os.utime(locked)
+    return locked
+
+
+def _unpack(pack: str, name: str, parent: str) -> None:
+    """Copy the pack to ``parent/name``. Many may do so at once: each makes its own, the first one stays."""
+    import hashlib
+    import tempfile
+    import zlib
+
+    descriptor = os.open(pack, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            raise PackError(f"{pack}: not a file of ours alone")
+        data = file.read()
+    if not data.startswith(MAGIC) or hashlib.sha256(data).hexdigest()[: len(name)] != name:
+        raise PackError(f"{pack}: its contents are not those that it was made with")
+    modules, files = marshal.loads(zlib.decompress(memoryview(data)[len(MAGIC) :]))
+    _clear_away(parent, name)
+    making = tempfile.mkdtemp(prefix=".new-", dir=parent)
+    try:
+        for file_name, content, mode in ((MODULES, modules, 0o600), *((n, c, 0o700) for n, c in files.items())):
+            target = os.open(os.path.join(making, file_name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            with open(target, "wb") as file:
+                file.write(content)
+        try:
+            os.rename(making, os.path.join(parent, name))
+        except OSError:
+            if not os.path.isdir(os.path.join(parent, name)):  # else another was faster
+                raise
+    finally:
+        _remove(making)
+
+
+def _clear_away(parent: str, name: str) -> None:
+    """Remove copies of other packs that nobody uses and nobody has used for a while."""
+    import time
+
+    oldest = time.time() - _UNUSED_S
+    for entry in os.listdir(parent):
+        directory = os.path.join(parent, entry)
+        try:
+            if entry.startswith("."):  # of one that was killed in the middle
+                if os.lstat(directory).st_mtime < oldest:
+                    _remove(directory)
+                continue
+            if entry == name:
+                continue
+            descriptor = os.open(os.path.join(directory, MODULES), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                if os.fstat(descriptor).st_mtime < oldest:
+                    _remove_unused(directory, descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError:  # in use, or gone
+            continue
+
+
+def _remove_unused(directory: str, file: int) -> None:
+    """Remove a copy, whose ``MODULES`` is open as ``file``, unless another executor runs from it."""
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return
+    _remove(directory)
+
+
+def _remove(directory: str) -> None:
+    """Remove a directory of plain files; one that is gone already is fine."""
+    try:
+        for entry in os.listdir(directory):
+            os.unlink(os.path.join(directory, entry))
+        os.rmdir(directory)
+    except OSError:
+        pass
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,192 @@
+"""Takes the parallelism off a build tool's command line, where it would make the tool leave the jobserver.
+
+What the tools do with ``-j`` while MAKEFLAGS names a jobserver (tried with each):
+
+- make 4.3 and 4.4: ``warning: -j6 forced in makefile: resetting jobserver mode.`` and a pool of its own. ninja 1.13
+  with -jN leaves the jobserver in silence. ``cmake --build -jN`` hands it on to either.
+- cargo keeps the jobserver and warns; the word is taken off all the same, so that the number becomes the build's cap.
+- ctest runs the smaller of -jN and the jobserver, and one at a time without -jN: its words stay.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from spraycc.jobserver.make_options import AUTH, INFORMATION, JOBS, LOAD, MAKE, jobs_count
+from spraycc.jobserver.makeflags import parse
+from spraycc.jobserver.option_scan import Argument, Options, Use, cut, scan
+
+
+@dataclass(frozen=True, slots=True)
+class Stripped:
+    """A command line for use under a jobserver."""
+
+    #: the whole argument vector, argv[0] included
+    argv: tuple[bytes, ...]
+    #: most recipes at once that the user asked for, at least 1; None: as many as there are executors (no -j, or one
+    #: without limit)
+    cap: int | None
+    #: the tool will use a jobserver; False: it builds nothing (``ninja -t``, ``make --version``) and is to be run as it
+    #: is
+    jobserver: bool
+    #: what was taken out, for the log
+    removed: tuple[bytes, ...] = ()
+
+
+def strip(tool: str, argv: Sequence[bytes], makeflags: bytes = b"") -> Stripped:
+    """Reads ``argv`` as ``tool`` will, and takes out what sets its parallelism.
+
+    What the tool would call an error (``-jfoo``, make's ``-j0``) stays, so that the tool says so in its own words.
+    Words after ``--`` and arguments of other options are never touched.
+
+    Args:
+        tool: the tool's name or path; an unknown one's line stays as it is.
+        argv: its whole argument vector; argv[0] is not looked at.
+        makeflags: the user's own MAKEFLAGS; make's cap if the line has none.
+    """
+    reader = _READERS.get(os.path.basename(tool))
+    if reader is None or not argv:
+        return Stripped(tuple(argv), None, jobserver=True)
+    return reader(tuple(argv), makeflags)
+
+
+def _make(argv: tuple[bytes, ...], makeflags: bytes) -> Stripped:
+    words = argv[1:]
+    uses = list(scan(words, MAKE))
+    if any(use.name in INFORMATION for use in uses):
+        return Stripped(argv, None, jobserver=False)
+    kept, cap, removed = _take(words, uses, jobs_count, also=frozenset({LOAD, AUTH}))
+    if not any(use.name == JOBS for use in uses):
+        cap = parse(makeflags).jobs
+    return Stripped((argv[0], *kept), cap, jobserver=True, removed=removed)
+
+
+_NINJA = Options(
+    {
+        **{bytes([letter]): (chr(letter), Argument.REQUIRED) for letter in b"dfklwtC"},
+        b"j": (JOBS, Argument.REQUIRED),
+        b"n": ("n", Argument.NONE),
+        b"v": ("v", Argument.NONE),
+        b"h": ("help", Argument.NONE),
+    },
+    {
+        b"help": ("help", Argument.NONE),
+        b"version": ("version", Argument.NONE),
+        b"verbose": ("v", Argument.NONE),
+        b"quiet": ("quiet", Argument.NONE),
+    },
+)
+
+
+def _ninja(argv: tuple[bytes, ...], _makeflags: bytes) -> Stripped:
+    words = argv[1:]
+    uses = list(scan(words, _NINJA))
+    # With -n ninja leaves the jobserver by itself, and -t is another program: that line's -j may mean anything.
+    if any(use.name in {"n", "t", "help", "version"} for use in uses):
+        return Stripped(argv, None, jobserver=False)
+    kept, cap, removed = _take(words, uses, _ninja_count)
+    return Stripped((argv[0], *kept), cap, jobserver=True, removed=removed)
+
+
+def _ninja_count(use: Use) -> int | None:
+    if use.value is None or not use.value.isdigit():
+        raise ValueError("not a number")
+    return int(use.value) or None
+
+
+def _take(
+    words: tuple[bytes, ...],
+    uses: Sequence[Use],
+    count: Callable[[Use], int | None],
+    also: frozenset[str] = frozenset(),
+) -> tuple[tuple[bytes, ...], int | None, tuple[bytes, ...]]:
+    """Cuts the valid uses of JOBS and all uses of ``also`` out: ``(words, cap, what was cut)``. The last -j wins."""
+    cap: int | None = None
+    cuts = []
+    for use in uses:
+        if use.name == JOBS:
+            try:
+                cap = count(use)
+            except ValueError:
+                continue
+        elif use.name not in also:
+            continue
+        cuts.append(use)
+    kept, removed = cut(words, cuts)
+    return kept, cap, removed
+
+
+_CMAKE_BUILD = Options(
+    {
+        b"j": (JOBS, Argument.DIGITS),
+        b"t": ("target", Argument.REQUIRED),
+        b"v": ("verbose", Argument.NONE),
+    },
+    {
+        b"build": ("build", Argument.REQUIRED),
+        b"config": ("config", Argument.REQUIRED),
+        b"parallel": (JOBS, Argument.DIGITS),
+        b"preset": ("preset", Argument.REQUIRED),
+        b"target": ("target", Argument.REQUIRED),
+    },
+)
+
+
+def _cmake(argv: tuple[bytes, ...], makeflags: bytes) -> Stripped:
+    """``cmake --build DIR [-j [N]] [-- WORDS OF THE NATIVE TOOL]``; other uses of cmake compile next to nothing."""
+    words = argv[1:]
+    if words[:1] != (b"--build",):
+        return Stripped(argv, None, jobserver=True)
+    end = words.index(b"--") if b"--" in words else len(words)
+    own, native = words[:end], words[end + 1 :]
+    kept, cap, removed = _take(own, list(scan(own, _CMAKE_BUILD)), jobs_count)
+    # Whether the native tool is make or ninja is not known here. Read by make's rules, ninja's -d, -k, -l, -t and -w
+    # lose their arguments to the operands, which changes nothing, as no such argument starts with a dash.
+    native_uses = list(scan(native, MAKE))
+    native_kept, native_cap, native_removed = _take(native, native_uses, jobs_count)
+    if any(use.name == JOBS for use in native_uses):
+        cap = native_cap
+    elif not any(use.name == JOBS for use in scan(own, _CMAKE_BUILD)):
+        cap = parse(makeflags).jobs
+    tail = (b"--", *native_kept) if end < len(words) else ()
+    return Stripped((argv[0], *kept, *tail), cap, jobserver=True, removed=removed + native_removed)
+
+
+_CARGO = Options({b"j": (JOBS, Argument.REQUIRED)}, {b"jobs": (JOBS, Argument.REQUIRED)})
+
+
+def _cargo(argv: tuple[bytes, ...], _makeflags: bytes) -> Stripped:
+    kept, cap, removed = _take(
+        argv[1:], [use for use in scan(argv[1:], _CARGO) if _spelt_out(argv[1:], use)], jobs_count
+    )
+    return Stripped((argv[0], *kept), cap, jobserver=True, removed=removed)
+
+
+def _spelt_out(words: Sequence[bytes], use: Use) -> bool:
+    """Cargo has no abbreviations, and which other letters take arguments differs by subcommand: plain forms only."""
+    return use.offset == 1 or (use.offset == 0 and words[use.index].partition(b"=")[0] == b"--jobs")
+
+
+_CTEST = Options(
+    {b"j": (JOBS, Argument.DIGITS)},
+    {b"parallel": (JOBS, Argument.DIGITS)},
+)
+
+
+def _ctest(argv: tuple[bytes, ...], _makeflags: bytes) -> Stripped:
+    """The words stay: without them ctest runs one test at a time."""
+    _, cap, _ = _take(argv[1:], list(scan(argv[1:], _CTEST)), jobs_count)
+    return Stripped(argv, cap, jobserver=True)
+
+
+_READERS: dict[str, Callable[[tuple[bytes, ...], bytes], Stripped]] = {
+    "make": _make,
+    "gmake": _make,
+    "ninja": _ninja,
+    "ninja-build": _ninja,
+    "cmake": _cmake,
+    "cargo": _cargo,
+    "ctest": _ctest,
+}

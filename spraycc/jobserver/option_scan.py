@@ -1,0 +1,147 @@
+"""Reads option words as getopt_long(3) does, without changing them, so that single options can be cut out of a line.
+
+Python's own :mod:`getopt` forgets where in the line an option stood, and knows neither optional arguments nor make's
+habit of taking a following word only where it is a number.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+class Argument(enum.Enum):
+    """What an option does with an argument."""
+
+    NONE = "none"
+    REQUIRED = "required"  #: joined, else the next word, whatever it is
+    OPTIONAL = "optional"  #: joined only
+    DIGITS = (
+        "digits"  #: joined, else the next word if it has nothing but digits in it (make's -j; an empty word counts)
+    )
+    NUMBER = "number"  #: joined, else the next word if it starts with a digit or a point (make's -l)
+
+    def takes(self, word: bytes) -> bool:
+        """Whether an option without a joined argument has ``word``, the next one, as its argument."""
+        match self:
+            case Argument.REQUIRED:
+                return True
+            case Argument.DIGITS:
+                return word == b"" or word.isdigit()
+            case Argument.NUMBER:
+                return word[:1].isdigit() or word[:1] == b"."
+            case _:
+                return False
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of one tool. Both maps lead to the option's canonical name and what it does with an argument."""
+
+    short: Mapping[bytes, tuple[str, Argument]]
+    long: Mapping[bytes, tuple[str, Argument]] = field(default_factory=dict)
+
+    def find_long(self, name: bytes) -> tuple[str, Argument] | None:
+        """The option that ``name`` (without dashes) means: an exact name, else what all names it begins mean."""
+        exact = self.long.get(name)
+        if exact is not None:
+            return exact
+        candidates = {option for full, option in self.long.items() if full.startswith(name)}
+        return candidates.pop() if len(candidates) == 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One option as it stands in a line."""
+
+    #: the option's canonical name; "" for a word that the table does not know
+    name: str
+    #: its argument, None without one
+    value: bytes | None
+    #: index of the word that it stands in
+    index: int
+    #: offset in that word where its letter stands: more than 1 inside a cluster (the ``j`` of ``-kj8``); 0 for a long
+    #: option
+    offset: int
+    #: its argument is the word after
+    takes_next: bool = False
+
+
+def scan(words: Sequence[bytes], options: Options) -> Iterator[Use]:
+    """Yields the options of ``words`` in their order; everything else is an operand.
+
+    Operands may stand between options, as the tools allow. The scan ends at ``--``.
+    """
+    index = 0
+    while index < len(words):
+        word = words[index]
+        if word == b"--":
+            return
+        step = 1
+        if word.startswith(b"--"):
+            use = _long(words, index, options)
+            yield use
+            step += use.takes_next
+        elif word.startswith(b"-"):
+            for use in _cluster(words, index, options):
+                yield use
+                step += use.takes_next
+        index += step
+
+
+def _long(words: Sequence[bytes], index: int, options: Options) -> Use:
+    name, equals, joined = words[index][2:].partition(b"=")
+    found = options.find_long(name)
+    if found is None:
+        return Use("", None, index, 0)
+    canonical, argument = found
+    if equals:
+        return Use(canonical, joined, index, 0)
+    following = words[index + 1] if index + 1 < len(words) else None
+    if following is not None and argument.takes(following):
+        return Use(canonical, following, index, 0, takes_next=True)
+    return Use(canonical, None, index, 0)
+
+
+def _cluster(words: Sequence[bytes], index: int, options: Options) -> Iterator[Use]:
+    word = words[index]
+    for offset in range(1, len(word)):
+        canonical, argument = options.short.get(word[offset : offset + 1], ("", Argument.NONE))
+        if argument is Argument.NONE:
+            yield Use(canonical, None, index, offset)
+            continue
+        joined = word[offset + 1 :]
+        following = words[index + 1] if index + 1 < len(words) else None
+        if joined:
+            yield Use(canonical, joined, index, offset)
+        elif following is not None and argument.takes(following):
+            yield Use(canonical, following, index, offset, takes_next=True)
+        else:
+            yield Use(canonical, None, index, offset)
+        return
+
+
+def cut(words: Sequence[bytes], uses: Sequence[Use]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    """Takes the options ``uses`` (with their arguments) out of ``words``: ``(what stays, what was taken out)``.
+
+    An option with an argument is the last of its cluster, so a cluster is shortened to what stands before it; one
+    without an argument may have others behind it (make's ``-j`` never has).
+    """
+    kept: list[bytes | None] = list(words)
+    removed = []
+    for use in sorted(uses, key=lambda use: (use.index, -use.offset)):
+        word = kept[use.index]
+        assert word is not None, "two options in one place"
+        if use.offset == 0:
+            removed.append(word)
+            kept[use.index] = None
+        else:
+            end = use.offset + 1 if use.takes_next or use.value is None else len(word)
+            removed.append(b"-" + word[use.offset : end])
+            rest = word[: use.offset] + word[end:]
+            kept[use.index] = rest if rest != b"-" else None
+        if use.takes_next:
+            removed.append(words[use.index + 1])
+            kept[use.index + 1] = None
+    return tuple(word for word in kept if word is not None), tuple(removed)

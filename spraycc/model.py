@@ -1,0 +1,135 @@
+"""Values that every package shares: ids and frozen dataclasses. Imports nothing of SprayCC's but errors."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import NewType
+
+TaskId = NewType("TaskId", int)
+BuildId = NewType("BuildId", str)
+ExecutorId = NewType("ExecutorId", str)
+
+
+class Placement(enum.Enum):
+    """Where a task runs, as the command description and the policy decide."""
+
+    REMOTE = "remote"  #: on an executor; here if that can't be
+    HERE_NOW = "here-now"  #: on the submit host at once, without a slot: probes, which are short and latency bound
+    HERE_LIGHT = "here-light"  #: on the submit host, under the light quota: archives and other short work
+    HERE_HEAVY = "here-heavy"  #: on the submit host, under the heavy quota: links
+
+
+class Kind(enum.Enum):
+    """What a command line does."""
+
+    COMPILE = "compile"
+    DEPENDENCIES = "dependencies"  #: -M or -MM: writes make rules and no object
+    PREPROCESS = "preprocess"
+    ASSEMBLE = "assemble"
+    PCH = "pch"
+    LINK = "link"
+    ARCHIVE = "archive"
+    PROBE = "probe"  #: asks the compiler something, or is a configure test
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a command line is, from its words alone (plus response files and three environment variables)."""
+
+    kind: Kind
+    placement: Placement
+    #: why it goes where it goes: a short stable phrase that is counted and shown by ``spraycc why``
+    reason: str
+    #: source files, as written on the line
+    inputs: tuple[bytes, ...] = ()
+    #: files that it is known to write, as written or implied (relative to the working directory), the named one (-o)
+    #: last
+    outputs: tuple[bytes, ...] = ()
+    #: it makes code for the CPU that it runs on (-march=native)
+    native: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StdStream:
+    """What one of the runner's descriptors 0-2 is, as fstat(2) says."""
+
+    #: "tty", "pipe", "file", "null", "socket", "other" or "closed"
+    kind: str
+    dev: int = 0
+    ino: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One wrapped command as its runner met it: all that is needed to run it again elsewhere with the same result."""
+
+    #: argument vector, argv[0] as the build tool gave it
+    argv: tuple[bytes, ...]
+    #: absolute path of the real program, behind the shims
+    program: bytes
+    #: absolute path of the working directory
+    cwd: bytes
+    #: the environment, ``NAME=value`` each, in its order
+    env: tuple[bytes, ...]
+    umask: int
+    #: (resource, soft, hard) for each resource of getrlimit(2) that the host knows; 2**64 - 1 is unlimited
+    rlimits: tuple[tuple[int, int, int], ...] = ()
+    #: nice value, -20 to 19
+    nice: int = 0
+    stdin: StdStream = field(default_factory=lambda: StdStream("null"))
+    stdout: StdStream = field(default_factory=lambda: StdStream("pipe"))
+    stderr: StdStream = field(default_factory=lambda: StdStream("pipe"))
+    #: rows and columns of the terminal, where stdout or stderr is one
+    window: tuple[int, int] = (0, 0)
+
+    @property
+    def terminals(self) -> tuple[int, ...]:
+        """Which of descriptors 1 and 2 are terminals."""
+        return tuple([fd for fd, stream in ((1, self.stdout), (2, self.stderr)) if stream.kind == "tty"])
+
+    @property
+    def streams_are_one(self) -> bool:
+        """True where stdout and stderr are the same open file, so that the order of what is written to them matters."""
+        out, err = self.stdout, self.stderr
+        return out.kind == err.kind != "closed" and (out.dev, out.ino) == (err.dev, err.ino)
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """How a command ended: by exit (``signal`` is 0) or killed by a signal (``code`` is 0)."""
+
+    code: int = 0
+    signal: int = 0
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0 and self.signal == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What is expected of a task, by what it and its like did before."""
+
+    #: how long it runs; 0 where nothing is known
+    seconds: float = 0.0
+    #: running for longer than this is far beyond what is expected; None where nothing is known
+    late_s: float | None = None
+    #: most memory that it uses; 0 where nothing is known
+    memory_bytes: int = 0
+
+
+#: Nothing is known.
+UNKNOWN = Expectation()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Resources that an attempt used on the executor's host."""
+
+    user_s: float = 0.0
+    system_s: float = 0.0
+    #: peak resident set of its largest process
+    peak_rss_bytes: int = 0
+    wall_s: float = 0.0

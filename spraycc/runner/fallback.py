@@ -1,0 +1,896 @@
+"""spraycc-run in Python, installed where no C compiler was there to build the native one. Same behaviour, same tests.
+
+One file that imports nothing of SprayCC's: it starts once for each compile, and every import shows. What it does and
+why is said in the C sources; the comments here say only what is Python's own.
+"""
+# ruff: noqa: SIM105 (contextlib would be one more import)
+
+import errno
+import os
+import sys
+
+if __name__ == "__main__":
+    # The directory of scripts that we are installed in may hold anything, a socket.py too.
+    _scripts = os.path.dirname(os.path.realpath(__file__))
+    sys.path[:] = [p for p in sys.path if p != _scripts]
+
+TYPE_CHECKING = False  # typing's own would cost an import
+if TYPE_CHECKING:
+    import signal
+    import socket
+    from typing import NoReturn
+else:
+    import _signal as signal  # their Python halves build enums of every constant: 5 ms a start, each
+    import _socket as socket
+
+LAUNCHER = b"spraycc-run"
+BUILD_TOOLS = (b"make", b"gmake", b"ninja", b"ninja-build", b"ctest", b"cargo")
+#: the build puts the release here
+VERSION = "@VERSION@"
+PROTOCOL = 1
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+
+USAGE = b"usage: spraycc-run [--remote|--local] [--] CMD [ARGS...]\n       spraycc-run --version | --help\n"
+HELP = b"""
+Runs one command through the SprayCC server of this build; where there is none, runs it here.
+  --remote   on an executor if at all possible, whatever kind of command it is
+  --local    here, when a local slot is free
+"""
+
+
+def say(*parts: bytes) -> None:
+    """One line on stderr."""
+    try:
+        os.write(2, b"".join(parts) + b"\n")
+    except OSError:
+        pass
+
+
+def reason(number: int) -> bytes:
+    return os.fsencode(os.strerror(number))
+
+
+def write_all(fd: int, data: bytes) -> int:
+    """0, or the errno of what went wrong."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:
+            import select
+
+            poll = select.poll()
+            poll.register(fd, select.POLLOUT)
+            poll.poll()
+        except OSError as exc:
+            return exc.errno or errno.EIO
+    return 0
+
+
+# --- CBOR and messages ----------------------------------------------------------------------------------------------
+
+
+def head(major: int, value: int) -> bytes:
+    if value < 24:
+        return bytes((major << 5 | value,))
+    width = 1 if value < 1 << 8 else 2 if value < 1 << 16 else 4 if value < 1 << 32 else 8
+    return bytes((major << 5 | 23 + width.bit_length(),)) + value.to_bytes(width, "big")
+
+
+def encode(item: object) -> bytes:
+    if isinstance(item, int):
+        return head(0, item) if item >= 0 else head(1, -1 - item)
+    if isinstance(item, bytes):
+        return head(2, len(item)) + item
+    if isinstance(item, str):
+        data = item.encode()
+        return head(3, len(data)) + data
+    assert isinstance(item, (list, tuple))
+    return head(4, len(item)) + b"".join([encode(part) for part in item])
+
+
+class Garbage(Exception):
+    """The server sent what the grammar does not allow."""
+
+
+class Cursor:
+    """Reads the items of a message."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        self.at = 0
+
+    def take(self, count: int) -> bytes:
+        data = self.body[self.at : self.at + count]
+        if len(data) != count:
+            raise Garbage
+        self.at += count
+        return data
+
+    def head(self, major: int, most: int = 2**64 - 1) -> int:
+        first = self.take(1)[0]
+        info = first & 31
+        if first >> 5 != major or info > 27:
+            raise Garbage
+        value = info if info < 24 else int.from_bytes(self.take(1 << info - 24), "big")
+        if value > most:
+            raise Garbage
+        return value
+
+    def string(self, major: int) -> bytes:
+        return self.take(self.head(major))
+
+
+def decode(body: bytes) -> tuple[str, int, int, bytes]:
+    """A message: its tag, its two numbers (the descriptor for "out") and its bytes.
+
+    Raises:
+        Garbage: it is none.
+    """
+    cursor = Cursor(body)
+    count = cursor.head(4)
+    if count == 0:
+        raise Garbage
+    tag = cursor.string(3)
+    if tag == b"out" and count >= 3:
+        fd = cursor.head(0, 2)
+        if fd == 0:
+            raise Garbage
+        return "out", fd, 0, cursor.string(2)
+    if tag == b"exit" and count >= 3:
+        return "exit", cursor.head(0, 255), cursor.head(0, 64), b""
+    if tag == b"here":
+        out = cursor.head(0) if count > 1 else 0
+        err = cursor.head(0) if count > 2 else 0
+        return "here", out, err, b"stay" if count > 3 and cursor.head(0) else b""
+    if tag == b"refused":
+        return "refused", 0, 0, b""
+    raise Garbage
+
+
+# --- the environment ------------------------------------------------------------------------------------------------
+
+
+def initial_environment() -> list[bytes]:
+    """All entries as they were given to us: os.environb has no duplicates and nothing without a "=", and Python itself
+    adds LC_CTYPE in the C locale (PEP 538)."""
+    try:
+        with open("/proc/self/environ", "rb", buffering=0) as file:
+            return file.readall().split(b"\0")[:-1]
+    except OSError:
+        return [name + b"=" + value for name, value in os.environb.items()]
+
+
+class Environment:
+    """Entries, ``NAME=value`` each; a mapping as far as os.execve looks."""
+
+    def __init__(self, entries: list[bytes]) -> None:
+        self.entries = entries
+
+    def get(self, name: bytes) -> bytes | None:
+        prefix = name + b"="
+        return next((e[len(prefix) :] for e in self.entries if e.startswith(prefix)), None)
+
+    def without_ours(self) -> list[bytes]:
+        return [e for e in self.entries if not e.startswith(b"SPRAYCC_")]
+
+    def strip_path(self, shims: bytes | None) -> None:
+        if not shims:
+            return
+        stripped = []
+        for entry in self.entries:
+            if entry.startswith(b"PATH="):
+                elements = [e for e in entry[5:].split(b":") if not is_shim_directory(e, shims)]
+                if not elements:
+                    continue
+                entry = b"PATH=" + b":".join(elements)
+            stripped.append(entry)
+        self.entries = stripped
+
+    def hold_slot(self) -> None:
+        holds = b"SPRAYCC_SLOT=1"
+        at = self.entries.index(holds) if holds in self.entries else len(self.entries)
+        before, after = Environment(self.entries[:at]), Environment(self.entries[at + 1 :])
+        self.entries = [*before.without_ours(), holds, *after.without_ours()]
+
+    # What os.execve asks of a mapping. In this way entries may come twice.
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, name: bytes) -> bytes:
+        raise KeyError(name)
+
+    def keys(self) -> list[bytes]:
+        return [e.partition(b"=")[0] for e in self.entries]
+
+    def values(self) -> list[bytes]:
+        return [e.partition(b"=")[2] for e in self.entries]
+
+
+# --- the search for the real program --------------------------------------------------------------------------------
+
+
+def is_shim_directory(element: bytes, shims: bytes) -> bool:
+    def trim(path: bytes) -> bytes:
+        return path[:1] + path[1:].rstrip(b"/")
+
+    return trim(element) == trim(shims)
+
+
+def is_runner(path: bytes) -> bool:
+    try:
+        st = os.stat(path)
+        own = os.stat(__file__)
+    except OSError:
+        return False
+    return os.path.samestat(st, own) or os.path.basename(os.path.realpath(path)) == LAUNCHER
+
+
+def check(path: bytes) -> int:
+    """0 if it can be executed, else an errno that says why not."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return errno.ENOENT
+    if mode & 0o170000 == 0o040000:
+        return errno.EISDIR
+    executable = mode & 0o170000 == 0o100000 and os.access(path, os.X_OK, effective_ids=True)
+    return 0 if executable else errno.EACCES
+
+
+def find_program(name: bytes, path: bytes | None, shims: bytes | None) -> tuple[bytes, int]:
+    """The path of the real program and 0, or an errno."""
+    if b"/" in name:
+        if not is_runner(name):
+            return name, check(name)
+        name = os.path.basename(name)
+    why = errno.ENOENT
+    for element in (b"/bin:/usr/bin" if path is None else path).split(b":") if name else ():
+        if shims and is_shim_directory(element, shims):
+            continue
+        candidate = element + b"/" + name if element else name
+        problem = check(candidate)
+        if problem == errno.EACCES:
+            why = problem
+        if problem == 0 and not is_runner(candidate):
+            return candidate, 0
+    return name, why
+
+
+# --- the task -------------------------------------------------------------------------------------------------------
+
+
+class Task:
+    def __init__(self, env: Environment, wish: str, program: bytes, argv: list[bytes]) -> None:
+        self.env = env
+        self.wish = wish
+        self.program = program
+        self.argv = argv
+        self.streams: list[tuple[str, int, int]] = []
+
+    def look_at_streams(self) -> None:
+        """What descriptors 0 to 2 are; where one is closed, nothing else can land there from now on."""
+        for fd in range(3):
+            try:
+                st = os.fstat(fd)
+            except OSError:
+                self.streams.append(("closed", 0, 0))
+                continue
+            self.streams.append((stream_kind(fd, st), st.st_dev, st.st_ino))
+        for kind, _, _ in self.streams:
+            if kind == "closed":
+                os.open("/", os.O_PATH | os.O_CLOEXEC)
+
+    def streams_are_one(self) -> bool:
+        return self.streams[1] == self.streams[2] and self.streams[1][0] != "closed"
+
+    def request(self, build: bytes) -> bytes:
+        """The first frame.
+
+        Raises:
+            OSError: there is no working directory.
+        """
+        import resource
+
+        cwd = self.working_directory()
+        umask = os.umask(0o077)
+        os.umask(umask)
+        limits = []
+        for number in range(16):
+            try:
+                soft, hard = resource.getrlimit(number)
+            except (ValueError, OSError):
+                continue
+            limits.append((number, soft % 2**64, hard % 2**64))  # unlimited is -1 here
+        program = os.path.join(cwd, self.program)
+        item = [
+            "task", PROTOCOL, self.wish, build, self.argv, program, cwd, self.env.without_ours(), umask, limits,
+            os.getpriority(os.PRIO_PROCESS, 0), self.streams, self.window(),
+        ]  # fmt: skip
+        body = encode(item)
+        return len(body).to_bytes(4, "big") + body
+
+    def window(self) -> tuple[int, int]:
+        """Rows and columns of the terminal that stdout, or else stderr, is."""
+        for fd in (1, 2):
+            if self.streams[fd][0] == "tty":
+                try:
+                    size = os.get_terminal_size(fd)
+                except OSError:
+                    continue
+                return (size.lines, size.columns)
+        return (0, 0)
+
+    def working_directory(self) -> bytes:
+        pwd = self.env.get(b"PWD") or b""
+        try:
+            if pwd.startswith(b"/") and os.path.samestat(os.stat(pwd), os.stat(b".")):
+                return pwd
+        except OSError:
+            pass
+        return os.getcwdb()
+
+    def execute(self) -> "NoReturn":
+        """In our own place."""
+        try:
+            try:
+                execve(self.program, self.argv, self.env)
+            except OSError as exc:
+                if exc.errno != errno.ENOEXEC:
+                    raise
+                execve(b"/bin/sh", [b"/bin/sh", self.program, *self.argv[1:]], self.env)
+        except OSError as exc:
+            say(self.program, b": ", reason(exc.errno or errno.EIO))
+            os._exit(127 if exc.errno == errno.ENOENT else 126)
+        raise AssertionError  # execve came back
+
+
+def stream_kind(fd: int, st: os.stat_result) -> str:
+    kinds = {0o100000: "file", 0o010000: "pipe", 0o140000: "socket"}
+    kind = kinds.get(st.st_mode & 0o170000, "other")
+    if st.st_mode & 0o170000 == 0o020000:
+        if st.st_rdev == os.makedev(1, 3):
+            return "null"
+        if os.isatty(fd):
+            return "tty"
+    return kind
+
+
+def execve(program: bytes, argv: list[bytes], env: Environment) -> None:
+    if all(e.find(b"=") > 0 for e in env.entries):
+        os.execve(program, argv, env)  # type: ignore[arg-type]
+    # Entries without a name are none to Python.
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    vectors = [(ctypes.c_char_p * (len(v) + 1))(*v, None) for v in (argv, env.entries)]
+    libc.execve(program, *vectors)
+    raise OSError(ctypes.get_errno(), "execve")
+
+
+# --- build tools ----------------------------------------------------------------------------------------------------
+
+
+def exec_command(task: Task, name: bytes) -> None:
+    """The spraycc command, if it is there, opens a build and runs the tool in it."""
+    command = os.path.join(os.path.dirname(os.path.realpath(os.fsencode(__file__))), b"spraycc")
+    if os.access(command, os.X_OK):
+        try:
+            execve(command, [command, b"--shim", name, *task.argv[1:]], task.env)
+        except OSError:
+            pass
+
+
+def may_set_width(argv: list[bytes]) -> bool:
+    """Whether some word may be a -j. Taking one for it that is none costs time."""
+    for word in argv[1:]:
+        if word == b"--":
+            return False
+        if word.startswith((b"--jobs", b"--parallel")) or (word[:1] == b"-" and word[1:2] != b"-" and b"j" in word):
+            return True
+    return False
+
+
+def may_have_left(env: Environment) -> bool:
+    """Whether somebody has put a MAKEFLAGS of his own in the place of ours, perhaps with a -j in it. Likewise."""
+    flags = env.get(b"MAKEFLAGS") or b""
+    return b"j" in flags and b"--jobserver" not in flags
+
+
+def reopen_jobserver(env: Environment, path: bytes, build: bytes) -> None:
+    """Opens the descriptor that MAKEFLAGS names again, where it is closed."""
+    import fcntl
+
+    numbers = (env.get(b"MAKEFLAGS") or b"").rpartition(b"--jobserver-auth=")[2].split(b" ")[0].split(b",")
+    if len(numbers) != 2 or numbers[0] != numbers[1] or not numbers[0].isdigit() or not 3 <= int(numbers[0]) <= 1023:
+        return
+    wanted = int(numbers[0])
+    try:
+        fcntl.fcntl(wanted, fcntl.F_GETFD)
+        return
+    except OSError:
+        pass
+    try:
+        fd = os.open(
+            os.path.join(os.path.dirname(path), b"builds", build, b"fifo"), os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW
+        )
+    except OSError:
+        return
+    st = os.fstat(fd)
+    if st.st_mode & 0o170000 == 0o010000 and st.st_uid == os.geteuid():
+        os.set_blocking(fd, True)
+        os.dup2(fd, wanted)
+    if fd != wanted:
+        os.close(fd)
+
+
+def run_build_tool(task: Task, name: bytes) -> "NoReturn":
+    env = task.env
+    path, build = env.get(b"SPRAYCC_SOCKET"), env.get(b"SPRAYCC_BUILD")
+    if env.get(b"SPRAYCC_SLOT"):
+        task.execute()
+    if path and build:
+        if may_set_width(task.argv) or may_have_left(env):
+            exec_command(task, name)
+        reopen_jobserver(env, path, build)
+    elif env.get(b"SPRAYCC_SHIMS"):
+        exec_command(task, name)
+    task.execute()
+
+
+# --- running it here ------------------------------------------------------------------------------------------------
+
+
+def end_as(code: int, sig: int) -> "NoReturn":
+    if sig in (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT):
+        os._exit(128 + sig)
+    if sig:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+        try:
+            signal.signal(sig, signal.SIG_DFL)
+        except OSError:  # SIGKILL
+            pass
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [sig])
+        os.kill(os.getpid(), sig)
+        os._exit(128 + sig)
+    os._exit(code)
+
+
+#: More than a terminal holds between its two ends (64 KiB and a page, Linux 6.1).
+TERMINAL_BYTES = 131072
+
+
+def terminal(window: tuple[int, int]) -> tuple[int, int]:
+    """A pseudo-terminal of this size that passes bytes on as they are; a pipe where there is none to be had."""
+    import fcntl
+    import struct
+    import termios
+
+    try:
+        ours, theirs = os.openpty()
+        modes = termios.tcgetattr(theirs)
+        modes[1] &= ~termios.OPOST
+        modes[3] &= ~(termios.ECHO | termios.ISIG)
+        termios.tcsetattr(theirs, termios.TCSANOW, modes)
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *window, 0, 0))
+    except (OSError, termios.error):
+        return os.pipe()
+    return ours, theirs
+
+
+class Tap:
+    """One of the child's output streams: the pipe, our own descriptors that it stands for, the bytes to be dropped."""
+
+    def __init__(self, task: Task, to: tuple[int, ...], drop: int) -> None:
+        self.reader, self.writer = terminal(task.window()) if task.streams[to[0]][0] == "tty" else os.pipe()
+        self.to = to
+        self.drop = drop
+        self.open = True
+
+    def pass_on(self) -> int:
+        """One read's worth; the number of bytes read."""
+        try:
+            data = os.read(self.reader, 65536)
+        except OSError:  # a terminal that nobody has open any more
+            data = b""
+        kept = data[self.drop :]
+        self.drop -= min(self.drop, len(data))
+        if not data or write_all(self.to[0], kept):
+            os.close(self.reader)
+            self.open = False
+        return len(data)
+
+    def drain(self) -> None:
+        import fcntl
+        import select
+        import termios
+
+        drained = 0
+        while self.open and drained < TERMINAL_BYTES:
+            poll = select.poll()
+            poll.register(self.reader, select.POLLIN)
+            poll.poll(0)  # a terminal shows a page of it at a time, to those who poll
+            left = int.from_bytes(fcntl.ioctl(self.reader, termios.FIONREAD, bytes(4)), sys.byteorder)
+            if left <= 0:
+                return
+            while left > 0 and self.open:
+                count = self.pass_on()
+                left -= count
+                drained += count
+
+
+PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+
+
+def run_child(task: Task, skip_out: int, skip_err: int, server: "socket.socket | None" = None) -> "NoReturn":
+    try:
+        if task.streams_are_one():
+            taps = [Tap(task, (1, 2), skip_out + skip_err)] if skip_out + skip_err else []
+        else:
+            taps = [Tap(task, (fd,), skip) for fd, skip in ((1, skip_out), (2, skip_err)) if skip]
+        woken, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        task.execute()
+    # Python has no signalfd, and a handler is not told who sent a signal: those of the terminal are passed on too.
+    watched = [s for s in PASSED_ON if signal.getsignal(s) != signal.SIG_IGN]
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [*watched, signal.SIGCHLD])
+    inherited = signal.getsignal(signal.SIGCHLD)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    for number in (*watched, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
+    try:
+        child = os.fork()
+    except OSError:
+        child = 0
+        taps = []
+    if child == 0:
+        if server is not None:
+            die_with_parent()
+        for number in watched:
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, inherited)
+        for tap in taps:
+            for fd in tap.to:
+                os.dup2(tap.writer, fd)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        task.execute()
+    for tap in taps:
+        os.close(tap.writer)
+    signal.pthread_sigmask(signal.SIG_SETMASK, set(before) - {*watched, signal.SIGCHLD})
+    attend(child, woken, taps, server)
+
+
+def die_with_parent() -> None:
+    """Who kills the runner means the command."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def wait_for_leave(server: "socket.socket", woken: int) -> None:
+    """Tells the server that the command has ended, and waits until it closes the connection, or for a signal."""
+    import select
+
+    try:
+        server.sendall(b"\0\0\0\6\x81\x64done", socket.MSG_NOSIGNAL)
+    except OSError:
+        return
+    poll = select.poll()
+    poll.register(server, select.POLLIN)
+    poll.register(woken, select.POLLIN)
+    poll.poll()
+
+
+def attend(child: int, woken: int, taps: list[Tap], server: "socket.socket | None") -> "NoReturn":
+    import select
+
+    while True:
+        poll = select.poll()
+        poll.register(woken, select.POLLIN)
+        for tap in taps:
+            if tap.open:
+                poll.register(tap.reader, select.POLLIN)
+        ready = {fd for fd, _ in poll.poll()}
+        for tap in taps:
+            if tap.open and tap.reader in ready:
+                tap.pass_on()
+        if woken not in ready:
+            continue
+        for number in os.read(woken, 256):
+            if number != signal.SIGCHLD:
+                os.kill(child, number)
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid != child:
+            continue
+        for tap in taps:
+            tap.drain()
+        if server is not None:
+            wait_for_leave(server, woken)
+        code = os.waitstatus_to_exitcode(status)
+        end_as(max(code, 0), max(-code, 0))
+
+
+# --- without a server -----------------------------------------------------------------------------------------------
+
+
+def private_directory(path: bytes) -> bytes:
+    """Makes it, or raises OSError where it is not ours alone."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    st = os.lstat(path)
+    if st.st_mode & 0o170077 != 0o040000 or st.st_uid != os.geteuid():
+        raise PermissionError(path)
+    return path
+
+
+def open_slots(env: Environment, directory: bytes) -> list[bytes]:
+    """Paths of the lock files, none if there can be none."""
+    slots: list[bytes] = []
+    while os.path.lexists(b"%s/slots/%d" % (directory, len(slots))):
+        slots.append(b"%s/slots/%d" % (directory, len(slots)))
+    if slots:
+        return slots
+    try:
+        base = env.get(b"SPRAYCC_RUNTIME_DIR") or b"/tmp/spraycc-%d" % os.geteuid()
+        slot = os.path.join(private_directory(private_directory(base) + b"/fallback-slots"), b"0")
+        os.close(open_slot(slot, os.O_CREAT))
+        return [slot]
+    except OSError:
+        return []
+
+
+def open_slot(path: bytes, flags: int = 0) -> int:
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | flags, 0o600)
+
+
+def warn_once(directory: bytes, build: bytes, count: int) -> None:
+    if b"/" in build or build in (b".", b".."):
+        return
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    parent = b"%s/builds/%s" % (directory, build)
+    try:
+        if os.path.islink(parent):
+            return
+        os.close(os.open(parent + b"/warned", flags, 0o600))
+    except OSError:
+        return
+    bound = b", at most %d command%s at once" % (count, b"" if count == 1 else b"s") if count else b""
+    say(
+        b"spraycc: the server is gone; the rest of this build runs on this host",
+        bound,
+        b" (its log: see 'spraycc doctor')",
+    )
+
+
+def take_slot(slots: list[bytes]) -> bool:
+    """Waits for a slot; held until we end."""
+    import fcntl
+
+    if not slots:
+        return False
+    first = os.getpid() % len(slots)
+    try:
+        for path in slots[first:] + slots[:first]:
+            fd = open_slot(path)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except OSError:
+                os.close(fd)
+        fcntl.flock(open_slot(slots[first]), fcntl.LOCK_EX)
+        return True
+    except OSError:
+        return False
+
+
+def run_without_server(
+    task: Task, path: bytes, build: bytes, gone: bool, skip_out: int = 0, skip_err: int = 0
+) -> "NoReturn":
+    if build:
+        directory = os.path.dirname(path) or b"."
+        slots = open_slots(task.env, directory)
+        if gone:
+            warn_once(directory, build, len(slots))
+        task.env.hold_slot()
+        if take_slot(slots):
+            run_child(task, skip_out, skip_err)
+    if skip_out or skip_err:
+        run_child(task, skip_out, skip_err)
+    task.execute()
+
+
+# --- with a server --------------------------------------------------------------------------------------------------
+
+
+def connect(path: bytes) -> "socket.socket | None":
+    link = None
+    directory = -1
+    try:
+        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        if len(path) > 107:
+            directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            path = b"/proc/self/fd/%d/%s" % (directory, os.path.basename(path))
+        link.connect(path)
+        credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        if int.from_bytes(credentials[4:8], sys.byteorder) == os.geteuid():
+            return link
+    except OSError:
+        pass
+    finally:
+        if directory >= 0:
+            os.close(directory)
+    if link is not None:
+        link.close()
+    return None
+
+
+def receive(link: "socket.socket", count: int) -> bytes:
+    """Exactly so many bytes; Garbage if the server is gone before."""
+    parts = []
+    while count:
+        try:
+            part = link.recv(min(count, 262144))
+        except OSError:
+            part = b""
+        if not part:
+            raise Garbage
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def converse(task: Task, link: "socket.socket", path: bytes, build: bytes) -> "NoReturn":
+    passed = [0, 0, 0]
+    stdout_error = 0
+    gone = True
+    try:
+        while True:
+            size = int.from_bytes(receive(link, 4), "big")
+            if size > MAX_FRAME_BYTES:
+                raise Garbage
+            tag, first, second, data = decode(receive(link, size))
+            if tag == "out":
+                problem = write_all(first, data)
+                passed[first] += len(data)
+                if problem not in (0, errno.EBADF) and first == 1:
+                    stdout_error = problem
+            elif tag == "exit":
+                if first == second == 0 and stdout_error:
+                    say(b"spraycc: standard output: ", reason(stdout_error))
+                    os._exit(1)
+                end_as(first, second)
+            elif tag == "here":
+                if build:
+                    reopen_jobserver(task.env, path, build)
+                task.env.hold_slot()
+                if first or second or data:
+                    run_child(task, first, second, link if data else None)
+                task.execute()
+            else:
+                gone = False
+                raise Garbage
+    except Garbage:
+        link.close()
+    run_without_server(task, path, build, gone, passed[1], passed[2])
+
+
+# --- start ----------------------------------------------------------------------------------------------------------
+
+
+def own_arguments() -> list[bytes]:
+    """sys.argv in the bytes that we were given, whatever the locale."""
+    try:
+        with open("/proc/self/cmdline", "rb", buffering=0) as file:
+            words = file.readall().split(b"\0")[:-1]
+        if len(words) > len(sys.argv):
+            return words[-len(sys.argv) :]
+    except OSError:
+        pass
+    return [os.fsencode(word) for word in sys.argv]
+
+
+def misused(*what: bytes) -> "NoReturn":
+    say(LAUNCHER, b": ", *what)
+    write_all(2, USAGE)
+    os._exit(2)
+
+
+def parse(argv: list[bytes]) -> tuple[str, list[bytes]]:
+    """The wish and the command behind the launcher's own words."""
+    wish = "auto"
+    argv = argv[1:]
+    while argv:
+        word = argv[0]
+        if word in (b"--remote", b"--local"):
+            wish = word[2:].decode()
+        elif word == b"--version":
+            version = VERSION if VERSION[:1] != "@" else "unknown"
+            os._exit(1 if write_all(1, b"spraycc-run %s python\n" % version.encode()) else 0)
+        elif word == b"--help":
+            os._exit(1 if write_all(1, USAGE + HELP) else 0)
+        elif word == b"--":
+            argv = argv[1:]
+            break
+        elif word.startswith(b"-"):
+            misused(b"unknown option ", word)
+        else:
+            break
+        argv = argv[1:]
+    if argv and os.path.basename(argv[0]) == LAUNCHER:  # a launcher before a launcher
+        inner, argv = parse(argv)
+        wish = inner if inner != "auto" else wish
+    if not argv:
+        misused(b"no command")
+    return wish, argv
+
+
+def shim_argv(argv: list[bytes], path: bytes | None) -> list[bytes]:
+    """argv as the build tool gave it. The kernel puts the script's path in place of argv[0]: where PATH leads there,
+    the program was most likely started by its bare name."""
+    directory, name = os.path.split(argv[0])
+    if directory in (path or b"").split(b":"):
+        return [name, *argv[1:]]
+    return argv
+
+
+def main() -> "NoReturn":
+    # Python ignores these, and handles SIGINT. Ignored signals stay ignored over an exec.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    env = Environment(initial_environment())
+    search_path, shims = env.get(b"PATH"), env.get(b"SPRAYCC_SHIMS") or None
+    argv = own_arguments()
+    wish = "auto"
+    name = os.path.basename(argv[0])
+    launched = name == LAUNCHER
+    if launched:
+        wish, argv = parse(argv)
+        name = argv[0]
+    else:
+        argv = shim_argv(argv, search_path)
+    program, problem = find_program(name, search_path, shims)
+    if problem:
+        missing = problem == errno.ENOENT and b"/" not in name
+        say(name, b": ", b"command not found" if missing else reason(problem))
+        os._exit(127 if problem == errno.ENOENT else 126)
+    if b"/" in argv[0] and is_runner(argv[0]):
+        argv = [program, *argv[1:]]
+    task = Task(env, wish, program, argv)
+    if not launched and name in BUILD_TOOLS:
+        run_build_tool(task, name)
+    path, build = env.get(b"SPRAYCC_SOCKET"), env.get(b"SPRAYCC_BUILD") or b""
+    env.strip_path(shims)
+    for element in (env.get(b"PATH") or b"").split(b":"):
+        if element and is_runner(element + b"/" + os.path.basename(name)):
+            env.strip_path(element)
+    if env.get(b"SPRAYCC_SLOT"):
+        env.hold_slot()
+        task.execute()
+    if not path:
+        task.execute()
+    task.look_at_streams()
+    link = connect(path)
+    if link is None:
+        run_without_server(task, path, build, gone=True)
+    try:
+        request = task.request(build)
+    except OSError:
+        link.close()
+        run_without_server(task, path, build, gone=False)
+    try:
+        link.sendall(request, socket.MSG_NOSIGNAL)
+    except OSError:
+        link.close()
+        run_without_server(task, path, build, gone=True)
+    del request
+    converse(task, link, path, build)
+
+
+if __name__ == "__main__":
+    main()

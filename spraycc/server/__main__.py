@@ -1,0 +1,174 @@
+"""``python -m spraycc.server run --dir D --workspace W``: the server's process. Started by spraycc.cli, settings on
+stdin."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import gc
+import json
+import logging
+import logging.handlers
+import os
+import resource
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import trio
+
+from spraycc import runtime_dir as directories
+from spraycc.allocator import keep_freed_memory
+from spraycc.errors import SprayccError
+from spraycc.server.app import BACKLOG, Server, raise_descriptor_limit
+from spraycc.server.control import settings_from_map
+
+_LOG_BYTES = 8 * 1024 * 1024
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="spraycc-server")
+    parser.add_argument("command", choices=["run"])
+    parser.add_argument("--dir", required=True, type=Path, help="the runtime directory, which exists and is ours")
+    parser.add_argument("--workspace", required=True)
+    arguments = parser.parse_args()
+    settings = settings_from_map(json.loads(sys.stdin.readline() or "{}"))
+    try:
+        directories.check(os.fsencode(arguments.dir))
+        state_dir = _state_dir(arguments.dir.name)
+    except SprayccError as exc:
+        sys.stderr.write(f"spraycc server: {exc}\n")
+        return 1
+    keep_no_core()
+    detach()
+    _log_to(state_dir / "server.log")
+    log = logging.getLogger("spraycc.server")
+    runtime_dir: Path = arguments.dir
+    lock = take_lock(runtime_dir / "lock")
+    if lock is None:
+        log.info("another server holds %s", runtime_dir)
+        return 0
+    raise_descriptor_limit()
+    path = runtime_dir / "socket"
+    try:
+        with suppress(FileNotFoundError):
+            path.unlink()
+        listener = listen(path)
+        server = Server(runtime_dir, state_dir, os.fsencode(arguments.workspace), settings)
+        log.info("process %d serves %s in %s", os.getpid(), arguments.workspace, runtime_dir)
+        spare_the_collector()
+        keep_freed_memory(64 * 1024 * 1024)
+        trio.run(server.run, listener)
+    except SprayccError as exc:
+        log.error("%s", exc)
+        return 1
+    except BaseException:
+        log.exception("the server failed")
+        raise
+    finally:
+        with suppress(FileNotFoundError):
+            path.unlink()
+        leave_directory(runtime_dir)
+        os.close(lock)
+        log.info("ended")
+    return 0
+
+
+def leave_directory(path: Path) -> None:
+    """Remove the runtime directory and what we have in it, unless somebody holds the start lock: then it is theirs."""
+    with suppress(OSError):
+        start_lock = os.open(path / "start.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(start_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(OSError):
+                # What starts us has our stdout and stderr go there; nothing is in it unless something went wrong.
+                if (path / "log").stat().st_size == 0:
+                    (path / "log").unlink()
+            (path / "lock").unlink(missing_ok=True)
+            (path / "start.lock").unlink(missing_ok=True)
+            path.rmdir()
+        except BlockingIOError:
+            (path / "lock").unlink(missing_ok=True)
+        finally:
+            os.close(start_lock)
+
+
+def detach() -> None:
+    """Keep nothing of whoever started us: no inherited descriptor but the log, no directory, no mask."""
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < 1 << 20 else 1 << 20)
+    with suppress(PermissionError):  # it leads a session already
+        os.setsid()
+    os.chdir("/")
+    os.umask(0o077)
+
+
+def spare_the_collector() -> None:
+    """Look for cycles seldom. What a task leaves is freed by its counts of references, and with a thousand executors
+    each full look goes through everything that waits."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
+def keep_no_core() -> None:
+    """A core would hold the session's secret. Commands have their own limit, the runner's."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def take_lock(path: Path) -> int | None:
+    """The lock of the living server: its open descriptor, or None where another holds it.
+
+    The file may be removed by a server that ends between our open and our lock: then it is made anew.
+    """
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        try:
+            if os.stat(path).st_ino == os.fstat(fd).st_ino:
+                return fd
+        except FileNotFoundError:
+            pass
+        os.close(fd)
+
+
+def listen(path: Path) -> socket.socket:
+    """A listening socket at ``path``, which may be longer than a socket's address can be."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        sock.bind(f"/proc/self/fd/{directory}/{path.name}")
+    finally:
+        os.close(directory)
+    os.chmod(path, 0o600)
+    sock.listen(BACKLOG)
+    sock.setblocking(False)
+    return sock
+
+
+def _state_dir(name: str) -> Path:
+    path = Path(directories.state_directory(name))
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Session files and logs lie in it.
+    directories.check(os.fsencode(path))
+    return path
+
+
+def _log_to(path: Path) -> None:
+    handler = logging.handlers.RotatingFileHandler(
+        path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8", errors="backslashreplace"
+    )
+    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(os.environ.get("SPRAYCC_LOG_LEVEL", "INFO").upper())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""A build's figures: what the summary, the JSON file and status show. Keys are described in docs/protocol.md."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from spraycc.model import Usage
+
+
+@dataclass(slots=True)
+class Figures:
+    """Counts of one build. Every task is counted once in ``tasks`` and once in ``remote`` or ``local``, when it
+    ends."""
+
+    tasks: int = 0
+    #: their result came from an executor
+    remote: int = 0
+    #: they ran on the submit host
+    local: int = 0
+    #: remote ones that ended with a nonzero status, and those whose status is not known as they ran here are not
+    #: among them
+    failed: int = 0
+    #: attempts that did not count, for whatever reason
+    retried: int = 0
+    #: attempts beside another one that took too long, and how many of them were the ones that counted
+    second: int = 0
+    second_won: int = 0
+    #: tasks whose runner went away before they had a result
+    cancelled: int = 0
+    cpu_s_remote: float = 0.0
+    bytes_returned: int = 0
+    executors_peak: int = 0
+    running_peak: int = 0
+    #: remote tasks that run now
+    running: int = 0
+    tokens_issued: int = 0
+    tokens_free_at_end: int = 0
+    #: tokens that died with their holders and were written off during the build
+    tokens_lost: int = 0
+    #: why tasks went where they went
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def attempt_began(self, executors: int, *, second: bool) -> None:
+        self.running += 1
+        self.second += second
+        self.running_peak = max(self.running_peak, self.running)
+        self.executors_peak = max(self.executors_peak, executors)
+
+    def attempt_ended(self) -> None:
+        self.running -= 1
+
+    def remote_done(self, ok: bool, usage: Usage, returned_bytes: int) -> None:
+        self.remote += 1
+        self.failed += not ok
+        self.cpu_s_remote += usage.user_s + usage.system_s
+        self.bytes_returned += returned_bytes
+
+    def as_map(self) -> dict[str, Any]:
+        return {
+            "tasks": self.tasks,
+            "remote": self.remote,
+            "local": self.local,
+            "failed": self.failed,
+            "retried": self.retried,
+            "second": self.second,
+            "second_won": self.second_won,
+            "cancelled": self.cancelled,
+            "cpu_s_remote": round(self.cpu_s_remote, 3),
+            "executors_peak": self.executors_peak,
+            "running_peak": self.running_peak,
+            "bytes_returned": self.bytes_returned,
+            "tokens_issued": self.tokens_issued,
+            "tokens_free_at_end": self.tokens_free_at_end,
+            "tokens_lost": self.tokens_lost,
+            "reasons": dict(self.reasons),
+        }

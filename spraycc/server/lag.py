@@ -1,0 +1,74 @@
+"""How long the server's loop keeps others waiting: the lengths of its turns.
+
+Between two looks at what has arrived the loop does what is to be done; whoever comes meanwhile waits until that is
+over. Measured at each turn, by two clock readings; no timer wakes the server for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import trio
+
+#: Turns are looked back on for so long, and at most twice as long.
+PERIOD_S = 60.0
+#: Parts of each doubling that lengths are told apart by.
+_PARTS = 4
+
+
+class LoopLag(trio.abc.Instrument):
+    """Lengths of turns, by four classes for each doubling."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        #: when the turn began, or the last one ended
+        self._began = self._period_began = clock()
+        #: microseconds spent in turns of each class: in this period and in the last
+        self._spent: dict[int, int] = {}
+        self._spent_before: dict[int, int] = {}
+        self._longest = self._longest_before = 0
+
+    def after_io_wait(self, timeout: float) -> None:
+        self._began = self._clock()
+
+    def before_io_wait(self, timeout: float) -> None:
+        now = self._clock()
+        length = int((now - self._began) * 1e6)
+        kind = class_of(length)
+        self._spent[kind] = self._spent.get(kind, 0) + length
+        if length > self._longest:
+            self._longest = length
+        if now - self._period_began > PERIOD_S:
+            self._spent_before, self._spent = self._spent, {}
+            self._longest_before, self._longest = self._longest, 0
+            self._period_began = now
+
+    def figures(self) -> dict[str, float]:
+        """Of the last minute or two. ``p99``: who comes while the loop works waits no longer than that in 99 of 100
+        cases."""
+        spent = dict(self._spent_before)
+        for kind, length in self._spent.items():
+            spent[kind] = spent.get(kind, 0) + length
+        longest = max(self._longest, self._longest_before)
+        left = 0.99 * sum(spent.values())
+        p99 = 0
+        for kind in sorted(spent):
+            left -= spent[kind]
+            p99 = min(upper_bound(kind), longest)
+            if left <= 0:
+                break
+        return {"p99_ms": p99 / 1e3, "longest_ms": longest / 1e3}
+
+
+def class_of(length: int) -> int:
+    """The class of a length in microseconds."""
+    length = max(_PARTS, length)
+    size = length.bit_length() - 1
+    return size * _PARTS + (length >> (size - 2) & 3)
+
+
+def upper_bound(kind: int) -> int:
+    """The longest length of a class."""
+    size, part = divmod(kind, _PARTS)
+    return ((part + _PARTS + 1) << (size - 2)) - 1

@@ -1,0 +1,137 @@
+"""What a program, and the CPU, is: a text that is the same on two hosts where both do the same.
+
+The submit host and each executor work it out for themselves, once a program. Starts processes: call it in a thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterator
+
+#: Stands for the CPU among the names of programs.
+CPU = b"cpu"
+#: A compiler that does not know the option, or waits for something, has no version text.
+_TIMEOUT_S = 20.0
+#: What GCC's driver starts, and Clang's where it has no assembler of its own.
+_PARTS = ("cc1", "cc1plus", "as")
+#: Where a driver looks for what it names without a directory.
+_PATH = "/usr/local/bin:/usr/bin:/bin"
+#: Other files than ELF ones (scripts around a compiler) are read as a whole up to this size.
+_SCRIPT_BYTES = 1024 * 1024
+_NT_GNU_BUILD_ID = 3
+_PT_NOTE = 4
+#: Keys of /proc/cpuinfo that say what code runs well; all others are of the moment or of one core.
+_CPU_KEYS = re.compile(
+    rb"^(?:vendor_id|cpu family|model|model name|cpu|machine|platform|isa|uarch|flags|cache size|Features"
+    rb"|CPU (?:implementer|architecture|variant|part|revision))\s*:.*$",
+    re.M,
+)
+
+
+def identity(name: bytes) -> str:
+    """Of the program with this absolute path, or of :data:`CPU`: a line to show, and one to compare. Never raises."""
+    return cpu_identity() if name == CPU else program_identity(name)
+
+
+def shown(text: str) -> str:
+    """What of an identity the user is shown."""
+    return text.partition("\n")[0]
+
+
+def program_identity(program: bytes) -> str:
+    """Of a compiler: its version's first line; size, build id (or content) and version text of it and its parts."""
+    path = os.fsdecode(program)
+    version = _said(path, "--version")
+    facts = [version, _file(path)]
+    for part in _PARTS:
+        place = _said(path, f"-print-prog-name={part}").strip()
+        found = place if os.path.isabs(place) else shutil.which(place, path=_PATH) if place else None
+        facts.append(_file(found) if found else "")
+    first = version.strip().partition("\n")[0].strip()
+    return f"{first or 'no version'}\n{_digest(facts)}"
+
+
+def cpu_identity(cpuinfo: bytes | None = None) -> str:
+    """Of this host's CPUs; they may be of several kinds."""
+    if cpuinfo is None:
+        try:
+            with open("/proc/cpuinfo", "rb") as file:
+                cpuinfo = file.read()
+        except OSError:
+            cpuinfo = b""
+    kinds = sorted({"\n".join(line.decode("ascii", "replace") for line in _CPU_KEYS.findall(block))
+                    for block in cpuinfo.split(b"\n\n")} - {""})  # fmt: skip
+    model = re.search(r"^(?:model name|cpu|uarch)\s*: *(.+)$", kinds[0], re.M) if kinds else None
+    return f"{model[1] if model else os.uname().machine}\n{_digest([os.uname().machine, *kinds])}"
+
+
+def _digest(facts: list[str]) -> str:
+    return hashlib.sha256("\0".join(facts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def _said(path: str, option: str) -> str:
+    """What the program prints; nothing of our own environment or directory takes part."""
+    try:
+        done = subprocess.run(
+            [path, option], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/",
+            env={"PATH": _PATH, "LC_ALL": "C"}, timeout=_TIMEOUT_S, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return ""
+    return done.stdout.decode("utf-8", "replace")
+
+
+def _file(path: str) -> str:
+    """Size, and build id or content or, where both are missing, modification time."""
+    try:
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            head = file.read(_SCRIPT_BYTES)
+    except OSError as exc:
+        return f"{exc.strerror}"
+    mark = build_id(head) if head.startswith(b"\x7fELF") else b""
+    if mark:
+        return f"{status.st_size} {mark.hex()}"
+    if status.st_size <= len(head):
+        return f"{status.st_size} {hashlib.sha256(head).hexdigest()}"
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def build_id(image: bytes) -> bytes:
+    """The linker's mark in the first bytes of an ELF file (elf(5)); empty where it has none, or is damaged."""
+    try:
+        for offset, size, align in _note_segments(image):
+            notes = image[offset : offset + size]
+            at = 0
+            while at + 12 <= len(notes):
+                order = "<" if image[5] == 1 else ">"
+                name_size, body_size, kind = struct.unpack_from(order + "3I", notes, at)
+                name = notes[at + 12 : at + 12 + name_size]
+                body = at + 12 + -(-name_size // align) * align
+                if kind == _NT_GNU_BUILD_ID and name == b"GNU\0":
+                    return notes[body : body + body_size]
+                at = body + -(-body_size // align) * align
+    except (struct.error, IndexError, OverflowError):
+        pass
+    return b""
+
+
+def _note_segments(image: bytes) -> Iterator[tuple[int, int, int]]:
+    """(offset, size, alignment) of each PT_NOTE."""
+    wide, order = image[4] == 2, "<" if image[5] == 1 else ">"
+    table = struct.unpack_from(order + ("Q" if wide else "I"), image, 32 if wide else 28)[0]
+    entry_size, count = struct.unpack_from(order + "2H", image, 54 if wide else 42)
+    for index in range(count):
+        at = table + index * entry_size
+        if struct.unpack_from(order + "I", image, at)[0] != _PT_NOTE:
+            continue
+        form = order + ("Q" if wide else "I")
+        # p_offset, p_filesz and p_align
+        places = (at + 8, at + 32, at + 48) if wide else (at + 4, at + 16, at + 28)
+        offset, size, align = (struct.unpack_from(form, image, place)[0] for place in places)
+        yield offset, size, 8 if align == 8 else 4

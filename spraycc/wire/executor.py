@@ -1,0 +1,289 @@
+"""The messages between server and executor, after the handshake. Grammar and handshake: docs/protocol.md."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import struct
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from spraycc.errors import ProtocolError, VersionMismatch
+from spraycc.model import Command, TaskId
+from spraycc.wire.schema import Grammar, Message
+
+#: Version of everything in this module, the handshake included.
+EXECUTOR_PROTOCOL = 1
+
+NONCE_BYTES = 32
+EXECUTOR_ID_BYTES = 16
+
+# Inside TLS, before any CBOR is decoded: fixed sizes, so that a peer who has proved nothing has nothing for us to
+# parse.
+_MAGIC = b"spraycc\n"
+_CHALLENGE = struct.Struct(f">8sI{NONCE_BYTES}s")
+_PROOF = struct.Struct(f">8sI{EXECUTOR_ID_BYTES}s32s")
+CHALLENGE_BYTES = _CHALLENGE.size
+PROOF_BYTES = _PROOF.size
+
+
+def challenge(nonce: bytes) -> bytes:
+    """Server's first bytes: magic, version, nonce."""
+    return _CHALLENGE.pack(_MAGIC, EXECUTOR_PROTOCOL, nonce)
+
+
+def read_challenge(data: bytes) -> bytes:
+    """The nonce.
+
+    Raises:
+        ProtocolError: not a SprayCC server. VersionMismatch: of another version.
+    """
+    magic, version, nonce = _CHALLENGE.unpack(data)
+    _check(magic, version)
+    return bytes(nonce)
+
+
+def proof(secret: bytes, nonce: bytes, executor_id: bytes) -> bytes:
+    """Executor's answer: magic, version, its id (16 bytes, NUL-padded), HMAC-SHA256(secret, nonce + id)."""
+    padded = executor_id.ljust(EXECUTOR_ID_BYTES, b"\0")
+    assert len(padded) == EXECUTOR_ID_BYTES
+    return _PROOF.pack(_MAGIC, EXECUTOR_PROTOCOL, padded, _mac(secret, nonce, padded))
+
+
+def check_proof(secret: bytes, nonce: bytes, data: bytes) -> bytes:
+    """The id of an executor that knows the secret.
+
+    Raises:
+        ProtocolError: it does not. VersionMismatch: it is of another version.
+    """
+    magic, version, padded, mac = _PROOF.unpack(data)
+    _check(magic, version)
+    if not hmac.compare_digest(mac, _mac(secret, nonce, padded)):
+        raise ProtocolError("executor does not know the session's secret")
+    return bytes(padded.rstrip(b"\0"))
+
+
+def _mac(secret: bytes, nonce: bytes, padded_id: bytes) -> bytes:
+    return hmac.new(secret, nonce + padded_id, hashlib.sha256).digest()
+
+
+def _check(magic: bytes, version: int) -> None:
+    if magic != _MAGIC:
+        raise ProtocolError("peer is not SprayCC")
+    if version != EXECUTOR_PROTOCOL:
+        raise VersionMismatch(f"peer speaks executor protocol {version}, this is {EXECUTOR_PROTOCOL}")
+
+
+@dataclass(frozen=True, slots=True)
+class Ready(Message):
+    """Executor → server, first frame: who it is and what it can."""
+
+    TAG: ClassVar[str] = "ready"
+    release: str
+    host: str
+    pid: int
+    #: capture modes that were tried out and work here, best first: "overlay", "predict", "in-place"
+    captures: tuple[str, ...]
+    #: why not, for each that does not
+    refusals: dict[str, str]
+    #: the cluster's own id of its batch job, empty without one
+    batch_job: str = ""
+    #: the part of the host's memory that its batch job is confined to, empty for all of it; and how much that is, 0 if
+    #: not known
+    memory_part: str = ""
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StartTask(Message):
+    """Server → executor: run this command. An executor is sent none before its last has ended."""
+
+    TAG: ClassVar[str] = "start"
+    task: TaskId
+    attempt: int
+    #: "overlay", "predict" or "in-place"
+    capture: str
+    argv: tuple[bytes, ...]
+    program: bytes
+    cwd: bytes
+    env: tuple[bytes, ...]
+    umask: int
+    rlimits: tuple[tuple[int, int, int], ...]
+    nice: int
+    #: stdout and stderr are one pipe, all output is sent as descriptor 1
+    one_stream: bool
+    #: absolute directories whose changes are its outputs: ``roots`` must be captured, ``optional_roots`` if they can be
+    roots: tuple[bytes, ...]
+    optional_roots: tuple[bytes, ...]
+    #: absolute paths that it is known to write, the one named by -o last; the capture holds their directories
+    #: beforehand
+    outputs: tuple[bytes, ...]
+    #: with "predict": (name below a scratch directory, absolute path) of all that it writes. In ``argv`` a byte 0,
+    #: which no argument can hold, stands for that directory
+    redirected: tuple[tuple[bytes, bytes], ...] = ()
+    #: what must be the same on the executor's host: (a program's path, or "cpu"; its identity on the submit host)
+    same: tuple[tuple[bytes, str], ...] = ()
+    #: which of descriptors 1 and 2 are terminals to the command, as they are to its runner
+    terminals: tuple[int, ...] = ()
+    #: their rows and columns
+    window: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def of(
+        cls,
+        task: TaskId,
+        attempt: int,
+        capture: str,
+        command: Command,
+        env: tuple[bytes, ...],
+        roots: tuple[bytes, ...],
+        optional_roots: tuple[bytes, ...],
+        outputs: tuple[bytes, ...],
+    ) -> StartTask:
+        """``env`` replaces the command's: the server takes off what belongs to the build on the submit host."""
+        return cls(
+            task, attempt, capture, command.argv, command.program, command.cwd, env, command.umask, command.rlimits,
+            command.nice, command.streams_are_one, roots, optional_roots, outputs,
+            terminals=command.terminals, window=command.window,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTask(Message):
+    """Server → executor: kill it. TaskEnded follows, with ``cancelled``, also where the task had ended or is not
+    known."""
+
+    TAG: ClassVar[str] = "cancel"
+    task: TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class Leave(Message):
+    """Server → executor: end; kill what runs."""
+
+    TAG: ClassVar[str] = "leave"
+
+
+@dataclass(frozen=True, slots=True)
+class Ping(Message):
+    """Either way; answered by Pong with the same number."""
+
+    TAG: ClassVar[str] = "ping"
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pong(Message):
+    """The executor's own counters (docs/protocol.md) come with it; the server's map is empty."""
+
+    TAG: ClassVar[str] = "pong"
+    number: int
+    counters: dict[str, Any]
+    #: memory that is free on the executor's host, or in its part of it; 0 if not known
+    available_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOutput(Message):
+    """Executor → server: bytes of stdout (1) or stderr (2), as they come."""
+
+    TAG: ClassVar[str] = "out"
+    task: TaskId
+    fd: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted(Message):
+    """Executor → server: the command removed this file or directory (with all below it)."""
+
+    TAG: ClassVar[str] = "deleted"
+    task: TaskId
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MadeDirectory(Message):
+    """Executor → server: a new directory, or one whose mode or time changed. ``emptied``: what was there before is
+    gone."""
+
+    TAG: ClassVar[str] = "dir"
+    task: TaskId
+    path: bytes
+    mode: int
+    emptied: bool
+    #: explicit modification time, or the one that it had; None is "now"
+    mtime_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class MadeSymlink(Message):
+    TAG: ClassVar[str] = "symlink"
+    task: TaskId
+    path: bytes
+    target: bytes
+    #: explicit modification time; None is "now"
+    mtime_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MadeFile(Message):
+    """Executor → server: a new or changed file. Its ``size_bytes`` of content are ``data`` and the FileData frames
+    behind."""
+
+    TAG: ClassVar[str] = "file"
+    task: TaskId
+    path: bytes
+    mode: int
+    size_bytes: int
+    mtime_ns: int | None
+    data: bytes
+    #: "" or "zstd": how ``data`` (and each FileData's) is compressed; each piece is a frame of its own
+    encoding: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileData(Message):
+    """Executor → server: the next piece of the last MadeFile's content, at most CHUNK_BYTES before compression."""
+
+    TAG: ClassVar[str] = "data"
+    task: TaskId
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FileHole(Message):
+    """Executor → server: so many bytes of the last MadeFile's content are zeros that nobody wrote (lseek(2),
+    SEEK_HOLE)."""
+
+    TAG: ClassVar[str] = "hole"
+    task: TaskId
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEnded(Message):
+    """Executor → server: the attempt is over; every output and file frame of it came before.
+
+    ``refusal`` is empty, or a CaptureRefusal's value: then nothing of the attempt counts, and ``text`` says why.
+    """
+
+    TAG: ClassVar[str] = "ended"
+    task: TaskId
+    code: int
+    signal: int
+    cancelled: bool
+    refusal: str
+    text: str
+    user_s: float
+    system_s: float
+    wall_s: float
+    peak_rss_bytes: int
+    #: it was killed, or failed, as there was not enough memory
+    out_of_memory: bool = False
+
+
+TO_EXECUTOR = Grammar(StartTask, CancelTask, Leave, Ping, Pong)
+FROM_EXECUTOR = Grammar(
+    Ready, TaskOutput, Deleted, MadeDirectory, MadeSymlink, MadeFile, FileData, FileHole, TaskEnded, Ping, Pong
+)

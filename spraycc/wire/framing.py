@@ -1,0 +1,110 @@
+"""Frames: a 4-byte big-endian length, then that many bytes of one CBOR item (RFC 8949). Sans-IO.
+
+Invariant: whatever bytes arrive, in whatever pieces, a :class:`FrameReader` either yields the items that were sent or
+raises :class:`~spraycc.errors.ProtocolError`; it never holds more than one frame's limit plus one read.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import cbor2
+
+from spraycc.errors import ProtocolError
+
+#: Largest frame once a peer is trusted. Linux lets a command line and its environment be 6 MiB together (execve(2)),
+#: file contents travel in chunks of :data:`CHUNK_BYTES`, so no honest frame comes near.
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+#: File contents and output travel in pieces of at most this size.
+CHUNK_BYTES = 256 * 1024
+
+_LENGTH = struct.Struct(">I")
+
+
+def encode_frame(item: Any) -> bytes:
+    """One frame that holds ``item``.
+
+    A text may name a file whose name is not UTF-8 (:func:`os.fsdecode`): what can't be sent of it goes as ``\\udc..``.
+    Names that are more than words for people travel as bytes.
+    """
+    try:
+        body = cbor2.dumps(item)
+    except UnicodeEncodeError:
+        body = cbor2.dumps(_sendable(item))
+    return _LENGTH.pack(len(body)) + body
+
+
+def _sendable(item: Any) -> Any:
+    if isinstance(item, str):
+        return item.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(item, (list, tuple)):
+        return [_sendable(part) for part in item]
+    if isinstance(item, dict):
+        return {_sendable(key): _sendable(value) for key, value in item.items()}
+    return item
+
+
+class FrameReader:
+    """Bytes in, decoded items out."""
+
+    __slots__ = ("_buffer", "_start", "max_frame_bytes")
+
+    def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
+        self._buffer = bytearray()
+        self._start = 0
+        #: may be raised at any time, e.g. after the handshake
+        self.max_frame_bytes = max_frame_bytes
+
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Take bytes as they arrived."""
+        if self._start:
+            del self._buffer[: self._start]
+            self._start = 0
+        self._buffer += data
+
+    def next_item(self) -> Any | None:
+        """The next whole item, or None where more bytes are needed. (A frame that holds null is an error.)
+
+        Raises:
+            ProtocolError: the length is over the limit, or the body is no CBOR item.
+        """
+        have = len(self._buffer) - self._start
+        if have < 4:
+            return None
+        (size,) = _LENGTH.unpack_from(self._buffer, self._start)
+        if size > self.max_frame_bytes:
+            raise ProtocolError(f"frame of {size} bytes, the limit is {self.max_frame_bytes}")
+        if have < 4 + size:
+            return None
+        begin = self._start + 4
+        with memoryview(self._buffer) as view:
+            body = bytes(view[begin : begin + size])
+        self._start = begin + size
+        if self._start == len(self._buffer):
+            # A thousand connections that pause must not keep the largest frame of each.
+            self._buffer.clear()
+            self._start = 0
+        return decode_body(body)
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of an unfinished frame; nonzero at the end of a stream means it was cut."""
+        return len(self._buffer) - self._start
+
+
+def decode_body(body: bytes) -> Any:
+    """The CBOR item at the start of ``body``; what follows it is ignored.
+
+    Only ever called on bytes of a peer that has proved who it is: CBOR's tags can make a decoder work hard.
+
+    Raises:
+        ProtocolError: not a well-formed item, or null.
+    """
+    try:
+        item = cbor2.loads(body)
+    except Exception as exc:  # cbor2 raises CBORDecodeError, but also ValueError or OverflowError on odd tags
+        raise ProtocolError(f"not CBOR: {exc}") from None
+    if item is None:
+        raise ProtocolError("null in place of a message")
+    return item

@@ -1,0 +1,88 @@
+"""Which directories are overlaid: tables."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spraycc.errors import CaptureError, CaptureRefusal
+from spraycc.executor.capture import is_inside, mount_points, plan_capture
+
+SCRATCH = b"/var/tmp/spraycc-1/executor-h-1-e"
+
+
+@pytest.mark.parametrize(
+    ("required", "optional", "needed", "mounts", "roots", "dropped"),
+    [
+        # nothing in the way
+        ([b"/w"], [b"/tmp"], [b"/w/a"], [b"/", b"/proc"], [b"/tmp", b"/w"], []),
+        # the root is itself a mount point
+        ([b"/w"], [], [b"/w"], [b"/", b"/w"], [b"/w"], []),
+        # a required root inside an optional one, and inside another required one
+        ([b"/tmp/w"], [b"/tmp"], [b"/tmp/w"], [b"/"], [b"/tmp"], []),
+        ([b"/w", b"/w/b"], [], [b"/w"], [b"/"], [b"/w"], []),
+        # names that only begin alike
+        ([b"/w", b"/w2"], [], [b"/w"], [b"/w3"], [b"/w", b"/w2"], []),
+        # a mount below an optional root
+        ([b"/w"], [b"/tmp"], [b"/w"], [b"/tmp/m"], [b"/w"], [b"/tmp"]),
+        # so a required one inside it is overlaid by itself
+        ([b"/tmp/w"], [b"/tmp"], [b"/tmp/w"], [b"/tmp/m"], [b"/tmp/w"], [b"/tmp"]),
+        # a mount below a required root: the largest subtrees without one
+        ([b"/w"], [], [b"/w/a/b", b"/w/c", b"/x"], [b"/w/m"], [b"/w/a", b"/w/c"], []),
+        ([b"/w"], [], [b"/w/a/b", b"/w/a/c/d"], [b"/w/a/m"], [b"/w/a/b", b"/w/a/c"], []),
+        # into the mount
+        ([b"/w"], [], [b"/w/m/a"], [b"/w/m"], [b"/w/m"], []),
+        ([b"/w"], [], [b"/w/m/a"], [b"/w/m", b"/w/m/n"], [b"/w/m/a"], []),
+        # nothing is known to be written in it
+        ([b"/w"], [], [], [b"/w/m"], [], []),
+        # the scratch directory below
+        ([b"/var"], [], [b"/var/w/a"], [b"/"], [b"/var/w"], []),
+        ([b"/w"], [b"/var/tmp"], [b"/w"], [b"/"], [b"/w"], [b"/var/tmp"]),
+        # the scratch directory above: no matter
+        ([SCRATCH + b"/w"], [], [SCRATCH + b"/w"], [b"/"], [SCRATCH + b"/w"], []),
+    ],
+)
+def test_plan(required, optional, needed, mounts, roots, dropped):
+    plan = plan_capture(required, optional, needed, mounts, SCRATCH)
+    assert plan.roots == tuple(sorted(roots))
+    assert [root for root, _ in plan.dropped] == dropped
+
+
+@pytest.mark.parametrize(("needed", "mounts"), [(b"/w/a", [b"/w/a/m"]), (b"/w", [b"/w/m"]), (b"/w/m/a", [b"/w/m/a/n"])])
+def test_a_mount_below_where_it_writes_is_refused(needed, mounts):
+    with pytest.raises(CaptureError, match="is below it") as caught:
+        plan_capture([b"/w"], [], [needed], mounts, SCRATCH)
+    assert caught.value.kind is CaptureRefusal.ROOT
+
+
+_paths = st.lists(st.sampled_from([b"a", b"b", b"ab"]), max_size=4).map(lambda names: b"/" + b"/".join(names))
+
+
+@given(
+    st.lists(_paths, max_size=3),
+    st.lists(_paths, max_size=3),
+    st.lists(_paths, max_size=3),
+    st.lists(_paths, max_size=4),
+)
+def test_plans_are_sound(required, optional, needed, mounts):
+    try:
+        roots = plan_capture(required, optional, needed, mounts, SCRATCH).roots
+    except CaptureError:
+        return
+    for root in roots:
+        assert not any(is_inside(other, root) for other in roots if other != root)
+        assert not any(is_inside(mount, root) for mount in [*mounts, SCRATCH] if mount != root)
+        assert any(is_inside(root, asked) for asked in [*required, *optional])
+    for path in needed:
+        if any(is_inside(path, root) for root in required):
+            assert any(is_inside(path, root) for root in roots)
+
+
+def test_mount_points_are_unescaped():
+    text = (
+        b"22 27 0:21 / /proc rw,relatime shared:5 - proc proc rw\n"
+        b"27 1 254:0 /sub / rw - ext4 /dev/vda rw\n"
+        b"30 27 0:9 / /mnt/a\\040b\\134c rw master:1 propagate_from:2 - nfs4 server:/x rw\n"
+    )
+    assert mount_points(text) == {b"/proc", b"/", b"/mnt/a b\\c"}

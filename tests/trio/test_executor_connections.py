@@ -1,0 +1,495 @@
+"""The server's side of executors' connections, over real TLS on loopback: who gets in, and what a bad peer costs."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from spraycc.model import BuildId, Command, Description, ExecutorId, Kind, Placement, TaskId, Usage
+from spraycc.scheduler.events import AttemptEnded, Event, ExecutorJoined, ExecutorLost, Outcome
+from spraycc.server import executors
+from spraycc.server.environment import CapturePlan
+from spraycc.server.executors import ExecutorLink, ExecutorListener
+from spraycc.server.session import Session, make_session
+from spraycc.server.tasks import Task
+from spraycc.wire import executor as wire
+from spraycc.wire import framing as wire_framing
+from spraycc.wire.framing import FrameReader, encode_frame
+
+READY = wire.Ready("0", "host", 1, ("overlay",), {})
+
+
+class FakeHub:
+    """Notes what it is told."""
+
+    capture = "auto"
+    executor_lasts_s = None
+
+    def __init__(self) -> None:
+        self.links: dict[ExecutorId, ExecutorLink] = {}
+        self.unfit: list[str] = []
+        self.finished: list[tuple[int, int, int]] = []
+        self._send, self.events = trio.open_memory_channel[Event](100)
+
+    def post(self, event: Event) -> None:
+        self._send.send_nowait(event)
+
+    def executor_ready(self, link: ExecutorLink) -> None:
+        self.links[link.id] = link
+
+    def executor_gone(self, link: ExecutorLink) -> None:
+        del self.links[link.id]
+
+    def executor_unfit(self, link: ExecutorLink, text: str) -> None:
+        self.unfit.append(text)
+
+    def finish(self, task: Task, code: int, signal: int) -> None:
+        self.finished.append((task.id, code, signal))
+
+    def attempt_over(self, task: Task, outcome: Outcome, usage: Usage, returned_bytes: int, ok: bool) -> None:
+        pass
+
+
+class FakePeer:
+    """In place of a runner: what was sent to it."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    async def send(self, *items: Any) -> None:
+        self.send_now(*items)
+
+    def send_now(self, *items: Any) -> None:
+        self.sent += items
+
+
+@pytest.fixture(scope="module")
+def session() -> Session:
+    return make_session()
+
+
+class Server:
+    def __init__(self, hub: FakeHub, listener: ExecutorListener, session: Session) -> None:
+        self.hub = hub
+        self.listener = listener
+        self.session = session
+        self.opened: list[trio.SocketStream] = []
+
+    async def tcp(self) -> trio.SocketStream:
+        self.opened.append(await trio.open_tcp_stream(*self.listener.address))
+        return self.opened[-1]
+
+    async def tls(self, session: Session | None = None) -> trio.SSLStream[trio.SocketStream]:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.load_verify_locations(cadata=(session or self.session).certificate)
+        stream = trio.SSLStream(await self.tcp(), context, https_compatible=True)
+        await stream.do_handshake()
+        return stream
+
+    async def proved(self, name: bytes = b"e1", secret: bytes | None = None) -> trio.SSLStream[trio.SocketStream]:
+        stream = await self.tls()
+        nonce = wire.read_challenge(await exactly(stream, wire.CHALLENGE_BYTES))
+        await stream.send_all(wire.proof(secret or self.session.secret, nonce, name))
+        return stream
+
+    async def ready(self, name: bytes = b"e1") -> trio.SSLStream[trio.SocketStream]:
+        stream = await self.proved(name)
+        await send(stream, READY)
+        assert await self.hub.events.receive() == ExecutorJoined(ExecutorId(name.decode()), host="host", holds_all=True)
+        return stream
+
+
+async def exactly(stream: Any, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        more = await stream.receive_some(size - len(data))
+        assert more, "closed too early"
+        data += more
+    return data
+
+
+async def send(stream: Any, *messages: Any) -> None:
+    await stream.send_all(b"".join(encode_frame(wire.FROM_EXECUTOR.pack(m)) for m in messages))
+
+
+async def is_closed(stream: Any) -> bool:
+    """True if the other end closes without sending a byte more."""
+    with trio.fail_after(5):
+        try:
+            return await stream.receive_some(1) == b""
+        except trio.BrokenResourceError:
+            return True
+
+
+@asynccontextmanager
+async def serving(
+    session: Session, links: dict[ExecutorId, ExecutorLink] | None = None, hub: FakeHub | None = None
+) -> AsyncIterator[Server]:
+    hub = hub or FakeHub()
+    listener = ExecutorListener(hub, session, "127.0.0.1", links)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listener.run)
+        server = Server(hub, listener, session)
+        try:
+            with trio.fail_after(20):
+                yield server
+        finally:
+            for stream in server.opened:
+                stream.socket.close()
+            nursery.cancel_scope.cancel()
+
+
+def task(workspace: Path, number: int = 1) -> Task:
+    command = Command((b"gcc",), b"/usr/bin/gcc", os.fsencode(workspace), (b"A=b", b"SPRAYCC_X=y"), 0o022)
+    description = Description(Kind.COMPILE, Placement.REMOTE, "compile")
+    plan = CapturePlan((os.fsencode(workspace),), (), ())
+    return Task(TaskId(number), BuildId("b"), command, description, FakePeer(), plan, live=False)  # type: ignore[arg-type]
+
+
+def ended(number: int = 1, **changes: Any) -> wire.TaskEnded:
+    values: dict[str, Any] = {
+        "task": TaskId(number), "code": 0, "signal": 0, "cancelled": False, "refusal": "", "text": "",
+        "user_s": 0.1, "system_s": 0.1, "wall_s": 0.2, "peak_rss_bytes": 1,
+    }  # fmt: skip
+    return wire.TaskEnded(**(values | changes))
+
+
+async def test_an_executor_that_knows_the_secret_joins_and_its_end_is_an_event(session: Session) -> None:
+    async with serving(session) as server:
+        stream = await server.ready()
+        await trio.aclose_forcefully(stream)
+        assert await server.hub.events.receive() == ExecutorLost(ExecutorId("e1"))
+        assert server.hub.links == {}
+
+
+async def test_a_wrong_secret_gets_nothing(session: Session) -> None:
+    async with serving(session) as server:
+        stream = await server.proved(secret=b"x" * 32)
+        assert await is_closed(stream)
+        assert server.hub.events.statistics().current_buffer_used == 0
+
+
+async def test_a_replayed_proof_gets_nothing(session: Session) -> None:
+    async with serving(session) as server:
+        first = await server.tls()
+        nonce = wire.read_challenge(await exactly(first, wire.CHALLENGE_BYTES))
+        second = await server.tls()
+        assert wire.read_challenge(await exactly(second, wire.CHALLENGE_BYTES)) != nonce
+        await second.send_all(wire.proof(session.secret, nonce, b"e1"))
+        assert await is_closed(second)
+
+
+@pytest.mark.parametrize("name", [b"", b"a/b", b"\xff", b"a b"])
+async def test_an_id_that_is_no_name_gets_nothing(session: Session, name: bytes) -> None:
+    async with serving(session) as server:
+        assert await is_closed(await server.proved(name))
+
+
+@pytest.mark.parametrize("garbage", [b"GET / HTTP/1.0\r\n\r\n", b"\0" * 5000, b"\xff" * 100])
+async def test_a_peer_without_tls_gets_no_byte_of_ours(session: Session, garbage: bytes) -> None:
+    async with serving(session) as server:
+        stream = await server.tcp()
+        await stream.send_all(garbage)
+        received = b""
+        with trio.fail_after(5):
+            try:
+                while more := await stream.receive_some(4096):
+                    received += more
+            except trio.BrokenResourceError:
+                pass
+        assert len(received) < 16  # a TLS alert at most
+        assert b"spraycc" not in received
+
+
+async def test_an_older_tls_is_refused(session: Session) -> None:
+    async with serving(session) as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.load_verify_locations(cadata=session.certificate)
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        stream = trio.SSLStream(await server.tcp(), context)
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.do_handshake()
+
+
+async def test_an_executor_of_another_session_does_not_trust_this_server(session: Session) -> None:
+    async with serving(session) as server:
+        with pytest.raises(trio.BrokenResourceError) as caught:
+            await server.tls(make_session())
+        assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
+
+
+@pytest.mark.parametrize("stage", ["tcp", "tls", "proof"])
+async def test_a_silent_peer_is_closed_after_the_handshakes_time(
+    session: Session, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "HANDSHAKE_S", 1.0)
+    async with serving(session) as server:
+        if stage == "tcp":
+            stream: Any = await server.tcp()
+        elif stage == "tls":
+            stream = await server.tls()
+            await exactly(stream, wire.CHALLENGE_BYTES)
+        else:
+            stream = await server.proved()
+        assert await is_closed(stream)
+
+
+@pytest.mark.parametrize("stage", ["tls", "proof", "ready"])
+async def test_a_peer_that_sends_byte_by_byte_gains_no_time(
+    session: Session, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "HANDSHAKE_S", 1.0)
+    async with serving(session) as server:
+        if stage == "tls":
+            stream: Any = await server.tcp()
+            data = b"\x16\x03\x01\x02\x00\x01" + bytes(500)
+        elif stage == "proof":
+            stream = await server.tls()
+            nonce = wire.read_challenge(await exactly(stream, wire.CHALLENGE_BYTES))
+            data = wire.proof(session.secret, nonce, b"slow")
+        else:
+            stream = await server.proved()
+            data = encode_frame(wire.FROM_EXECUTOR.pack(wire.Ready("0", "host" * 100, 1, ("overlay",), {})))
+        began = trio.current_time()
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            for at in range(len(data)):
+                await stream.send_all(data[at : at + 1])
+                await trio.sleep(0.05 if at > len(data) // 20 else 0)
+                if trio.current_time() > began + 15:
+                    pytest.fail("still connected")
+        assert server.hub.links == {}
+
+
+async def test_more_than_a_proof_from_one_who_has_none_is_not_read(session: Session) -> None:
+    async with serving(session) as server:
+        stream = await server.tls()
+        await exactly(stream, wire.CHALLENGE_BYTES)
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.send_all(bytes(256 << 20))  # far more than the kernel's buffers hold
+        assert server.hub.links == {}
+
+
+async def test_silent_peers_do_not_keep_an_honest_one_out_for_ever(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "HANDSHAKE_S", 1.0)
+    async with serving(session) as server:
+        for _ in range(2 * executors.UNPROVED):
+            await server.tcp()
+        await server.ready()
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        struct.pack(">I", 2**31) + b"x",
+        struct.pack(">I", 3) + b"\xff\xff\xff",
+        encode_frame(["unknown"]),
+        encode_frame(["start"]),
+        encode_frame(["ended", 1]),
+        encode_frame({"a": 1}),
+        encode_frame(["ready", 1, 2, 3, 4, 5]),
+    ],
+)
+async def test_garbage_after_the_handshake_costs_that_executor_alone(session: Session, frame: bytes) -> None:
+    async with serving(session) as server:
+        good = await server.ready(b"good")
+        bad = await server.ready(b"bad")
+        await bad.send_all(frame)
+        assert await server.hub.events.receive() == ExecutorLost(ExecutorId("bad"))
+        assert list(server.hub.links) == ["good"]
+        await send(good, wire.Ping(7))
+        reader = FrameReader()
+        while (item := reader.next_item()) is None:
+            reader.feed(await good.receive_some(4096))
+        assert item == ["pong", 7, {}, 0]
+
+
+async def test_a_task_goes_out_without_our_variables_and_its_result_comes_back(
+    session: Session, tmp_path: Path
+) -> None:
+    async with serving(session) as server:
+        stream = await server.ready()
+        work = task(tmp_path)
+        server.hub.links[ExecutorId("e1")].start(work, 1)
+        reader = FrameReader()
+        while (item := reader.next_item()) is None:
+            reader.feed(await stream.receive_some(65536))
+        start = wire.TO_EXECUTOR.unpack(item)
+        assert isinstance(start, wire.StartTask)
+        assert start.env == (b"A=b",)
+        made = wire.MadeFile(TaskId(1), os.fsencode(tmp_path / "a.o"), 0o640, 6, None, b"object")
+        await send(stream, wire.TaskOutput(TaskId(1), 2, b"warning\n"), made, ended())
+        assert await server.hub.events.receive() == AttemptEnded(ExecutorId("e1"), TaskId(1), Outcome.DONE)
+        assert (tmp_path / "a.o").read_bytes() == b"object"
+        assert server.hub.finished == [(1, 0, 0)]
+        work.answer(0, 0)
+        assert work.peer.sent == [["out", 2, b"warning\n"], ["exit", 0, 0]]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome"), [({"refusal": "copy-up"}, Outcome.REFUSED), ({"signal": 9}, Outcome.KILLED)]
+)
+async def test_an_attempt_that_does_not_count_leaves_no_trace(
+    session: Session, tmp_path: Path, changes: dict[str, Any], outcome: Outcome
+) -> None:
+    async with serving(session) as server:
+        stream = await server.ready()
+        work = task(tmp_path)
+        server.hub.links[ExecutorId("e1")].start(work, 1)
+        made = wire.MadeFile(TaskId(1), os.fsencode(tmp_path / "a.o"), 0o640, 9, None, b"part")
+        await send(stream, wire.TaskOutput(TaskId(1), 2, b"words"), made, ended(**changes))
+        assert await server.hub.events.receive() == AttemptEnded(ExecutorId("e1"), TaskId(1), outcome)
+        assert list(tmp_path.iterdir()) == []
+        assert server.hub.finished == []
+        assert work.peer.sent == []  # type: ignore[attr-defined]
+
+
+async def test_an_executor_that_cancels_unasked_is_leaving_and_gets_no_more(session: Session, tmp_path: Path) -> None:
+    async with serving(session) as server:
+        stream = await server.ready()
+        server.hub.links[ExecutorId("e1")].start(task(tmp_path), 1)
+        await send(stream, ended(cancelled=True))
+        assert await server.hub.events.receive() == ExecutorLost(ExecutorId("e1"))
+
+
+def outside(root: Path) -> list[Callable[[], wire.MadeFile]]:
+    names = [b"/etc/x", os.fsencode(root) + b"/../x", os.fsencode(root) + b"/a/../../x", b"x"]
+    return [lambda name=name: wire.MadeFile(TaskId(1), name, 0o644, 0, None, b"") for name in names]  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("number", range(4))
+async def test_a_path_outside_the_capture_ends_the_connection_and_writes_nothing(
+    session: Session, tmp_path: Path, number: int
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    async with serving(session) as server:
+        stream = await server.ready()
+        server.hub.links[ExecutorId("e1")].start(task(root), 1)
+        await send(stream, outside(root)[number](), ended())
+        assert await server.hub.events.receive() == ExecutorLost(ExecutorId("e1"))
+    assert list(tmp_path.rglob("*")) == [root]
+
+
+async def test_a_setuid_file_has_the_command_run_here(session: Session, tmp_path: Path) -> None:
+    async with serving(session) as server:
+        stream = await server.ready()
+        server.hub.links[ExecutorId("e1")].start(task(tmp_path), 1)
+        made = wire.MadeFile(TaskId(1), os.fsencode(tmp_path / "su"), 0o4755, 1, None, b"x")
+        await send(stream, made, ended())
+        assert await server.hub.events.receive() == AttemptEnded(ExecutorId("e1"), TaskId(1), Outcome.REFUSED)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_one_that_comes_again_replaces_itself(session: Session, tmp_path: Path) -> None:
+    """A batch job that was started again, while its first connection is not known to be dead."""
+    async with serving(session) as server:
+        first = await server.ready()
+        server.hub.links[ExecutorId("e1")].start(task(tmp_path), 1)
+        second = await server.proved()
+        await send(second, READY)
+        assert await server.hub.events.receive() == ExecutorLost(ExecutorId("e1"))
+        assert await server.hub.events.receive() == ExecutorJoined(ExecutorId("e1"), host="host", holds_all=True)
+        with trio.fail_after(5), suppress(trio.BrokenResourceError):
+            while await first.receive_some(1000):  # the task that it was given
+                pass
+        server.hub.links[ExecutorId("e1")].start(task(tmp_path, 2), 1)
+        await send(second, ended(2))
+        assert await server.hub.events.receive() == AttemptEnded(ExecutorId("e1"), TaskId(2), Outcome.DONE)
+
+
+async def test_an_id_stands_for_one_executor_whichever_listener_it_came_by(session: Session) -> None:
+    """Other settings in the middle of a server's life make a second session; executors of the first stay for a while."""
+    links: dict[ExecutorId, ExecutorLink] = {}
+    async with serving(session, links) as first, serving(session, links, first.hub) as second:
+        older = await first.ready()
+        newer = await second.proved()
+        await send(newer, READY)
+        assert await first.hub.events.receive() == ExecutorLost(ExecutorId("e1"))
+        assert await first.hub.events.receive() == ExecutorJoined(ExecutorId("e1"), host="host", holds_all=True)
+        assert await is_closed(older)
+        assert len(links) == len(first.hub.links) == 1
+
+
+async def test_three_of_one_id_at_once_leave_one(session: Session) -> None:
+    async with serving(session) as server:
+        await server.ready()
+        for stream in [await server.proved() for _ in range(3)]:
+            with suppress(trio.BrokenResourceError):
+                await send(stream, READY)
+        held = 1
+        with trio.move_on_after(1):
+            while True:
+                held += 1 if isinstance(await server.hub.events.receive(), ExecutorJoined) else -1
+                assert held in (0, 1)
+        assert held == len(server.hub.links) == 1
+
+
+async def test_a_silent_executor_is_given_up(session: Session) -> None:
+    async with serving(session) as server:
+        await server.ready()
+        link = server.hub.links[ExecutorId("e1")]
+        await trio.sleep(0.05)
+        link.beat(1, heartbeat_s=0.01, lost_after_s=0.01)
+        assert await server.hub.events.receive() == ExecutorLost(ExecutorId("e1"))
+
+
+async def test_an_executor_that_can_capture_nothing_is_not_used(session: Session) -> None:
+    async with serving(session) as server:
+        stream = await server.proved()
+        await send(stream, wire.Ready("0", "node7", 1, (), {"overlay": "EPERM"}))
+        reader = FrameReader()
+        while (item := reader.next_item()) is None:
+            reader.feed(await stream.receive_some(4096))
+        assert item == ["leave"]
+        assert server.hub.unfit
+        assert "node7" in server.hub.unfit[0]
+        assert "EPERM" in server.hub.unfit[0]
+
+
+@pytest.mark.parametrize("what", ["executor_gone", "attempt_over"])
+async def test_a_fault_at_the_end_of_a_connection_leaves_its_id_free(session: Session, what: str) -> None:
+    async with serving(session) as server:
+        stream = await server.ready()
+        link = server.hub.links[ExecutorId("e1")]
+        if what == "attempt_over":
+            link.task, link._attempt = task(Path("/w")), None
+            link._attempt = link.task.begin_attempt(link.id)
+
+        def fail(*_: object) -> None:
+            raise RuntimeError("a fault of ours")
+
+        setattr(server.hub, what, fail)
+        await trio.aclose_forcefully(stream)
+        with trio.fail_after(10):
+            await link.ended.wait()
+        delattr(server.hub, what)
+        await server.proved()
+
+
+async def test_a_large_output_below_a_link_has_the_command_run_here(session: Session, tmp_path: Path) -> None:
+    """A directory that has become a link here since the task began is no executor's fault."""
+    async with serving(session) as server:
+        stream = await server.ready()
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "d").symlink_to(tmp_path / "elsewhere")
+        link = server.hub.links[ExecutorId("e1")]
+        link.start(task(tmp_path), 1)
+        size = 4 * wire_framing.CHUNK_BYTES
+        await send(stream, wire.MadeFile(TaskId(1), os.fsencode(tmp_path / "d/big"), 0o644, size, None, b""))
+        for _ in range(4):
+            await send(stream, wire.FileData(TaskId(1), bytes(wire_framing.CHUNK_BYTES)))
+        await send(stream, ended())
+        assert await server.hub.events.receive() == AttemptEnded(ExecutorId("e1"), TaskId(1), Outcome.REFUSED)
+        assert list((tmp_path / "elsewhere").iterdir()) == []

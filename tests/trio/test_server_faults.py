@@ -1,0 +1,202 @@
+"""What a fault of ours costs: the one whom it concerns, and not the server."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from spraycc.cluster.driver import ClusterError, Trouble
+from spraycc.model import BuildId, Command, Description, ExecutorId, Kind, Placement, TaskId
+from spraycc.scheduler import actions, events
+from spraycc.server import guard, launcher
+from spraycc.server.builds import Builds
+from spraycc.server.dispatch import Dispatcher
+from spraycc.server.environment import CapturePlan
+from spraycc.server.history import TaskHistory
+from spraycc.server.tasks import Task
+from spraycc.settings import Settings
+
+
+class Runner:
+    """In place of a runner's connection."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+        self.dismissed = False
+
+    def send_now(self, *items: Any) -> None:
+        self.sent += items
+
+    def open_pidfd(self) -> None:
+        pass
+
+    def dismiss(self) -> None:
+        self.dismissed = True
+
+
+class Link:
+    """In place of an executor's."""
+
+    def __init__(self, fails: bool) -> None:
+        self.fails = fails
+        self.started: list[int] = []
+        self.given_up = False
+
+    def start(self, task: Task, attempt: int) -> None:
+        if self.fails:
+            raise RuntimeError("a fault of ours")
+        self.started.append(task.id)
+
+    def give_up(self) -> None:
+        self.given_up = True
+
+
+def arrive(dispatcher: Dispatcher, number: int, placement: Placement = Placement.REMOTE) -> Runner:
+    runner = Runner()
+    command = Command((b"gcc",), b"/usr/bin/gcc", b"/w", (), 0o022)
+    description = Description(Kind.COMPILE, placement, "compile")
+    plan = CapturePlan((b"/w",), (), ())
+    dispatcher.tasks[TaskId(number)] = Task(
+        TaskId(number), BuildId("b"), command, description, runner, plan, live=False  # type: ignore[arg-type]
+    )  # fmt: skip
+    dispatcher.post(events.TaskArrived(TaskId(number), BuildId("b"), placement))
+    return runner
+
+
+async def make_dispatcher(tmp_path: Path, nursery: trio.Nursery) -> Dispatcher:
+    dispatcher = Dispatcher(Settings(), Builds(tmp_path, nursery), TaskHistory(tmp_path / "state", b"/w"))
+    dispatcher.ask_executors = lambda count: None
+    dispatcher.withdraw_executors = lambda: None
+    dispatcher.post(events.BuildOpened(BuildId("b"), None))
+    return dispatcher
+
+
+async def test_an_executor_that_can_not_be_given_a_task_is_given_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with trio.open_nursery() as nursery:
+        dispatcher = await make_dispatcher(tmp_path, nursery)
+        bad, good = Link(fails=True), Link(fails=False)
+        dispatcher.executors[ExecutorId("bad")] = bad  # type: ignore[assignment]
+        dispatcher.post(events.ExecutorJoined(ExecutorId("bad")))
+        runner = arrive(dispatcher, 1)
+        assert bad.given_up
+        assert (runner.dismissed, runner.sent) == (False, [])
+        assert "a fault of ours" in caplog.text
+        # Its connection ends, and the task goes elsewhere.
+        del dispatcher.executors[ExecutorId("bad")]
+        dispatcher.post(events.ExecutorLost(ExecutorId("bad")))
+        dispatcher.executors[ExecutorId("good")] = good  # type: ignore[assignment]
+        dispatcher.post(events.ExecutorJoined(ExecutorId("good")))
+        assert good.started == [1]
+
+
+async def test_a_runner_that_can_not_be_answered_helps_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with trio.open_nursery() as nursery:
+        dispatcher = await make_dispatcher(tmp_path, nursery)
+
+        def fail(task: Task, **_: object) -> None:
+            raise RuntimeError("a fault of ours")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Task, "run_here", fail)
+            assert arrive(dispatcher, 1, Placement.HERE_NOW).dismissed
+        # And nobody else notices.
+        other = arrive(dispatcher, 2, Placement.HERE_NOW)
+        assert (other.dismissed, len(other.sent)) == (False, 1)
+
+
+async def test_an_executor_that_nobody_knows_has_the_runner_help_itself(tmp_path: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        dispatcher = await make_dispatcher(tmp_path, nursery)
+        dispatcher.post(events.ExecutorJoined(ExecutorId("unknown")))
+        assert arrive(dispatcher, 1).dismissed
+
+
+async def test_all_actions_have_an_end_where_they_fail(tmp_path: Path) -> None:
+    """None of those that can be carried out makes it worse where it can't."""
+    async with trio.open_nursery() as nursery:
+        dispatcher = await make_dispatcher(tmp_path, nursery)
+        for action in (
+            actions.Abort(ExecutorId("x"), TaskId(9)),
+            actions.Release(ExecutorId("x")),
+            actions.SetWidth(BuildId("x"), 3),
+            actions.RunHere(TaskId(9), "x"),
+        ):
+            dispatcher._give_up(action)
+
+
+async def test_what_has_a_fault_begins_anew(autojump_clock: trio.testing.MockClock) -> None:
+    runs = []
+
+    async def work() -> None:
+        runs.append(trio.current_time())
+        if len(runs) < 3:
+            raise RuntimeError("a fault of ours")
+
+    await guard.keep_going("work", work)
+    assert [b - a for a, b in itertools.pairwise(runs)] == [guard.PAUSE_S] * 2
+
+
+async def test_what_has_nothing_but_faults_ends(autojump_clock: trio.testing.MockClock) -> None:
+    runs = []
+
+    async def work() -> None:
+        runs.append(1)
+        raise RuntimeError("a fault of ours")
+
+    with pytest.raises(RuntimeError):
+        await guard.keep_going("work", work)
+    assert len(runs) == guard.MOST_FAULTS
+
+
+async def test_faults_are_forgotten(autojump_clock: trio.testing.MockClock) -> None:
+    runs = []
+
+    async def work() -> None:
+        runs.append(1)
+        await trio.sleep(guard.FORGET_S + 1)
+        if len(runs) < 3 * guard.MOST_FAULTS:
+            raise RuntimeError("a fault of ours")
+
+    await guard.keep_going("work", work)
+    assert len(runs) == 3 * guard.MOST_FAULTS
+
+
+@pytest.mark.parametrize("what", ["memfd_create", "thread"])
+async def test_a_command_that_can_not_be_started_now(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        if what == "thread":
+            raise RuntimeError("can't start new thread")
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    if what == "thread":
+        monkeypatch.setattr(trio._threads, "start_thread_soon", fail)  # type: ignore[attr-defined]
+    else:
+        monkeypatch.setattr(os, "memfd_create", fail)
+    with pytest.raises(ClusterError) as caught:
+        await launcher.run_command(["true"], b"", {}, 10)
+    assert caught.value.kind is Trouble.UNREACHABLE  # which is tried again soon
+
+
+async def test_a_fault_of_the_history_costs_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    history = TaskHistory(tmp_path / "state", b"/w")
+
+    def fail() -> None:
+        raise RuntimeError("a fault of ours")
+
+    assert history._store is not None
+    history._store.load = fail  # type: ignore[method-assign,assignment]
+    with caplog.at_level(logging.WARNING), trio.fail_after(10):
+        await history.run()
+        await history.loaded()
+    assert "kept in memory only" in caplog.text

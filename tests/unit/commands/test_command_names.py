@@ -1,0 +1,128 @@
+"""Which tool a program's name stands for."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spraycc.commands.names import SHIM_NAMES, Family, Tool, is_launcher, is_shim_name, tool_of
+
+TOOLS = {
+    Tool.GCC: "gcc gcc-12 gcc-13.2 gcc-4.8.5 gcc12 gcc-mp-13 x86_64-linux-gnu-gcc x86_64-linux-gnu-gcc-12 arm-none-eabi-gcc avr-gcc "
+    "i686-w64-mingw32-gcc-posix x86_64-w64-mingw32-gcc-12-win32 aarch64-linux-android21-gcc xtensa-lx106-elf-gcc c99-gcc "
+    "riscv64-unknown-elf-gcc-13.2.0 m68k-atari-mint-gcc x86_64-conda-linux-gnu-gcc newarch-vendor-linux-gnu-gcc mips64el-gcc musl-gcc",
+    Tool.GXX: "g++ g++-12 g++-13.2 arm-none-eabi-g++ x86_64-linux-gnu-g++-12 g++12 powerpc64le-linux-gnu-g++",
+    Tool.CLANG: "clang clang-16 clang16 x86_64-pc-linux-gnu-clang clang-14.0.6 clang-mp-15 aarch64-linux-android21-clang clang-devel",
+    Tool.CLANGXX: "clang++ clang++-16 clang++-14 x86_64-apple-darwin20.4-clang++ armv7a-linux-androideabi21-clang++",
+    Tool.CC: "cc c89 c99 x86_64-unknown-linux-gnu-cc",
+    Tool.CXX: "c++ c++-12 aarch64-linux-gnu-c++",
+    Tool.AR: "ar gcc-ar gcc-ar-12 llvm-ar llvm-ar-16 x86_64-linux-gnu-ar x86_64-linux-gnu-gcc-ar-12 arm-none-eabi-gcc-ar",
+    Tool.RANLIB: "ranlib gcc-ranlib llvm-ranlib-16 x86_64-linux-gnu-gcc-ranlib-12",
+    Tool.LD: "ld ld.bfd ld.gold ld.lld ld.lld-16 x86_64-linux-gnu-ld.gold gold ld.mold",
+    Tool.AS: "as x86_64-linux-gnu-as",
+    Tool.STRIP: "strip llvm-strip x86_64-linux-gnu-strip",
+    Tool.OBJCOPY: "objcopy arm-none-eabi-objcopy llvm-objcopy-16",
+    Tool.NVCC: "nvcc",
+}
+OTHERS = [
+    "gcc-hardening-check",
+    "gcc-nm",
+    "gcov",
+    "gcov-12",
+    "ccache-gcc",
+    "afl-gcc",
+    "afl-clang-fast",
+    "my-gcc",
+    "gccgo",
+    "gfortran",
+    "clang-tidy",
+    "clang-format",
+    "clang-cl",
+    "clang-cpp-14",
+    "clangd",
+    "clang-scan-deps",
+    "cpp",
+    "cc1",
+    "cc1plus",
+    "collect2",
+    "c++filt",
+    "gcc-",
+    "gcc-x",
+    "gcc_12",
+    "gcc-12-",
+    "-gcc",
+    "xgcc",
+    "gcc.sh",
+    "make",
+    "ld.so",
+    "ldd",
+    "as86",
+    "arsenal",
+    "parallel",
+    "tar",
+    "bar",
+    "cargo",
+    "ccls",
+    "x86_64-linux-gnu-",
+    "x86_64-linux-gnu",
+    "rustc",
+    "python3",
+    "nm",
+    "objdump",
+]
+
+
+@pytest.mark.parametrize(("tool", "name"), [(tool, name) for tool, names in TOOLS.items() for name in names.split()])
+def test_a_tool_is_known_by_its_name(tool: Tool, name: str) -> None:
+    assert tool_of(os.fsencode(name)) is tool
+
+
+@pytest.mark.parametrize("name", [*OTHERS, "", "gcc\n", "gcc ", "\ngcc", "GCC", "a" * 300 + "-gcc"])
+def test_what_only_looks_like_a_tool_is_none(name: str) -> None:
+    assert tool_of(os.fsencode(name)) is None
+
+
+def test_shims_are_for_all_but_linkers_and_assemblers() -> None:
+    assert {b"cc", b"c++", b"gcc", b"g++", b"clang", b"clang++", b"ar", b"ranlib"} <= set(SHIM_NAMES)
+    assert all(is_shim_name(name) for name in SHIM_NAMES)
+    for tool, names in TOOLS.items():
+        for name in names.split():
+            expected = tool not in (Tool.LD, Tool.AS)
+            assert is_shim_name(name.encode()) is expected, name
+    assert not any(is_shim_name(name.encode()) for name in OTHERS)
+
+
+def test_families() -> None:
+    assert Tool.GXX.family is Family.GCC
+    assert Tool.CLANG.family is Family.CLANG
+    assert Tool.CC.family is Family.EITHER
+    assert Tool.AR.family is None
+    assert Tool.GXX.is_cxx
+    assert not Tool.CC.is_cxx
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        (b"/usr/bin/ccache", True),
+        (b"sccache", True),
+        (b"/usr/lib/ccache/gcc", True),
+        (b"/usr/lib64/ccache/x86_64-linux-gnu-g++-12", True),
+        (b"/usr/libexec/icecc/bin/c++", True),
+        (b"/usr/bin/gcc", False),
+        (b"/home/ccache/proj/bin/x/gcc", False),
+        (b"/opt/gcc-13/bin/g++", False),
+        (b"", False),
+    ],
+)
+def test_launchers(program: bytes, expected: bool) -> None:
+    assert is_launcher(program) is expected
+
+
+@given(st.binary(max_size=400))
+def test_any_name_is_taken(name: bytes) -> None:
+    assert tool_of(name) is None or isinstance(tool_of(name), Tool)
+    is_launcher(name)

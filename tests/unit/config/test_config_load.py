@@ -1,0 +1,263 @@
+"""Settings: the order of their sources, and what errors say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spraycc.cli.config import toml_value
+from spraycc.config import load
+from spraycc.config.keys import KEYS, RESERVED_VARIABLES, allowed, flag, nearest, variable
+from spraycc.config.sources import config_files
+from spraycc.errors import ConfigError
+from spraycc.settings import Settings
+
+
+def load_from(
+    tmp_path: Path, *, environ: dict[str, str] | None = None, flags: dict[str, Any] | None = None, **files: str
+):
+    paths = {}
+    for layer in ("site", "user", "workspace"):
+        path = tmp_path / f"{layer}.toml"
+        if layer in files:
+            path.write_text(files[layer])
+        paths[layer] = str(path)
+    return load(None, environ or {}, flags, files=paths)
+
+
+def test_nothing_given_is_the_defaults(tmp_path: Path) -> None:
+    loaded = load_from(tmp_path)
+    assert loaded.settings == Settings()
+    assert loaded.origins == dict.fromkeys(KEYS, "default")
+    assert loaded.warnings == ()
+
+
+def test_each_source_overrides_the_one_before(tmp_path: Path) -> None:
+    layers: dict[str, Any] = {
+        "site": "executors = 1",
+        "user": "executors = 2",
+        "workspace": "executors = 3",
+        "environ": {"SPRAYCC_EXECUTORS": "4"},
+        "flags": {"executors": "5"},
+    }
+    origins = [
+        str(tmp_path / "site.toml"),
+        str(tmp_path / "user.toml"),
+        str(tmp_path / "workspace.toml"),
+        "SPRAYCC_EXECUTORS",
+        "--executors",
+    ]
+    for count in range(1, 6):
+        loaded = load_from(tmp_path, **dict(list(layers.items())[:count]))
+        assert loaded.settings.executors == count
+        assert loaded.origins["executors"] == origins[count - 1]
+        assert loaded.origins["wrap"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("executors", "400", 400),
+        ("executors", "auto", None),
+        ("summary", "none", None),
+        ("summary", "auto", "auto"),
+        ("pending_grace_s", "0", 0.0),
+        ("pending_grace_s", "2.5", 2.5),
+        ("summary_line", "false", False),
+        ("summary_line", "0", False),
+        ("wait_for_cluster", "yes", True),
+        ("wait_for_cluster", "TRUE", True),
+        ("capture", "in-place", "in-place"),
+        ("capture", "auto", "auto"),
+        ("scratch_dir", "/local/me", "/local/me"),
+        ("executor_prefix", "nice -n 5 'two words'", ("nice", "-n", "5", "two words")),
+        ("wrap", "mycc", ("mycc",)),
+    ],
+)
+def test_text_from_environment_and_flags(tmp_path: Path, key: str, text: str, value: object) -> None:
+    for given_as in ({"environ": {variable(key): text}}, {"flags": {key: text}}):
+        result = getattr(load_from(tmp_path, **given_as).settings, key)
+        assert (result, type(result)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("toml", "key", "value"),
+    [
+        ("executors = 400", "executors", 400),
+        ('executors = "auto"', "executors", None),
+        ("lost_after_s = 30", "lost_after_s", 30.0),
+        ("summary_line = false", "summary_line", False),
+        ('wrap = ["mycc", "my++"]', "wrap", ("mycc", "my++")),
+        ("executor_prefix = []", "executor_prefix", ()),
+    ],
+)
+def test_values_in_a_file(tmp_path: Path, toml: str, key: str, value: object) -> None:
+    result = getattr(load_from(tmp_path, user=toml).settings, key)
+    assert (result, type(result)) == (value, type(value))
+
+
+def test_bool_flags_need_no_text(tmp_path: Path) -> None:
+    assert load_from(tmp_path, flags={"summary_line": False}).settings.summary_line is False
+    assert load_from(tmp_path, user="summary_line = false", flags={"summary_line": None}).settings.summary_line is False
+
+
+def test_an_empty_variable_is_not_set(tmp_path: Path) -> None:
+    loaded = load_from(tmp_path, environ={"SPRAYCC_EXECUTORS": ""})
+    assert loaded.settings.executors is None
+    assert loaded.origins["executors"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("toml", "parts"),
+    [
+        ('executors = "many"', ["executors = 'many'", 'an integer from 1 to 100000, or "auto"']),
+        ('executors = "4"', ["executors = '4'", "an integer"]),
+        ("executors = 0", ["executors = 0", "from 1"]),
+        ("executors = 4.5", ["executors = 4.5"]),
+        ("executors = true", ["executors = true"]),
+        ("heartbeat_s = 0", ["heartbeat_s = 0", "of at least 0.1"]),
+        ("pending_grace_s = nan", ["pending_grace_s = nan", "a finite number"]),
+        ("pending_grace_s = inf", ["pending_grace_s = inf"]),
+        ('cluster = "lfs"', ["cluster = 'lfs'", '"local"']),
+        ('capture = "overlays"', ['"auto", "overlay", "predict" or "in-place"']),
+        ("summary_line = 1", ["summary_line = 1", "true or false"]),
+        ('wrap = "mycc"', ["wrap = 'mycc'", "a list of strings"]),
+        ("wrap = [1]", ["wrap = [1]", "a list of strings"]),
+        ("[executors]\nmin = 1", ["executors = {'min': 1}"]),
+    ],
+)
+def test_a_wrong_value_names_file_key_and_what_is_allowed(tmp_path: Path, toml: str, parts: list[str]) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_from(tmp_path, workspace=toml)
+    for part in [str(tmp_path / "workspace.toml"), *parts]:
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "origin"),
+    [
+        ({"environ": {"SPRAYCC_MAX_ATTEMPTS": "x"}}, "SPRAYCC_MAX_ATTEMPTS"),
+        ({"flags": {"max_attempts": "x"}}, "--max-attempts"),
+    ],
+)
+def test_a_wrong_value_names_variable_or_flag(tmp_path: Path, source: dict[str, Any], origin: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_from(tmp_path, **source)
+    assert str(error.value) == f"{origin}: 'x': allowed is an integer from 1 to 100"
+
+
+def test_unbalanced_quotes_are_a_wrong_value(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="SPRAYCC_WRAP"):
+        load_from(tmp_path, environ={"SPRAYCC_WRAP": "'open"})
+
+
+def test_a_wrong_value_is_an_error_even_where_it_is_overridden(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"user\.toml"):
+        load_from(tmp_path, user="executors = -1", flags={"executors": "4"})
+
+
+def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"user\.toml: unknown key 'local_slot'; did you mean 'local_slots'\?"):
+        load_from(tmp_path, user="local_slot = 4")
+    with pytest.raises(ConfigError, match=r"unknown key 'xyzzy'; `spraycc --help` lists them all$"):
+        load_from(tmp_path, user="xyzzy = 4")
+
+
+def test_a_syntax_error_names_file_and_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"user\.toml: no valid TOML: .*line 2"):
+        load_from(tmp_path, user="executors = 4\nwrap = = 3\n")
+
+
+def test_bytes_that_are_not_utf8_name_the_line(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_bytes(b"\n\nsummary = '\xff'\n")
+    with pytest.raises(ConfigError, match=r"c\.toml: line 3: not UTF-8"):
+        load(None, {}, files={"user": str(tmp_path / "c.toml")})
+
+
+def test_a_file_that_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="can't be read: Is a directory"):
+        load(None, {}, files={"user": str(tmp_path)})
+    assert load(None, {}, files={"user": str(tmp_path / "missing" / "deeper")}).settings == Settings()
+
+
+def test_unknown_variables_warn_and_reserved_ones_do_not(tmp_path: Path) -> None:
+    environ = dict.fromkeys(RESERVED_VARIABLES, "x") | {"SPRAYCC_EXECUTRS": "4", "OTHER": "x"}
+    loaded = load_from(tmp_path, environ=environ)
+    assert loaded.warnings == (
+        "SPRAYCC_EXECUTRS in the environment is not a setting; did you mean 'SPRAYCC_EXECUTORS'?",
+    )
+    assert loaded.settings == Settings()
+
+
+def test_no_setting_has_a_reserved_name() -> None:
+    assert not {variable(key) for key in KEYS} & RESERVED_VARIABLES
+
+
+def test_every_key_says_what_is_allowed() -> None:
+    assert {key: allowed(key) for key in ("executors", "wrap", "summary_line", "summary")} == {
+        "executors": 'an integer from 1 to 100000, or "auto"',
+        "wrap": "a list of strings",
+        "summary_line": "true or false",
+        "summary": 'a string, or "none"',
+    }
+    assert all(allowed(key) for key in KEYS)
+
+
+def test_nearest_finds_no_strangers() -> None:
+    assert nearest("executor") == "executors"
+    assert nearest("zzz") is None
+
+
+def test_flags_are_the_keys_with_dashes() -> None:
+    assert flag("local_slots") == "--local-slots"
+
+
+def test_the_workspace_has_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    files = config_files(b"/w\xff")
+    assert list(files) == ["site", "user", "workspace"]
+    assert files["user"] == str(tmp_path / "config" / "spraycc" / "config.toml")
+    assert files["workspace"].encode(errors="surrogateescape") == b"/w\xff/.spraycc.toml"
+
+
+@given(
+    st.one_of(
+        st.text(),
+        st.booleans(),
+        st.integers(-(2**63), 2**63 - 1),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.lists(st.text()).map(tuple),
+    )
+)
+def test_shown_values_are_toml(value: Any) -> None:
+    if isinstance(value, str) and any(0xD800 <= ord(c) < 0xE000 for c in value):
+        return
+    shown = tomllib.loads(f"x = {toml_value(value)}")["x"]
+    assert (tuple(shown) if isinstance(shown, list) else shown) == value
+
+
+def test_without_configuration_pydantic_is_not_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys, json; from spraycc.config import load; load(None, {}, {}, files={'user': sys.argv[1]});"
+        "print(json.dumps(sorted({'pydantic', 'tomllib', 'click', 'rich', 'trio'} & set(sys.modules))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "none")], capture_output=True, check=True)
+    assert json.loads(done.stdout) == []
+
+
+def test_rules_of_the_policy(tmp_path):
+    loaded = load_from(tmp_path, user='[policy]\nremote = ["moc", "gen-*"]\nhere-heavy = ["big *"]\n')
+    assert loaded.settings.policy_remote == ("moc", "gen-*")
+    assert loaded.settings.policy_here_heavy == ("big *",)
+    with pytest.raises(ConfigError, match=r"unknown key 'remot' in \[policy\]; did you mean 'remote'"):
+        load_from(tmp_path, user='[policy]\nremot = ["moc"]\n')
+    with pytest.raises(ConfigError, match="is a table"):
+        load_from(tmp_path, user='policy = "moc"\n')

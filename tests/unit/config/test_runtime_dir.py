@@ -1,0 +1,104 @@
+"""The server's directory: where it is, and that nothing in /tmp is trusted for its name."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from spraycc import runtime_dir
+from spraycc.errors import RuntimeDirError
+
+
+def test_it_is_deterministic_and_differs_by_workspace(tmp_path: Path) -> None:
+    environ = {"SPRAYCC_RUNTIME_DIR": str(tmp_path)}
+    one, again, other = (runtime_dir.locate(w, environ) for w in (b"/w/a", b"/w/a", b"/w/\xff"))
+    assert one == again != other
+    assert re.fullmatch(re.escape(str(tmp_path)) + "/[0-9a-f]{12}", one.decode())
+
+
+def test_it_differs_by_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {"SPRAYCC_RUNTIME_DIR": str(tmp_path)}
+    here = runtime_dir.locate(b"/w", environ)
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "another-host", "", "", "")))
+    assert runtime_dir.locate(b"/w", environ) != here
+
+
+def test_the_default_is_in_tmp() -> None:
+    assert runtime_dir.base({}) == f"/tmp/spraycc-{os.getuid()}".encode()
+    assert runtime_dir.base({"SPRAYCC_RUNTIME_DIR": ""}) == runtime_dir.base({})
+    assert runtime_dir.base({"SPRAYCC_RUNTIME_DIR": "/run/x/../y/"}) == b"/run/y"
+
+
+@pytest.mark.parametrize("value", ["relative/path", "/has space", "/has$dollar", "/has:colon"])
+def test_paths_that_cannot_serve(value: str) -> None:
+    with pytest.raises(RuntimeDirError, match="SPRAYCC_RUNTIME_DIR"):
+        runtime_dir.base({"SPRAYCC_RUNTIME_DIR": value})
+
+
+def test_too_long_for_a_socket() -> None:
+    with pytest.raises(RuntimeDirError, match="too long for a socket"):
+        runtime_dir.locate(b"/w", {"SPRAYCC_RUNTIME_DIR": "/" + "x" * 100})
+
+
+def test_a_squatted_base_falls_back_to_the_state_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(runtime_dir, "_is_strangers", lambda path: path == f"/tmp/spraycc-{os.getuid()}".encode())
+    expected = tmp_path / "spraycc" / f"run-{os.uname().nodename}"
+    assert runtime_dir.base({}) == os.fsencode(expected)
+    directory = runtime_dir.locate(b"/w", {})
+    runtime_dir.ensure(directory)
+    assert os.path.isdir(directory)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory away")
+def test_a_directory_of_somebody_else_is_a_strangers(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o700)
+    os.chown(theirs, 65534, 65534)
+    assert runtime_dir._is_strangers(os.fsencode(theirs))
+    with pytest.raises(RuntimeDirError, match=r"belongs to \w+, not to root; set SPRAYCC_RUNTIME_DIR"):
+        runtime_dir.check(os.fsencode(theirs))
+
+
+def test_ensure_makes_both_levels_for_us_alone(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        path = tmp_path / "above" / "base" / "abc"
+        runtime_dir.ensure(os.fsencode(path))
+        runtime_dir.ensure(os.fsencode(path))
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("level", ["base", "base/abc"])
+@pytest.mark.parametrize("kind", ["open", "file", "symlink"])
+def test_ensure_refuses_what_can_be_no_trusted_directory(tmp_path: Path, level: str, kind: str) -> None:
+    path = tmp_path / "base" / "abc"
+    runtime_dir.ensure(os.fsencode(path))
+    target = tmp_path / level
+    if kind == "open":
+        target.chmod(0o750)
+        words = "open to others .mode 0750.; run chmod 700"
+    else:
+        target.rename(tmp_path / "moved")
+        if kind == "file":
+            target.touch()
+            words = "is no directory"
+        else:
+            target.symlink_to(tmp_path / "moved")
+            words = "is a symbolic link"
+    with pytest.raises(RuntimeDirError, match=words) as error:
+        runtime_dir.ensure(os.fsencode(path))
+    assert str(target) in str(error.value)
+
+
+def test_a_place_where_nothing_can_be_made() -> None:
+    with pytest.raises(RuntimeDirError, match=r"can't be made: .*set SPRAYCC_RUNTIME_DIR"):
+        runtime_dir.ensure(b"/proc/spraycc/abc")

@@ -1,0 +1,269 @@
+"""What is expected of tasks decides their order, where they have room, and when they are tried twice."""
+
+import pytest
+
+from benchmarks.scheduling import Stragglers, durations, learned, simulate
+from spraycc.model import Expectation, Placement
+from spraycc.scheduler.actions import Abort, Dispatch, RunHere
+from spraycc.scheduler.events import (
+    AttemptEnded,
+    BuildOpened,
+    ExecutorJoined,
+    ExecutorLost,
+    MemoryReported,
+    Outcome,
+    TaskArrived,
+    TaskGone,
+    Tick,
+)
+from spraycc.scheduler.tasks import HEAVY_BYTES
+
+DONE, KILLED, REFUSED, CANCELLED, MEMORY = (
+    Outcome.DONE, Outcome.KILLED, Outcome.REFUSED, Outcome.CANCELLED, Outcome.OUT_OF_MEMORY,
+)  # fmt: skip
+GIB = 1 << 30
+
+
+def task(number, *, seconds=0.0, late_s=None, memory=0, twice=True, **more):
+    expected = Expectation(seconds, late_s, memory)
+    return TaskArrived(number, "b", Placement.REMOTE, expected=expected, may_run_twice=twice, **more)
+
+
+def joined(name, host="h", memory=0, holds_all=True):
+    return ExecutorJoined(name, host=host, memory_bytes=memory, holds_all=holds_all)
+
+
+def dispatches(actions):
+    return [(action.task, action.executor) for action in actions if isinstance(action, Dispatch)]
+
+
+@pytest.fixture
+def play(start):
+    """A build that waits for its executors."""
+    play = start(max_executors=40, wait_for_cluster=True)
+    play.do(BuildOpened("b", None))
+    return play
+
+
+# ---- order
+
+
+@pytest.mark.parametrize(
+    ("seconds", "order"),
+    [
+        ([0, 0, 0], [0, 1, 2]),  # nothing is known: as they came
+        ([1, 3, 2], [1, 2, 0]),
+        ([2, 0, 2, 0, 5], [4, 0, 2, 1, 3]),  # equals as they came, the unknown last
+    ],
+)
+def test_longest_first(play, seconds, order):
+    for number, value in enumerate(seconds):
+        play.do(task(number, seconds=value))
+    found = dispatches(play.do(joined("x")))
+    for _ in range(len(seconds) - 1):
+        found += dispatches(play.do(AttemptEnded("x", found[-1][0], DONE)))
+    assert [number for number, _ in found] == order
+
+
+def test_the_longest_waits_for_dependencies_and_for_what_came_back(play):
+    play.do(task(1, seconds=1))
+    assert dispatches(play.do(joined("x"))) == [(1, "x")]
+    play.do(task(2, seconds=100))
+    play.do(task(3, seconds=1, priority=0))
+    play.do(ExecutorLost("x"))
+    assert dispatches(play.do(joined("y"))) == [(3, "y")]
+    assert dispatches(play.do(AttemptEnded("y", 3, DONE))) == [(1, "y")]
+    assert dispatches(play.do(AttemptEnded("y", 1, DONE))) == [(2, "y")]
+
+
+def test_tasks_that_go_from_the_middle_of_the_queue(play):
+    for number in range(200):
+        play.do(task(number, seconds=number % 17))
+    for number in range(0, 200, 3):
+        play.do(TaskGone(number))
+    left = sorted((n for n in range(200) if n % 3), key=lambda n: (-(n % 17), n))
+    found = dispatches(play.do(joined("x")))
+    while len(found) < len(left):
+        found += dispatches(play.do(AttemptEnded("x", found[-1][0], DONE)))
+    assert [number for number, _ in found] == left
+
+
+# ---- the tail
+
+
+@pytest.fixture
+def late(play):
+    """Task 1 has run on x for 10 s, which is late, since before y came."""
+    play.do(task(1, seconds=3, late_s=10))
+    assert dispatches(play.do(joined("x", "h1"), 0)) == [(1, "x")]
+    play.do(joined("z", "h1"), 5)
+    play.do(joined("y", "h2"), 5)
+    assert play.scheduler.next_deadline() == 10
+    play.at(10, Tick(), Dispatch(1, "y", 2, second=True))  # on another host, though z is idle too
+    return play
+
+
+def test_first_result_wins(late):
+    late.at(11, AttemptEnded("y", 1, DONE), Abort("x", 1))
+    late.at(12, TaskGone(1))
+    late.at(13, AttemptEnded("x", 1, CANCELLED))
+    assert late.scheduler.snapshot()["executors"] == {"idle": 3, "busy": 0, "asked": 37, "releasing": 0}
+
+
+def test_the_first_attempt_may_win_too(late):
+    late.at(11, AttemptEnded("x", 1, DONE), Abort("y", 1))
+    late.do(ExecutorLost("y"), 12)
+    late.do(TaskGone(1), 13)
+    assert late.scheduler.snapshot()["executors"]["busy"] == 0
+
+
+def test_a_result_that_crosses_the_abort_is_nothing(late):
+    late.at(11, AttemptEnded("y", 1, DONE), Abort("x", 1))
+    late.at(11, AttemptEnded("x", 1, DONE))
+
+
+@pytest.mark.parametrize("outcome", [KILLED, REFUSED, CANCELLED, MEMORY])
+def test_one_attempt_that_fails_leaves_the_other(late, outcome):
+    late.at(11, AttemptEnded("x", 1, outcome))
+    late.at(12, AttemptEnded("y", 1, DONE))
+    assert late.scheduler.snapshot()["total"]["answered"] == 1
+
+
+def test_both_attempts_fail(late):
+    late.do(ExecutorLost("x"), 11)
+    late.at(12, AttemptEnded("y", 1, KILLED), Dispatch(1, "z", 3))
+    late.at(13, AttemptEnded("z", 1, KILLED), RunHere(1, "attempts"))
+
+
+def test_the_last_attempts_end_decides(late):
+    late.at(11, AttemptEnded("x", 1, KILLED))
+    late.at(12, AttemptEnded("y", 1, REFUSED), RunHere(1, "refused"))
+
+
+def test_the_runner_dies_while_two_work_for_it(late):
+    late.at(11, TaskGone(1), Abort("x", 1), Abort("y", 1))
+    late.at(12, AttemptEnded("y", 1, CANCELLED))
+    late.at(12, AttemptEnded("x", 1, DONE))
+    assert late.scheduler.snapshot()["executors"]["busy"] == 0
+
+
+def test_there_is_no_third(late):
+    late.do(joined("w", "h3"), 11)
+    assert dispatches(late.do(Tick(), 1000)) == []
+
+
+@pytest.mark.parametrize(
+    ("arrival", "first", "idle"),
+    [
+        (task(1, seconds=3, late_s=10, twice=False), joined("x"), joined("y")),
+        (task(1, seconds=3, late_s=None), joined("x"), joined("y")),
+        (task(1, seconds=3, late_s=10), joined("x", holds_all=False), joined("y")),
+        (task(1, seconds=3, late_s=10), joined("x"), joined("y", holds_all=False)),
+        (task(1, seconds=3, late_s=10, memory=2 * GIB), joined("x", "h", 3 * GIB), joined("y", "h", 3 * GIB)),
+    ],
+    ids=["may not", "unknown", "first capture", "second capture", "memory"],
+)
+def test_no_second_attempt(play, arrival, first, idle):
+    play.do(arrival)
+    play.do(first, 0)
+    play.do(idle, 5)
+    assert dispatches(play.do(Tick(), 100)) == []
+
+
+def test_no_second_attempt_while_others_wait(play):
+    play.do(task(1, seconds=3, late_s=10))
+    play.do(joined("x"), 0)
+    play.do(task(2), 1)
+    assert dispatches(play.do(joined("y"), 20)) == [(2, "y")]
+    assert dispatches(play.do(AttemptEnded("y", 2, DONE), 21)) == [(1, "y")]
+
+
+def test_few_second_attempts_at_once(play):
+    for number in range(20):
+        play.do(task(number, seconds=3, late_s=10))
+        play.do(joined(f"x{number}"), 0)
+    for number in range(20):
+        play.do(joined(f"y{number}"), 1)
+    assert len(dispatches(play.do(Tick(), 10))) == 4  # of forty executors
+
+
+# ---- memory
+
+
+def test_no_second_heavy_unit_where_there_is_no_room(play):
+    """Light ones go by; the heavy one that waits gets the host when the other one is done."""
+    for name in ("x", "y", "z"):
+        play.do(joined(name, "h", 8 * GIB))
+    assert dispatches(play.do(task(1, seconds=9, memory=5 * GIB))) == [(1, "z")]
+    assert dispatches(play.do(task(2, seconds=8, memory=5 * GIB))) == []
+    assert dispatches(play.do(task(3, seconds=7, memory=5 * GIB))) == []
+    assert dispatches(play.do(task(4, seconds=1))) == [(4, "y")]
+    assert dispatches(play.do(AttemptEnded("z", 1, DONE))) == [(2, "z")]
+    assert dispatches(play.do(joined("w", "other", 8 * GIB))) == [(3, "w")]
+
+
+@pytest.mark.parametrize(
+    ("memory", "total", "reported", "goes"),
+    [
+        (HEAVY_BYTES - 1, GIB, None, True),  # not heavy: nobody asks
+        (3 * GIB, 8 * GIB, None, True),
+        (4 * GIB, 8 * GIB, None, False),  # 4 + 3.5 of 7.2
+        (4 * GIB, 0, None, True),  # nobody knows
+        (3 * GIB, 8 * GIB, 2 * GIB, False),  # others use it
+        (3 * GIB, 8 * GIB, 3 * GIB, True),
+    ],
+)
+def test_room(play, memory, total, reported, goes):
+    play.do(joined("x", "h", total))
+    play.do(joined("y", "h", total))
+    play.do(task(1, memory=7 * GIB // 2))
+    if reported is not None:
+        play.do(MemoryReported("x", reported))
+    assert bool(dispatches(play.do(task(2, memory=memory)))) is goes
+
+
+def test_an_empty_host_takes_everything(play):
+    play.do(joined("x", "h", GIB))
+    play.do(MemoryReported("x", 1000))
+    assert dispatches(play.do(task(1, memory=50 * GIB))) == [(1, "x")]
+
+
+def test_out_of_memory_goes_where_there_is_more_and_then_here(play):
+    play.do(joined("large", "l", 32 * GIB))
+    play.do(joined("small", "s", 4 * GIB))
+    assert dispatches(play.do(task(1))) == [(1, "small")]
+    play.do(joined("small2", "s2", 4 * GIB))
+    assert dispatches(play.do(AttemptEnded("small", 1, MEMORY))) == [(1, "large")]
+    assert RunHere(1, "memory") in play.do(AttemptEnded("large", 1, MEMORY))
+
+
+def test_the_only_host_with_enough_memory_is_lost(play):
+    play.do(joined("large", "l", 32 * GIB))
+    play.do(task(1))
+    play.do(joined("small", "s", 4 * GIB))
+    play.do(task(2, memory=20 * GIB))
+    assert dispatches(play.do(AttemptEnded("small", 2, MEMORY))) == []  # it waits until the large one is empty
+    assert RunHere(2, "memory") in play.do(ExecutorLost("large"))
+
+
+# ---- whole builds, on a virtual clock
+
+
+def test_fill():
+    """4,000 units of a C++ project: what is known of them makes the build as short as it can be."""
+    seconds = durations(4000)
+    known = learned(seconds)
+    for executors, target in ((80, 1.05), (200, 1.08)):
+        in_order = simulate(seconds, executors).over_bound
+        longest_first = simulate(seconds, executors, known).over_bound
+        assert longest_first <= target < in_order
+
+
+def test_the_tail_of_a_build_with_stragglers():
+    seconds = durations(2000)
+    known = learned(seconds)
+    slow = Stragglers(0.002, 20.0)
+    once = simulate(seconds, 100, known, stragglers=slow, may_run_twice=False)
+    twice = simulate(seconds, 100, known, stragglers=slow)
+    assert twice.makespan_s < 0.8 * once.makespan_s
+    assert 0 < twice.second_won <= twice.second < 20

@@ -1,0 +1,548 @@
+"""The scheduler in a world of runners and executors that do whatever they may do, in any order.
+
+The world believes nothing that the scheduler says of itself: it keeps its own account of where each task is, from events and
+actions alone, and refuses an action that a real shell could not carry out.
+"""
+
+import dataclasses
+from collections import Counter
+
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from spraycc.model import Expectation, Placement
+from spraycc.scheduler.actions import Abort
+from spraycc.scheduler.core import Scheduler
+from spraycc.scheduler.events import (
+    AttemptEnded,
+    BuildClosed,
+    BuildOpened,
+    ExecutorJoined,
+    ExecutorLost,
+    MemoryMeasured,
+    MemoryReported,
+    Outcome,
+    Policy,
+    PolicyChanged,
+    SubmissionFailed,
+    TaskArrived,
+    TaskGone,
+    Tick,
+)
+from spraycc.scheduler.tasks import HEAVY_BYTES
+
+POLICIES = st.builds(
+    Policy,
+    max_executors=st.integers(1, 5),
+    local_slots=st.integers(1, 3),
+    light_slots=st.integers(1, 3),
+    executors_are_here=st.booleans(),
+    max_attempts=st.integers(1, 4),
+    pending_grace_s=st.sampled_from([0.0, 5.0]),
+    wait_for_cluster=st.sampled_from([False, False, True]),
+    release_delay_s=st.sampled_from([0.0, 60.0]),
+    fall_back_limit=st.sampled_from([0, 2, 30]),
+    initial_executors=st.none() | st.integers(1, 3),
+)
+BUILDS = st.sampled_from(["a", "b", "c", "outside"])
+EXPECTATIONS = st.builds(
+    Expectation,
+    seconds=st.sampled_from([0.0, 1.0, 7.0]),
+    late_s=st.sampled_from([None, 2.0, 2.0, 14.0]),
+    memory_bytes=st.sampled_from([0, 0, HEAVY_BYTES, 3 * HEAVY_BYTES]),
+)
+#: host -> its memory; that of one is not known
+HOSTS = {"none-said": 0, "small": HEAVY_BYTES, "middle": 4 * HEAVY_BYTES, "large": 10 * HEAVY_BYTES}
+#: says to a rule which of the things that it may be applied to; taken modulo their number
+PICK = st.integers(0, 50)
+
+
+@dataclasses.dataclass
+class Runner:
+    """What the world knows of one task."""
+
+    arrival: TaskArrived
+    number: int
+    #: "waits", "remote", "here" or "answered"; "" once it has ended
+    where: str = "waits"
+    #: refused, or tried often enough, by the policy of that time: it may be dispatched no more
+    must_be_here: bool = False
+    #: it ran out of memory
+    starved: bool = False
+    attempts: int = 0
+    #: of them, those that ended as the executor's host was not fit
+    misfits: int = 0
+    #: executors that work for it, and when the first of them began
+    on: set = dataclasses.field(default_factory=set)
+    began: float = 0.0
+    #: results that the shell wrote
+    written: int = 0
+    why: str = ""
+
+
+class World(RuleBasedStateMachine):
+    @initialize(policy=POLICIES, warm=st.booleans())
+    def begin(self, policy, warm):
+        """``warm``: the executors are there, and one task that may become late."""
+        if warm:
+            policy = dataclasses.replace(
+                policy, max_executors=5, max_attempts=4, executors_are_here=False, initial_executors=None
+            )
+        self.policy = policy
+        self.scheduler = Scheduler(policy)
+        self.now = 0.0
+        self.runners = {}  # task -> Runner, those that have not ended
+        self.executors = {}  # executor -> task that it has, or None
+        self.unfit = {}  # executor -> needs of tasks that it was not fit for
+        self.needs = {}  # task -> what it needs, also of those that have ended
+        self.host_of = {}  # executor -> its host
+        self.holds_all = set()  # executors whose capture holds every effect
+        self.second = set()  # executors that run a second attempt
+        self.memory_of = {}  # task -> what it was expected to use
+        self.releasing = set()
+        self.idle_since = {}
+        self.ends_at = {}  # executor -> when its batch job's time is nearly over
+        self.asked = 0
+        self.open = {}  # build -> cap
+        self.widths = {}
+        self.told = set()
+        self.given_up = set()  # builds of which no more is sent
+        self.numbers = 0
+        self.builds_of = {}  # task -> its build, also of those that have ended
+        self.failed = False  # in the midst of an event
+        if warm:
+            self.build_opens("a", None)
+            self.tasks_arrive("a", Placement.REMOTE, 1, False, Expectation(1.0, 2.0, 2 * HEAVY_BYTES), True, 1, "")
+            for host in ("large", "large", "middle", "middle", "small"):
+                self.executor_joins(host=host)
+
+    # ---- the scheduler's side
+
+    def send(self, event):
+        self.failed = True
+        actions = self.scheduler.handle(event, self.now)
+        for action in actions:
+            getattr(self, "on_" + type(action).__name__)(action)
+        self.scheduler.validate()
+        due = self.scheduler.next_deadline()
+        assert due is None or due > self.now
+        self.failed = False
+        return actions
+
+    def on_Dispatch(self, action):
+        runner = self.runners[action.task]
+        assert runner.arrival.placement is Placement.REMOTE
+        assert self.executors[action.executor] is None
+        assert action.executor not in self.releasing
+        assert self.now < self.ends_at[action.executor]
+        assert runner.arrival.needs not in self.unfit[action.executor]
+        runner.attempts += 1
+        assert action.attempt == runner.attempts <= self.policy.max_attempts + runner.misfits
+        if self.policy.executors_are_here:
+            assert self.places() < self.policy.max_executors
+        self.check_memory(runner, action.executor)
+        if action.second:
+            self.check_second(runner, action.executor)
+            self.second.add(action.executor)
+        else:
+            assert runner.where == "waits"
+            assert not runner.must_be_here
+            self.check_order(runner, self.unfit[action.executor])
+            runner.began = self.now
+        self.executors[action.executor] = action.task
+        runner.on.add(action.executor)
+        runner.where = "remote"
+
+    def check_memory(self, runner, executor):
+        """A heavy task has room on a host where something runs; as far as is known."""
+        host = self.host_of[executor]
+        mine = runner.arrival.expected.memory_bytes
+        others = [self.memory_of[t] for e, t in self.executors.items() if t is not None and self.host_of[e] == host]
+        if mine >= HEAVY_BYTES and HOSTS[host] and others:
+            assert mine + sum(others) <= HOSTS[host]
+
+    def check_second(self, runner, executor):
+        """Only of a late task whose effects are all held, while nobody waits, and of few at once."""
+        assert runner.arrival.may_run_twice
+        assert runner.arrival.needs not in self.unfit[executor]
+        assert self.now >= runner.began + runner.arrival.expected.late_s
+        (first,) = runner.on
+        assert {first, executor} <= self.holds_all
+        assert len(self.second) * 10 < len(self.there())
+        assert all(r.attempts for r in self.queued())
+
+    def check_order(self, chosen, unfit):
+        """No task that was never dispatched, and so may go anywhere that is fit for it, was due before the chosen one."""
+        held = self.held()
+        rank = (chosen.arrival.priority, held[chosen.arrival.build])
+        for runner in self.queued():
+            heavy = runner.arrival.expected.memory_bytes >= HEAVY_BYTES
+            if runner.attempts or runner is chosen or runner.arrival.needs in unfit or heavy:
+                continue
+            assert rank <= (runner.arrival.priority, held[runner.arrival.build])
+            if (runner.arrival.build, runner.arrival.priority) == (chosen.arrival.build, chosen.arrival.priority):
+                order = [(-r.arrival.expected.seconds, r.number) for r in (chosen, runner)]
+                assert order == sorted(order) or chosen.attempts > 1
+
+    def on_RunHere(self, action):
+        runner = self.runners[action.task]
+        assert runner.where == "waits"
+        placement = runner.arrival.placement
+        if placement is not Placement.HERE_NOW:
+            quota = "light" if placement is Placement.HERE_LIGHT else "heavy"
+            slots = self.policy.light_slots if quota == "light" else self.policy.local_slots
+            assert self.here()[quota] < slots
+            if self.policy.executors_are_here:
+                assert self.places() < self.policy.max_executors
+        if placement is not Placement.REMOTE:
+            assert action.why == "placement"
+        elif action.why == "no-executor":
+            assert not self.there()
+            assert not runner.arrival.must_be_remote
+            assert not self.policy.wait_for_cluster
+            assert runner.arrival.build in self.told or runner.arrival.build not in self.open
+        elif action.why == "unfit":
+            assert self.there()
+            assert all(runner.arrival.needs in self.unfit[executor] for executor in self.there())
+            assert not runner.must_be_here
+        elif action.why == "memory":
+            assert runner.starved
+        else:
+            assert runner.must_be_here
+        runner.where, runner.why = "here", action.why
+
+    def on_Abort(self, action):
+        assert self.executors[action.executor] == action.task
+        runner = self.runners.get(action.task)
+        assert runner is None or runner.where == "answered"
+        if runner is not None:
+            runner.on.remove(action.executor)
+
+    def on_AskExecutors(self, action):
+        assert action.count > 0
+        self.asked += action.count
+        assert self.asked + len(self.there()) <= self.policy.max_executors
+
+    def on_Release(self, action):
+        assert self.executors[action.executor] is None
+        assert action.executor not in self.releasing
+        surplus = len(self.there()) > self.policy.max_executors
+        patience_s = max(10, self.policy.release_delay_s)
+        others_idle = len(self.there()) - len(self.busy()) > 1
+        unused = self.now >= self.idle_since[action.executor] + patience_s and others_idle
+        assert not self.open or surplus or unused or self.now >= self.ends_at[action.executor]
+        self.releasing.add(action.executor)
+
+    def on_Withdraw(self, action):
+        """Those that are asked for may come, or be reported failed, now or later: rules of their own."""
+        assert self.asked
+
+    def on_SetWidth(self, action):
+        assert action.width != self.widths.get(action.build)
+        assert 1 <= action.width <= (self.open[action.build] or action.width)
+        self.widths[action.build] = action.width
+
+    def on_Fallback(self, action):
+        assert action.build in self.open
+        assert action.build not in self.told
+        self.told.add(action.build)
+
+    def on_GiveUp(self, action):
+        assert action.build not in self.given_up
+        assert action.fallen > self.policy.fall_back_limit
+        assert self.runners[action.task].must_be_here or self.runners[action.task].starved
+        self.given_up.add(action.build)
+        for runner in self.queued():
+            if runner.arrival.build == action.build:
+                runner.must_be_here = not runner.arrival.must_be_remote
+
+    # ---- the world's account
+
+    def there(self):
+        return self.executors.keys() - self.releasing
+
+    def here(self):
+        placed = (
+            r for r in self.runners.values() if r.where == "here" and r.arrival.placement is not Placement.HERE_NOW
+        )
+        return Counter("light" if r.arrival.placement is Placement.HERE_LIGHT else "heavy" for r in placed)
+
+    def places(self):
+        return self.here().total() + len(self.busy())
+
+    def busy(self):
+        return [executor for executor, task in self.executors.items() if task is not None]
+
+    def queued(self):
+        return [
+            runner
+            for runner in self.runners.values()
+            if runner.where == "waits" and runner.arrival.placement is Placement.REMOTE and not runner.must_be_here
+        ]
+
+    def held(self):
+        return Counter(self.builds_of[task] for task in self.executors.values() if task is not None)
+
+    # ---- runners
+
+    @rule(build=BUILDS, cap=st.none() | st.integers(1, 6))
+    def build_opens(self, build, cap):
+        if build != "outside" and build not in self.open:
+            self.forget(build)
+            self.open[build] = cap
+            self.widths.pop(build, None)
+            self.told.discard(build)
+            self.send(BuildOpened(build, cap))
+
+    @precondition(lambda self: self.open)
+    @rule(pick=PICK)
+    def build_closes(self, pick):
+        build = sorted(self.open)[pick % len(self.open)]
+        del self.open[build]
+        self.send(BuildClosed(build))
+        # Reopened before its last task has ended it would be the same build still; ids of real ones are never used twice.
+        for task in [task for task, runner in self.runners.items() if runner.arrival.build == build]:
+            self.gone(task)
+        for executor in [e for e, task in self.executors.items() if task is not None and self.builds_of[task] == build]:
+            self.end(executor, Outcome.CANCELLED)
+
+    @rule(
+        build=BUILDS,
+        placement=st.sampled_from([Placement.REMOTE, Placement.REMOTE, *Placement]),
+        priority=st.integers(0, 1),
+        must=st.sampled_from([False, False, True]),
+        expected=EXPECTATIONS,
+        twice=st.sampled_from([True, True, False]),
+        count=st.integers(1, 4),
+        needs=st.sampled_from(["", "", "a compiler", "another"]),
+    )
+    def tasks_arrive(self, build, placement, priority, must, expected, twice, count, needs):
+        for _ in range(count):
+            self.numbers += 1
+            arrival = TaskArrived(self.numbers, build, placement, priority, must, needs, expected, twice)
+            self.needs[self.numbers] = needs
+            self.memory_of[self.numbers] = expected.memory_bytes
+            self.builds_of[self.numbers] = build
+            self.forget(build)
+            self.runners[self.numbers] = Runner(arrival, self.numbers, must_be_here=build in self.given_up and not must)
+            self.send(arrival)
+
+    def forget(self, build):
+        """A build that is closed, and of which nothing is left, begins anew."""
+        left = build in self.open or self.held()[build] or any(r.arrival.build == build for r in self.runners.values())
+        if not left:
+            self.given_up.discard(build)
+
+    def gone(self, task):
+        on = self.runners.pop(task).on
+        actions = self.send(TaskGone(task))
+        assert {action.executor for action in actions if isinstance(action, Abort)} == on
+
+    @precondition(lambda self: self.runners)
+    @rule(pick=PICK)
+    def runner_ends(self, pick):
+        self.gone(sorted(self.runners)[pick % len(self.runners)])
+
+    def came_back(self, runner, *, refused=False):
+        runner.where = "waits"
+        given_up = runner.arrival.build in self.given_up and not runner.arrival.must_be_remote
+        runner.must_be_here = refused or given_up or runner.attempts - runner.misfits >= self.policy.max_attempts
+
+    # ---- executors
+
+    @precondition(lambda self: self.asked)
+    @rule(
+        lasts_s=st.sampled_from([None, None, 0.0, 5.0, 70.0]),
+        host=st.sampled_from(sorted(HOSTS)),
+        holds_all=st.sampled_from([True, True, False]),
+    )
+    def executor_joins(self, lasts_s=None, host="large", holds_all=True):
+        self.numbers += 1
+        self.asked -= 1
+        executor = f"e{self.numbers}"
+        self.executors[executor] = None
+        self.idle_since[executor] = self.now
+        self.ends_at[executor] = float("inf") if lasts_s is None else self.now + lasts_s
+        self.unfit[executor] = set()
+        self.host_of[executor] = host
+        if holds_all:
+            self.holds_all.add(executor)
+        self.send(ExecutorJoined(executor, lasts_s, host, HOSTS[host], holds_all))
+
+    @precondition(lambda self: self.executors)
+    @rule(pick=PICK, share=st.sampled_from([0.0, 0.5, 1.0]))
+    def memory_is_reported(self, pick, share):
+        executor = sorted(self.executors)[pick % len(self.executors)]
+        self.send(MemoryReported(executor, int(share * HOSTS[self.host_of[executor]])))
+
+    def attempt_over(self, executor):
+        """Of the task that it had, the runner, if it waits for this attempt and no other one is left."""
+        task = self.executors[executor]
+        self.second.discard(executor)
+        runner = self.runners.get(task)
+        if runner is None or executor not in runner.on:
+            return None, False
+        runner.on.remove(executor)
+        return runner, not runner.on
+
+    def lose(self, executor):
+        runner, is_last = self.attempt_over(executor)
+        del self.executors[executor]
+        self.releasing.discard(executor)
+        if is_last:
+            self.came_back(runner)
+        asked = self.asked
+        self.send(ExecutorLost(executor))
+        assert self.asked <= asked + 1
+
+    @precondition(lambda self: self.executors)
+    @rule(pick=PICK)
+    def executor_is_lost(self, pick):
+        self.lose(sorted(self.executors)[pick % len(self.executors)])
+
+    def end(self, executor, outcome):
+        task = self.executors[executor]
+        runner, is_last = self.attempt_over(executor)
+        self.executors[executor] = None
+        self.idle_since[executor] = self.now
+        if outcome is Outcome.UNFIT:
+            self.unfit[executor].add(self.needs[task])
+        if runner is not None:
+            runner.starved |= outcome is Outcome.OUT_OF_MEMORY
+            runner.misfits += outcome is Outcome.UNFIT
+            if outcome is Outcome.DONE:
+                runner.where = "answered"
+                runner.written += 1
+                assert runner.written == 1
+            elif is_last:
+                self.came_back(runner, refused=outcome is Outcome.REFUSED)
+        self.send(AttemptEnded(executor, task, outcome))
+        assert runner is None or runner.where != "answered" or not runner.on  # the other one was aborted
+
+    @precondition(lambda self: self.busy())
+    @rule(pick=PICK, outcome=st.sampled_from([*Outcome, Outcome.OUT_OF_MEMORY]))
+    def attempt_ends(self, pick, outcome):
+        self.end(sorted(self.busy())[pick % len(self.busy())], outcome)
+
+    @precondition(lambda self: self.executors and self.numbers)
+    @rule(pick=PICK, task=PICK, outcome=st.sampled_from(Outcome))
+    def an_old_end_arrives(self, pick, task, outcome):
+        executor = sorted(self.executors)[pick % len(self.executors)]
+        task %= self.numbers
+        if self.executors[executor] != task:
+            before = self.scheduler.snapshot()
+            self.send(AttemptEnded(executor, task, outcome))
+            assert self.scheduler.snapshot() == before
+
+    @precondition(lambda self: self.asked)
+    @rule(count=st.integers(1, 5), retry_s=st.sampled_from([1.0, 30.0]))
+    def submission_fails(self, count, retry_s):
+        count = min(count, self.asked)
+        self.asked -= count
+        self.send(SubmissionFailed(count, retry_s))
+
+    @rule(room=st.integers(0, 3))
+    def memory_is_measured(self, room):
+        self.send(MemoryMeasured(room))
+
+    # ---- time and settings
+
+    @rule(seconds=st.sampled_from([0.0, 0.1, 1.0, 4.9, 30.0]))
+    def time_passes(self, seconds):
+        """Never past a deadline, or the shell would be late."""
+        due = self.scheduler.next_deadline()
+        if due is not None and self.now + seconds >= due:
+            self.now = due
+            self.send(Tick())
+        else:
+            self.now += seconds
+
+    @precondition(lambda self: self.scheduler.next_deadline() is not None)
+    @rule()
+    def deadline(self):
+        self.now = self.scheduler.next_deadline()
+        self.send(Tick())
+
+    @rule(policy=POLICIES)
+    def policy_changes(self, policy):
+        # Executors already asked for can't be taken back: the limit holds for what is asked for from now on.
+        self.policy = policy
+        for runner in self.queued():
+            runner.must_be_here = runner.attempts - runner.misfits >= policy.max_attempts
+        self.send(PolicyChanged(policy))
+
+    # ---- what holds always
+
+    @invariant()
+    def accounts_agree(self):
+        snapshot = self.scheduler.snapshot()
+        total, where = snapshot["total"], Counter(runner.where for runner in self.runners.values())
+        assert total["queued"] + total["waiting_here"] == where["waits"]
+        assert total["remote"] == where["remote"]
+        assert total["here_heavy"] + total["here_light"] + total["here_now"] == where["here"]
+        assert total["answered"] == where["answered"]
+        assert snapshot["executors"] == {
+            "idle": len(self.there()) - len(self.busy()),
+            "busy": len(self.busy()),
+            "asked": self.asked,
+            "releasing": len(self.releasing),
+        }
+        assert {build: self.widths[build] for build in self.open} == {
+            build: counts["width"] for build, counts in snapshot["builds"].items() if counts["open"]
+        }
+
+    # ---- the end: everybody answers, so everything ends
+
+    def drain(self, cluster_answers):
+        for _ in range(50 + 20 * len(self.runners)):
+            for executor in sorted(self.busy()):
+                if executor in self.executors:
+                    self.end(executor, Outcome.DONE)
+            for task in [task for task, runner in self.runners.items() if runner.where in ("here", "answered")]:
+                self.gone(task)
+            for executor in sorted(self.releasing):
+                self.lose(executor)
+            if cluster_answers and self.asked:
+                self.executor_joins()
+            elif self.asked:
+                self.submission_fails(self.asked, 30.0)
+            if not self.runners and not self.busy():
+                return
+            if self.scheduler.next_deadline() is not None:
+                self.deadline()
+        raise AssertionError(f"these never ended: {self.runners}, {self.scheduler.snapshot()}")
+
+    def teardown(self):
+        if self.failed:
+            return  # or the first failure would be hidden by a second one
+        hopeless = bool(self.numbers % 2)
+        if hopeless:
+            for task in [task for task, runner in self.runners.items() if runner.arrival.must_be_remote]:
+                self.gone(task)
+            policy = dataclasses.replace(self.policy, wait_for_cluster=False)
+            self.policy = policy
+            self.send(PolicyChanged(policy))
+            for executor in sorted(self.executors):
+                self.lose(executor)
+        self.drain(cluster_answers=not hopeless)
+        for build in sorted(self.open):
+            del self.open[build]
+            self.send(BuildClosed(build))
+        assert self.scheduler.snapshot()["builds"] == {}
+        # ... and all executors are let go, those still to come as well.
+        for _ in range(100):
+            if self.asked:
+                self.executor_joins()
+            for executor in sorted(self.releasing):
+                self.lose(executor)
+            if self.scheduler.next_deadline() is not None:
+                self.deadline()
+        assert not self.executors
+        assert self.scheduler.next_deadline() is None
+
+
+TestWorld = World.TestCase
+#: all phases but the explaining one, which traces every line and takes minutes here
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
+TestWorld.settings = settings(max_examples=150, stateful_step_count=40, deadline=None, phases=PHASES)

@@ -1,0 +1,81 @@
+"""What goes with a task, and what its capture must hold."""
+
+from __future__ import annotations
+
+import pytest
+
+from spraycc.model import Command
+from spraycc.server.environment import CapturePlan, is_below, plan_capture, remote_environment
+
+WS = b"/ws"
+HOME = b"/home/u"
+
+
+def command(cwd: bytes = WS) -> Command:
+    return Command((b"gcc",), b"/usr/bin/gcc", cwd, (), 0o022)
+
+
+def plan(cwd: bytes, *outputs: bytes, workspace: bytes = WS) -> CapturePlan | None:
+    return plan_capture(command(cwd), outputs, workspace, HOME, realpath=lambda p: p.replace(b"/link", b"/real"))
+
+
+@pytest.mark.parametrize(
+    ("cwd", "outputs", "roots", "named"),
+    [
+        (b"/ws", (b"a.d", b"a.o"), (b"/ws",), (b"/ws/a.d", b"/ws/a.o")),
+        (b"/ws/sub", (b"x/a.o",), (b"/ws",), (b"/ws/sub/x/a.o",)),
+        (b"/ws/sub", (b"/ws/b/a.o",), (b"/ws",), (b"/ws/b/a.o",)),
+        (b"/else", (b"a.o",), (b"/ws", b"/else"), (b"/else/a.o",)),
+        (b"/ws", (b"/out/a.o",), (b"/ws", b"/out"), (b"/out/a.o",)),
+        (b"/ws", (b"/tmp/x.o",), (b"/ws",), (b"/tmp/x.o",)),
+        (b"/ws", (b"/dev/null",), (b"/ws",), ()),
+        (b"/ws/link", (b"a.o",), (b"/ws",), (b"/ws/real/a.o",)),
+    ],
+)
+def test_roots(cwd: bytes, outputs: tuple[bytes, ...], roots: tuple[bytes, ...], named: tuple[bytes, ...]) -> None:
+    assert plan(cwd, *outputs) == CapturePlan(roots, (b"/tmp",), named)
+
+
+@pytest.mark.parametrize("cwd", [b"/", HOME, b"/tmp", b"/var/tmp"])
+def test_directories_that_are_never_captured_whole(cwd: bytes) -> None:
+    assert plan(cwd, b"a.o") is None
+
+
+def test_an_output_in_the_home_directory_itself_runs_here() -> None:
+    assert plan(WS, HOME + b"/a.o") is None
+
+
+def test_the_builds_own_variables_stay_behind() -> None:
+    env = (
+        b"PATH=/usr/bin",
+        b"SPRAYCC_SOCKET=/tmp/s",
+        b"MAKEFLAGS= -j8 --jobserver-auth=3,4",
+        b"MFLAGS=-j8 --jobserver-auth=3,4",
+        b"LANG=C",
+        b"ODD",
+        b"=x",
+        b"BIN=\xff\n",
+    )
+    assert remote_environment(env) == (b"PATH=/usr/bin", b"LANG=C", b"ODD", b"=x", b"BIN=\xff\n")
+
+
+def test_other_make_flags_go_along() -> None:
+    (entry,) = remote_environment((b"MAKEFLAGS=k -j8 --jobserver-auth=fifo:/tmp/f -- CC=gcc",))
+    assert b"jobserver" not in entry
+    assert b"-j" not in entry
+    assert entry.startswith(b"MAKEFLAGS=k")
+    assert b"CC=gcc" in entry
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "below"),
+    [
+        (b"/a/b", b"/a", True),
+        (b"/a", b"/a", True),
+        (b"/ab", b"/a", False),
+        (b"/a", b"/a/b", False),
+        (b"/x", b"/", True),
+    ],
+)
+def test_is_below(path: bytes, root: bytes, below: bool) -> None:
+    assert is_below(path, root) is below

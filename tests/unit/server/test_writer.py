@@ -1,0 +1,382 @@
+"""Write-back into real directories: what appears, what never does, and who may name what."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spraycc.errors import ProtocolError, WriteBackError
+from spraycc.model import TaskId
+from spraycc.server import writer
+from spraycc.server.temporaries import Temporaries
+from spraycc.server.writer import Staging
+from spraycc.wire.executor import Deleted, FileData, FileHole, MadeDirectory, MadeFile, MadeSymlink
+
+T = TaskId(1)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    path = tmp_path.resolve() / "root"
+    path.mkdir()
+    return path
+
+
+def staging(root: Path) -> Staging:
+    return Staging((os.fsencode(root),), b"7-1", Temporaries())
+
+
+def without_unnamed_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on NFS."""
+    real = os.open
+
+    def open_(path: Any, flags: int, *rest: Any, **named: Any) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "as NFS says it")
+        return real(path, flags, *rest, **named)
+
+    monkeypatch.setattr(os, "open", open_)
+
+
+def test_what_a_killed_server_left_is_removed_by_the_next_in_that_directory(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_unnamed_files(monkeypatch)
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    (root / "d").mkdir()
+    (root / "other").mkdir()
+    kept = set()
+    for host, pid in ((b"00000000", process.pid), (None, os.getppid())):
+        for directory in (root / "d", root / "other"):
+            kept.add(left(directory, pid, host))
+    gone, elsewhere = left(root / "d", process.pid), left(root / "other", process.pid)
+    (root / "d" / ".spraycc.toml").touch()
+    work = staging(root)
+    work.take(file(root / "d" / "a.o", b"object"))
+    work.spill()
+    assert len(list((root / "d").glob(".spraycc-*.tmp"))) == 3
+    work.commit()
+    assert (root / "d" / "a.o").read_bytes() == b"object"
+    assert (root / "d" / ".spraycc.toml").exists()
+    assert all(path.exists() for path in kept)
+    assert elsewhere.exists()  # until something is written there
+    assert not gone.exists()
+
+
+def left(directory: Path, pid: int, host: bytes | None = None) -> Path:
+    """A temporary file as a server that is process ``pid`` makes it, on this host or on another."""
+    maker = Temporaries()
+    maker._pid = pid
+    maker._host = host or maker._host
+    maker._known.add(os.fsencode(directory))
+    path = Path(os.fsdecode(maker.name(os.fsencode(directory), b"7-1")))
+    path.write_bytes(b"half an obj")
+    return path
+
+
+def file(path: Path, data: bytes, mode: int = 0o644, mtime_ns: int | None = None) -> MadeFile:
+    return MadeFile(T, os.fsencode(path), mode, len(data), mtime_ns, data)
+
+
+def names(root: Path) -> set[str]:
+    return {str(p.relative_to(root)) for p in root.rglob("*")}
+
+
+def test_nothing_is_visible_before_the_commit(root: Path) -> None:
+    work = staging(root)
+    work.take(file(root / "a.o", b"object"))
+    work.spill()
+    assert names(root) == set()
+    work.commit()
+    assert (root / "a.o").read_bytes() == b"object"
+    assert names(root) == {"a.o"}
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o600, 0o755, 0o444, 0o000, 0o1755])
+def test_modes_are_the_commands_own_whatever_the_servers_umask(root: Path, mode: int) -> None:
+    old = os.umask(0o077)
+    try:
+        work = staging(root)
+        work.take(file(root / "f", b"x", mode))
+        work.commit()
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((root / "f").stat().st_mode) == mode
+
+
+@pytest.mark.parametrize("spill", [False, True])
+@pytest.mark.parametrize("unnamed", [False, True])
+def test_an_existing_file_is_replaced_whole(
+    root: Path, spill: bool, unnamed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not unnamed:
+        monkeypatch.setattr(writer, "_OPEN_FILES", 0)
+    (root / "f").write_bytes(b"old and longer")
+    reader = (root / "f").open("rb", buffering=0)
+    work = staging(root)
+    work.take(file(root / "f", b"new"))
+    if spill:
+        work.spill()
+    work.commit()
+    assert (root / "f").read_bytes() == b"new"
+    assert reader.read() == b"old and longer"
+    reader.close()
+    assert names(root) == {"f"}
+
+
+def test_large_contents_come_in_pieces_and_leave_memory(root: Path) -> None:
+    size = 3 * writer.MEMORY_BYTES
+    work = staging(root)
+    work.take(MadeFile(T, os.fsencode(root / "big"), 0o644, size, None, b""))
+    for start in range(0, size, 65536):
+        work.take(FileData(T, bytes([start // 65536 % 251]) * 65536))
+        if work.wants_spill:
+            work.spill()
+            assert not work.wants_spill
+    work.commit()
+    data = (root / "big").read_bytes()
+    assert len(data) == size
+    assert data[65536] == 1
+    assert data[-1] == (size // 65536 - 1) % 251
+
+
+@pytest.mark.parametrize("spilled", [False, True])
+def test_holes_stay_holes(root: Path, spilled: bool) -> None:
+    """Also a last one, whose end nothing is written after."""
+    mib = 1 << 20
+    work = staging(root)
+    work.take(MadeFile(T, os.fsencode(root / "sparse"), 0o644, 3 * mib + 1, None, b""))
+    for message in (FileHole(T, mib), FileData(T, b"x"), FileHole(T, 2 * mib)):
+        work.take(message)
+        if spilled:
+            work.spill()
+    work.commit()
+    assert (root / "sparse").read_bytes() == bytes(mib) + b"x" + bytes(2 * mib)
+    assert os.stat(root / "sparse").st_blocks * 512 < mib
+
+
+@pytest.mark.parametrize("size", [0, -1, 4])
+def test_holes_that_can_t_be(root: Path, size: int) -> None:
+    work = staging(root)
+    work.take(MadeFile(T, os.fsencode(root / "f"), 0o644, 3, None, b""))
+    with pytest.raises(ProtocolError):
+        work.take(FileHole(T, size))
+
+
+def test_the_named_output_is_never_older_than_what_came_before_it(root: Path) -> None:
+    work = staging(root)
+    work.take(MadeFile(T, os.fsencode(root / "a.o"), 0o644, 3, None, b""))
+    work.take(FileData(T, b"obj"))
+    work.spill()
+    time.sleep(0.1)
+    before = time.time_ns() - 50_000_000  # the kernel's own clock for files is coarser
+    work.take(file(root / "a.d", b"a.o: a.c"))
+    work.commit()
+    # sent in the order of the executor, .o first here: both carry the time of the commit
+    assert (root / "a.o").stat().st_mtime_ns >= before
+    assert (root / "a.d").stat().st_mtime_ns >= before
+
+
+def test_an_explicit_time_is_kept(root: Path) -> None:
+    work = staging(root)
+    work.take(file(root / "f", b"x", mtime_ns=1_000_000_000_123_456_789))
+    work.commit()
+    assert (root / "f").stat().st_mtime_ns == 1_000_000_000_123_456_789
+
+
+def test_directories_links_and_deletions(root: Path) -> None:
+    (root / "gone").write_text("x")
+    (root / "tree/below").mkdir(parents=True)
+    (root / "tree/below/f").write_text("x")
+    (root / "opaque").mkdir()
+    (root / "opaque/old").write_text("x")
+    (root / "was-dir").mkdir()
+    (root / "was-dir/f").write_text("x")
+    (root / "was-file").write_text("x")
+    work = staging(root)
+    for change in (
+        Deleted(T, os.fsencode(root / "gone")),
+        Deleted(T, os.fsencode(root / "tree")),
+        Deleted(T, os.fsencode(root / "never-was")),
+        MadeDirectory(T, os.fsencode(root / "opaque"), 0o750, True, None),
+        MadeDirectory(T, os.fsencode(root / "new"), 0o711, False, None),
+        MadeDirectory(T, os.fsencode(root / "new/deep"), 0o755, False, None),
+        MadeDirectory(T, os.fsencode(root / "was-file"), 0o755, False, None),
+        MadeSymlink(T, os.fsencode(root / "link"), b"/no/where \xff"),
+        file(root / "new/deep/f", b"deep"),
+        file(root / "was-dir", b"now a file"),
+    ):
+        work.take(change)
+    work.spill()
+    work.commit()
+    assert names(root) == {"opaque", "new", "new/deep", "new/deep/f", "was-file", "link", "was-dir"}
+    assert os.readlink(os.fsencode(root / "link")) == b"/no/where \xff"
+    assert stat.S_IMODE((root / "new").stat().st_mode) == 0o711
+    assert stat.S_IMODE((root / "opaque").stat().st_mode) == 0o750
+    assert (root / "was-dir").read_bytes() == b"now a file"
+
+
+def test_a_directory_in_a_setgid_one_stays_setgid(root: Path) -> None:
+    root.chmod(0o2775)
+    work = staging(root)
+    work.take(MadeDirectory(T, os.fsencode(root / "d"), 0o755, False, None))
+    work.commit()
+    assert stat.S_IMODE((root / "d").stat().st_mode) == 0o2755
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"relative",
+        b"/etc/passwd",
+        b"ROOT/../x",
+        b"ROOT/./x",
+        b"ROOT//x",
+        b"ROOT/x/",
+        b"ROOT",
+        b"ROOTx/y",
+        b"ROOT/a\0b",
+        b"",
+    ],
+)
+def test_a_path_out_of_bounds_is_refused(root: Path, path: bytes) -> None:
+    path = path.replace(b"ROOT", os.fsencode(root))
+    with pytest.raises(ProtocolError):
+        staging(root).take(MadeFile(T, path, 0o644, 0, None, b""))
+
+
+def test_no_write_through_a_symbolic_link(root: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    work = staging(root)
+    work.take(MadeSymlink(T, os.fsencode(root / "door"), os.fsencode(outside)))
+    work.take(file(root / "door/f", b"x"))
+    with pytest.raises(ProtocolError, match="symbolic link"):
+        work.commit()
+    assert list(outside.iterdir()) == []
+
+
+def test_no_write_through_a_link_that_was_a_directory_before(root: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (root / "door").mkdir()
+    work = staging(root)
+    work.take(file(root / "door/first", b"x"))
+    work.take(Deleted(T, os.fsencode(root / "door")))
+    work.take(MadeSymlink(T, os.fsencode(root / "door"), os.fsencode(outside)))
+    work.take(file(root / "door/f", b"x"))
+    with pytest.raises(ProtocolError, match="symbolic link"):
+        work.commit()
+    assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("change", [Deleted, MadeDirectory])
+def test_no_change_through_a_link_either(root: Path, tmp_path: Path, change: type) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("x")
+    (root / "door").symlink_to(outside)
+    work = staging(root)
+    path = os.fsencode(root / "door/kept")
+    work.take(Deleted(T, path) if change is Deleted else MadeDirectory(T, path, 0o777, True, None))
+    with pytest.raises(ProtocolError, match="symbolic link"):
+        work.commit()
+    assert (outside / "kept").read_text() == "x"
+
+
+@pytest.mark.parametrize("mode", [0o077, 0o755])
+@pytest.mark.parametrize("below", ["", "/inner"])
+def test_no_mode_or_time_through_a_link_that_was_a_directory(root: Path, tmp_path: Path, mode: int, below: str) -> None:
+    """A directory gets its mode and time last; by then it may have been replaced in the same result."""
+    outside = tmp_path / "outside"
+    (outside / "inner").mkdir(parents=True)
+    for path in (outside / "inner", outside):
+        path.chmod(0o700)
+        os.utime(path, ns=(10**18, 10**18))
+    work = staging(root)
+    work.take(MadeDirectory(T, os.fsencode(root / "d"), 0o755, False, None))
+    if below:
+        work.take(MadeDirectory(T, os.fsencode(root / "d/inner"), mode, False, 10**17))
+    else:
+        work.take(MadeDirectory(T, os.fsencode(root / "d"), mode, False, 10**17))
+    work.take(MadeSymlink(T, os.fsencode(root / "d"), os.fsencode(outside), None))
+    with suppress(ProtocolError):
+        work.commit()
+    for path in (outside, outside / "inner"):
+        assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_mtime_ns) == (0o700, 10**18)
+
+
+@pytest.mark.parametrize("mode", [0o4755, 0o2755, 0o6711])
+def test_a_setuid_file_is_left_to_its_command(root: Path, mode: int) -> None:
+    with pytest.raises(WriteBackError, match="setuid"):
+        staging(root).take(file(root / "tool", b"x", mode))
+    assert names(root) == set()
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK])
+def test_a_mode_never_makes_anything_but_a_plain_file(root: Path, kind: int) -> None:
+    work = staging(root)
+    work.take(file(root / "node", b"x", kind | 0o644))
+    work.commit()
+    status = (root / "node").lstat()
+    assert stat.S_ISREG(status.st_mode)
+    assert stat.S_IMODE(status.st_mode) == 0o644
+
+
+@pytest.mark.parametrize("sent", [b"ab", b"abcd"])
+def test_contents_of_another_size_than_announced(root: Path, sent: bytes) -> None:
+    work = staging(root)
+    work.take(MadeFile(T, os.fsencode(root / "f"), 0o644, 3, None, b""))
+
+    def send_and_commit() -> None:
+        work.take(FileData(T, sent))
+        work.commit()
+
+    with pytest.raises(ProtocolError):
+        send_and_commit()
+    work.discard()
+    assert names(root) == set()
+
+
+def test_discard_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "_OPEN_FILES", 1)
+    before = len(os.listdir("/proc/self/fd"))
+    work = staging(root)
+    work.take(file(root / "a", b"a"))
+    work.take(file(root / "b", b"b"))
+    work.spill()
+    work.discard()
+    assert names(root) == set()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_directory_is_the_write_backs_failure(root: Path) -> None:
+    root.chmod(0o555)
+    work = staging(root)
+    work.take(file(root / "f", b"x"))
+    with pytest.raises(WriteBackError, match="Permission denied"):
+        work.commit()
+    root.chmod(0o755)
+    assert names(root) == set()
+
+
+def test_a_full_disk_is_the_write_backs_failure(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    work = staging(root)
+    work.take(file(root / "f", b"x"))
+    with pytest.raises(WriteBackError, match="No space left"):
+        work.commit()
+    assert names(root) == set()

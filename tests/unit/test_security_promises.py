@@ -1,0 +1,35 @@
+"""Each promise of docs/security.md names the tests that hold it: they exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[2]
+#: how the page shortens the files' names
+SHORT = {"security": "security/test_security.py", "trio": "trio/test_executor_connections.py"}
+#: not a test's name but what one is given
+GIVEN = {"garbage on both sockets": "faults/breakages.py"}
+
+
+def promises() -> list[tuple[str, str]]:
+    table = (TOP / "docs/security.md").read_text().partition("## Promises")[2].partition("\n## ")[0]
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ") and "---" not in line]
+    return [(row[0].strip("| "), row[1]) for row in rows[1:]]
+
+
+@pytest.mark.parametrize(("promise", "tests"), promises(), ids=[promise[:40] for promise, _ in promises()])
+def test_the_tests_of_a_promise_exist(promise: str, tests: str) -> None:
+    references = re.findall(r"`([^`]+)`", tests)
+    assert references
+    for reference in references:
+        file, _, names = reference.partition(": ")
+        wanted = [name.strip(" …") for name in names.split(",") if name]
+        if wanted and set(wanted) <= set(GIVEN):
+            assert all(name in (TOP / "tests" / GIVEN[name]).read_text() for name in wanted)
+            continue
+        text = (TOP / "tests" / SHORT.get(file, file)).read_text()
+        for name in wanted:
+            assert re.search(rf"^(async )?def test_{re.escape(name)}", text, re.MULTILINE), f"{file}: no test_{name}…"
