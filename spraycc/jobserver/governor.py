@@ -25,6 +25,9 @@ What bounds this, and what does not:
 - Long unseen recipes would starve the cluster: so while something is held, one more completion is let go at every
   probe, up to L_max.
 - A time limit on holding would give the bound away (with 1 s: 28 local recipes where 4 were allowed).
+- A runner that the server has no descriptor for waits in the kernel's backlog and looks like unseen work, while held
+  completions keep descriptors. So each such runner has one let go (see :meth:`Governor.runner_waits`): no more unseen
+  work than before, as the runner registers in its place.
 - Unseen recipes may themselves wait for something that only a further recipe would bring about. Nothing here can know
   that; so where a whole build sleeps (see :meth:`Governor.stalled`) the limit gives way, by one recipe at a time.
 """
@@ -191,6 +194,10 @@ class Governor:
             return self._decide(now, [task])
         self._held[task] = None
         return self._decide(now)
+
+    def runner_waits(self, now: float) -> Decision:
+        """A runner can't register for want of descriptors: the oldest held completion goes in its place."""
+        return self._decide(now, [self._release_oldest()] if self._held else [])
 
     def runner_gone(self, task: TaskId, now: float) -> Decision:
         """The runner has ended without being answered: it was killed, or it ran the command in its own place."""

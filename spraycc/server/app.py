@@ -51,6 +51,8 @@ log = logging.getLogger(__name__)
 
 #: The kernel cuts it to net.core.somaxconn. A runner connects blocking, so a full backlog delays it and loses nothing.
 BACKLOG = 65535
+#: Where this process has no descriptor for another connection, it tries again after so long, or when one has ended.
+SHORT_S = 0.1
 #: A peer of the Unix socket has so long to say what it wants.
 FIRST_FRAME_S = 30.0
 #: At the end, executors have so long to leave.
@@ -83,6 +85,8 @@ class Server:
         self._leaving = False
         self._stop_scope = trio.CancelScope()
         self._peers = 0
+        #: where a coroutine waits for a connection of the Unix socket to end
+        self._peer_left = trio.lowlevel.ParkingLot()
         self._idle_since = 0.0
         self._session_file: Path | None = None
         self._starting_session = False
@@ -149,17 +153,23 @@ class Server:
     # -- the Unix socket
 
     async def _accept(self, listener: socket.socket) -> None:
+        is_short = False
         while True:
             try:
                 sock, _ = listener.accept()
             except BlockingIOError:
+                is_short = False
                 await trio.lowlevel.wait_readable(listener)
                 continue
             except OSError as exc:
                 if exc.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ECONNABORTED):
                     raise
-                log.warning("accept: %s", exc)
-                await trio.sleep(0.1)
+                if not is_short:
+                    log.warning("accept: %s; runners wait", exc)
+                is_short = True
+                self._builds.make_room()
+                with trio.move_on_after(SHORT_S):
+                    await self._peer_left.park()
                 continue
             self._nursery.start_soon(self._serve_peer, sock)
 
@@ -203,6 +213,7 @@ class Server:
         finally:
             self._peers -= 1
             peer.close()
+            self._peer_left.unpark_all()
 
     # -- what executors' connections need (executors.Hub)
 

@@ -209,6 +209,13 @@ class Builds:
             build.record.close()
         shutil.rmtree(build.directory, ignore_errors=True)
 
+    def make_room(self) -> None:
+        """A runner can't be accepted for want of descriptors: one whose completion is held gives up its own."""
+        pools = [build.pool for build in self.open.values() if build.pool is not None]
+        most = max(pools, key=lambda pool: pool.held, default=None)
+        if most is not None and most.held:
+            most.runner_waits()
+
     def figures(self, build: BuildId) -> Figures:
         found = self.open.get(build)
         return found.figures if found is not None else self.strays

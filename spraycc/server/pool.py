@@ -152,6 +152,16 @@ class TokenPool:
         """Whether a completion may be held: there are more tokens than this host may have unseen recipes."""
         return not (self._fixed or self._broken) and self._width > self._limits.local
 
+    @property
+    def held(self) -> int:
+        """Completions that are held now."""
+        return len(self._governor.held)
+
+    def runner_waits(self) -> None:
+        """A runner, perhaps of this build, can't be accepted for want of descriptors: a held one makes room."""
+        self._moved_at = trio.current_time()
+        self._tell("runner_waits")
+
     def runner_gone(self, task: TaskId) -> None:
         """The runner's process, or the command it became, has ended. Called once for each task that registered."""
         self._moved_at = trio.current_time()

@@ -77,6 +77,23 @@ def test_the_oldest_goes_first() -> None:
     assert governor.token_withdrawn(2, 0.0).release == (B, A)
 
 
+def test_a_runner_that_can_not_connect_takes_the_place_of_a_held_one() -> None:
+    governor = started()
+    for task in (A, B):
+        governor.runner_registered(task, task, 0.0)
+    governor.task_done(A, 0.0)
+    governor.task_done(B, 0.0)
+    assert governor.runner_waits(0.0).release == (A,)
+    assert governor.unseen == 3
+    # it has A's descriptor now: as much unseen work as before, and B stays held
+    assert governor.runner_registered(C, C, 0.0).release == ()
+    assert (governor.unseen, governor.held) == (2, (B,))
+
+
+def test_nobody_is_held_whose_place_it_could_take() -> None:
+    assert started().runner_waits(0.0) == Decision()
+
+
 def test_several_runners_of_one_recipe_are_one() -> None:
     governor = started()
     assert governor.runner_registered(A, "line", 0.0) == Decision(issue=1)
@@ -416,6 +433,13 @@ class Anything(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
         self.obey(self.governor.tick(self.now))
+
+    @rule()
+    def runner_waits(self) -> None:
+        held = self.governor.held
+        decision = self.governor.runner_waits(self.now)
+        assert decision.release[:1] == held[:1]
+        self.obey(decision)
 
     @rule()
     def build_stalls(self) -> None:

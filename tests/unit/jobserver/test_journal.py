@@ -29,6 +29,7 @@ EVENTS: list[tuple[str, tuple[Any, ...]]] = [
     ("set_total", (20,)),
     ("task_done", (1,)),
     ("token_withdrawn", (1,)),
+    ("runner_waits", ()),
     ("stalled", ()),
     ("tokens_lost", (1,)),
     ("tokens_found", (1,)),
