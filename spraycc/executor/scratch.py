@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from spraycc.executor.capture import is_inside
 _LOCK_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _PREFIX = b"executor-"
 _DEAD_PREFIX = b"dead-"
+#: What is removed at once: so many files and directories (an overlay's work directory has four), none larger than this.
+_FEW_ENTRIES = 48
+_FEW_BYTES = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -45,20 +49,9 @@ class Slot:
             os.mkdir(self.path + b"/work%d" % number, 0o700)
         self._n_layers = max(self._n_layers, count)
 
-    def remove_empty(self) -> bool:
-        """Remove it if nothing was left in it, which takes no time then; False where something is in the way."""
-        names = [b"/tmp"]
-        for number in range(self._n_layers):
-            # What an overlay leaves in its work directory is an empty directory.
-            names += [b"/upper%d" % number, b"/work%d/work" % number, b"/work%d" % number]
-        for name in (*names, b""):
-            try:
-                os.rmdir(self.path + name)
-            except FileNotFoundError:
-                continue
-            except OSError:
-                return False
-        return True
+    def remove_if_small(self) -> bool:
+        """Remove it if that takes no time worth a thread; False where it may, and something is left of it."""
+        return _remove(self.path, most_entries=_FEW_ENTRIES, most_bytes=_FEW_BYTES)
 
     def layers(self, roots: Sequence[bytes]) -> tuple[Layer, ...]:
         """The layers for these roots."""
@@ -184,19 +177,31 @@ def remove_tree(path: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(path)
         return
+    _remove(path, most_entries=math.inf, most_bytes=math.inf)
+
+
+def _remove(path: bytes, *, most_entries: float, most_bytes: float) -> bool:
+    """The same, for a directory. False where it holds more entries or larger files than that: a part is left then."""
     pending, directories = [path], []
     while pending:
         directory = pending.pop()
         directories.append(directory)
         with contextlib.suppress(OSError):
-            os.chmod(directory, 0o700)
+            if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+                os.chmod(directory, 0o700)
             with os.scandir(directory) as entries:
                 for entry in entries:
+                    most_entries -= 1
+                    if most_entries < 0:
+                        return False
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)
-                    else:
-                        with contextlib.suppress(OSError):
-                            os.unlink(entry.path)
+                        continue
+                    if most_bytes < math.inf and entry.stat(follow_symlinks=False).st_size > most_bytes:
+                        return False
+                    with contextlib.suppress(OSError):
+                        os.unlink(entry.path)
     for directory in reversed(directories):
         with contextlib.suppress(OSError):
             os.rmdir(directory)
+    return True

@@ -200,7 +200,7 @@ class Tasks:
         if slot is not None and self._host.scratch is not None:
             with contextlib.suppress(OSError):  # the next task will meet it, and be refused with the reason
                 self._host.scratch.prepare(_USUAL_LAYERS)
-            if not slot.remove_empty():
+            if not slot.remove_if_small():
                 self._spent.send_nowait(slot.path)
 
     async def _attempt(self, attempt: _Attempt, slot: Slot | None) -> Ended:

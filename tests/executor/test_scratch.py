@@ -171,24 +171,37 @@ def test_candidates(explicit, tmpdir, workspace, expected):
     assert candidates(explicit, tmpdir, workspace) == expected
 
 
-def test_a_slot_in_which_nothing_was_left_goes_at_once(tmp_path):
+def test_a_slot_with_little_in_it_goes_at_once(tmp_path):
     scratch = Scratch.create(str(tmp_path), "h-1-a")
     slot = scratch.take()
     slot.have_layers(2)
-    os.mkdir(slot.path + b"/work1/work", 0)  # as an overlay leaves it
-    assert slot.remove_empty()
+    for number in range(2):  # as a volatile overlay leaves it
+        work = slot.path + b"/work%d/work" % number
+        os.makedirs(work + b"/incompat/volatile/dirty")
+        for directory in (work + b"/incompat/volatile", work + b"/incompat", work):
+            os.chmod(directory, 0)
+    (tmp_path / "aside").touch()
+    os.makedirs(slot.path + b"/upper0/src/obj")
+    os.symlink(os.fsencode(tmp_path), slot.path + b"/upper0/src/link")
+    with open(slot.path + b"/upper0/src/obj/a.o", "w") as file:
+        file.truncate(100_000)
+    assert slot.remove_if_small()
     assert not os.path.exists(slot.path)
+    assert (tmp_path / "aside").exists()
     scratch.remove()
 
 
-@pytest.mark.parametrize("place", [b"/tmp/x", b"/upper0/x", b"/work1/x"])
-def test_a_slot_with_something_in_it_takes_its_time(tmp_path, place):
+@pytest.mark.parametrize("place", ["tmp", "upper0", "work1"])
+@pytest.mark.parametrize(("files", "size"), [(100, 0), (1, 2_000_000)])
+def test_a_slot_with_much_in_it_takes_its_time(tmp_path, place, files, size):
     scratch = Scratch.create(str(tmp_path), "h-1-a")
     slot = scratch.take()
     slot.have_layers(2)
-    open(slot.path + place, "w").close()
-    assert not slot.remove_empty()
-    assert os.path.exists(slot.path + place)
+    for number in range(files):
+        with open(os.path.join(slot.path, os.fsencode(place), b"%d" % number), "w") as file:
+            file.truncate(size)
+    assert not slot.remove_if_small()
+    assert os.path.exists(slot.path)
     remove_tree(slot.path)
     assert not os.path.exists(slot.path)
     scratch.remove()
