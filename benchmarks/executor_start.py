@@ -23,7 +23,8 @@ import trio
 from benchmarks.harness import Place, spread
 from spraycc.cluster.local import executor_command
 from spraycc.model import ExecutorId
-from spraycc.server.executors import ExecutorLink, ExecutorListener
+from spraycc.server.executors import ExecutorLink
+from spraycc.server.listener import ExecutorListener
 from spraycc.server.packing import ready_pack
 from spraycc.server.session import make_session, write_session_file
 from spraycc.server.witness import Witness

@@ -28,11 +28,12 @@ from spraycc.server.addresses import listening_host, reachable
 from spraycc.server.builds import Builds, clear_builds
 from spraycc.server.control import Control
 from spraycc.server.dispatch import Dispatcher
-from spraycc.server.executors import ExecutorLink, ExecutorListener
+from spraycc.server.executors import ExecutorLink
 from spraycc.server.guard import keep_going
 from spraycc.server.history import TaskHistory
 from spraycc.server.lag import LoopLag
 from spraycc.server.launcher import Launcher
+from spraycc.server.listener import ExecutorListener
 from spraycc.server.packing import packs_dir, ready_pack
 from spraycc.server.peer import Peer
 from spraycc.server.runners import refuse_version, serve_runner

@@ -1,16 +1,13 @@
-"""Executors' connections: who may in, what they are told, what they send back.
+"""An executor's connection: what it is told, and what it sends back.
 
-One coroutine listens; each connection has one that reads and one that writes. What a peer does wrong ends its own
-connection and nothing else: the loss of an executor is an event like any other.
+Each has a coroutine that reads and one that writes. What a peer does wrong ends its own connection and nothing else:
+the loss of an executor is an event like any other. Who may in is the listener's business (listener.py).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import secrets
-import socket
-from contextlib import suppress
 from typing import Any, Protocol
 
 import trio
@@ -20,7 +17,6 @@ from spraycc.model import ExecutorId, TaskId, Usage
 from spraycc.scheduler.events import AttemptEnded, Event, ExecutorJoined, ExecutorLost, MemoryReported, Outcome
 from spraycc.server.environment import remote_environment
 from spraycc.server.redirect import redirect
-from spraycc.server.session import Session
 from spraycc.server.tasks import Attempt, Task
 from spraycc.server.writeback import WriteBack
 from spraycc.server.writer import Staging
@@ -31,10 +27,8 @@ from spraycc.wire.schema import Message
 
 log = logging.getLogger(__name__)
 
-#: Time that a peer has for TLS, proof and Ready together.
-HANDSHAKE_S = 20.0
-#: Connections that have proved nothing yet, at most; further ones wait in the kernel's backlog.
-UNPROVED = 64
+#: Time that a peer has for Ready, once it has proved itself.
+READY_S = 20.0
 
 
 class Hub(Protocol):
@@ -180,7 +174,7 @@ class ExecutorLink:
         joined = False
         try:
             with self._scope:
-                with trio.fail_after(HANDSHAKE_S):
+                with trio.fail_after(READY_S):
                     message = await self._receive()
                 if not isinstance(message, wire.Ready):
                     raise ProtocolError("the first message of an executor is 'ready'")
@@ -392,110 +386,3 @@ class ExecutorLink:
             "age_s": round(trio.current_time() - self.joined_at, 3),
             "counters": self.counters,
         }
-
-
-class ExecutorListener:
-    """The TCP side: accepts, has each peer prove the session's secret, and runs its link."""
-
-    def __init__(
-        self, hub: Hub, session: Session, host: str, links: dict[ExecutorId, ExecutorLink] | None = None
-    ) -> None:
-        """``links`` are those of all listeners of this server: an id stands for one executor, whichever it came by."""
-        self._hub = hub
-        self._session = session
-        self._unproved = trio.Semaphore(UNPROVED)
-        self._links = links if links is not None else {}
-        self._write_back = WriteBack()
-        self._sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            if host == "::":  # all addresses, of both families
-                self._sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            self._sock.bind((host, 0))
-            self._sock.listen(1024)
-            self._sock.setblocking(False)
-        except OSError:
-            self._sock.close()
-            raise
-        self.address: tuple[str, int] = self._sock.getsockname()[:2]
-
-    async def run(self) -> None:
-        """Accept for ever. Ends by cancellation; closes the socket then."""
-        try:
-            async with trio.open_nursery() as nursery:
-                while True:
-                    await self._unproved.acquire()
-                    try:
-                        sock, address = await self._accept()
-                    except OSError as exc:
-                        # We are short of something, or an error of the network is told here (accept(2)): nothing that
-                        # would be better with the server ended.
-                        self._unproved.release()
-                        log.warning("accept: %s", exc)
-                        await trio.sleep(0.1)
-                        continue
-                    nursery.start_soon(self._serve, sock, address)
-        finally:
-            trio.lowlevel.notify_closing(self._sock)
-            self.close()
-
-    def close(self) -> None:
-        """For one that never ran."""
-        self._sock.close()
-
-    async def _accept(self) -> tuple[socket.socket, Any]:
-        while True:
-            await trio.lowlevel.wait_readable(self._sock)
-            with suppress(BlockingIOError):
-                return self._sock.accept()
-
-    async def _serve(self, sock: socket.socket, address: Any) -> None:
-        connection = None
-        try:
-            try:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                connection = TlsSocket(sock, self._session.context, server_side=True)
-                with trio.fail_after(HANDSHAKE_S):
-                    executor_id = await self._prove(connection)
-            except (trio.BrokenResourceError, trio.TooSlowError, ProtocolError, VersionMismatch, OSError) as exc:
-                log.warning("connection from %s refused: %s", address, exc.__cause__ or exc)
-                return
-            finally:
-                self._unproved.release()
-            log.info("executor %s: connected from %s", executor_id, address)
-            link = ExecutorLink(self._hub, connection, executor_id, self._write_back)
-            await self._replace(link)
-            try:
-                await link.serve()
-            finally:
-                if self._links.get(link.id) is link:
-                    del self._links[link.id]
-        except Exception:
-            log.exception("connection from %s: serving it failed", address)
-        finally:
-            if connection is not None:
-                connection.close()
-            else:
-                sock.close()
-
-    async def _replace(self, link: ExecutorLink) -> None:
-        """Make it the one with its id. An older one is a connection that broke without a word: a batch job that the
-        cluster manager has started again comes with the id that it had."""
-        while (older := self._links.get(link.id)) is not None:
-            log.warning("executor %s: connected once more, the older connection is given up", link.id)
-            older.give_up()
-            await older.ended.wait()
-            if self._links.get(link.id) is older:
-                del self._links[link.id]
-        self._links[link.id] = link
-
-    async def _prove(self, connection: TlsSocket) -> ExecutorId:
-        await connection.shake_hands()
-        nonce = secrets.token_bytes(wire.NONCE_BYTES)
-        connection.send_now(wire.challenge(nonce))
-        await connection.flush()
-        answer = await connection.receive_exactly(wire.PROOF_BYTES)
-        name = wire.check_proof(self._session.secret, nonce, answer)
-        if not name or not name.isascii() or not all(c in b"-._" or chr(c).isalnum() for c in name):
-            raise ProtocolError(f"executor id {name!r}")
-        return ExecutorId(name.decode("ascii"))

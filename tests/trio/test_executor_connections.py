@@ -15,9 +15,10 @@ import trio
 
 from spraycc.model import BuildId, Command, Description, ExecutorId, Kind, Placement, TaskId, Usage
 from spraycc.scheduler.events import AttemptEnded, Event, ExecutorJoined, ExecutorLost, Outcome
-from spraycc.server import executors
+from spraycc.server import executors, listener
 from spraycc.server.environment import CapturePlan
-from spraycc.server.executors import ExecutorLink, ExecutorListener
+from spraycc.server.executors import ExecutorLink
+from spraycc.server.listener import ExecutorListener
 from spraycc.server.session import Session, make_session
 from spraycc.server.tasks import Task
 from spraycc.wire import executor as wire
@@ -135,10 +136,10 @@ async def serving(
     session: Session, links: dict[ExecutorId, ExecutorLink] | None = None, hub: FakeHub | None = None
 ) -> AsyncIterator[Server]:
     hub = hub or FakeHub()
-    listener = ExecutorListener(hub, session, "127.0.0.1", links)
+    listening = ExecutorListener(hub, session, "127.0.0.1", links)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(listener.run)
-        server = Server(hub, listener, session)
+        nursery.start_soon(listening.run)
+        server = Server(hub, listening, session)
         try:
             with trio.fail_after(20):
                 yield server
@@ -232,7 +233,8 @@ async def test_an_executor_of_another_session_does_not_trust_this_server(session
 async def test_a_silent_peer_is_closed_after_the_handshakes_time(
     session: Session, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executors, "HANDSHAKE_S", 1.0)
+    monkeypatch.setattr(listener, "HANDSHAKE_S", 1.0)
+    monkeypatch.setattr(executors, "READY_S", 1.0)
     async with serving(session) as server:
         if stage == "tcp":
             stream: Any = await server.tcp()
@@ -248,7 +250,8 @@ async def test_a_silent_peer_is_closed_after_the_handshakes_time(
 async def test_a_peer_that_sends_byte_by_byte_gains_no_time(
     session: Session, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executors, "HANDSHAKE_S", 1.0)
+    monkeypatch.setattr(listener, "HANDSHAKE_S", 1.0)
+    monkeypatch.setattr(executors, "READY_S", 1.0)
     async with serving(session) as server:
         if stage == "tls":
             stream: Any = await server.tcp()
@@ -282,9 +285,9 @@ async def test_more_than_a_proof_from_one_who_has_none_is_not_read(session: Sess
 async def test_silent_peers_do_not_keep_an_honest_one_out_for_ever(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executors, "HANDSHAKE_S", 1.0)
+    monkeypatch.setattr(listener, "HANDSHAKE_S", 1.0)
     async with serving(session) as server:
-        for _ in range(2 * executors.UNPROVED):
+        for _ in range(2 * listener.UNPROVED):
             await server.tcp()
         await server.ready()
 
