@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from annotated_types import Ge, Le
+if TYPE_CHECKING:  # spraycc.config.keys has them where it looks at the types; a build without settings need not
+    from annotated_types import Ge, Le
 
 #: Most executors on a cluster where nobody says how many.
 DEFAULT_CLUSTER_EXECUTORS = 100

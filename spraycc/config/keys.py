@@ -12,8 +12,6 @@ import typing
 from collections.abc import Iterable
 from typing import Any
 
-from annotated_types import Ge, Le
-
 from spraycc.settings import Settings
 
 #: What a variable begins with in the environment.
@@ -37,7 +35,9 @@ DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.f
 @functools.cache
 def hints() -> dict[str, Any]:
     """Each key's type with its constraints."""
-    return typing.get_type_hints(Settings, include_extras=True)
+    from annotated_types import Ge, Le  # 8 ms, and a build that nobody has given a setting asks for no type
+
+    return typing.get_type_hints(Settings, localns={"Ge": Ge, "Le": Le}, include_extras=True)
 
 
 def variable(key: str) -> str:
@@ -69,8 +69,8 @@ def allowed(key: str) -> str:
         words = "a list of strings"
     else:
         words = {int: "an integer", float: "a finite number", bool: "true or false", str: "a string"}[core]
-    low = next((limit.ge for limit in limits if isinstance(limit, Ge)), None)
-    high = next((limit.le for limit in limits if isinstance(limit, Le)), None)
+    low = next((limit.ge for limit in limits if hasattr(limit, "ge")), None)
+    high = next((limit.le for limit in limits if hasattr(limit, "le")), None)
     if low is not None and high is not None:
         words += f" from {low} to {high}"
     elif low is not None:

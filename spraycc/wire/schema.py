@@ -28,12 +28,14 @@ class Grammar:
     """One direction of one link: which messages may be sent over it."""
 
     def __init__(self, *classes: type[Message]) -> None:
-        self._by_tag = {cls.TAG: _Codec(cls) for cls in classes}
-        self._by_class = {codec.cls: codec for codec in self._by_tag.values()}
+        self.classes = classes
+        self._by_tag = {cls.TAG: cls for cls in classes}
+        #: made as each is needed: a short-lived program says three of its link's twenty messages
+        self._codecs: dict[type[Message], _Codec] = {}
 
     def pack(self, message: Message) -> list[Any]:
-        """The array to be sent. A message that is not of this grammar is a bug (KeyError)."""
-        return self._by_class[type(message)].pack(message)
+        """The array to be sent. A message that is not of this grammar is a bug (KeyError, AssertionError)."""
+        return self._codec(type(message)).pack(message)
 
     def unpack(self, item: Any) -> Message:
         """The message in a decoded item.
@@ -43,10 +45,17 @@ class Grammar:
         """
         if not isinstance(item, list) or not item or not isinstance(item[0], str):
             raise ProtocolError("a message is an array that begins with its tag")
-        codec = self._by_tag.get(item[0])
-        if codec is None:
+        cls = self._by_tag.get(item[0])
+        if cls is None:
             raise ProtocolError(f"unexpected message {item[0][:40]!r}")
-        return codec.unpack(item)
+        return self._codec(cls).unpack(item)
+
+    def _codec(self, cls: type[Message]) -> _Codec:
+        codec = self._codecs.get(cls)
+        if codec is None:
+            assert self._by_tag[cls.TAG] is cls, cls
+            codec = self._codecs[cls] = _Codec(cls)
+        return codec
 
 
 class _Codec:

@@ -81,7 +81,7 @@ def _values(hint: Any) -> st.SearchStrategy[Any]:
 def messages(grammar: Grammar) -> st.SearchStrategy[Message]:
     """Any message of a grammar."""
     each = []
-    for cls in grammar._by_class:
+    for cls in grammar.classes:
         hints = typing.get_type_hints(cls)
         each.append(st.builds(cls, **{f.name: _values(hints[f.name]) for f in dataclasses.fields(cls)}))  # type: ignore[arg-type]
     return st.one_of(each)
@@ -125,7 +125,7 @@ def test_frames_of_noise(name: str, body: bytes) -> None:
 @given(data=st.data())
 def test_well_formed_items_of_another_grammar(name: str, data: st.DataObject) -> None:
     grammar = GRAMMARS[name]
-    tag = data.draw(st.sampled_from([cls.TAG for cls in grammar._by_class]) | st.text())
+    tag = data.draw(st.sampled_from([cls.TAG for cls in grammar.classes]) | st.text())
     item = data.draw(st.lists(_ITEMS, max_size=14).map(lambda rest: [tag, *rest]) | _ITEMS)
     both_ways(encode_frame(item), grammar)
 
