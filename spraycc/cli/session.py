@@ -177,6 +177,9 @@ class Session:
         if not data:
             raise ConnectionEnded("the server is gone")
         self._reader.feed(data)
+        self._pass_on_notices()
+
+    def _pass_on_notices(self) -> None:
         while (message := self._next()) is not None:
             if isinstance(message, Notice | Refused):
                 self._on_notice(message.text)
@@ -200,6 +203,8 @@ class Session:
         while True:
             message = self._next()
             if isinstance(message, wanted):
+                # They may have come in one piece with it, and then no poll tells of them.
+                self._pass_on_notices()
                 return message
             if isinstance(message, Notice):
                 self._on_notice(message.text)

@@ -127,9 +127,9 @@ class FakeServer:
     def _converse(self, connection: socket.socket) -> None:
         reader = FrameReader()
 
-        def send(message: Message) -> None:
+        def send(*messages: Message) -> None:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the client has ended
-                connection.sendall(encode_frame(FROM_SERVER.pack(message)))
+                connection.sendall(b"".join(encode_frame(FROM_SERVER.pack(message)) for message in messages))
 
         while data := _receive(connection):
             reader.feed(data)

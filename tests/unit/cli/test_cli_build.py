@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from spraycc.cli.environment import for_ccache, not_for_ccache
 from spraycc.jobserver.makeflags import compose_cargo
 from spraycc.wire.runner import (
     RUNNER_PROTOCOL,
+    BuildOpened,
     CloseBuild,
     Hello,
     Notice,
@@ -181,6 +183,18 @@ def test_notices_are_shown_while_the_tool_runs(setup: Setup) -> None:
         assert process.stderr is not None
         # cat waits for us: both lines come while it runs.
         assert [process.stderr.readline() for _ in range(2)] == ["spraycc: first\\x1b[31m\n", "spraycc: second\n"]
+        process.communicate(timeout=60)
+
+
+def test_a_notice_that_comes_with_an_answer_is_shown_while_the_tool_runs(setup: Setup) -> None:
+    """In one piece with it, so that no more data comes by which it would be seen."""
+
+    def open_build(message: object, send: Callable[..., None]) -> None:
+        send(BuildOpened("b1", b""), Notice("few descriptors"))
+
+    with setup.server(hooks={OpenBuild: open_build}), setup.start("build", "--", "cat") as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "spraycc: few descriptors\n"
         process.communicate(timeout=60)
 
 
