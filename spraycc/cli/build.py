@@ -85,7 +85,7 @@ def build_by_shim(words: Sequence[str]) -> int:
         return build(words, {}, by_shim=True)
     except ToolNotFound:
         raise
-    except SprayccError as exc:
+    except (SprayccError, OSError) as exc:
         warn(f"{exc}\n{words[0]} runs without SprayCC")
         env = without_build(dict(os.environb))
         argv = tuple(map(os.fsencode, words))

@@ -33,6 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SprayccError as exc:
         say(f"error: {exc}")
         return int(getattr(exc, "status", USAGE_STATUS))
+    except OSError as exc:
+        # What a build can do without has been caught; this is a file of ours that can't be read or written.
+        name = os.fsdecode(exc.filename) if isinstance(exc.filename, bytes) else str(exc.filename or "")
+        say(f"error: {name + ': ' if name else ''}{exc.strerror or exc} (HOME and XDG_* say where SprayCC's files are)")
+        return USAGE_STATUS
     except KeyboardInterrupt:
         # As any program that Ctrl-C ends, so that a script around us ends too.
         signal.signal(signal.SIGINT, signal.SIG_DFL)

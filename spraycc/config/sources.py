@@ -41,7 +41,8 @@ def config_files(workspace: bytes | None) -> dict[str, str]:
 
 
 def from_file(path: str) -> dict[str, Given]:
-    """The settings in a TOML file; empty where there is no such file.
+    """The settings in a TOML file; empty where there is no such file, or where we may not even look whether there is
+    one: HOME is somebody else's then (after ``su`` or ``sudo`` without -H), and so would its settings be.
 
     Raises:
         ConfigError: unreadable, no TOML, or an unknown key.
@@ -52,6 +53,8 @@ def from_file(path: str) -> dict[str, Given]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as exc:
+        if isinstance(exc, PermissionError) and not os.access(os.path.dirname(path), os.X_OK):
+            return {}
         raise ConfigError(f"{path}: can't be read: {exc.strerror}") from None
     if len(data) > _MAX_FILE_BYTES:
         raise ConfigError(f"{path}: more than {_MAX_FILE_BYTES} bytes; a configuration is a few lines of TOML")

@@ -21,6 +21,7 @@ class Setup:
     """Runs the command line as a user would."""
 
     def __init__(self, base: Path) -> None:
+        self.base = base
         self.project = base / "project"
         self.bin = base / "bin"
         self.tools = base / "tools"

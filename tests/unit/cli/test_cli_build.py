@@ -198,6 +198,16 @@ def test_a_notice_that_comes_with_an_answer_is_shown_while_the_tool_runs(setup: 
         process.communicate(timeout=60)
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
+@pytest.mark.parametrize("words", [["why"], ["history", "show"], ["history", "clear"], ["status"], ["config", "show"]])
+def test_directories_of_somebody_elses_are_told_in_words(setup: Setup, words: list[str]) -> None:
+    for name in ("state", "data", "config", "r"):
+        (setup.base / name).mkdir(mode=0)
+    done = setup.run(*words)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0 or "Permission denied" in done.stderr or "no server" in done.stderr, done.stderr
+
+
 def test_a_tool_killed_by_a_signal(setup: Setup, server: FakeServer) -> None:
     done = setup.run("build", "--", "sh", "-c", "kill -TERM $$")
     assert done.returncode == -signal.SIGTERM

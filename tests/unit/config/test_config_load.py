@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -186,6 +187,21 @@ def test_a_file_that_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="can't be read: Is a directory"):
         load(None, {}, files={"user": str(tmp_path)})
     assert load(None, {}, files={"user": str(tmp_path / "missing" / "deeper")}).settings == Settings()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
+def test_a_directory_that_is_closed_to_us_has_no_file_of_ours(tmp_path: Path) -> None:
+    closed = tmp_path / "home" / "spraycc"
+    closed.mkdir(parents=True)
+    (closed / "config.toml").write_text("executors = 4\n")
+    (closed / "config.toml").chmod(0)
+    with pytest.raises(ConfigError, match="can't be read: Permission denied"):
+        load(None, {}, files={"user": str(closed / "config.toml")})
+    closed.parent.chmod(0)
+    try:
+        assert load(None, {}, files={"user": str(closed / "config.toml")}).settings == Settings()
+    finally:
+        closed.parent.chmod(0o700)
 
 
 def test_unknown_variables_warn_and_reserved_ones_do_not(tmp_path: Path) -> None:
