@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.durations import RE2
 from benchmarks.farm import Task, run_plan
 from benchmarks.harness import Place
+from benchmarks.scheduling import learned, simulate
 
 
 def fill(place: Place) -> dict[str, Any]:
@@ -18,8 +19,20 @@ def fill(place: Place) -> dict[str, Any]:
     for executors, factor in ((50, 0.25),) if place.quick else ((400, 1.0), (1000, 3.0)):
         tasks = draw_tasks(400 if place.quick else 20_000, executors)
         tasks = [(seconds * factor, size) for seconds, size in tasks]
-        figures[str(executors)] = {"times_factor": factor} | measure(place, executors, tasks)
+        figures[str(executors)] = {"times_factor": factor} | measure(place, executors, tasks) | orders(executors, tasks)
     return figures | {"targets": {"400": 1.05, "1000": 1.08}}
+
+
+def orders(executors: int, tasks: list[Task]) -> dict[str, Any]:
+    """What the history could bring: the real scheduler on a virtual clock with all these tasks there at once, in the
+    order in which they came and longest first. Tokens let it choose among few of them, so it brings little of that."""
+    seconds = [taken for taken, _ in tasks]
+    in_order = simulate(seconds, executors, may_run_twice=False)
+    longest_first = simulate(seconds, executors, learned(seconds), may_run_twice=False)
+    return {
+        "simulated_fifo_over_bound": round(in_order.over_bound, 4),
+        "simulated_longest_first_over_bound": round(longest_first.over_bound, 4),
+    }
 
 
 def draw_tasks(count: int, seed: int) -> list[Task]:
