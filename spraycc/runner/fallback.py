@@ -24,6 +24,7 @@ else:
     import _socket as socket
 
 LAUNCHER = b"spraycc-run"
+BELOW_CCACHE = b"SPRAYCC_CCACHE"
 BUILD_TOOLS = (b"make", b"gmake", b"ninja", b"ninja-build", b"ctest", b"cargo")
 #: the build puts the release here
 VERSION = "@VERSION@"
@@ -238,7 +239,11 @@ def check(path: bytes) -> int:
     return 0 if executable else errno.EACCES
 
 
-def find_program(name: bytes, path: bytes | None, shims: bytes | None) -> tuple[bytes, int]:
+def is_ccache(path: bytes) -> bool:
+    return os.path.basename(os.path.realpath(path)) == b"ccache"
+
+
+def find_program(name: bytes, path: bytes | None, shims: bytes | None, past_ccache: bool = False) -> tuple[bytes, int]:
     """The path of the real program and 0, or an errno."""
     if b"/" in name:
         if not is_runner(name):
@@ -252,7 +257,7 @@ def find_program(name: bytes, path: bytes | None, shims: bytes | None) -> tuple[
         problem = check(candidate)
         if problem == errno.EACCES:
             why = problem
-        if problem == 0 and not is_runner(candidate):
+        if problem == 0 and not is_runner(candidate) and not (past_ccache and is_ccache(candidate)):
             return candidate, 0
     return name, why
 
@@ -854,7 +859,8 @@ def main() -> "NoReturn":
         name = argv[0]
     else:
         argv = shim_argv(argv, search_path)
-    program, problem = find_program(name, search_path, shims)
+    below_ccache = bool(env.get(BELOW_CCACHE))
+    program, problem = find_program(name, search_path, shims, below_ccache)
     if problem:
         missing = problem == errno.ENOENT and b"/" not in name
         say(name, b": ", b"command not found" if missing else reason(problem))
@@ -865,6 +871,10 @@ def main() -> "NoReturn":
     if not launched and name in BUILD_TOOLS:
         run_build_tool(task, name)
     path, build = env.get(b"SPRAYCC_SOCKET"), env.get(b"SPRAYCC_BUILD") or b""
+    may_cache = wish == "auto" and not below_ccache and not env.get(b"SPRAYCC_SLOT")
+    if path and build and may_cache and shims and shims in (search_path or b"") and is_ccache(program):
+        env.entries.append(BELOW_CCACHE + b"=1")
+        task.execute()
     env.strip_path(shims)
     for element in (env.get(b"PATH") or b"").split(b":"):
         if element and is_runner(element + b"/" + os.path.basename(name)):

@@ -38,6 +38,11 @@ bool is_runner(const char *file)
 	return is_us(&st) || (realpath(file, resolved) && strcmp(base_name(resolved), "spraycc-run") == 0);
 }
 
+bool is_ccache(const char *file)
+{
+	return realpath(file, resolved) && strcmp(base_name(resolved), "ccache") == 0;
+}
+
 /* 0 if execve would start it, else why not. */
 static int check(const char *file)
 {
@@ -64,7 +69,7 @@ bool is_shim_directory(const char *element, unsigned long length, const char *sh
 	return without_slashes(element, length) == n && memcmp(element, shims, n) == 0;
 }
 
-static int search(const char *name, const char *path, const char *shims, const char **found)
+static int search(const char *name, const char *path, const char *shims, bool past_ccache, const char **found)
 {
 	size_t name_len = strlen(name);
 	int why = ENOENT;
@@ -85,6 +90,8 @@ static int search(const char *name, const char *path, const char *shims, const c
 			passed_over = true;
 			continue;
 		}
+		if (problem == 0 && past_ccache && is_ccache(candidate))
+			continue;
 		if (problem == 0) {
 			*found = candidate;
 			return 0;
@@ -95,7 +102,7 @@ static int search(const char *name, const char *path, const char *shims, const c
 	return why;
 }
 
-int find_program(const char *name, const char *path, const char *shims, const char **found)
+int find_program(const char *name, const char *path, const char *shims, bool past_ccache, const char **found)
 {
 	if (strchr(name, '/')) {
 		if (!is_runner(name)) {
@@ -104,7 +111,7 @@ int find_program(const char *name, const char *path, const char *shims, const ch
 		}
 		name = base_name(name);
 	}
-	return search(name, path ? path : DEFAULT_PATH, shims, found);
+	return search(name, path ? path : DEFAULT_PATH, shims, past_ccache, found);
 }
 
 const char *directory_of_runner(const char *name, const char *path)

@@ -25,6 +25,9 @@
 
 #define LAUNCHER "spraycc-run"
 
+/* Set in the environment of a ccache that a shim has started. */
+#define BELOW_CCACHE "SPRAYCC_CCACHE"
+
 static const char usage[] = "usage: spraycc-run [--remote|--local] [--] CMD [ARGS...]\n"
                             "       spraycc-run --version | --help\n";
 
@@ -83,7 +86,8 @@ static const char *own_name(char **argv)
 
 static void find(struct task *t, const char *name)
 {
-	int problem = find_program(name, getenv("PATH"), env_value("SPRAYCC_SHIMS"), &t->program);
+	int problem =
+	    find_program(name, getenv("PATH"), env_value("SPRAYCC_SHIMS"), env_value(BELOW_CCACHE) != NULL, &t->program);
 	if (problem) {
 		say(name, ": ", problem == ENOENT && !strchr(name, '/') ? "command not found" : strerror(problem), (char *)0);
 		_exit(problem == ENOENT ? 127 : 126);
@@ -95,6 +99,18 @@ static void find(struct task *t, const char *name)
 		t->argv = no_argv;
 	if (strchr(t->argv[0], '/') && is_runner(t->argv[0]))
 		t->argv[0] = (char *)(uintptr_t)t->program;
+}
+
+/* In a build, ccache under a compiler's name starts at once and with the shims on PATH, as `ccache gcc` does: what it has
+ * in store costs no task, and what it has not it gives to a shim. That one must not find ccache again. */
+static void exec_ccache(const struct task *t)
+{
+	static char below[] = BELOW_CCACHE "=1";
+	const char *path = getenv("PATH"), *shims = env_value("SPRAYCC_SHIMS");
+	if (strcmp(t->wish, "auto") != 0 || env_value(BELOW_CCACHE) || env_value("SPRAYCC_SLOT"))
+		return;
+	if (path && shims && strstr(path, shims) && is_ccache(t->program) && putenv(below) == 0)
+		here_exec(t);
 }
 
 /* The server is gone, or can't be talked to: here, within the slots that its lock files stand for. */
@@ -185,6 +201,8 @@ int main(int argc, char **argv)
 	find(&t, name);
 	const char *socket_path = env_value("SPRAYCC_SOCKET");
 	const char *build = env_value("SPRAYCC_BUILD");
+	if (socket_path && build)
+		exec_ccache(&t);
 	env_strip_path(env_value("SPRAYCC_SHIMS"));
 	/* Shims of which the environment does not tell, as after `env -i PATH="$PATH"`: GCC looks for itself on PATH, and for
 	 * its parts beside what it finds. */

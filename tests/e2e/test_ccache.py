@@ -31,3 +31,18 @@ exec /usr/bin/gcc -DV={version} "$@"
         assert bool(built.figures["remote"]) == (len(objects) != 1), built.words()
         objects.append((sandbox.workspace / "u.o").read_bytes())
     assert objects[0] == objects[1] != objects[2]
+
+
+@pytest.mark.skipif(shutil.which("ccache") is None, reason="no ccache (Debian package ccache)")
+def test_ccache_under_the_compilers_name(sandbox: Sandbox) -> None:
+    """As distributions have it: /usr/lib/ccache first on PATH, with links named as the compilers are."""
+    sandbox.write({"u.c": "int v;\n"})
+    links = sandbox.aside / "ccache"
+    links.mkdir()
+    (links / "gcc").symlink_to(str(shutil.which("ccache")))
+    sandbox.path_front.append(links)
+    environment = {"CCACHE_DIR": str(sandbox.temp / "ccache")}
+    for remote in (True, False):
+        built = sandbox.build("build", "--", *LINE[1:], env=environment).ok()
+        assert bool(built.figures["remote"]) == remote, built.words()
+        (sandbox.workspace / "u.o").unlink()
