@@ -20,7 +20,7 @@ PREFIX = "SPRAYCC_"
 RESERVED_VARIABLES = frozenset(
     PREFIX + name
     for name in (
-        *("SOCKET", "BUILD", "SHIMS", "SLOT", "RUNNER", "RUNTIME_DIR", "BOX", "LOG_LEVEL"),
+        *("SOCKET", "BUILD", "SHIMS", "SLOT", "CCACHE", "RUNNER", "RUNTIME_DIR", "BOX", "LOG_LEVEL"),
         *("UPSTREAM_CACHE", "VERSION"),
     )
 )
