@@ -278,7 +278,7 @@ class Server:
             session = await run_in_thread(make_session)
             is_local = settings.cluster == "local"
             bound = listening_host(settings.listen, local=is_local)
-            listener = ExecutorListener(self, session, bound, self._links)
+            listener = ExecutorListener(self, session, bound, self._dispatcher.disk, self._links)
             if self._witness is None and not is_local:
                 self._witness = Witness.make(self._workspace, self._state_dir)
             if self._session_file is not None:

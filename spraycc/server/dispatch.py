@@ -12,6 +12,7 @@ from spraycc.model import ExecutorId, Placement, TaskId, Usage
 from spraycc.scheduler import actions, events
 from spraycc.scheduler.core import Scheduler
 from spraycc.server.builds import Builds
+from spraycc.server.disk import Disk
 from spraycc.server.executors import ExecutorLink
 from spraycc.server.history import TaskHistory
 from spraycc.server.memory import available_bytes
@@ -64,6 +65,7 @@ class Dispatcher:
         self._young: deque[float] = deque()
         self._heavy = trio.Event()
         self.toolchains = Toolchains()
+        self.disk = Disk()
         #: set by the application: starts executors
         self.ask_executors: Any = None
         #: set by the application: takes back what was asked for and has not started

@@ -12,6 +12,7 @@ import trio
 
 from spraycc.errors import ProtocolError, VersionMismatch
 from spraycc.model import ExecutorId
+from spraycc.server.disk import Disk
 from spraycc.server.executors import ExecutorLink, Hub
 from spraycc.server.session import Session
 from spraycc.server.writeback import WriteBack
@@ -30,14 +31,20 @@ class ExecutorListener:
     """Accepts, has each peer prove the session's secret, and runs its link."""
 
     def __init__(
-        self, hub: Hub, session: Session, host: str, links: dict[ExecutorId, ExecutorLink] | None = None
+        self,
+        hub: Hub,
+        session: Session,
+        host: str,
+        disk: Disk,
+        links: dict[ExecutorId, ExecutorLink] | None = None,
     ) -> None:
-        """``links`` are those of all listeners of this server: an id stands for one executor, whichever it came by."""
+        """``links`` are those of all listeners of this server: an id stands for one executor, whichever it came by.
+        ``disk`` is where results go."""
         self._hub = hub
         self._session = session
         self._unproved = trio.Semaphore(UNPROVED)
         self._links = links if links is not None else {}
-        self._write_back = WriteBack()
+        self._write_back = WriteBack(disk)
         self._sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
         try:
             if host == "::":  # all addresses, of both families

@@ -7,6 +7,7 @@ import logging
 import os
 import stat
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from spraycc.commands.describe import describe
@@ -15,7 +16,7 @@ from spraycc.model import UNKNOWN, BuildId, Command, Description, Kind, Placemen
 from spraycc.scheduler.events import TaskArrived, TaskGone
 from spraycc.server.builds import Builds
 from spraycc.server.dispatch import Dispatcher
-from spraycc.server.environment import plan_capture
+from spraycc.server.environment import CapturePlan, plan_capture
 from spraycc.server.looks import Environment, read_response_file
 from spraycc.server.peer import Peer
 from spraycc.server.tasks import Task
@@ -33,21 +34,10 @@ _HELD_KINDS = frozenset({Kind.COMPILE, Kind.DEPENDENCIES, Kind.PREPROCESS, Kind.
 async def serve_runner(dispatcher: Dispatcher, peer: Peer, request: RunTask, workspace: bytes, home: bytes) -> None:
     """Take the task through to the end. The caller closes the peer."""
     command = request.command()
-    description = _describe(command)
     settings = dispatcher.settings
     rules = Policy(settings.policy_remote, settings.policy_here_heavy, settings.policy_here_light)
-    ruled = rules.apply(description, command.argv, command.program)
-    by_default = ruled is description and request.wish == "auto"
-    description = _apply_wish(ruled, request.wish)
-    plan = None
-    if description.placement is Placement.REMOTE:
-        plan = plan_capture(command, description.outputs, workspace, home)
-        if plan is not None and any(map(_is_special, plan.outputs)):
-            description, plan = _here(description, "writes to a special file"), None
-        elif any(_is_special(os.path.join(command.cwd, name)) for name in description.inputs):
-            description, plan = _here(description, "reads a special file"), None
-        elif plan is None:
-            description = _here(description, "its directories can't be captured")
+    look = partial(_decide, command, rules, request.wish, workspace, home)
+    description, plan, by_default = await dispatcher.disk.do("look", look)
     same = await dispatcher.toolchains.sameness(command, description) if plan and settings.cluster != "local" else ()
     task = Task(
         id=TaskId(next(_task_ids)),
@@ -129,6 +119,27 @@ def refuse_version(builds: Builds, peer: Peer, item: list[Any]) -> None:
             "the next build does when no other is in flight"
         )
     peer.send_now(FROM_SERVER.pack(Refused(text)))
+
+
+def _decide(
+    command: Command, rules: Policy, wish: str, workspace: bytes, home: bytes
+) -> tuple[Description, CapturePlan | None, bool]:
+    """What the command is, what its capture must hold (None: it runs here), and whether that was decided by the
+    command line alone. Looks at files."""
+    description = _describe(command)
+    ruled = rules.apply(description, command.argv, command.program)
+    by_default = ruled is description and wish == "auto"
+    description = _apply_wish(ruled, wish)
+    if description.placement is not Placement.REMOTE:
+        return description, None, by_default
+    plan = plan_capture(command, description.outputs, workspace, home)
+    if plan is None:
+        description = _here(description, "its directories can't be captured")
+    elif any(map(_is_special, plan.outputs)):
+        description, plan = _here(description, "writes to a special file"), None
+    elif any(_is_special(os.path.join(command.cwd, name)) for name in description.inputs):
+        description, plan = _here(description, "reads a special file"), None
+    return description, plan, by_default
 
 
 def _describe(command: Command) -> Description:

@@ -65,8 +65,8 @@ def check(sandbox: Sandbox, built: Finished) -> None:
 
 
 def test_a_slow_disk_at_the_server(sandbox: Sandbox) -> None:
-    """Results are written beside each other, and nobody is given up meanwhile."""
-    start_bad_server(sandbox, WHERE=sandbox.workspace, DELAY_MS=400)
+    """Files are looked at and results written beside each other, and nobody is given up meanwhile."""
+    start_bad_server(sandbox, WHERE=sandbox.workspace, DELAY_MS=600)
     built = sandbox.build("make", "-j8", executors=8).ok()
     check(sandbox, built)
     assert (built.figures["remote"], built.figures["retried"]) == (UNITS + 1, 0)

@@ -16,6 +16,7 @@ import trio
 from spraycc.model import BuildId, Command, Description, ExecutorId, Kind, Placement, TaskId, Usage
 from spraycc.scheduler.events import AttemptEnded, Event, ExecutorJoined, ExecutorLost, Outcome
 from spraycc.server import executors, listener
+from spraycc.server.disk import Disk
 from spraycc.server.environment import CapturePlan
 from spraycc.server.executors import ExecutorLink
 from spraycc.server.listener import ExecutorListener
@@ -136,7 +137,7 @@ async def serving(
     session: Session, links: dict[ExecutorId, ExecutorLink] | None = None, hub: FakeHub | None = None
 ) -> AsyncIterator[Server]:
     hub = hub or FakeHub()
-    listening = ExecutorListener(hub, session, "127.0.0.1", links)
+    listening = ExecutorListener(hub, session, "127.0.0.1", Disk(), links)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(listening.run)
         server = Server(hub, listening, session)

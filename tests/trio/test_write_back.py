@@ -1,11 +1,12 @@
-"""Where write-back happens: at once, unless the disk was slow or the result is large."""
+"""Where write-back happens: at once, unless the disk is slow or the result is large."""
 
 from __future__ import annotations
 
 import threading
 import time
 
-from spraycc.server import writeback
+from spraycc.server import disk, writeback
+from spraycc.server.disk import Disk
 from spraycc.server.writeback import WriteBack
 
 
@@ -22,48 +23,34 @@ class FakeStaging:
         self.thread = threading.get_ident()
         time.sleep(self._takes_s)
 
+    spill = commit
+
     @property
     def was_inline(self) -> bool:
         return self.thread == threading.main_thread().ident
 
 
-async def committed(disk: WriteBack, staging: FakeStaging) -> FakeStaging:
-    await disk.commit(staging)  # type: ignore[arg-type]
+async def committed(staging: FakeStaging, disk: Disk | None = None) -> FakeStaging:
+    await WriteBack(disk or Disk()).commit(staging)  # type: ignore[arg-type]
     assert staging.thread is not None
     return staging
 
 
 async def test_a_small_result_is_written_at_once() -> None:
-    assert (await committed(WriteBack(), FakeStaging())).was_inline
+    assert (await committed(FakeStaging())).was_inline
 
 
 async def test_a_large_one_is_written_in_a_thread() -> None:
-    assert not (await committed(WriteBack(), FakeStaging(writeback.INLINE_BYTES + 1))).was_inline
+    assert not (await committed(FakeStaging(writeback.INLINE_BYTES + 1))).was_inline
 
 
 async def test_many_files_are_made_visible_in_a_thread() -> None:
-    assert not (await committed(WriteBack(), FakeStaging(changes=writeback.INLINE_CHANGES + 1))).was_inline
+    assert not (await committed(FakeStaging(changes=writeback.INLINE_CHANGES + 1))).was_inline
 
 
-async def test_a_slow_disk_sends_all_to_threads_until_it_is_quick_again() -> None:
-    disk = WriteBack()
-    assert (await committed(disk, FakeStaging(takes_s=2 * writeback.SLOW_S))).was_inline
-    for _ in range(20):
-        await committed(disk, FakeStaging(takes_s=2 * writeback.SLOW_S))
-    assert disk.is_slow
-    assert not (await committed(disk, FakeStaging())).was_inline
-    for _ in range(50):
-        await committed(disk, FakeStaging())
-    assert (await committed(disk, FakeStaging())).was_inline
-
-
-async def test_a_single_slow_write_is_no_slow_disk() -> None:
-    disk = WriteBack()
-    await committed(disk, FakeStaging(takes_s=10 * writeback.SLOW_S))
-    assert (await committed(disk, FakeStaging())).was_inline
-
-
-async def test_one_that_hangs_sends_the_next_to_threads() -> None:
-    disk = WriteBack()
-    assert (await committed(disk, FakeStaging(takes_s=1.1 * writeback.HANGS_S))).was_inline
-    assert not (await committed(disk, FakeStaging())).was_inline
+async def test_where_the_disk_hangs_all_is_written_in_threads() -> None:
+    slow, staging = Disk(), FakeStaging()
+    assert (await committed(FakeStaging(takes_s=1.1 * disk.HANGS_S), slow)).was_inline
+    assert not (await committed(FakeStaging(), slow)).was_inline
+    await WriteBack(slow).spill(staging)  # type: ignore[arg-type]
+    assert not staging.was_inline
