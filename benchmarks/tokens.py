@@ -65,7 +65,7 @@ def _make(place: Place, settings: dict[str, str], executors: int, seconds: list[
     rules = [f"all: {' '.join(names)}", f".PHONY: all {' '.join(names)}"]
     rules += [f"{name}:\n\t@cc -c -DSIMULATED_S={s} -o $@.o $@.c" for name, s in zip(names, seconds, strict=True)]
     (place.workspace / "Makefile").write_text("\n".join(rules) + "\n")
-    knobs = {"executors": executors, "wait_for_cluster": 1, "local_slots": 4, "release_delay_s": 600}
+    knobs: dict[str, Any] = {"executors": executors, "wait_for_cluster": 1, "local_slots": 4, "release_delay_s": 600}
     environment = place.env
     place.env = environment | settings
     try:
