@@ -94,6 +94,8 @@ def test_a_slow_disk_at_the_executors(sandbox: Sandbox, delay_ms: int) -> None:
     """Slow, or so slow that they seem to be dead; then the build goes on without them."""
     switch = sandbox.aside / "slow"
     switch.touch()
+    if delay_ms < 1000:  # a task's twenty accesses in a row are silence too
+        sandbox.settings["SPRAYCC_LOST_AFTER_S"] = "6"
     make_executors_bad(sandbox, WHERE=sandbox.scratch, DELAY_MS=delay_ms, SINCE=switch)
     built = sandbox.build("make", "-j8", executors=4, timeout_s=200).ok()
     check(sandbox, built)
