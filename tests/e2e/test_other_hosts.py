@@ -6,11 +6,12 @@ The other host is a mount namespace in which something else lies over the compil
 from __future__ import annotations
 
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 from projects import FakeCompiler, c_project, objects, output_of
-from sandbox import Sandbox
+from sandbox import Finished, Sandbox
 
 pytestmark = pytest.mark.e2e
 
@@ -18,8 +19,9 @@ UNITS = 12
 
 
 def other_hosts(sandbox: Sandbox, covered: Path, cover: Path, *, all_of_them: bool) -> None:
-    """From now on the first executor, or each one, runs where ``cover`` lies over ``covered``."""
-    condition = "true" if all_of_them else f"mkdir '{sandbox.aside}/first' 2>/dev/null"
+    """From now on each executor runs where ``cover`` lies over ``covered``; or each but the first, once there is ``go``."""
+    others = f"! mkdir '{sandbox.aside}/first' 2>/dev/null && until [ -e '{sandbox.aside}/go' ]; do sleep 0.02; done"
+    condition = "true" if all_of_them else others
     inner = f'mount --bind "{cover}" "{covered}" && exec "$@"'
     script = (
         f"#!/bin/sh\nif {condition}; then\n"
@@ -39,13 +41,28 @@ def attempts(sandbox: Sandbox) -> list[tuple[int, int]]:
 
 
 def test_another_compiler(sandbox: Sandbox) -> None:
-    """The executor with another gcc gets nothing to compile; the user hears of it once, with both versions."""
-    compiler = FakeCompiler(sandbox, "[ \"$1\" = --version ] && echo 'gcc 12.9 of the submit host' && exit")
+    """The executor with another gcc gets nothing to compile; the user hears of it once, with both versions.
+
+    It comes while the fit one is busy: where it is the only one that is there, what it refuses runs here.
+    """
+    gate = sandbox.aside / "gate"
+    compiler = FakeCompiler(
+        sandbox,
+        "[ \"$1\" = --version ] && echo 'gcc 12.9 of the submit host' && exit\n"
+        f'case " $* " in *" -c "*) until [ -e \'{gate}\' ]; do sleep 0.02; done ;; esac',
+    )
     other = sandbox.aside / "other-gcc"
     sandbox.write({"other-gcc": "#!/bin/sh\necho 'gcc 13.1 of the cluster'\nexit 1\n"}, sandbox.aside, mode=0o755)
     other_hosts(sandbox, compiler.directory / "gcc", other, all_of_them=False)
     sandbox.write(c_project(UNITS))
-    done = sandbox.build("make", "-j4", options=["--wait-for-cluster"], executors=2).ok()
+    command, summary = sandbox.build_command(["make", "-j4"], ["--wait-for-cluster"], executors=2)
+    with sandbox.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        sandbox.wait_for_busy_executors(1)
+        (sandbox.aside / "go").touch()
+        sandbox.wait_for("both are there", lambda: len(sandbox.status().get("executors", ())) == 2)
+        gate.touch()
+        _, err = process.communicate(timeout=60)
+    done = Finished(command, process.returncode, b"", err, sandbox.figures(summary)).ok()
     assert len(objects(sandbox.workspace)) == UNITS + 1
     assert sandbox.run(sandbox.workspace / "prog").out == output_of(UNITS)
     assert done.figures["remote"] == UNITS + 1, done.words()
