@@ -258,7 +258,6 @@ def _run(plan: _Plan, settings: Settings, root: bytes, env: dict[bytes, bytes], 
             and "tasks" in figures
             and (figures["tasks"] or not plan.by_shim)
         ):
-            # Here and not above: not needed where there is no line.
             from spraycc.ui.summary import summary_line
 
             say(summary_line(figures))
@@ -336,6 +335,9 @@ def _run_tool(
     tool.start(program, (*plan.runner_words, *argv), opened.env)
     # With our end open the server could not see that the last process of the build is gone.
     opened.close_fd()
+    # While the tool runs this costs no time, and when it has ended our files may be gone, in the middle of an upgrade.
+    import spraycc.ui.summary  # noqa: F401
+
     figures: dict[str, Any] = {}
     with contextlib.suppress(SprayccError):  # a server that is gone is seen by the wait
         opened.session.tool_started(tool.pid)

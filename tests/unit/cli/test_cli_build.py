@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -26,11 +27,13 @@ from spraycc.wire.runner import (
     OpenBuild,
     Refused,
     Stop,
+    Summary,
     ToolStarted,
     Welcome,
 )
-from tests.unit.cli.conftest import Setup
-from tests.unit.cli.fake_server import FakeServer
+from spraycc.wire.schema import Message
+from tests.unit.cli.conftest import ROOT, Setup
+from tests.unit.cli.fake_server import FIGURES, FakeServer
 
 SUMMARY = (
     "spraycc: 35 tasks (33 remote, 2 here), {wall} s, 45.6 s of CPU on executors, parallelism {p}, 12.4 MB returned\n"
@@ -206,6 +209,25 @@ def test_directories_of_somebody_elses_are_told_in_words(setup: Setup, words: li
     done = setup.run(*words)
     assert "Traceback" not in done.stderr
     assert done.returncode == 0 or "Permission denied" in done.stderr or "no server" in done.stderr, done.stderr
+
+
+def test_its_own_files_go_while_the_tool_runs(setup: Setup, tmp_path: Path) -> None:
+    """As in the middle of an upgrade: the build ends with its tool's status and its summary."""
+    installed = tmp_path / "installed"
+    shutil.copytree(ROOT / "spraycc", installed / "spraycc")
+    summary = tmp_path / "summary.json"
+
+    def close(_: CloseBuild, send: Callable[[Message], None]) -> None:
+        shutil.rmtree(installed)
+        send(Summary(FIGURES))
+
+    with setup.server(hooks={CloseBuild: close}):
+        env = {"PYTHONPATH": str(installed), "SPRAYCC_SUMMARY": str(summary)}
+        done = setup.run("build", "--", "sh", "-c", "exit 7", env=env)
+    assert not installed.exists()
+    assert done.returncode == 7
+    assert done.stderr.startswith("spraycc: 35 tasks"), done.stderr
+    assert json.loads(summary.read_text())["exit_status"] == 7
 
 
 def test_a_tool_killed_by_a_signal(setup: Setup, server: FakeServer) -> None:
