@@ -34,6 +34,8 @@ _MAKES = ("make", "gmake")
 _NINJAS = ("ninja", "ninja-build")
 #: The first ninja that is a client of a jobserver; builds of Kitware's before it say so in their version.
 _NINJA_WITH_JOBSERVER = (1, 13)
+#: A build without a task that takes no longer than this had nothing to do.
+_UP_TO_DATE_S = 1.0
 
 
 @dataclass(slots=True)
@@ -261,9 +263,20 @@ def _run(plan: _Plan, settings: Settings, root: bytes, env: dict[bytes, bytes], 
             from spraycc.ui.summary import summary_line
 
             say(summary_line(figures))
+            if not figures["tasks"] and figures["wall_s"] >= _UP_TO_DATE_S:
+                _say_why_nothing_came(plan, opened)
         if settings.summary is not None:
             _write_summary(settings.summary, figures)
     return tool.end_alike()
+
+
+def _say_why_nothing_came(plan: _Plan, opened: _Open) -> None:
+    from spraycc.cli.cmake_tree import advice
+
+    words = list(map(os.fsdecode, plan.stripped.argv))
+    with contextlib.suppress(shims.NoRunner):
+        if text := advice(words, os.fsdecode(opened.env[b"SPRAYCC_SHIMS"]), shims.installed_runner()):
+            say(text)
 
 
 def _open(plan: _Plan, settings: Settings, root: bytes, env: Mapping[bytes, bytes]) -> _Open:
@@ -336,6 +349,7 @@ def _run_tool(
     # With our end open the server could not see that the last process of the build is gone.
     opened.close_fd()
     # While the tool runs this costs no time, and when it has ended our files may be gone, in the middle of an upgrade.
+    import spraycc.cli.cmake_tree
     import spraycc.ui.summary  # noqa: F401
 
     figures: dict[str, Any] = {}
