@@ -225,7 +225,7 @@ class GridEngine:
         (self._common / "host_aliases").write_text(f"{self._host} localhost\n")
         self._run_as_root("sge_qmaster")
         self._wait("the master answers", lambda: self._admin("-sm") is not None)
-        self._unconfigure()  # of a run that was killed
+        self._clear_away()
         self._admin("-as", self._host)
         self._edited("-ae", f"s/^hostname .*/hostname {self._host}/")
         self._edited("-ahgrp", f"s/^hostlist .*/hostlist {self._host}/", "@allhosts")
@@ -261,7 +261,7 @@ class GridEngine:
             [*enter(self.namespace), *argv], stdin=null, stdout=null, stderr=null, check=True, env=self.environment()
         )
 
-    def _admin(self, *words: str, editor: str = "/bin/true") -> str | None:
+    def _admin(self, *words: str, program: str = "qconf", editor: str = "/bin/true") -> str | None:
         """What qconf prints, run by the administrator whom the package made; None where it fails."""
         argv = [
             *enter(self.namespace),
@@ -269,7 +269,7 @@ class GridEngine:
             "--reuid=sgeadmin",
             "--regid=sgeadmin",
             "--clear-groups",
-            "qconf",
+            program,
             *words,
         ]
         env = {**self.environment(), "EDITOR": editor}
@@ -329,6 +329,13 @@ class GridEngine:
         (self._common / "act_qmaster").write_text("")
         (self._common / "host_aliases").unlink(missing_ok=True)
         shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _clear_away(self) -> None:
+        """What a run that was killed has left. A queue in which jobs are running, by the master's account, can't be deleted."""
+        self._admin("-as", self._host)
+        self._admin("-f", "-u", "*", program="qdel")
+        self._wait("no job is left", lambda: self._admin("-u", "*", program="qstat") == "")
+        self._unconfigure()
 
     def _unconfigure(self) -> None:
         for words in (
