@@ -262,7 +262,7 @@ class GridEngine:
         )
 
     def _admin(self, *words: str, program: str = "qconf", editor: str = "/bin/true") -> str | None:
-        """What qconf prints, run by the administrator whom the package made; None where it fails."""
+        """What qconf, or another program, prints for the administrator whom the package made; None where it fails."""
         argv = [
             *enter(self.namespace),
             "setpriv",
