@@ -35,15 +35,25 @@ TEST_GROUP = "spraycc-proj"
 #: The server's and an executor's command line.
 _MODULE = re.compile(r" -m spraycc\.(server|executor)\b|/spraycc/executor/start\.py ")
 
-#: What an interpreter says that has too little memory (or no file table), in the middle of its own start as well.
+_TRACEBACK = re.compile(rb"Traceback \(most recent call last\):")
+
+#: How the traceback of an interpreter ends that has too little memory (or no file table), in its own start as well.
 _OUT_OF_MEMORY = re.compile(
-    rb"Traceback \(most recent call last\):(?:(?!Traceback).)*?"
-    rb"\n[ |]*(?:MemoryError\b|OSError: \[Errno (?:12|23)\]|ImportError: [^\n]*(?:failed to map segment|annot allocate memory))",
-    re.DOTALL,
+    rb"^[ |]*(?:MemoryError\b|OSError: \[Errno (?:12|23)\]|ImportError: .*(?:failed to map segment|annot allocate memory))",
+    re.MULTILINE,
 )
 
 #: Longer than anything here takes on a slow machine; a test that reaches it has hung.
 TIMEOUT_S = 100.0
+
+
+def internal_error(log: bytes, *, short_of_memory: bool) -> bool:
+    """Whether a log has a traceback; with `short_of_memory`, one that does not end for want of memory.
+
+    They are counted: executors that start at the same time write their lines in between each other's.
+    """
+    tracebacks = len(_TRACEBACK.findall(log))
+    return tracebacks > (len(_OUT_OF_MEMORY.findall(log)) if short_of_memory else 0)
 
 
 @dataclass(frozen=True)
@@ -431,10 +441,9 @@ class Sandbox:
             problems += [f"left behind: {path}" for path in self.left_files()]
             for log in self.home.rglob("*.log"):
                 text = log.read_bytes()
-                if self.short_of_memory:
-                    text = _OUT_OF_MEMORY.sub(b"", text)
-                if (found := text.find(b"Traceback")) >= 0 and not self.faults_are_ours:
-                    problems.append(f"an internal error in {log}:\n{text[found:][:6000].decode(errors='replace')}")
+                if internal_error(text, short_of_memory=self.short_of_memory) and not self.faults_are_ours:
+                    text = text[text.index(b"Traceback") :]
+                    problems.append(f"an internal error in {log}:\n{text[:6000].decode(errors='replace')}")
             description = self.describe() if problems else ""
         finally:
             for process in self.processes():

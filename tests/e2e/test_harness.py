@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from projects import CountingCompilers, c_project
-from sandbox import EXAMPLES, Account, Sandbox
+from sandbox import EXAMPLES, Account, Sandbox, internal_error
 
 pytestmark = pytest.mark.e2e
 
@@ -117,3 +117,27 @@ def test_leaks_are_found() -> None:
     for words in ("sleep 1000", ".u1.o.spraycc-1", "run/fifo", "scratch/upper"):
         assert words in str(caught.value)
     assert not sandbox.base.exists()
+
+
+_START = b"Traceback (most recent call last):\n"
+_SITE = b'  File "<frozen site>", line 536, in venv\n'
+_FULL = b"OSError: [Errno 23] Too many open files in system: 'pyvenv.cfg'\n"
+_OURS = b"KeyError: 3\n"
+
+
+@pytest.mark.parametrize(
+    ("log", "error", "error_when_short"),
+    [
+        (b"INFO ready\nFatal Python error\n", False, False),
+        (_START + _SITE + _FULL, True, False),
+        (_START + _SITE + b"MemoryError\n", True, False),
+        (_START + _START + _SITE + _SITE + _FULL + _FULL, True, False),  # two interpreters at once
+        (_START + _SITE + _OURS, True, True),
+        (_START + _START + _SITE + _OURS + _FULL, True, True),
+        (_START + _SITE + _FULL + b"\nDuring handling of the above exception ...\n\n" + _START + _OURS, True, True),
+        (_START + b"KeyError: 'MemoryError'\n", True, True),
+    ],
+)
+def test_internal_errors_in_logs(log: bytes, error: bool, error_when_short: bool) -> None:
+    assert internal_error(log, short_of_memory=False) == error
+    assert internal_error(log, short_of_memory=True) == error_when_short
