@@ -38,9 +38,9 @@ _MODULE = re.compile(r" -m spraycc\.(server|executor)\b|/spraycc/executor/start\
 _TRACEBACK = re.compile(rb"Traceback \(most recent call last\):")
 
 #: How the traceback of an interpreter ends that has too little memory (or no file table), in its own start as well.
+#: Anywhere in a line: what it says of a fatal error comes in pieces, between which another's whole lines may stand.
 _OUT_OF_MEMORY = re.compile(
-    rb"^[ |]*(?:MemoryError\b|OSError: \[Errno (?:12|23)\]|ImportError: .*(?:failed to map segment|annot allocate memory))",
-    re.MULTILINE,
+    rb"(?<!['\"])(?:MemoryError\b|OSError: \[Errno (?:12|23)\]|ImportError: .*(?:failed to map segment|annot allocate memory))"
 )
 
 #: Longer than anything here takes on a slow machine; a test that reaches it has hung.

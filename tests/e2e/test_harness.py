@@ -132,6 +132,11 @@ _OURS = b"KeyError: 3\n"
         (_START + _SITE + _FULL, True, False),
         (_START + _SITE + b"MemoryError\n", True, False),
         (_START + _START + _SITE + _SITE + _FULL + _FULL, True, False),  # two interpreters at once
+        (
+            _START + _SITE + b"Fatal Python error: " + _FULL + _START + b"init_import_site: Failed\n" + _FULL,
+            True,
+            False,
+        ),
         (_START + _SITE + _OURS, True, True),
         (_START + _START + _SITE + _OURS + _FULL, True, True),
         (_START + _SITE + _FULL + b"\nDuring handling of the above exception ...\n\n" + _START + _OURS, True, True),
