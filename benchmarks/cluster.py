@@ -14,15 +14,12 @@ import contextlib
 import os
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import Place, spread
-
-_TESTS = Path(__file__).resolve().parents[1] / "tests"
 
 COMPILES = 200
 COMPILE_S = 0.2
@@ -53,8 +50,7 @@ def on_grid_engine(place: Place) -> dict[str, Any]:
 
 
 def _cluster(place: Place, name: str) -> dict[str, Any]:
-    sys.path += [str(_TESTS / "e2e"), str(_TESTS / "cluster")]
-    import managers
+    from tests.system.cluster import managers
 
     manager = getattr(managers, name)
     if missing := manager.missing():
@@ -67,7 +63,7 @@ def _cluster(place: Place, name: str) -> dict[str, Any]:
 
 
 def _measured(manager_class: Any, compiles: int, runs: int) -> dict[str, Any]:
-    from sandbox import Account, Sandbox
+    from tests.system.harness.sandbox import Account, Sandbox
 
     manager = manager_class(Account.unprivileged(), slots=SLOTS)
     try:

@@ -1,10 +1,11 @@
-"""For all tests: the signals' dispositions that a terminal gives."""
+"""For all tests: the signals' dispositions that a terminal gives, and the same examples in each run."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 _SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -18,6 +19,13 @@ def _as_a_terminal_gives_them() -> None:
 # A shell without job control starts what stands before "&" with SIGINT ignored, nohup with SIGHUP ignored, and what is
 # ignored stays so in every program below: whether Ctrl-C reaches a build would depend on how the tests were started.
 _as_a_terminal_gives_them()
+
+
+# The same examples in each run: what randomness may find is for tests/stress, with a seed that it prints. A failure that was
+# found there is added to its test as an explicit example.
+hypothesis.settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
+hypothesis.settings.register_profile("random", print_blob=True, database=None, deadline=None)
+hypothesis.settings.load_profile("fixed")
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,243 @@
+"""The drivers read what the real systems printed."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from spraycc.cluster.driver import BatchId, BatchJob, ClusterError, Driver, Order, Reply, State, Trouble, never
+from spraycc.cluster.registry import driver_for
+from spraycc.settings import Settings
+from tests.pure.cluster.transcripts import Transcript
+
+SLURM = Transcript("slurm-22.05.8")
+GRID_ENGINE = Transcript("gridengine-8.1.9")
+PBS = Transcript("openpbs-23.06.06")
+OPENLAVA = Transcript("openlava-2.2")
+
+RUNNING, PENDING, GONE, ENDING, STUCK = State.RUNNING, State.PENDING, State.GONE, State.ENDING, State.STUCK
+
+
+def driver(name: str) -> Driver:
+    return driver_for(Settings(cluster=name), "user1")  # type: ignore[arg-type]
+
+
+def order(count: int) -> Order:
+    return Order("abc123", count, "spraycc", None, ("executor",), "/log")
+
+
+@pytest.mark.parametrize(
+    ("name", "transcript", "command", "count", "job"),
+    [
+        ("slurm", SLURM, r"printf '#!/bin/sh\nsleep 15\n' | sbatch --parsable --array=0-4 --job-name=spraycc --output=/dev/null --partition=debug --time=10 --cpus-per-task=1 --mem=50M", 5, "6"),
+        ("gridengine", GRID_ENGINE, r"printf '#!/bin/sh\nsleep 30\n' | qsub -terse -t 1-5 -N spraycc -o /dev/null -j y -q all.q -l h_rt=600", 5, "7"),
+        ("gridengine", GRID_ENGINE, "qsub -terse -t 4 -N spraycc -o /dev/null -j y -q all.q /scratch/t/ex.sh", 1, "11"),
+        ("pbs", PBS, "qsub -J 1-3 -N spraycc -j oe -o /dev/null -- /bin/sleep 10", 3, "10"),
+        ("openlava", OPENLAVA, r"printf '#!/bin/sh\nsleep 40\n' | bsub -J 'spraycc[1-5]' -o /dev/null -q normal -W 10", 5, "108"),
+        ("lsf", OPENLAVA, "bsub -J 'spraycc[1-3]%1' -o /dev/null sleep 10", 3, "109"),
+    ],
+)  # fmt: skip
+def test_ids_of_an_array(name: str, transcript: Transcript, command: str, count: int, job: str) -> None:
+    found = driver(name).parse_submit(order(count), transcript.reply(command))
+    assert found == tuple(BatchId(job, index) for index in range(1, count + 1))
+
+
+def test_pbs_has_no_array_of_one() -> None:
+    pbs = driver("pbs")
+    assert "-J" not in pbs.submission(order(1)).argv
+    reply = PBS.reply("qsub -N spraycc -j oe -o /dev/null -- /bin/sleep 25")
+    assert pbs.parse_submit(order(1), reply) == (BatchId("3"),)
+    with pytest.raises(ClusterError):  # the answer to another question
+        pbs.parse_submit(order(2), reply)
+
+
+REFUSED, TOO_LARGE, UNREACHABLE = Trouble.REFUSED, Trouble.TOO_LARGE, Trouble.UNREACHABLE
+#: Every submission of the transcripts that fails: system, what it says, the kind, and what the next step names.
+FAILURES = [
+    ("slurm", "This does not look like a batch script", REFUSED, "`spraycc cluster show`"),
+    ("slurm", "Invalid job array specification", TOO_LARGE, "`array_limit`"),
+    ("slurm", "invalid partition specified: nosuch", REFUSED, "`queues`"),
+    ("slurm", "Memory specification can not be satisfied", REFUSED, "`memory_mb`"),
+    ("slurm", "Invalid feature specification", REFUSED, "`submit_arguments`"),
+    ("slurm", "Invalid --time specification", REFUSED, "`wall_time_s`"),
+    ("slurm", "unrecognized option '--nosuchoption'", REFUSED, "`submit_arguments`"),
+    ("slurm", "Unable to contact slurm controller", UNREACHABLE, "tried again"),
+    ("slurm", "Did you start munged?", UNREACHABLE, "tried again"),
+    ("slurm", "cannot stat file /nonexistent", Trouble.NO_COMMAND, "is this a submit host"),
+    ("gridengine", "0 is an invalid task id", REFUSED, "`submit_arguments`"),
+    ("gridengine", "you tried to submit a job with more than 75000 tasks", TOO_LARGE, "`array_limit`"),
+    ("gridengine", 'unknown queue "nosuch.q"', REFUSED, "`queues`"),
+    ("gridengine", 'Job 16 (-l h_rt=600) cannot run in queue "short.q"', REFUSED, "`wall_time_s`"),
+    ("gridengine", "error: no suitable queues", REFUSED, "`queues` or `wall_time_s`"),
+    ("gridengine", 'unknown resource "nosuchres"', REFUSED, "`submit_arguments`"),
+    ("gridengine", 'parallel environment "nosuchpe" does not exist', REFUSED, "`parallel_environment`"),
+    ("gridengine", 'project "nosuchproj" does not exist', REFUSED, "`project`"),
+    ("gridengine", 'attribute "h_rt" is not a time value', REFUSED, "`wall_time_s`"),
+    ("gridengine", 'invalid option argument "-nosuchoption"', REFUSED, "`submit_arguments`"),
+    ("gridengine", '"1bad" is not a valid object name', REFUSED, "`batch_name`"),
+    ("gridengine", "Unable to read script file", REFUSED, "`spraycc cluster show`"),
+    ("gridengine", "got send error", UNREACHABLE, "tried again"),
+    ("pbs", "illegal -J value", REFUSED, "`submit_arguments`"),
+    ("pbs", "Array job exceeds server or queue size limit", TOO_LARGE, "`array_limit`"),
+    ("pbs", "Unknown queue", REFUSED, "`queues`"),
+    ("pbs", "violates queue and/or server resource limits", REFUSED, "`wall_time_s` or `memory_mb`"),
+    ("pbs", "Unknown resource Resource_List.nosuchres", REFUSED, "`submit_arguments`"),
+    ("pbs", "Illegal attribute or resource value Resource_List.walltime", REFUSED, "`wall_time_s`"),
+    ("pbs", "invalid option -- '-'", REFUSED, "`submit_arguments`"),
+    ("pbs", "illegal -N value", REFUSED, "`batch_name`"),
+    ("pbs", "script file:: No such file or directory", REFUSED, "`spraycc cluster show`"),
+    ("pbs", "cannot connect to server pbsvm", UNREACHABLE, "tried again"),
+    ("openlava", "Bad job name", REFUSED, "`batch_name`"),
+    ("openlava", "Job array index too large", TOO_LARGE, "`array_limit`"),
+    ("openlava", "nosuch: No such queue", REFUSED, "`queues`"),
+    ("openlava", "Cannot exceed queue's hard limit", REFUSED, "`wall_time_s`"),
+    ("openlava", "Too many processors requested", REFUSED, "`cpus_per_executor`"),
+    ("openlava", "Bad resource requirement syntax", REFUSED, "`submit_arguments`"),
+    ("openlava", "Bad host name, host group name or cluster name", REFUSED, "`submit_arguments`"),
+    ("openlava", "Bad RUNLIMIT specification", REFUSED, "`wall_time_s`"),
+    ("openlava", "illegal option -- Q", REFUSED, "`submit_arguments`"),
+    ("openlava", "No command is specified", REFUSED, "`spraycc cluster show`"),
+    ("openlava", "LIM is down", UNREACHABLE, "tried again"),
+]  # fmt: skip
+TRANSCRIPTS = {"slurm": SLURM, "gridengine": GRID_ENGINE, "pbs": PBS, "openlava": OPENLAVA}
+
+
+def failed_submissions(name: str) -> list[Reply]:
+    """All of a transcript; but where the command hung until it was killed there is nothing to read."""
+    program = re.compile(r"\b(?:sbatch|qsub|bsub)\b")
+    return [
+        reply
+        for command, replies in TRANSCRIPTS[name].replies.items()
+        for reply in replies
+        if reply.status and reply.status != 124 and program.search(command.rpartition("|")[2])
+    ]
+
+
+@pytest.mark.parametrize(("name", "words", "kind", "step"), FAILURES)
+def test_refused_submissions(name: str, words: str, kind: Trouble, step: str) -> None:
+    said = [reply for reply in failed_submissions(name) if words in (reply.stderr + reply.stdout).decode()]
+    assert said
+    for reply in said:
+        with pytest.raises(ClusterError) as error:
+            driver(name).parse_submit(order(5), reply)
+        assert error.value.kind is kind
+        assert words in str(error.value)
+        assert "usage:" not in str(error.value).lower()
+        assert step in error.value.next_step
+
+
+@pytest.mark.parametrize("name", TRANSCRIPTS)
+def test_no_failure_of_the_transcripts_is_left_out(name: str) -> None:
+    known = [words for system, words, _, _ in FAILURES if system == name]
+    for reply in failed_submissions(name):
+        assert any(words in (reply.stderr + reply.stdout).decode() for words in known), reply
+
+
+def states(name: str, reply: Reply) -> dict[tuple[str, int], State]:
+    return {(job.id.job, job.id.index): job.state for job in driver(name).parse_listing(reply)}
+
+
+def test_slurm_listing() -> None:
+    command = "squeue --noheader --array --format='%i|%F|%K|%A|%t|%T|%r'"
+    assert driver("slurm").listing([])[-1] == command.split("=", 1)[1].join(("--format=", "")).replace("'", "")
+    first, second, third = SLURM.replies[command]
+    assert states("slurm", first) == {
+        ("6", 0): RUNNING, ("6", 1): RUNNING, ("6", 2): PENDING, ("6", 3): PENDING, ("6", 4): PENDING
+    }  # fmt: skip
+    assert states("slurm", second)["6", 0] is ENDING
+    jobs = driver("slurm").parse_listing(third)
+    assert BatchJob(BatchId("9", 2), PENDING, "JobArrayTaskLimit") in jobs
+    assert BatchJob(BatchId("9", 1), RUNNING) in jobs
+    ended = SLURM.reply("squeue --noheader --jobs=6 --states=all --format='%i|%F|%K|%A|%t|%T|%r'")
+    assert set(states("slurm", ended).values()) == {GONE}
+
+
+def test_grid_engine_listing() -> None:
+    assert states("gridengine", GRID_ENGINE.reply("qstat -xml")) == {
+        ("2", 0): RUNNING, ("3", 0): RUNNING, ("5", 0): RUNNING, ("1", 0): PENDING, ("4", 0): PENDING, ("6", 0): PENDING
+    }  # fmt: skip
+    with pytest.raises(ClusterError) as error:
+        states("gridengine", Reply(0, GRID_ENGINE.reply("qstat -xml").stdout[:700]))
+    assert error.value.kind is Trouble.GARBLED
+
+
+def test_pbs_listing() -> None:
+    first, second = PBS.replies["qstat -t '8[]'"]
+    assert states("pbs", first) == {
+        ("8", 0): RUNNING, ("8", 1): RUNNING, ("8", 2): PENDING, ("8", 3): PENDING, ("8", 4): PENDING
+    }  # fmt: skip
+    assert [state for _, state in sorted(states("pbs", second).items())] == [RUNNING, RUNNING, GONE, GONE, GONE]
+    assert states("pbs", PBS.reply("qstat 8")) == {}
+    assert len(states("pbs", PBS.reply("qstat"))) == 7
+
+
+def test_openlava_listing() -> None:
+    assert states("openlava", OPENLAVA.reply("bjobs -w 108")) == {
+        ("108", 1): RUNNING, ("108", 2): PENDING, ("108", 3): PENDING, ("108", 4): PENDING, ("108", 5): PENDING
+    }  # fmt: skip
+    ended = OPENLAVA.reply("bjobs -a -w 108")
+    assert set(states("openlava", ended).values()) == {GONE}
+    nothing = [reply for reply in OPENLAVA.replies["bjobs"] if reply.status]
+    assert nothing
+    assert [states("openlava", reply) for reply in nothing] == [{}] * len(nothing)
+    assert states("openlava", OPENLAVA.reply("bjobs 9999")) == {}
+    # One that is unknown among others: the exit status says failure, the listing is there.
+    both = OPENLAVA.reply("bjobs 102 9999")
+    assert both.status == 255
+    assert states("openlava", both) == {("102", 0): RUNNING}
+
+
+@pytest.mark.parametrize(
+    ("name", "transcript", "command"),
+    [
+        ("slurm", SLURM, "squeue -h -o %i"),
+        ("gridengine", GRID_ENGINE, "qstat"),
+        ("pbs", PBS, "qstat"),
+        ("openlava", OPENLAVA, "LSB_NTRIES=1 timeout 60 bjobs"),
+    ],
+)
+def test_no_listing_is_not_an_empty_one(name: str, transcript: Transcript, command: str) -> None:
+    """A manager that can't be reached must not look as if all batch jobs were gone."""
+    reply = [reply for reply in transcript.replies[command] if reply.status][-1]
+    with pytest.raises(ClusterError) as error:
+        driver(name).parse_listing(reply)
+    assert error.value.kind is Trouble.UNREACHABLE
+
+
+@pytest.mark.parametrize("name", ["slurm", "gridengine", "pbs", "lsf", "openlava"])
+@pytest.mark.parametrize("text", [b"\xff\xfe\x00garbage", b"Segmentation fault\n", b"<html><p>proxy</p></html>"])
+def test_garbage_is_an_error(name: str, text: bytes) -> None:
+    with pytest.raises(ClusterError) as error:
+        driver(name).parse_listing(Reply(0, text))
+    assert error.value.kind is Trouble.GARBLED
+    with pytest.raises(ClusterError):
+        driver(name).parse_submit(order(3), Reply(0, text))
+
+
+def test_reasons() -> None:
+    grid_engine, openlava = driver("gridengine"), driver("openlava")
+    full = grid_engine.parse_explanation(GRID_ENGINE.reply("qstat -j 4"))
+    assert 'queue instance "all.q@vm" dropped because it is full' in full
+    assert not never(full)
+    assert openlava.parse_explanation(OPENLAVA.reply("bjobs -p 108")) == "Job slot limit reached: 1 host"
+    assert driver("slurm").explanation(BatchId("6", 1)) is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("PartitionTimeLimit", True),
+        ("PartitionConfig", True),
+        ("QOSMaxWallDurationPerJobLimit", True),
+        ("Can Never Run: Insufficient amount of resource: ncpus (R: 64 A: 2", True),
+        ("Resources", False),
+        ("Priority", False),
+        ("AssocGrpCpuLimit", False),
+        ("QOSMaxCpuPerUserLimit", False),
+        ("Job slot limit reached: 1 host", False),
+        ("Not Running: Insufficient amount of resource: ncpus", False),
+    ],
+)
+def test_reasons_that_are_for_ever(reason: str, expected: bool) -> None:
+    assert never(reason) is expected

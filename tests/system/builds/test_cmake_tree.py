@@ -1,0 +1,40 @@
+"""A tree that CMake has configured without SprayCC, which names its compiler by path."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+
+import pytest
+
+from tests.system.harness.sandbox import Sandbox
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake"),
+]
+
+CMAKE_LISTS = """\
+cmake_minimum_required(VERSION 3.10)
+project(p C)
+add_executable(p a.c b.c)
+add_custom_target(nap ALL COMMAND sleep 1.1)
+"""
+
+
+def test_the_advice_helps(sandbox: Sandbox) -> None:
+    """Nothing comes by SprayCC; the user is told what to do, does it, and then everything does."""
+    sandbox.write({"CMakeLists.txt": CMAKE_LISTS, "a.c": "int f(void);\nint main(void) { return f(); }\n"})
+    sandbox.write({"b.c": "int f(void) { return 0; }\n"})
+    sandbox.run("cmake", "-S", ".", "-B", "b").ok()
+    built = sandbox.build("make", "-C", "b", options=["--wait-for-cluster"]).ok()
+    assert built.figures["tasks"] == 0
+    (said,) = (line for line in built.own_lines() if "to have them come: " in line)
+    sandbox.run(*shlex.split(said.partition("to have them come: ")[2])).ok()
+    sandbox.run("make", "-C", "b", "clean").ok()
+    built = sandbox.build("make", "-C", "b", options=["--wait-for-cluster"]).ok()
+    assert built.figures["remote"] == 2
+    assert not [line for line in built.own_lines() if "to have them come" in line]
+    # And without SprayCC it is a tree as any.
+    sandbox.run("make", "-C", "b", "clean", "all").ok()
+    sandbox.run("b/p").ok()

@@ -1,0 +1,127 @@
+"""Executors on hosts that are not as the submit host is: another compiler, another CPU.
+
+The other host is a mount namespace in which something else lies over the compiler or over /proc/cpuinfo.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.system.harness.projects import FakeCompiler, c_project, objects, output_of
+from tests.system.harness.sandbox import Finished, Sandbox
+
+pytestmark = pytest.mark.e2e
+
+UNITS = 12
+
+
+def other_hosts(sandbox: Sandbox, covered: Path, cover: Path, *, all_of_them: bool) -> None:
+    """From now on each executor runs where ``cover`` lies over ``covered``; or each but the first, once there is ``go``."""
+    others = f"! mkdir '{sandbox.aside}/first' 2>/dev/null && until [ -e '{sandbox.aside}/go' ]; do sleep 0.02; done"
+    condition = "true" if all_of_them else others
+    inner = f'mount --bind "{cover}" "{covered}" && exec "$@"'
+    script = (
+        f"#!/bin/sh\nif {condition}; then\n"
+        f"  exec unshare --user --map-current-user --mount --keep-caps sh -c '{inner}' sh \"$@\"\n"
+        'fi\nexec "$@"\n'
+    )
+    starter = sandbox.write({"start": script}, sandbox.aside / "starter", mode=0o755) / "start"
+    sandbox.give(sandbox.aside)
+    # What a user's own command starts may be on any host, so there everything is compared.
+    sandbox.settings |= {"SPRAYCC_CLUSTER": "command", "SPRAYCC_START_COMMAND": str(starter)}
+
+
+def attempts(sandbox: Sandbox) -> list[tuple[int, int]]:
+    """(done, refused) of each executor, by its own account."""
+    sandbox.stop()
+    return sorted((counters["done"], counters["refused"]) for counters in sandbox.executor_counters())
+
+
+def test_another_compiler(sandbox: Sandbox) -> None:
+    """The executor with another gcc gets nothing to compile; the user hears of it once, with both versions.
+
+    It comes while the fit one is busy: where it is the only one that is there, what it refuses runs here.
+    """
+    gate = sandbox.aside / "gate"
+    compiler = FakeCompiler(
+        sandbox,
+        "[ \"$1\" = --version ] && echo 'gcc 12.9 of the submit host' && exit\n"
+        f'case " $* " in *" -c "*) until [ -e \'{gate}\' ]; do sleep 0.02; done ;; esac',
+    )
+    other = sandbox.aside / "other-gcc"
+    sandbox.write({"other-gcc": "#!/bin/sh\necho 'gcc 13.1 of the cluster'\nexit 1\n"}, sandbox.aside, mode=0o755)
+    other_hosts(sandbox, compiler.directory / "gcc", other, all_of_them=False)
+    sandbox.write(c_project(UNITS))
+    command, summary = sandbox.build_command(["make", "-j4"], ["--wait-for-cluster"], executors=2)
+    with sandbox.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        sandbox.wait_for_busy_executors(1)
+        (sandbox.aside / "go").touch()
+        sandbox.wait_for("both are there", lambda: len(sandbox.status().get("executors", ())) == 2)
+        gate.touch()
+        _, err = process.communicate(timeout=60)
+    done = Finished(command, process.returncode, b"", err, sandbox.figures(summary)).ok()
+    assert len(objects(sandbox.workspace)) == UNITS + 1
+    assert sandbox.run(sandbox.workspace / "prog").out == output_of(UNITS)
+    assert done.figures["remote"] == UNITS + 1, done.words()
+    words = "is 'gcc 13.1 of the cluster', on the submit host 'gcc 12.9 of the submit host'"
+    assert len([line for line in done.own_lines() if words in line]) == 1, done.words()
+    assert attempts(sandbox) == [(0, 1), (UNITS + 1, 0)]
+
+
+@pytest.mark.slow
+def test_ipv6(sandbox: Sandbox) -> None:
+    """Executors call home at the address that is listened on, of whichever family."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as exc:
+        pytest.skip(f"this machine has no IPv6: {exc}")
+    sandbox.settings |= {
+        "SPRAYCC_CLUSTER": "command",
+        "SPRAYCC_START_COMMAND": "/bin/sh -c {command}",
+        "SPRAYCC_LISTEN": "::1",
+    }
+    sandbox.write(c_project(UNITS))
+    done = sandbox.build("make", "-j4", options=["--wait-for-cluster"], executors=2).ok()
+    assert sandbox.run(sandbox.workspace / "prog").out == output_of(UNITS)
+    assert done.figures["remote"] == UNITS + 1
+    (log,) = sandbox.home.rglob("server.log")
+    assert "connected from ('::1', " in log.read_text()
+
+
+def test_no_executor_has_the_compiler(sandbox: Sandbox) -> None:
+    """Then everything is compiled here."""
+    compiler = FakeCompiler(sandbox, ":")
+    other = sandbox.write({"other-gcc": "#!/bin/sh\nexit 1\n"}, sandbox.aside, mode=0o755) / "other-gcc"
+    other_hosts(sandbox, compiler.directory / "gcc", other, all_of_them=True)
+    sandbox.write(c_project(UNITS))
+    done = sandbox.build("make", "-j4", executors=2).ok()
+    assert sandbox.run(sandbox.workspace / "prog").out == output_of(UNITS)
+    assert done.figures["remote"] == 0
+    assert {counts[0] for counts in attempts(sandbox)} == {0}
+
+
+def test_another_cpu(sandbox: Sandbox) -> None:
+    """Code for the CPU it is compiled on comes from the same CPU; all other code from any."""
+    cpuinfo = Path("/proc/cpuinfo").read_text().replace("flags\t\t:", "flags\t\t: morewonders")
+    assert "morewonders" in cpuinfo
+    cover = sandbox.write({"cpuinfo": cpuinfo}, sandbox.aside) / "cpuinfo"
+    other_hosts(sandbox, Path("/proc/cpuinfo"), cover, all_of_them=True)
+    sandbox.write(c_project(UNITS))
+    done = sandbox.build("make", "-j4", options=["--wait-for-cluster"], executors=1).ok()
+    assert done.figures["remote"] == UNITS + 1, done.words()
+    sandbox.run("make", "clean").ok()
+    done = sandbox.build("make", "-j4", "CFLAGS=-O1 -march=native", options=["--wait-for-cluster"], executors=1).ok()
+    assert done.figures["remote"] == 0, done.words()
+    assert len([line for line in done.own_lines() if "the CPU on host" in line]) == 1, done.words()
+    assert sandbox.run(sandbox.workspace / "prog").out == output_of(UNITS)
+
+
+def test_the_same_cpu(sandbox: Sandbox) -> None:
+    """On this host's own executors such code is compiled like any other."""
+    sandbox.write(c_project(UNITS))
+    done = sandbox.build("make", "-j4", "CFLAGS=-O1 -march=native", options=["--wait-for-cluster"]).ok()
+    assert done.figures["remote"] == UNITS + 1, done.words()

@@ -1,0 +1,196 @@
+"""Real projects: the result is a plain build's, byte by byte, and every translation unit was compiled by an executor."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.system.harness.projects import CountingCompilers
+from tests.system.harness.sandbox import EXAMPLES, Sandbox
+
+
+@dataclass(frozen=True)
+class Project:
+    """How an upstream project is built."""
+
+    package: str
+    make: tuple[str, ...] = ()
+    configure: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    #: files that differ between two plain builds as well, as patterns of examples/compare
+    different: tuple[str, ...] = ()
+    #: dependency lines that fail with their words thrown away. In a tree of a supplementary group that could be the
+    #: capture's doing, so they run here once more.
+    fail_unseen: int = 0
+    #: at least so many translation units, else it is not the project that was meant
+    units: int = 10
+    #: configured under spraycc as well, and not before
+    configured_by_us: bool = False
+    #: objects that are removed at last, to be built again by the tool alone
+    again: str = ""
+
+
+LUA = Project("lua5.4", make=("linux",), units=30)
+SLOW = [
+    # configure's log names its temporary files, each time others
+    Project("zlib", configure=("./configure",), different=("configure.log",), units=30),
+    Project("zstd", units=60),
+    # redis writes host name, time and the state of git into the server, but for a build with this variable
+    # (jemalloc's configure logs PATH and the time)
+    Project(
+        "redis",
+        environment=(("SOURCE_DATE_EPOCH", "1700000000"),),
+        different=("deps/jemalloc/config.log",),
+        fail_unseen=1,  # jemalloc's header is not there yet
+        units=200,
+    ),
+    # CMake's makefiles, C++; what names the compiler names the shim, which is the compiler without a build around it
+    Project(
+        "leveldb",
+        make=("leveldb",),
+        configure=(
+            "cmake",
+            "-DLEVELDB_BUILD_TESTS=OFF",
+            "-DLEVELDB_BUILD_BENCHMARKS=OFF",
+            "-DCMAKE_CXX_FLAGS=-O1",
+            ".",
+        ),
+        different=("CMakeCache.txt", "3.*", "*.make", "link.txt", "CMake*.log", "CMakeTmp", "compiler_depend.internal"),
+        units=35,
+        configured_by_us=True,
+        again="CMakeFiles/leveldb.dir/db/*.o",
+    ),
+    # kbuild: -Wp,-MD, commands kept in files, partial links
+    Project(
+        "busybox",
+        configure=("make", "defconfig"),
+        environment=(("SOURCE_DATE_EPOCH", "1700000000"), ("KCONFIG_NOTIMESTAMP", "1")),
+        units=400,
+    ),
+    # autotools and libtool; what names ar by its path names the shim, which is ar without a build around it
+    Project(
+        "curl",
+        make=("-C", "lib"),
+        configure=(
+            "./configure",
+            "--without-ssl",
+            "--disable-shared",
+            "--disable-manual",
+            "--without-zlib",
+            "--disable-dependency-tracking",
+            "--without-libpsl",
+            "CFLAGS=-O1",
+        ),
+        different=("config.log", "config.status", "Makefile", "libtool"),
+        units=100,
+        configured_by_us=True,
+        again="lib/libcurl_la-url*.*o",
+    ),
+    # the program git itself: the library, its parts and all commands that are built in; not the tests' helpers
+    Project(
+        "git",
+        make=(
+            "git",
+            "CFLAGS=-O0",
+            "NO_OPENSSL=1",
+            "NO_CURL=1",
+            "NO_EXPAT=1",
+            "NO_GETTEXT=1",
+            "NO_TCLTK=1",
+            "NO_PERL=1",
+            "NO_PYTHON=1",
+        ),
+        units=350,
+    ),
+]
+PROJECTS = [
+    pytest.param(LUA, id="lua5.4"),
+    *(pytest.param(p, id=p.package, marks=[pytest.mark.slow, pytest.mark.timeout(1500)]) for p in SLOW),
+]
+
+
+def differences(a: Path, b: Path, without: tuple[str, ...] = ()) -> str:
+    """What examples/compare prints about two trees."""
+    command: list[str | Path] = [sys.executable, EXAMPLES / "compare", a, b]
+    for pattern in without:
+        command += ["--exclude", pattern]
+    compared: subprocess.CompletedProcess[str] = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert compared.returncode in (0, 1), compared.stderr
+    return compared.stdout
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("project", PROJECTS)
+def test_build_is_the_same_and_all_units_are_remote(
+    sandbox: Sandbox, upstream: Callable[[str, Path], None], project: Project
+) -> None:
+    environment = dict(project.environment)
+    compilers = CountingCompilers(sandbox)
+    tree = sandbox.workspace / project.package
+    timeout_s = 90 if project is LUA else 700
+
+    def unpack(by_us: bool = False) -> None:
+        upstream(project.package, tree)
+        sandbox.give(tree)
+        if project.configure and by_us:
+            sandbox.build("build", "--", *project.configure, cwd=tree, env=environment, timeout_s=timeout_s).ok()
+        elif project.configure:
+            sandbox.run(*project.configure, cwd=tree, env=environment, timeout_s=timeout_s).ok()
+
+    sandbox.path_front = [compilers.directory]  # before configure: CMake writes down where it found its compiler
+    unpack()
+    compilers.log.unlink(missing_ok=True)
+    sandbox.run("make", "-j2", *project.make, cwd=tree, env=environment, timeout_s=timeout_s).ok()
+    sandbox.path_front = []
+    units, dependencies = len(compilers.translation_units()), len(compilers.dependency_lines())
+    assert units >= project.units
+    plain = tree.rename(sandbox.aside / "plain")
+
+    sandbox.read_only_workspace()
+    unpack(project.configured_by_us)
+    built = sandbox.build("make", "-j8", *project.make, cwd=tree, env=environment, timeout_s=timeout_s).ok()
+
+    assert differences(plain, tree, project.different) == ""
+    expected = units + dependencies - project.fail_unseen
+    assert built.figures["remote"] == expected, built.words()
+    sandbox.stop()
+    counters = sandbox.executor_counters()
+    # Of what configure runs nothing is sent.
+    assert sum(counter["done"] for counter in counters) == expected, counters
+    if project.again:
+        removed = [path for path in tree.glob(project.again) if path.unlink() is None]
+        assert removed
+        plain_path = [
+            word for word in map(os.fsdecode, sandbox.environment()[b"PATH"].split(b":")) if word != str(sandbox.bin)
+        ]
+        sandbox.run(
+            "make", *project.make, cwd=tree, env={**environment, "PATH": ":".join(plain_path)}, timeout_s=timeout_s
+        ).ok()
+        assert differences(plain, tree, project.different) == ""
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_example_project(sandbox: Sandbox) -> None:
+    """The project that users are told to try first: C++, recursive make, a library, tests."""
+    tree = sandbox.workspace / "hello-cpp"
+
+    def copy() -> None:
+        subprocess.run(["cp", "-r", EXAMPLES / "hello-cpp", tree], check=True)
+        sandbox.give(tree)
+        sandbox.run("make", "clean", cwd=tree).ok()
+
+    copy()
+    sandbox.run("make", "-j2", "test", cwd=tree, timeout_s=250).ok()
+    plain = tree.rename(sandbox.aside / "plain")
+    copy()
+    built = sandbox.build("make", "-j8", "test", cwd=tree, timeout_s=250).ok()
+    assert differences(plain, tree) == ""
+    assert built.figures["remote"] == len(list(tree.rglob("*.cpp")))

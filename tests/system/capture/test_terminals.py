@@ -1,0 +1,89 @@
+"""Where the user's streams are terminals the remote command's are: programs decide about colours and widths as they do here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import subprocess
+import termios
+import threading
+from collections.abc import Mapping
+
+import pytest
+
+from tests.system.capture.bench import Bench
+
+pytestmark = [pytest.mark.e2e, pytest.mark.overlay]
+
+LONG = "int " + ", ".join(f"unused_{n}" for n in range(60)) + ";"
+FILES = {"u.c": f"static int f(void) {{ {LONG} return 1 }}\n"}
+
+
+class Terminal:
+    """A terminal of the user's, and what was written to it."""
+
+    def __init__(self, window: tuple[int, int]) -> None:
+        self._ours, self.theirs = pty.openpty()
+        termios.tcsetwinsize(self.theirs, window)
+        self._seen = b""
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):  # EIO: nobody has it open any more
+            while data := os.read(self._ours, 65536):
+                self._seen += data
+
+    def close(self) -> bytes:
+        os.close(self.theirs)
+        self._reader.join(20)
+        os.close(self._ours)
+        return self._seen
+
+
+def run(bench: Bench, line: str, streams: str, inside: bool) -> tuple[int, bytes, bytes]:
+    """Status and what came to stdout and stderr. ``streams`` says what they are: t a terminal, p a pipe, = the same as stdout."""
+    bench.prepare(FILES)
+    terminals: dict[str, Terminal] = {}
+    handles: dict[str, int] = {}
+    for name, kind in zip(("stdout", "stderr"), streams, strict=True):
+        if kind == "t":
+            terminals[name] = Terminal((31, 97))
+        handles[name] = {
+            "t": lambda n=name: terminals[n].theirs,
+            "p": lambda: subprocess.PIPE,
+            "=": lambda: subprocess.STDOUT,
+        }[kind]()
+    environment: Mapping[bytes, bytes] = {**(bench.inside if inside else bench.outside), b"TERM": b"xterm-256color"}
+    with subprocess.Popen(
+        bench.sandbox.account.command(["sh", "-c", line]), cwd=bench.tree, env=environment,
+        stdin=subprocess.DEVNULL, start_new_session=True, **handles,
+    ) as process:  # fmt: skip
+        out, err = process.communicate(timeout=60)
+    seen = {name: terminal.close() for name, terminal in terminals.items()}
+    return process.returncode, seen.get("stdout", out or b""), seen.get("stderr", err or b"")
+
+
+@pytest.mark.parametrize("capture", ["overlay", "predict"])
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("streams", ["tt", "t=", "pt", "tp", "pp"])
+def test_compiler(request: pytest.FixtureRequest, capture: str, compiler: str, streams: str) -> None:
+    """The same bytes as from a plain run: colours where it is a terminal, and GCC's excerpts cut to the window's width."""
+    bench: Bench = request.getfixturevalue(f"user_{capture}")
+    line = f"{compiler} -Wall -c u.c -o u.o"
+    plain, ours = run(bench, line, streams, inside=False), run(bench, line, streams, inside=True)
+    assert ours == plain
+    coloured = b"\x1b[" in b"".join(plain[1:])
+    assert coloured == (streams[1] == "t" or streams == "t=")
+    assert [task["ran"] for task in bench.tasks(1)] == ["remote"]
+
+
+@pytest.mark.parametrize("streams", ["tt", "t=", "pt", "tp", "pp"])
+def test_any_command(user_overlay: Bench, streams: str) -> None:
+    line = "for fd in 1 2; do test -t $fd && echo tty || echo no; done; stty size <&1 2>/dev/null; stty size <&2 2>/dev/null; echo err >&2"
+    ours = run(
+        user_overlay, f"'{user_overlay.sandbox.bin}/spraycc-run' --remote -- sh -c '{line}'", streams, inside=True
+    )
+    assert ours == run(user_overlay, line, streams, inside=False)
+    assert [task["ran"] for task in user_overlay.tasks(1)] == ["remote"]

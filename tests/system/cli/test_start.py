@@ -1,0 +1,398 @@
+"""Finding and starting the server."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spraycc import runtime_dir
+from spraycc.cli import start
+from spraycc.errors import RuntimeDirError, ServerUnavailable
+from spraycc.settings import Settings
+from tests.system.cli.conftest import ROOT, Setup
+from tests.system.cli.fake_server import FakeServer
+
+FAKE = Path(__file__).with_name("fake_server.py")
+WORKSPACE = b"/w"
+
+
+class Starter:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.notices: list[str] = []
+
+    @property
+    def path(self) -> bytes:
+        return os.fsencode(self.directory)
+
+    def start(self, **options: Any) -> Any:
+        command = [sys.executable, str(FAKE), "run", "--dir", str(self.directory)]
+        return start.connect_or_start(
+            self.path, WORKSPACE, Settings(executors=7), self.notices.append, command=command, **options
+        )
+
+    def starts(self) -> list[dict[str, Any]]:
+        path = self.directory / "starts"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.fixture
+def starter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Starter]:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    result = Starter(tmp_path / "base" / "dir")
+    yield result
+    result.directory.parent.mkdir(mode=0o700, exist_ok=True)
+    result.directory.mkdir(exist_ok=True)
+    result.directory.chmod(0o700)
+    session = start.connect(result.path, lambda text: None)
+    if session is not None:
+        session.stop(now=True)
+        session.close()
+    for one in result.starts():
+        reap(one["pid"])
+
+
+def reap(pid: int) -> None:
+    """A server that was started in this process stays its child."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
+def test_it_is_started_once_and_found_again(starter: Starter) -> None:
+    first, second = starter.start(), starter.start()
+    assert first.welcome.pid == second.welcome.pid == starter.starts()[0]["pid"]
+    assert len(starter.starts()) == 1
+    first.close()
+    second.close()
+
+
+def test_it_is_detached_from_everything(starter: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MAKEFLAGS", "SPRAYCC_BUILD", "SPRAYCC_SLOT", "MAKELEVEL"):
+        monkeypatch.setenv(name, "x")
+    read, write = os.pipe()
+    os.set_inheritable(write, True)
+    starter.start().close()
+    os.close(write)
+    assert os.read(read, 1) == b"", "the server holds no pipe of ours"
+    os.close(read)
+    [one] = starter.starts()
+    assert (one["cwd"], one["sid"]) == ("/", one["pid"])
+    assert one["settings"]["executors"] == 7
+    environ = Path(f"/proc/{one['pid']}/environ").read_bytes().split(b"\0")
+    assert not [entry for entry in environ if re.match(rb"MAKE|SPRAYCC_(BUILD|SLOT)", entry)]
+    for fd in (1, 2):
+        assert os.readlink(f"/proc/{one['pid']}/fd/{fd}") == str(starter.directory / "log")
+
+
+def test_many_at_once_start_one(starter: Starter) -> None:
+    barrier = threading.Barrier(6)
+    sessions: list[Any] = []
+
+    def begin() -> None:
+        barrier.wait()
+        sessions.append(starter.start())
+
+    threads = [threading.Thread(target=begin) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(sessions) == 6
+    assert len(starter.starts()) == 1
+    for session in sessions:
+        session.close()
+
+
+def test_the_work_meanwhile_is_done_once_in_any_case(starter: Starter) -> None:
+    done: list[int] = []
+    starter.start(meanwhile=lambda: done.append(1)).close()
+    starter.start(meanwhile=lambda: done.append(2)).close()
+    assert done == [1, 2]
+
+
+def test_what_the_work_meanwhile_raises_is_passed_on(starter: Starter) -> None:
+    def fail() -> None:
+        raise RuntimeDirError("as told")
+
+    with pytest.raises(RuntimeDirError, match="as told"):
+        starter.start(meanwhile=fail)
+    starter.start().close()
+    with pytest.raises(RuntimeDirError, match="as told"):
+        starter.start(meanwhile=fail)
+
+
+def test_a_server_that_fails_at_once_is_quoted(starter: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_SERVER_MODE", "fail")
+    starter.directory.parent.mkdir(mode=0o700)
+    starter.directory.mkdir(mode=0o700)
+    (starter.directory / "log").write_text("what an earlier one said\n")
+    with pytest.raises(ServerUnavailable) as error:
+        starter.start()
+    assert (
+        str(error.value)
+        == f"the server ended with 1 as soon as it was started: the fake server fails, as told; see {starter.directory}/log"
+    )
+
+
+def test_a_server_that_says_nothing(starter: Starter) -> None:
+    runtime_dir.ensure(starter.path)
+    (starter.directory / "log").write_text("what an earlier one said\n")
+    with pytest.raises(ServerUnavailable, match="ended with 3 as soon as it was started: it wrote nothing; see"):
+        start.connect_or_start(starter.path, WORKSPACE, Settings(), print, command=["/bin/sh", "-c", "exit 3"])
+
+
+def test_a_server_that_cannot_be_executed(starter: Starter) -> None:
+    with pytest.raises(ServerUnavailable, match=r"no server could be started: .*No such file"):
+        start.connect_or_start(starter.path, WORKSPACE, Settings(), print, command=["/nowhere/python"])
+
+
+def test_a_server_that_never_listens_is_killed(starter: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start, "START_TIMEOUT_S", 0.3)
+    command = ["/bin/sh", "-c", f"echo $$ > '{starter.directory}/pid'; exec sleep 60"]
+    with pytest.raises(ServerUnavailable, match=r"was not ready within 0\.3 s"):
+        start.connect_or_start(starter.path, WORKSPACE, Settings(), print, command=command)
+    pid = int((starter.directory / "pid").read_text())
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_one_that_ends_as_it_has_found_another(starter: Starter) -> None:
+    """The loser of a race ends with 0; whoever started it goes on with the winner."""
+    script = f"trap '' TERM; if mkdir '{starter.directory}/first' 2>/dev/null; then exit 0; fi; exec '{sys.executable}' '{FAKE}' run --dir '{starter.directory}'"
+    session = start.connect_or_start(starter.path, WORKSPACE, Settings(), print, command=["/bin/sh", "-c", script])
+    assert session.welcome.pid == starter.starts()[0]["pid"]
+    session.close()
+
+
+def test_a_stale_socket_is_no_server(starter: Starter) -> None:
+    with FakeServer(starter.directory):
+        pass
+    assert (starter.directory / "socket").exists()
+    assert start.connect(starter.path, print) is None
+    (starter.directory / "socket").unlink()
+    starter.start().close()
+
+
+def test_a_server_on_its_way_out_is_waited_for(starter: Starter) -> None:
+    """It holds the lock still and listens no more: a new one could not take the lock."""
+    old = FakeServer(starter.directory)
+    (starter.directory / "socket").unlink()
+    waiting = threading.Event()
+    original = start.server_lives
+
+    def seen(directory: bytes) -> bool:
+        waiting.set()
+        return original(directory)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(start, "server_lives", seen)
+        ender = threading.Thread(target=lambda: (waiting.wait(), old.die()))
+        ender.start()
+        session = starter.start()
+        ender.join()
+    assert session.welcome.pid != os.getpid()
+    session.close()
+
+
+def test_a_server_that_hangs_is_not_waited_for_for_ever(starter: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start, "START_TIMEOUT_S", 0.2)
+    with FakeServer(starter.directory):
+        (starter.directory / "socket").unlink()
+        with pytest.raises(ServerUnavailable, match="holds the lock there and does not listen"):
+            starter.start()
+
+
+def test_a_directory_that_cannot_be_trusted(starter: Starter) -> None:
+    runtime_dir.ensure(starter.path)
+    starter.directory.chmod(0o711)
+    for use in (starter.start, lambda: start.connect(starter.path, print)):
+        with pytest.raises(RuntimeDirError, match="open to others"):
+            use()
+
+
+def test_cleaning_up_spares_a_living_server(starter: Starter) -> None:
+    builds = starter.directory / "builds"
+    with FakeServer(starter.directory):
+        (builds / "b1").mkdir(parents=True)
+        (builds / "b2").mkdir()
+        start.clean_after_server(starter.path, "b1")
+        assert (starter.directory / "socket").exists()
+        assert [entry.name for entry in builds.iterdir()] == ["b2"]
+    start.clean_after_server(starter.path, "b1")
+    assert not (starter.directory / "socket").exists()
+    start.clean_after_server(starter.path, "b1")
+
+
+def test_a_long_log_is_put_aside(starter: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime_dir.ensure(starter.path)
+    (starter.directory / "log").write_text("x" * 100)
+    monkeypatch.setattr(start, "_MAX_LOG_BYTES", 99)
+    starter.start().close()
+    assert (starter.directory / "log.old").read_text() == "x" * 100
+
+
+def test_the_servers_command_line_never_imports_from_the_working_directory() -> None:
+    command = start.server_command(b"/d", b"/w\xff")
+    assert command[:5] == [sys.executable, "-P", "-m", "spraycc.server", "run"]
+    assert os.fsencode(command[-1]) == b"/w\xff"
+
+
+# --- the subcommands
+
+
+def test_status_and_stop_without_a_server(setup: Setup) -> None:
+    done = setup.run("status")
+    assert (done.returncode, done.stderr) == (1, f"spraycc: no server runs for {setup.project}\n")
+    done = setup.run("server", "stop")
+    assert (done.returncode, done.stderr) == (0, f"spraycc: no server runs for {setup.project}\n")
+    assert not setup.directory.exists()
+
+
+def test_status(setup: Setup, server: FakeServer) -> None:
+    done = setup.run("status", "--json")
+    assert json.loads(done.stdout)["server"]["workspace"] == "/w"
+    done = setup.run("status")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1] == "workspace /w"
+    assert "no build is open" in done.stdout
+
+
+@pytest.mark.parametrize("words", [[], ["--now"]])
+def test_stop_waits_for_the_end(setup: Setup, server: FakeServer, words: list[str]) -> None:
+    done = setup.run("server", "stop", *words)
+    assert (done.returncode, done.stderr) == (0, f"spraycc: the server of {setup.project} has ended\n")
+    assert server.received[-1].now == bool(words)  # type: ignore[attr-defined]
+
+
+def test_start_says_which_process_it_is(setup: Setup, server: FakeServer) -> None:
+    done = setup.run("server", "start")
+    assert (done.returncode, done.stderr) == (0, f"spraycc: the server of {setup.project} is process {os.getpid()}\n")
+
+
+def test_run_in_the_foreground_refuses_a_second(setup: Setup, server: FakeServer) -> None:
+    done = setup.run("server", "run")
+    assert done.returncode == 2
+    assert "a server runs" in done.stderr
+
+
+def test_ctrl_c_while_the_server_starts(setup: Setup) -> None:
+    """Nothing has begun: it ends as any program does."""
+    with setup.server() as server:
+        (setup.directory / "socket").unlink()  # holds the lock and does not listen: it is waited for
+        with setup.start("server", "start", start_new_session=True) as process:
+            lock = setup.directory / "start.lock"
+            deadline = time.monotonic() + 30
+            while not lock.exists():
+                assert time.monotonic() < deadline
+            os.killpg(process.pid, signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+        assert (process.returncode, err.strip()) == (-signal.SIGINT, "")
+        assert server.received == []
+
+
+def test_config_show_and_path(setup: Setup) -> None:
+    (setup.project / ".spraycc.toml").write_text('wrap = ["my cc"]\n')
+    done = setup.run("--executors", "3", "config", "show", env={"SPRAYCC_CAPTURE": "overlay"})
+    lines = {line.split("=")[0].strip(): line for line in done.stdout.splitlines()}
+    assert lines["executors"].split("=")[1].split() == ["3", "#", "--executors"]
+    assert lines["capture"].split("=")[1].split() == ['"overlay"', "#", "SPRAYCC_CAPTURE"]
+    assert re.search(rf'= \["my cc"\] +# {setup.project}/\.spraycc\.toml$', lines["wrap"])
+    assert lines["summary"].split("=")[1].split() == ['"none"', "#", "default"]
+    paths = setup.run("config", "path").stdout.splitlines()
+    assert [line.split()[0] for line in paths] == ["site", "user", "workspace"]
+    assert paths[1].endswith("(none)")
+    assert not paths[2].endswith("(none)")
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["-h"], ["run", "--help"], ["server", "--help"], ["build", "--help"], ["status", "--help"]]
+)
+def test_help(setup: Setup, words: list[str]) -> None:
+    done = setup.run(*words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Usage: spraycc")
+
+
+def test_no_words_at_all_show_the_help(setup: Setup) -> None:
+    done = setup.run()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Usage: spraycc" in done.stderr
+
+
+def test_version(setup: Setup) -> None:
+    assert re.fullmatch(r"spraycc \d+\.\d+\.\d+\n", setup.run("--version").stdout)
+
+
+def test_doctor_names_every_subject(setup: Setup, server: FakeServer) -> None:
+    setup.tool("make", "echo GNU Make 4.3")
+    setup.tool("ninja", "echo 1.11.1")
+    setup.tool("x86_64-linux-gnu-gcc-99")
+    done = setup.run("doctor", env={"PATH": f"{setup.tools}:/usr/bin:/bin"})
+    subjects = [line[9:].split(":")[0] for line in done.stdout.splitlines() if line[:1] != " "]
+    assert subjects == [
+        "spraycc",
+        "workspace",
+        "configuration",
+        "runner",
+        "shims",
+        "capture",
+        "user namespaces",
+        "make",
+        "ninja",
+        "compilers",
+        "runtime directory",
+        "server",
+        "limits",
+    ]
+    assert "1.11.1" in done.stdout
+    assert "x86_64-linux-gnu-gcc-99" in done.stdout
+    assert re.search(r"^note +ninja: ", done.stdout, re.MULTILINE)
+
+
+def test_doctor_fails_on_what_is_essential(setup: Setup) -> None:
+    setup.directory.parent.mkdir(mode=0o755)
+    setup.directory.parent.chmod(0o755)
+    done = setup.run("doctor")
+    assert done.returncode == 1
+    assert re.search(r"^PROBLEM +runtime directory: .*open to others", done.stdout, re.MULTILINE)
+    (setup.project / ".spraycc.toml").write_text("executors = 0\n")
+    done = setup.run("doctor")
+    assert done.returncode == 1
+    assert re.search(r"^PROBLEM +configuration: ", done.stdout, re.MULTILINE)
+
+
+def test_every_setting_has_a_flag_with_help() -> None:
+    from spraycc.cli.flags import HELP, options
+    from spraycc.config.keys import KEYS
+
+    assert HELP.keys() == set(KEYS)
+    assert [option.name for option in options()] == list(KEYS)
+
+
+def test_summary_line_of_ui() -> None:
+    from spraycc.ui.summary import size, summary_line
+
+    assert (
+        summary_line({"tasks": 1, "local": 1, "wall_s": 0.25, "failed": 1, "retried": 2})
+        == "1 task (0 remote, 1 here), 1 failed, 2 retried, 0.2 s"
+    )
+    assert summary_line({}) == "no tasks, 0.0 s"
+    assert [size(n) for n in (0, 999, 1000, 12_400_000, 999_999, 10**18)] == [
+        "0 B",
+        "999 B",
+        "1.0 kB",
+        "12.4 MB",
+        "1.0 MB",
+        "1000000.0 TB",
+    ]

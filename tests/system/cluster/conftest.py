@@ -1,0 +1,93 @@
+"""Fixtures for tests with real cluster managers, each brought up once for all tests that use it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.system.cluster.fakes import FakeManager
+from tests.system.cluster.managers import GridEngine, Slurm
+from tests.system.harness.sandbox import Account, Sandbox
+
+
+@pytest.fixture(scope="session")
+def slurm_manager() -> Iterator[Slurm]:
+    if missing := Slurm.missing():
+        assert "CI" not in os.environ, f"not installed: {missing}"
+        pytest.skip(f"not installed: {missing}")
+    slurm = Slurm(Account.unprivileged(), slots=4)
+    try:
+        slurm.start()
+        yield slurm
+    finally:
+        slurm.close()
+
+
+@pytest.fixture
+def slurm(slurm_manager: Slurm) -> Slurm:
+    """A Slurm of four slots in which nothing runs."""
+    slurm_manager.run("scancel", f"--user={slurm_manager.account.name}")
+    slurm_manager.wait_until_idle()
+    return slurm_manager
+
+
+@pytest.fixture(scope="session")
+def grid_engine_manager() -> Iterator[GridEngine]:
+    if os.geteuid() != 0:
+        pytest.skip("needs to be root")
+    if missing := GridEngine.missing():
+        assert "CI" not in os.environ, f"not installed: {missing}"
+        pytest.skip(f"not installed: {missing}")
+    grid_engine = GridEngine(Account.unprivileged(), slots=4)
+    try:
+        grid_engine.start()
+        yield grid_engine
+    finally:
+        grid_engine.close()
+
+
+@pytest.fixture
+def grid_engine(grid_engine_manager: GridEngine) -> GridEngine:
+    """A Grid Engine of four slots in which nothing runs."""
+    assert not grid_engine_manager.listed()
+    return grid_engine_manager
+
+
+@pytest.fixture(params=["pbs", "openlava"])
+def fake(request: pytest.FixtureRequest) -> Iterator[FakeManager]:
+    """Two slots of a system that is not there, but answers."""
+    manager = FakeManager(request.param, Account.unprivileged(), slots=2)
+    try:
+        yield manager
+    finally:
+        manager.close()
+
+
+@pytest.fixture
+def fake_sandbox(fake: FakeManager) -> Iterator[Sandbox]:
+    for sandbox in sandbox_of(fake):
+        sandbox.path_front.append(fake.path)
+        yield sandbox
+
+
+def sandbox_of(manager: Slurm | GridEngine | FakeManager) -> Iterator[Sandbox]:
+    """A sandbox whose executors are batch jobs of that manager."""
+    sandbox = Sandbox(manager.account)
+    sandbox.settings |= manager.settings()
+    sandbox.settings |= {"SPRAYCC_STATUS_INTERVAL_S": "2", "SPRAYCC_SUBMIT_INTERVAL_S": "0.2"}
+    yield sandbox
+    sandbox.stop()  # before the look for strangers: each batch job has a keeper of the manager's
+    sandbox.wait_for("no batch job is left", lambda: not manager.listed(), timeout_s=20)
+    sandbox.close()
+
+
+@pytest.fixture
+def sandbox(slurm: Slurm) -> Iterator[Sandbox]:
+    yield from sandbox_of(slurm)
+
+
+@pytest.fixture
+def grid_engine_sandbox(grid_engine: GridEngine) -> Iterator[Sandbox]:
+    yield from sandbox_of(grid_engine)

@@ -1,0 +1,143 @@
+"""PBS and OpenLava as the programs of :mod:`fake.scheduler`: their answers are what the real ones printed."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.pure.cluster.transcripts import Transcript
+from tests.system.harness.sandbox import Account
+
+_SCHEDULER = Path(__file__).parent / "fake" / "scheduler.py"
+#: The reply that each answer is made of: a command of the transcript, and which time it was given.
+_PBS = {
+    "submitted": ("qsub -N spraycc -j oe -o /dev/null -- /bin/sleep 25", 0),
+    "submitted array": ("qsub -J 1-3 -N spraycc -j oe -o /dev/null -- /bin/sleep 10", 0),
+    "listing": ("qstat -t '8[]'", 0),
+    "listing later": ("qstat -t '8[]'", 1),
+    "unknown": ("qstat 8", 0),
+    "why": ("qstat -f 4", 0),
+    "never": ("qsub -l select=1:ncpus=64 -j oe -o /dev/null -- /bin/true > pid; echo rc=$?; cat pid; sleep 2; qstat -f $(cat pid) | grep -E 'job_state|comment'; qdel $(cat pid)", 0),
+    "no such to delete": ("qdel 9999", 0),
+    "no such queue": ("qsub -q nosuch -j oe -o /dev/null -- /bin/true", 0),
+    "too large": ("qsub -h -J 0-10000 -j oe -o /dev/null -- /bin/true", 0),
+    "down": ("qstat", -1),
+}  # fmt: skip
+_OPENLAVA = {
+    "submitted": (r"printf '#!/bin/sh\nsleep 40\n' | bsub -J 'spraycc[1-5]' -o /dev/null -q normal -W 10", 0),
+    "listing": ("bjobs -w 108", 0),
+    "ended": ("bjobs -a -w 108", 0),
+    "done": ("bsub -o /nonexistent/dir/x true > jid; cat jid; sleep 12; bjobs -a -w $(grep -oE '<[0-9]+>' jid | tr -d '<>'); bjobs -l $(grep -oE '<[0-9]+>' jid | tr -d '<>') | head -14", 0),
+    "nothing": ("bjobs -w", -1),
+    "why": ("bjobs -p 108", 0),
+    "killed": ("bkill 108", 0),
+    "no such queue": ("bsub -q nosuch -o /dev/null true", 0),
+    "too large": ("bsub -H -J 'spraycc[1-1001]' -o /dev/null true", 0),
+    "down": ("LSB_NTRIES=1 timeout 60 bjobs", 0),
+}  # fmt: skip
+_SYSTEMS = {
+    "pbs": (("qsub", "qstat", "qdel", "qselect"), "openpbs-23.06.06", _PBS),
+    "openlava": (("bsub", "bjobs", "bkill"), "openlava-2.2", _OPENLAVA),
+}
+
+
+class FakeManager:
+    """A directory with the programs of one system; ``path`` goes to the front of PATH."""
+
+    def __init__(self, system: str, account: Account, slots: int) -> None:
+        self.system = system
+        self.account = account
+        self.slots = slots
+        programs, transcript_name, replies = _SYSTEMS[system]
+        self.submits, self.lists = programs[:2]
+        self.directory = Path(tempfile.mkdtemp(prefix="spraycc-fake-", dir="/var/tmp"))
+        self.path = self.directory / "bin"
+        for name in ("bin", "replies", "faults"):
+            (self.directory / name).mkdir()
+        shutil.copy(_SCHEDULER, self.directory)
+        (self.directory / "slots").write_text(str(slots))
+        transcript = Transcript(transcript_name)
+        for name, (command, number) in replies.items():
+            reply = transcript.reply(command, number)
+            for part, content in (("out", reply.stdout), ("err", reply.stderr), ("status", b"%d" % reply.status)):
+                (self.directory / "replies" / f"{name}.{part}").write_bytes(content)
+        for program in programs:
+            path = self.path / program
+            scheduler = self.directory / _SCHEDULER.name
+            path.write_text(f'#!/bin/sh\nexec /usr/bin/python3 -S {scheduler} {self.directory} {program} "$@"\n')
+            path.chmod(0o755)
+        self.directory.chmod(0o755)
+        for top, _, names in os.walk(self.directory):
+            for path in (Path(top), *(Path(top) / name for name in names)):
+                os.chown(path, account.uid, account.gid)
+
+    def settings(self) -> Mapping[str, str]:
+        return {"SPRAYCC_CLUSTER": self.system}
+
+    def fault(self, name: str, what: str = "") -> None:
+        (self.directory / "faults" / name).write_text(what)
+
+    def no_fault(self, name: str) -> None:
+        (self.directory / "faults" / name).unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Have those start that were held back, as soon as any program is called."""
+        with open(self.directory / "lock", "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            path = self.directory / "state.json"
+            path.write_text(path.read_text().replace('"held": true', '"held": false'))
+
+    def why(self, reply: str) -> None:
+        """Give this reply to whoever asks why a batch job is pending."""
+        for part in ("out", "err", "status"):
+            shutil.copy(self.directory / "replies" / f"{reply}.{part}", self.directory / "replies" / f"why.{part}")
+
+    def calls(self, program: str = "") -> list[list[str]]:
+        """The command lines so far; of one program."""
+        return [words[1:] for words in self._calls() if not program or words[1] == program]
+
+    def times(self, program: str) -> list[float]:
+        """When a program was called (monotonic seconds)."""
+        return [words[0] for words in self._calls() if words[1] == program]
+
+    def _calls(self) -> list[list]:  # type: ignore[type-arg]
+        path = self.directory / "calls"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def elements(self) -> list[tuple[str, str]]:
+        """(id, state) of each batch job, ended ones too."""
+        path = self.directory / "state.json"
+        jobs = json.loads(path.read_text())["jobs"] if path.exists() else {}
+        return [(f"{job}[{index}]", e["state"]) for job, it in jobs.items() for index, e in it["elements"].items()]
+
+    def listed(self) -> list[tuple[str, str]]:
+        """Those that have not ended."""
+        return [(name, state) for name, state in self.elements() if state != "ended"]
+
+    def cancel(self, batch_job: str) -> None:
+        """What qdel and bkill would do: ``10[2].pbsvm``, ``10[2]``."""
+        found = re.match(r"(\d+)\[(\d+)\]", batch_job)
+        assert found is not None, batch_job
+        (self.directory / f"cancelled.{found[1]}.{found[2]}").touch()
+
+    def close(self) -> None:
+        """End what is left of it and remove its files."""
+        path = self.directory / "state.json"
+        jobs = json.loads(path.read_text())["jobs"] if path.exists() else {}
+        for job in jobs.values():
+            for element in job["elements"].values():
+                if element["state"] == "running" and "pid" in element:
+                    try:
+                        os.killpg(element["pid"], signal.SIGKILL)
+                    except ProcessLookupError:
+                        continue
+        time.sleep(0.1)
+        shutil.rmtree(self.directory, ignore_errors=True)

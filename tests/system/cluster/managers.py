@@ -1,0 +1,353 @@
+"""Cluster managers of this machine's own, brought up for tests and taken down after them: a node, a few slots."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.system.harness.sandbox import MARKER, Account
+
+_START_S = 90.0
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def free_ports(count: int) -> list[int]:
+    """TCP ports of loopback that nobody listens on now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [sock.getsockname()[1] for sock in sockets]
+    for sock in sockets:
+        sock.close()
+    return ports
+
+
+class Slurm:
+    """slurmctld and slurmd of an ordinary user: no authentication, on loopback, with more CPUs than there are.
+
+    The partition ``long`` is the default; ``brief`` allows a minute; ``closed`` starts nothing;
+    what runs in ``spare`` is cancelled where ``urgent`` needs the place.
+    """
+
+    PROGRAMS = ("slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
+
+    def __init__(self, account: Account, slots: int) -> None:
+        self.account = account
+        self.directory = Path(tempfile.mkdtemp(prefix="spraycc-slurm-", dir="/var/tmp"))
+        self.conf = self.directory / "slurm.conf"
+        self.slots = slots
+        self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+
+    @classmethod
+    def missing(cls) -> str:
+        """The programs that are not installed."""
+        return " ".join(name for name in cls.PROGRAMS if shutil.which(name, path=_PATH) is None)
+
+    def start(self) -> None:
+        """Write the configuration and start the daemons; returns when the node takes batch jobs."""
+        control_port, node_port = free_ports(2)
+        host = socket.gethostname().partition(".")[0]
+        options = {
+            "ClusterName": "spraycctest",
+            "SlurmctldHost": f"{host}(127.0.0.1)",
+            "SlurmUser": self.account.name,
+            "SlurmdUser": self.account.name,
+            "AuthType": "auth/none",
+            "CredType": "cred/none",
+            "CommunicationParameters": "NoCtldInAddrAny,NoInAddrAny",
+            "SlurmctldPort": control_port,
+            "SlurmdPort": node_port,
+            "StateSaveLocation": self.directory / "state",
+            "SlurmdSpoolDir": self.directory / "spool",
+            "SlurmctldPidFile": self.directory / "slurmctld.pid",
+            "SlurmdPidFile": self.directory / "slurmd.pid",
+            "SlurmctldLogFile": self.directory / "slurmctld.log",
+            "SlurmdLogFile": self.directory / "slurmd.log",
+            "ProctrackType": "proctrack/linuxproc",
+            "TaskPlugin": "task/none",
+            "SwitchType": "switch/none",
+            "MpiDefault": "none",
+            "ReturnToService": 2,
+            "SelectType": "select/cons_tres",
+            "SelectTypeParameters": "CR_CPU",
+            "SlurmdParameters": "config_overrides",
+            "AccountingStorageType": "accounting_storage/none",
+            "JobAcctGatherType": "jobacct_gather/none",
+            "KillWait": 5,
+            "MinJobAge": 30,
+            "PreemptType": "preempt/partition_prio",
+            "PreemptMode": "CANCEL",
+            "MessageTimeout": 10,
+            "SchedulerParameters": "batch_sched_delay=0,sched_min_interval=0,sched_interval=1",
+        }
+        lines = [f"{name}={value}" for name, value in options.items()]
+        lines.append(f"NodeName={host} NodeAddr=127.0.0.1 CPUs={self.slots} State=UNKNOWN")
+        lines.append(f"PartitionName=long Nodes={host} Default=YES MaxTime=60 DefaultTime=10 PreemptMode=OFF State=UP")
+        lines.append(f"PartitionName=brief Nodes={host} MaxTime=1 PreemptMode=OFF State=UP")
+        lines.append(f"PartitionName=spare Nodes={host} MaxTime=60 State=UP")
+        lines.append(f"PartitionName=urgent Nodes={host} MaxTime=60 PriorityTier=9 PreemptMode=OFF State=UP")
+        lines.append(f"PartitionName=closed Nodes={host} State=INACTIVE")
+        self.conf.write_text("\n".join(lines) + "\n")
+        for name in ("state", "spool"):
+            (self.directory / name).mkdir()
+        self.directory.chmod(0o755)
+        for path in (self.directory, *self.directory.iterdir()):
+            os.chown(path, self.account.uid, self.account.gid)
+        self.start_daemon("slurmctld")
+        self.start_daemon("slurmd")
+        self.wait_until_idle()
+
+    def start_daemon(self, name: str) -> None:
+        """Start ``slurmctld`` or ``slurmd``, in the foreground so that it is ours to end."""
+        with open(self.directory / f"{name}.out", "ab") as out:
+            self._daemons[name] = subprocess.Popen(
+                self.account.command([shutil.which(name, path=_PATH) or name, "-D", "-f", str(self.conf)]),
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=self.environment(), start_new_session=True,
+            )  # fmt: skip
+
+    def stop_daemon(self, name: str) -> None:
+        """End a daemon. Not by SIGKILL: the controller would come back with what it knew some seconds earlier."""
+        process = self._daemons.pop(name)
+        process.terminate()
+        process.wait(20)
+
+    def wait_until_idle(self) -> None:
+        end = time.monotonic() + _START_S
+        while self.run("sinfo", "-h", "-p", "long", "-o", "%t").strip() not in ("idle", "mix") or self.listed():
+            assert time.monotonic() < end, self.logs()
+            time.sleep(0.1)
+
+    def wait_until_answers(self) -> None:
+        end = time.monotonic() + _START_S
+        while not self.run("sinfo", "-h", "-p", "long", "-o", "%t"):
+            assert time.monotonic() < end, self.logs()
+            time.sleep(0.1)
+
+    def environment(self) -> dict[str, str]:
+        return {"PATH": _PATH, "SLURM_CONF": str(self.conf), MARKER: "slurm", "LC_ALL": "C"}
+
+    def settings(self) -> Mapping[str, str]:
+        """What a sandbox needs to use it."""
+        return {"SLURM_CONF": str(self.conf), "SPRAYCC_CLUSTER": "slurm"}
+
+    def run(self, *argv: str) -> str:
+        """What a client command prints; nothing where the daemon does not answer."""
+        done = subprocess.run(
+            self.account.command(argv), env=self.environment(), capture_output=True, text=True, timeout=60, check=False
+        )
+        return done.stdout
+
+    def listed(self) -> list[tuple[str, str, str]]:
+        """(id_index, state, name) of each batch job that has not ended."""
+        lines = self.run("squeue", "-h", "--array", "--format=%i|%T|%j").splitlines()
+        return [(fields[0], fields[1], fields[2]) for line in lines if len(fields := line.split("|")) == 3]
+
+    def logs(self) -> str:
+        return "\n".join(
+            f"--- {p.name}\n{p.read_text(errors='replace')[-3000:]}" for p in self.directory.glob("*.[lo]*")
+        )
+
+    def close(self) -> None:
+        """Cancel everything, end the daemons and remove their files."""
+        if "slurmctld" in self._daemons:
+            self.run("scancel", f"--user={self.account.name}")
+            end = time.monotonic() + 15
+            while self.listed() and time.monotonic() < end:
+                time.sleep(0.2)
+        for process in self._daemons.values():
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+_SGE_ROOT = Path("/var/lib/gridengine")
+
+
+@dataclass(frozen=True)
+class InNamespace(Account):
+    """An account whose commands run in a network namespace. Only root can do that."""
+
+    namespace: str = ""
+
+    @property
+    def is_me(self) -> bool:
+        return False
+
+    def command(self, argv: Sequence[str | bytes | Path]) -> list[str | bytes | Path]:
+        return [*enter(self.namespace), *super().command(argv)]
+
+
+def enter(namespace: str) -> list[str | bytes | Path]:
+    return ["nsenter", f"--net=/run/netns/{namespace}", "--"]
+
+
+class GridEngine:
+    """sge_qmaster and sge_execd from Debian's packages, as root, in a network namespace: they listen on all addresses.
+
+    It uses the packages' own cell, so it starts only where nobody else has set that up.
+    """
+
+    PROGRAMS = ("sge_qmaster", "sge_execd", "qsub", "qstat", "qconf", "ip", "nsenter")
+
+    def __init__(self, account: Account, slots: int) -> None:
+        self.namespace = f"spraycc-ge-{os.getpid()}"
+        self.account = InNamespace(
+            account.name, account.uid, account.gid, account.home, account.group, namespace=self.namespace
+        )
+        self.slots = slots
+        self._common = _SGE_ROOT / "default" / "common"
+        self._temporary = Path(tempfile.mkdtemp(prefix="spraycc-ge-", dir="/var/tmp"))
+        self._temporary.chmod(0o755)
+        self._host = socket.gethostname().partition(".")[0]
+
+    @classmethod
+    def missing(cls) -> str:
+        return " ".join(name for name in cls.PROGRAMS if shutil.which(name, path=_PATH) is None)
+
+    def start(self) -> None:
+        """Bring it up; returns when the queue ``all.q`` takes batch jobs."""
+        act_qmaster = self._common / "act_qmaster"
+        assert not act_qmaster.exists() or not act_qmaster.read_text().strip(), f"{act_qmaster}: this one is in use"
+        subprocess.run(["ip", "netns", "add", self.namespace], check=True)
+        subprocess.run([*enter(self.namespace), "ip", "link", "set", "lo", "up"], check=True)
+        act_qmaster.write_text(f"{self._host}\n")
+        # Without it a client on 127.0.0.1 is another host than the master.
+        (self._common / "host_aliases").write_text(f"{self._host} localhost\n")
+        self._run_as_root("sge_qmaster")
+        self._wait("the master answers", lambda: self._admin("-sm") is not None)
+        self._clear_away()
+        self._admin("-as", self._host)
+        self._edited("-ae", f"s/^hostname .*/hostname {self._host}/")
+        self._edited("-ahgrp", f"s/^hostlist .*/hostlist {self._host}/", "@allhosts")
+        for queue, limit in (("all.q", "INFINITY"), ("brief.q", "00:01:00")):
+            edit = f"s/^hostlist .*/hostlist @allhosts/;s/^slots .*/slots {self.slots}/;s|^shell  .*|shell /bin/sh|;s/^pe_list .*/pe_list NONE/"
+            self._edited("-aq", f"{edit};s/^h_rt .*/h_rt {limit}/;s/^load_thresholds .*/load_thresholds NONE/", queue)
+        # As soon as something is submitted or ends, not every 15 s.
+        self._edited(
+            "-msconf",
+            "s/^flush_\\(submit\\|finish\\)_sec .*/flush_\\1_sec 1/;s/^schedule_interval .*/schedule_interval 0:0:1/",
+        )
+        self._edited("-mconf", "s/^gid_range .*/gid_range 65600-66600/", "global")
+        self._run_as_root("sge_execd")
+        self._wait("all.q is up", self._is_up)
+
+    def _is_up(self) -> bool:
+        rows = [line.split() for line in self.run("qstat", "-f", "-q", "all.q").splitlines()]
+        return any(row[0].startswith("all.q@") and row[-1] == "lx-amd64" for row in rows)  # else a state stands there
+
+    def _wait(self, what: str, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + _START_S
+        while not condition():
+            assert time.monotonic() < end, f"Grid Engine: not so: {what}\n{self.run('qstat', '-f')}"
+            time.sleep(0.2)
+
+    def environment(self) -> dict[str, str]:
+        # The daemons hand theirs to every batch job, so it has no more in it than that.
+        return {"PATH": _PATH, "SGE_ROOT": str(_SGE_ROOT), "SGE_CELL": "default", MARKER: "gridengine", "LC_ALL": "C"}
+
+    def _run_as_root(self, *argv: str) -> None:
+        null = subprocess.DEVNULL
+        subprocess.run(
+            [*enter(self.namespace), *argv], stdin=null, stdout=null, stderr=null, check=True, env=self.environment()
+        )
+
+    def _admin(self, *words: str, program: str = "qconf", editor: str = "/bin/true") -> str | None:
+        """What qconf, or another program, prints for the administrator whom the package made; None where it fails."""
+        argv = [
+            *enter(self.namespace),
+            "setpriv",
+            "--reuid=sgeadmin",
+            "--regid=sgeadmin",
+            "--clear-groups",
+            program,
+            *words,
+        ]
+        env = {**self.environment(), "EDITOR": editor}
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=env, check=False)
+        return done.stdout if done.returncode == 0 else None
+
+    def _edited(self, option: str, edit: str, *words: str) -> None:
+        """A form of qconf's, filled in by sed."""
+        editor = self._temporary / "editor"
+        editor.write_text(
+            f"#!/bin/sh\nsleep 1.1  # qconf compares times of whole seconds\nexec sed -i '{edit}' \"$1\"\n"
+        )
+        editor.chmod(0o755)
+        assert self._admin(option, *words, editor=str(editor)) is not None, (option, edit)
+
+    def run(self, *argv: str) -> str:
+        done = subprocess.run(
+            self.account.command(argv), env=self.environment(), capture_output=True, text=True, timeout=60, check=False
+        )
+        return done.stdout
+
+    def settings(self) -> Mapping[str, str]:
+        return {
+            "SGE_ROOT": str(_SGE_ROOT),
+            "SGE_CELL": "default",
+            "SPRAYCC_CLUSTER": "gridengine",
+            "SPRAYCC_QUEUES": "all.q",
+        }
+
+    def stop_master(self) -> None:
+        """End sge_qmaster; what runs goes on."""
+        assert self._admin("-km") is not None
+        self._wait("the master is gone", lambda: not self.run("qstat", "-f"))
+
+    def start_master(self) -> None:
+        """Start it again; returns when the queue takes batch jobs."""
+        self._run_as_root("sge_qmaster")
+        self._wait("all.q is up", self._is_up)
+
+    def listed(self) -> list[tuple[str, str]]:
+        """(id.index, state) of each batch job that has not ended."""
+        rows = [line.split() for line in self.run("qstat", "-u", self.account.name, "-g", "d").splitlines()[2:]]
+        return [(f"{row[0]}.{row[-1]}", row[4]) for row in rows]
+
+    def close(self) -> None:
+        """Cancel everything, end the daemons, and leave the packages' files as they were."""
+        self.run("qdel", "-u", self.account.name)
+        self._admin("-ke", "all")
+        self._unconfigure()
+        self._admin("-km")
+        end = time.monotonic() + 10
+        while (left := self._daemons()) and time.monotonic() < end:
+            time.sleep(0.2)
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        subprocess.run(["ip", "netns", "delete", self.namespace], check=False)
+        (self._common / "act_qmaster").write_text("")
+        (self._common / "host_aliases").unlink(missing_ok=True)
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _clear_away(self) -> None:
+        """What a run that was killed has left. A queue in which jobs are running, by the master's account, can't be deleted."""
+        self._admin("-as", self._host)
+        self._admin("-f", "-u", "*", program="qdel")
+        self._wait("no job is left", lambda: self._admin("-u", "*", program="qstat") == "")
+        self._unconfigure()
+
+    def _unconfigure(self) -> None:
+        for words in (
+            ("-dq", "all.q"),
+            ("-dq", "brief.q"),
+            ("-dhgrp", "@allhosts"),
+            ("-de", self._host),
+            ("-ds", self._host),
+        ):
+            self._admin(*words)
+
+    def _daemons(self) -> list[int]:
+        """Processes in our namespace: all are ours."""
+        done = subprocess.run(["ip", "netns", "pids", self.namespace], capture_output=True, text=True, check=False)
+        return [int(word) for word in done.stdout.split()]

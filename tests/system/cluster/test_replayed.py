@@ -1,0 +1,292 @@
+"""Builds on a PBS and an OpenLava that answer with what the real ones printed, and on ones that misbehave."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shlex
+import signal
+import subprocess
+
+import pytest
+
+from tests.system.cluster.fakes import FakeManager
+from tests.system.cluster.shared import (
+    UNITS,
+    assert_built,
+    check_cancelled_in_mid_task,
+    forget_killed_server,
+    server_log,
+)
+from tests.system.harness.projects import GatedCompiler, c_project
+from tests.system.harness.sandbox import Sandbox
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+WAITS = {
+    "pbs": "wait in the cluster's queue: Not Running: Not enough free nodes available",
+    "openlava": "wait in the cluster's queue: Job slot limit reached: 1 host",
+}
+
+
+def test_more_executors_than_slots(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    """One array, half of it pending: why is said once, one listing serves for all, and at the end nothing is left."""
+    sandbox = fake_sandbox
+    sandbox.settings |= {"SPRAYCC_STATUS_INTERVAL_S": "1.5"}
+    compiler = GatedCompiler(sandbox)
+    sandbox.write(c_project(UNITS))
+    command, summary = sandbox.build_command(["make", "-j4"], ["--wait-for-cluster"], executors=4)
+    with sandbox.start(command, stderr=subprocess.PIPE) as process:
+        sandbox.wait_for_busy_executors(2)
+        assert sorted(state for _, state in fake.listed()) == ["pending", "pending", "running", "running"]
+        sandbox.wait_for("why they wait is known", lambda: WAITS[fake.system] in server_log(sandbox))
+        listings = len(fake.calls(fake.lists))
+        sandbox.wait_for("it was looked twice more", lambda: len(fake.calls(fake.lists)) >= listings + 2)
+        compiler.open()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert err.decode().count(WAITS[fake.system]) == 1
+    assert_built(sandbox)
+    assert sandbox.figures(summary)["local"] == 1  # the link
+    assert len(fake.calls(fake.submits)) == 1
+    # The looks are apart; what explains one follows it at once.
+    looks = [
+        time
+        for time, words in zip(fake.times(fake.lists), fake.calls(fake.lists), strict=True)
+        if words[1] not in ("-f", "-p")
+    ]
+    assert all(later - earlier >= 1.5 for earlier, later in itertools.pairwise(looks))
+    assert len(fake.calls(fake.lists)) - len(looks) <= len(looks)
+
+
+def test_cancelled_in_mid_task(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    check_cancelled_in_mid_task(fake_sandbox, fake.cancel)
+
+
+def test_half_of_an_array_starts(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    sandbox = fake_sandbox
+    fake.fault("half")
+    sandbox.write(c_project(UNITS))
+    done = sandbox.build("make", "-j2", options=["--wait-for-cluster"], executors=2).ok()
+    assert done.figures["local"] == 1
+    assert_built(sandbox)
+
+
+def test_batch_jobs_that_vanish(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    """The second half of an array is not listed and never starts: the user hears of it, and others are submitted."""
+    sandbox = fake_sandbox
+    fake.fault("vanish")
+    sandbox.settings |= {"SPRAYCC_STATUS_INTERVAL_S": "1"}
+    compiler = GatedCompiler(sandbox)
+    sandbox.write(c_project(UNITS))
+    command, _ = sandbox.build_command(["make", "-j2"], ["--wait-for-cluster"], executors=2)
+    with sandbox.start(command, stderr=subprocess.PIPE) as process:
+        sandbox.wait_for("it is missed", lambda: "ended before" in server_log(sandbox))
+        fake.no_fault("vanish")
+        sandbox.wait_for_busy_executors(2)
+        compiler.open()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert b"1 executor ended before it connected" in err
+    assert_built(sandbox)
+    with open(fake.directory / "state.json", "r+") as file:  # as they would for ever
+        text = file.read().replace('"pending", "held": true, "hidden": true', '"ended", "held": true, "hidden": true')
+        file.seek(0)
+        file.write(text)
+        file.truncate()
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("hang", "{submits} did not end within 2 s (it is tried again)"),
+        ("garbage", "<html>"),
+        ("reply no such queue", "ueue"),
+        ("reply down", "can't be reached: "),
+    ],
+)
+def test_nothing_can_be_submitted(fake_sandbox: Sandbox, fake: FakeManager, fault: str, words: str) -> None:
+    """The build goes on here, and says why in the system's own words, with what to do next."""
+    sandbox = fake_sandbox
+    fake.fault(fake.submits, fault)
+    sandbox.write(c_project(UNITS))
+    options = ["--cluster-timeout-s", "2", "--pending-grace-s", "60"]
+    done = sandbox.build("make", "-j4", options=options).ok()
+    (line,) = [
+        line for line in done.own_lines() if "); compiling here meanwhile" in line and "no executor has" not in line
+    ]
+    assert words.format(submits=fake.submits) in line
+    assert ("correct `queues`" in line) is (fault == "reply no such queue")
+    assert done.figures["remote"] == 0
+    assert_built(sandbox)
+
+
+def test_an_answer_that_never_comes(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    """It was taken all the same: its executors serve, and it is cancelled at the end."""
+    sandbox = fake_sandbox
+    fake.fault(fake.submits, "accept and hang")
+    compiler = GatedCompiler(sandbox)
+    sandbox.write(c_project(UNITS))
+    options = ["--wait-for-cluster", "--cluster-timeout-s", "2"]
+    command, summary = sandbox.build_command(["make", "-j8"], options, executors=4)
+    with sandbox.start(command) as process:
+        sandbox.wait_for_busy_executors(2)
+        sandbox.wait_for("it is taken over", lambda: "taken, though it was not answered" in server_log(sandbox))
+        compiler.open()
+        assert process.wait(60) == 0
+    assert_built(sandbox)
+    assert sandbox.figures(summary)["local"] == 1
+
+
+def test_no_listing(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    """Who is connected needs none, and who is pending stays pending."""
+    sandbox = fake_sandbox
+    fake.fault(fake.lists, "garbage")
+    sandbox.settings |= {"SPRAYCC_STATUS_INTERVAL_S": "1"}
+    compiler = GatedCompiler(sandbox)
+    sandbox.write(c_project(UNITS))
+    command, summary = sandbox.build_command(["make", "-j8"], ["--wait-for-cluster"], executors=4)
+    with sandbox.start(command) as process:
+        sandbox.wait_for_busy_executors(2)
+        sandbox.wait_for("it was looked", lambda: server_log(sandbox).count("no listing: ") >= 2)
+        assert len(fake.listed()) == 4
+        fake.no_fault(fake.lists)
+        compiler.open()
+        assert process.wait(60) == 0
+    assert sandbox.figures(summary)["local"] == 1
+    assert_built(sandbox)
+
+
+def test_what_is_shown_is_what_is_submitted(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    sandbox = fake_sandbox
+    sandbox.write(c_project(UNITS))
+    options = ["--queues", "fast slow", "--project", "apollo", "--wall-time-s", "600", "--memory-mb", "500"]
+    options += ["--setup", ": module load gcc", "--executors", "2"]
+    shown = sandbox.run(sandbox.bin / "spraycc", *options, "cluster", "show").ok().out.decode()
+    sandbox.build("make", "-j2", options=["--wait-for-cluster", *options]).ok()
+    (submitted,) = fake.calls(fake.submits)
+    scripts = [(fake.directory / f"{name.partition('[')[0]}.sh").read_text() for name, _ in fake.elements()[:1]]
+    command, _, rest = shown.partition("<<'END'\n")
+    assert shlex.split(command.splitlines()[-1]) == submitted
+    secret = re.compile(r"session-\w+\.json|[\w-]+\.pack|--id-from-array \w+")
+    assert secret.sub("…", rest.partition("END\n")[0]) == secret.sub("…", scripts[0])
+
+
+def test_left_overs_of_a_killed_server(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    """Its executors leave by themselves; what was pending is found by name."""
+    sandbox = fake_sandbox
+    fake.fault("half")
+    compiler = GatedCompiler(sandbox)
+    sandbox.write(c_project(UNITS))
+    command, _ = sandbox.build_command(["make", "-j4"], ["--wait-for-cluster"], executors=4)
+    with sandbox.start(command) as process:
+        sandbox.wait_for_busy_executors(2)
+        os.kill(sandbox.status()["server"]["pid"], signal.SIGKILL)
+        compiler.open()
+        assert process.wait(60) == 0
+    assert_built(sandbox)
+    sandbox.wait_for("the executors have left", lambda: [state for _, state in fake.listed()] == ["pending"] * 2)
+    done = sandbox.run(sandbox.bin / "spraycc", "server", "stop", "--force")
+    assert not fake.listed(), done.words()
+    forget_killed_server(sandbox)
+
+
+@pytest.mark.parametrize("fake", ["pbs"], indirect=True)
+def test_what_can_never_run(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    sandbox = fake_sandbox
+    fake.fault("half")
+    fake.why("never")
+    sandbox.settings |= {"SPRAYCC_STATUS_INTERVAL_S": "1"}
+    compiler = GatedCompiler(sandbox)
+    sandbox.write(c_project(UNITS))
+    command, _ = sandbox.build_command(["make", "-j4"], executors=4)
+    with sandbox.start(command, stderr=subprocess.PIPE) as process:
+        sandbox.wait_for("it is known", lambda: "Can Never Run" in server_log(sandbox))
+        sandbox.wait_for("nothing is pending", lambda: "pending" not in [state for _, state in fake.listed()])
+        compiler.open()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert b"Can Never Run: Insufficient amount of resource: ncpus (R: 64 A: 2" in err
+    assert b"correct `cpus_per_executor`" in err
+    assert_built(sandbox)
+
+
+def test_submissions_are_apart(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    sandbox = fake_sandbox
+    sandbox.settings["SPRAYCC_SUBMIT_INTERVAL_S"] = "0.7"
+    compiler = GatedCompiler(sandbox)
+    sandbox.write(c_project(UNITS))
+    options = ["--wait-for-cluster", "--array-limit", "1"]
+    command, _ = sandbox.build_command(["make", "-j4"], options=options, executors=4)
+    with sandbox.start(command) as process:
+        sandbox.wait_for("three are submitted", lambda: len(fake.times(fake.submits)) >= 3)
+        compiler.open()
+        assert process.wait(60) == 0
+    times = fake.times(fake.submits)
+    assert all(later - earlier >= 0.6 for earlier, later in itertools.pairwise(times))
+    assert_built(sandbox)
+
+
+def test_a_queue_that_starts_nothing(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    """The next one is asked too, the user hears of it once, and what is left in the first is cancelled."""
+    sandbox = fake_sandbox
+    fake.fault("full", "fast")
+    compiler = GatedCompiler(sandbox)
+    sandbox.write(c_project(UNITS))
+    options = ["--wait-for-cluster", "--queues", "fast slow", "--queue-patience-s", "1"]
+    command, summary = sandbox.build_command(["make", "-j2"], options, executors=2)
+    with sandbox.start(command, stderr=subprocess.PIPE) as process:
+        sandbox.wait_for_busy_executors(2)
+        sandbox.wait_for("the others are cancelled", lambda: [s for _, s in fake.listed()] == ["running"] * 2)
+        compiler.open()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert err.decode().count("nothing has started in fast for 1 s, so slow is asked too") == 1
+    queues = [words[words.index("-q") + 1] for words in fake.calls(fake.submits)]
+    assert queues == ["fast", "slow"]
+    assert sandbox.figures(summary)["local"] == 1
+    assert_built(sandbox)
+
+
+def test_a_next_queue_that_refuses(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    """What waits in the first one goes on waiting."""
+    sandbox = fake_sandbox
+    fake.fault("full", "fast")
+    compiler = GatedCompiler(sandbox)
+    sandbox.write(c_project(UNITS))
+    options = ["--wait-for-cluster", "--queues", "fast slow", "--queue-patience-s", "3"]
+    command, _ = sandbox.build_command(["make", "-j2"], options, executors=2)
+    with sandbox.start(command, stderr=subprocess.PIPE) as process:
+        sandbox.wait_for("they wait", lambda: len(fake.listed()) == 2)
+        fake.fault(fake.submits, "reply no such queue")
+        sandbox.wait_for("it was refused", lambda: "what was submitted before still waits" in server_log(sandbox))
+        assert [state for _, state in fake.listed()] == ["pending"] * 2
+        fake.release()
+        sandbox.wait_for_busy_executors(2)
+        compiler.open()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert err.decode().count("what was submitted before still waits") == 1
+    assert_built(sandbox)
+
+
+def test_doctor_says_each_step_and_its_time(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    sandbox = fake_sandbox
+    text = sandbox.run(sandbox.bin / "spraycc", "doctor", "--cluster").ok().out.decode()
+    assert re.search(r"submitted: batch job 10\S*, taken after \d+\.\d s", text), text
+    assert re.search(r"executor: connected after \d+\.\d s: batch job 10\[?1?", text), text
+    assert re.search(r"compile: .* done \d+\.\d s after the beginning", text), text
+
+
+@pytest.mark.parametrize("fake", ["pbs"], indirect=True)
+def test_doctor_says_what_failed(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    """At once: it does not wait for what was refused."""
+    sandbox = fake_sandbox
+    fake.fault(fake.submits, "reply no such queue")
+    done = sandbox.run(sandbox.bin / "spraycc", "doctor", "--cluster", "--patience", "600", timeout_s=60)
+    assert done.status != 0
+    (line,) = [line for line in done.out.decode().splitlines() if "submitted:" in line]
+    assert line.startswith("PROBLEM")
+    assert "ueue" in line
+    assert "`queues`" in line

@@ -1,0 +1,484 @@
+"""A server as simple as can be, the real executor and the real helper, as root and as an unprivileged user."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from spraycc.executor.scratch import remove_tree
+from spraycc.wire.executor import (
+    FROM_EXECUTOR,
+    NONCE_BYTES,
+    PROOF_BYTES,
+    TO_EXECUTOR,
+    Deleted,
+    FileData,
+    FileHole,
+    Leave,
+    MadeDirectory,
+    MadeFile,
+    MadeSymlink,
+    Ping,
+    Pong,
+    Ready,
+    StartTask,
+    TaskEnded,
+    TaskOutput,
+    challenge,
+    check_proof,
+)
+from spraycc.wire.framing import FrameReader, encode_frame
+from spraycc.wire.schema import Message
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+CFLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Wshadow", "-Wmissing-prototypes", "-Wpedantic"]
+CFLAGS += ["-Wvla", "-Werror"]
+#: An id for the unprivileged runs that belongs to nobody, its primary group, and the group of the shared tree.
+USER, GROUP, SHARED_GROUP = 52001, 52001, 52002
+
+
+@dataclass(frozen=True)
+class Who:
+    """As whom a test's processes run."""
+
+    uid: int
+    gid: int
+    #: a group of theirs that is not the primary one, if they have one
+    other_group: int | None
+    #: keyword arguments for subprocess
+    credentials: dict[str, Any] = field(default_factory=dict)
+    python: str = sys.executable
+    pythonpath: str = ""
+
+
+def _python_for(credentials: dict[str, Any]) -> tuple[str, str]:
+    """An interpreter that this user may execute and that has what the executor needs (ours may lie in a closed home)."""
+    packages = os.pathsep.join([str(REPOSITORY), sysconfig.get_path("platlib")])
+    for python, path in ((sys.executable, str(REPOSITORY)), ("/usr/bin/python3", packages)):
+        with contextlib.suppress(OSError):
+            probe = [python, "-c", "import trio, cbor2, spraycc.wire.executor"]
+            environment = {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+            if subprocess.run(probe, env=environment, cwd="/", capture_output=True, **credentials).returncode == 0:
+                return python, path
+    pytest.fail("no Python that an unprivileged user can execute")
+
+
+@pytest.fixture(scope="session", params=["root", "user"])
+def who(request: pytest.FixtureRequest) -> Who:
+    if os.geteuid() != 0:
+        if request.param == "root":
+            pytest.skip("only root can try what root does")
+        others = [g for g in os.getgroups() if g != os.getegid()]
+        python, path = _python_for({})
+        return Who(os.geteuid(), os.getegid(), others[0] if others else None, {}, python, path)
+    if request.param == "root":
+        return Who(0, 0, SHARED_GROUP, {}, sys.executable, str(REPOSITORY))
+    credentials = {"user": USER, "group": GROUP, "extra_groups": [SHARED_GROUP]}
+    python, path = _python_for(credentials)
+    return Who(USER, GROUP, SHARED_GROUP, credentials, python, path)
+
+
+@pytest.fixture(scope="session")
+def box() -> Iterator[Path]:
+    """The helper, compiled as the build hook does it, with all warnings; or with SPRAYCC_TEST_CFLAGS in place of -static."""
+    directory = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="spraycc-test-box-"))
+    directory.chmod(0o755)
+    sources = sorted(str(p) for p in (REPOSITORY / "spraycc" / "box").glob("*.c"))
+    how = os.environ.get("SPRAYCC_TEST_CFLAGS", "-static").split()
+    subprocess.run(["cc", *CFLAGS, *how, *sources, "-o", str(directory / "spraycc-box")], check=True)
+    yield directory / "spraycc-box"
+    shutil.rmtree(directory)
+
+
+@dataclass
+class Place:
+    """Directories of one test, all owned by the one it runs as."""
+
+    top: Path
+    who: Who
+
+    def directory(self, name: str, mode: int = 0o755) -> Path:
+        path = self.top / name
+        path.mkdir()
+        os.chown(path, self.who.uid, self.who.gid)
+        path.chmod(mode)
+        return path
+
+    def file(self, path: Path, content: bytes | str = b"", mode: int = 0o644, group: int | None = None) -> Path:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.chown(path, self.who.uid, self.who.gid if group is None else group)
+        path.chmod(mode)
+        return path
+
+
+@pytest.fixture
+def place(who: Who) -> Iterator[Place]:
+    top = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="spraycc-test-"))
+    top.chmod(0o755)
+    yield Place(top, who)
+    remove_tree(os.fsencode(top))
+    assert not top.exists()
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A server's certificate and key, as files and as PEM."""
+
+    certificate: str
+    chain_file: Path
+    subject: x509.Name
+    key: ec.EllipticCurvePrivateKey
+
+
+def make_identity(directory: Path, name: str = "server", issuer: Identity | None = None) -> Identity:
+    """A self-signed certificate, or one that another has signed."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=30))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(issuer.key if issuer else key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    path = directory / f"{name}.pem"
+    path.write_text(private + pem)
+    return Identity(pem, path, subject, key)
+
+
+@dataclass
+class Result:
+    """What one task sent."""
+
+    ended: TaskEnded
+    stdout: bytes = b""
+    stderr: bytes = b""
+    made: list[Message] = field(default_factory=list)
+
+    @property
+    def files(self) -> dict[bytes, bytes]:
+        """Contents of all files, in their order."""
+        contents: dict[bytes, bytes] = {}
+        for message in self.made:
+            if isinstance(message, MadeFile):
+                path = message.path
+                contents[path] = message.data
+            elif isinstance(message, FileData):
+                contents[path] += message.data
+            elif isinstance(message, FileHole):
+                contents[path] += bytes(message.size_bytes)
+        return contents
+
+    def of(self, kind: type[Message]) -> list[Any]:
+        return [m for m in self.made if isinstance(m, kind)]
+
+
+class Peer:
+    """The server's end of one connection after TLS."""
+
+    def __init__(self, connection: ssl.SSLSocket) -> None:
+        self.connection = connection
+        #: as a server does; off where a test waits for pings
+        self.answers_pings = True
+        self._reader = FrameReader()
+
+    def exactly(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            more = self.connection.recv(size - len(data))
+            if not more:
+                raise EOFError
+            data += more
+        return data
+
+    def send(self, *messages: Message) -> None:
+        self.connection.sendall(b"".join(encode_frame(TO_EXECUTOR.pack(m)) for m in messages))
+
+    def receive(self) -> Message:
+        """The next message; EOFError at the end. On a slow machine there may be pings in between: they are answered."""
+        while isinstance(message := self._next(), Ping) and self.answers_pings:
+            self.send(Pong(message.number, {}))
+        return message
+
+    def _next(self) -> Message:
+        while (item := self._reader.next_item()) is None:
+            data = self.connection.recv(65536)
+            if not data:
+                raise EOFError
+            self._reader.feed(data)
+        return FROM_EXECUTOR.unpack(item)
+
+    def expect(self, kind: type[Message]) -> Any:
+        message = self.receive()
+        assert isinstance(message, kind), message
+        return message
+
+    def result(self) -> Result:
+        """All of the task that runs."""
+        stdout, stderr = bytearray(), bytearray()
+        made: list[Message] = []
+        while True:
+            match message := self.receive():
+                case TaskOutput(_, 1, data):
+                    stdout += data
+                case TaskOutput(_, 2, data):
+                    stderr += data
+                case TaskEnded():
+                    return Result(message, bytes(stdout), bytes(stderr), made)
+                case Deleted() | MadeDirectory() | MadeSymlink() | MadeFile() | FileData() | FileHole():
+                    made.append(message)
+                case _:
+                    raise AssertionError(message)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+class Server:
+    """Listens on loopback and makes session files."""
+
+    def __init__(self, place: Place, workspace: Path, scratch: Path) -> None:
+        self.place = place
+        self.private = place.directory("server", 0o700)
+        self.identity = make_identity(self.private)
+        self.secret = secrets.token_bytes(32)
+        self.log_dir = place.directory("log", 0o700)
+        self.workspace = workspace
+        self.scratch = scratch
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(20)
+        self._peers: list[Peer] = []
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port = self.listener.getsockname()
+        return host, port
+
+    def session_file(self, name: str = "session.json", **changes: Any) -> Path:
+        content = {
+            "version": 1,
+            "addresses": [list(self.address)],
+            "certificate": self.identity.certificate,
+            "secret": self.secret.hex(),
+            "workspace": str(self.workspace),
+            "scratch_dir": str(self.scratch),
+            "heartbeat_s": 5,
+            "lost_after_s": 20,
+            "log_dir": str(self.log_dir),
+        } | changes
+        return self.place.file(self.place.top / name, json.dumps(content), mode=0o600)
+
+    def accept(self, identity: Identity | None = None) -> Peer:
+        """A connection, TLS done. Raises ssl.SSLError or ConnectionError where the executor does not want it."""
+        connection, _ = self.listener.accept()
+        connection.settimeout(20)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_cert_chain((identity or self.identity).chain_file)
+        with connection:
+            peer = Peer(context.wrap_socket(connection, server_side=True))
+        self._peers.append(peer)
+        return peer
+
+    def welcome(self) -> tuple[Peer, Ready]:
+        """An executor that has proved itself and is ready."""
+        peer = self.accept()
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        peer.connection.sendall(challenge(nonce))
+        check_proof(self.secret, nonce, peer.exactly(PROOF_BYTES))
+        return peer, peer.expect(Ready)
+
+    def other_identity(self, signed: bool = False) -> Identity:
+        """Not the session's, but as well made; or even signed by it."""
+        return make_identity(self.private, "other", self.identity if signed else None)
+
+    def running(self, process: subprocess.Popen[bytes]) -> Running:
+        peer, ready = self.welcome()
+        return Running(process, peer, ready, self, self.place)
+
+    def close(self) -> None:
+        self.listener.close()
+        for peer in self._peers:
+            peer.close()
+
+    def log(self) -> str:
+        return "".join(path.read_text() for path in sorted(self.log_dir.iterdir()))
+
+
+@dataclass
+class Running:
+    """An executor that is connected and ready."""
+
+    process: subprocess.Popen[bytes]
+    peer: Peer
+    ready: Ready
+    server: Server
+    place: Place
+    _tasks: int = 0
+
+    @property
+    def workspace(self) -> Path:
+        return self.server.workspace
+
+    def start(self, *argv: str | bytes, **changes: Any) -> int:
+        """Send a task and return its number."""
+        self._tasks += 1
+        words = tuple(os.fsencode(word) for word in argv)
+        values: dict[str, Any] = {
+            "task": self._tasks,
+            "attempt": 1,
+            "capture": "overlay",
+            "argv": words,
+            "program": os.fsencode(shutil.which(os.fsdecode(words[0])) or words[0]),
+            "cwd": bytes(self.workspace),
+            "env": (b"PATH=/usr/bin:/bin", b"LC_ALL=C"),
+            "umask": 0o022,
+            "rlimits": (),
+            "nice": 0,
+            "one_stream": False,
+            "roots": (bytes(self.workspace),),
+            "optional_roots": (),
+            "outputs": (),
+        }
+        self.peer.send(StartTask(**(values | changes)))
+        return self._tasks
+
+    def run(self, *argv: str | bytes, **changes: Any) -> Result:
+        self.start(*argv, **changes)
+        return self.peer.result()
+
+    def shell(self, script: str, **changes: Any) -> Result:
+        return self.run("sh", "-c", script, **changes)
+
+    def leave(self) -> None:
+        """Send it away; it must go with status 0 and leave nothing."""
+        self.peer.send(Leave())
+        assert self.process.wait(10) == 0
+        assert scratch_left(self.server.scratch) == []
+
+
+def scratch_left(scratch: Path) -> list[str]:
+    """Directories of executors below a scratch base."""
+    return sorted(path.name for path in scratch.glob("spraycc-*/*-*"))
+
+
+@pytest.fixture
+def launch(who: Who, box: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start executor processes; those left over are killed at the end."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(
+        session: Path,
+        executor_id: str = "e1",
+        *,
+        first_as_root: str = "",
+        pass_fds: tuple[int, ...] = (),
+        **environment: str,
+    ) -> subprocess.Popen[bytes]:
+        words = [who.python, "-m", "spraycc.executor", "--session", str(session), "--id", executor_id]
+        credentials = who.credentials
+        if first_as_root:  # a shell line in a mount namespace of its own, before it becomes who it shall be
+            drop = f"exec setpriv --reuid {who.uid} --regid {who.gid} --groups {who.other_group}"
+            words = ["unshare", "-m", "sh", "-ec", f'{first_as_root}\n{drop} "$@"', "sh", *words]
+            credentials = {}
+        process = subprocess.Popen(
+            words,
+            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": who.pythonpath, "SPRAYCC_BOX": str(box), **environment},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=pass_fds,
+            **credentials,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        assert process.stdout is not None
+        said = process.stdout.read()
+        process.stdout.close()
+        assert said == b"" or process.returncode in (1, 2), said.decode()
+
+
+@pytest.fixture
+def server(place: Place) -> Iterator[Server]:
+    server = Server(place, place.directory("ws"), place.directory("scratch"))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def executor(server: Server, launch: Callable[..., subprocess.Popen[bytes]], place: Place) -> Iterator[Running]:
+    """A ready executor; at the end it is sent away if it is still there."""
+    process = launch(server.session_file())
+    running = server.running(process)
+    yield running
+    if process.poll() is None:
+        running.leave()
+    assert "fault of the executor" not in server.log()
+
+
+@dataclass(frozen=True)
+class Marker:
+    """An environment variable by which a test's processes are found, wherever they went."""
+
+    entry: str
+
+    @property
+    def env(self) -> tuple[bytes, ...]:
+        return (b"PATH=/usr/bin:/bin", self.entry.encode())
+
+    def processes(self) -> list[int]:
+        found = []
+        for directory in Path("/proc").glob("[0-9]*"):
+            try:
+                if self.entry.encode() in (directory / "environ").read_bytes().split(b"\0"):
+                    found.append(int(directory.name))
+            except OSError:
+                continue
+        return found
+
+
+@pytest.fixture
+def marker(place: Place) -> Marker:
+    return Marker(f"SPRAYCC_MARK={place.top.name}")

@@ -1,0 +1,179 @@
+"""Small projects that tests build, and compilers that stand before the real one to see or hold what happens."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.system.harness.sandbox import Sandbox
+
+GCC = "/usr/bin/gcc"
+SOURCES = (".c", ".cc", ".cpp", ".cxx", ".S", ".s")
+
+_MAKEFILE = """\
+CC = gcc
+CFLAGS = -O1 -Wall
+objects := $(patsubst %.c,%.o,$(wildcard *.c))
+
+prog: $(objects)
+	$(CC) -o $@ $^
+
+%.o: %.c
+	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+clean:
+	$(RM) prog *.o *.d
+
+.PHONY: clean
+-include $(objects:.o=.d)
+"""
+
+_NINJA = """\
+rule cc
+  command = gcc -O1 -Wall -MMD -MF $out.d -c -o $out $in
+  depfile = $out.d
+  deps = gcc
+rule link
+  command = gcc -o $out $in
+"""
+
+
+def unit(number: int) -> str:
+    """A translation unit with one function."""
+    return f'#include <stdio.h>\n\nint f{number}(int x) {{\n    return printf("") + x + {number};\n}}\n'
+
+
+def c_project(units: int) -> dict[str, str]:
+    """A makefile, build.ninja, ``units`` translation units and main.c; ``prog`` prints the sum of 1 to ``units``."""
+    files = {f"u{i}.c": unit(i) for i in range(1, units + 1)}
+    declarations = "".join(f"int f{i}(int);\n" for i in range(1, units + 1))
+    sum_ = " + ".join(f"f{i}(0)" for i in range(1, units + 1))
+    files["main.c"] = (
+        f'#include <stdio.h>\n\n{declarations}\nint main(void) {{\n    printf("%d\\n", {sum_});\n    return 0;\n}}\n'
+    )
+    names = sorted(Path(name).stem for name in files)
+    edges = "".join(f"build {name}.o: cc {name}.c\n" for name in names)
+    files["build.ninja"] = f"{_NINJA}{edges}build prog: link {' '.join(f'{name}.o' for name in names)}\n"
+    files["Makefile"] = _MAKEFILE
+    return files
+
+
+def output_of(units: int) -> bytes:
+    """What ``prog`` of :func:`c_project` prints."""
+    return b"%d\n" % (units * (units + 1) // 2)
+
+
+class FakeCompiler:
+    """A directory with a ``gcc`` of our own, first on the sandbox's PATH: shell text that runs before the real one."""
+
+    def __init__(self, sandbox: Sandbox, before: str) -> None:
+        self.directory = sandbox.aside / "compiler"
+        script = f'#!/bin/sh\n{before}\nexec {GCC} "$@"\n'
+        sandbox.write({"gcc": script}, self.directory, mode=0o755)
+        sandbox.path_front.append(self.directory)
+
+
+class GatedCompiler(FakeCompiler):
+    """A gcc whose compiles wait until the gate is open, and that notes those which run on the submit host.
+
+    An executor can't write the note: it lies outside the workspace, where a captured command can't write. The last word of a
+    compile line must be its source.
+    """
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self.gate = sandbox.aside / "gate"
+        self.log = sandbox.aside / "here.log"
+        super().__init__(
+            sandbox,
+            f"""\
+note() {{ {{ echo "$1" >>'{self.log}'; }} 2>/dev/null; }}
+case " $* " in *" -c "*) ;; *) exec {GCC} "$@" ;; esac
+for source; do :; done
+note +
+until [ -e '{self.gate}' ] || [ -e "{self.gate}.$source" ]; do sleep 0.02; done
+{GCC} "$@"
+status=$?
+note -
+exit $status""",
+        )
+
+    def open(self) -> None:
+        """Lets all compiles go on, those to come as well."""
+        self.gate.touch()
+
+    def wait_for_width(self, count: int) -> None:
+        """Waits until ``count`` executors run a compile each, and helps a build tool that looks for tokens too seldom.
+
+        ninja 1.13.0 to 1.13.2 look for new ones only when one of their children ends, so one compile is let go whenever the
+        number has not grown for a while.
+        """
+        seen, since = 0, time.monotonic()
+
+        def enough() -> bool:
+            nonlocal seen, since
+            busy = len(self._sandbox.busy_executors())
+            if busy > seen:
+                seen, since = busy, time.monotonic()
+            elif 0 < busy < count and time.monotonic() - since > 2:
+                since = time.monotonic()
+                commands = [process.command for process in self._sandbox.processes()]
+                held = [words for words in commands if f"{self.directory}/gcc" in words]
+                self.gate.with_name(f"gate.{held[0].split()[-1]}").touch()
+            return busy >= count
+
+        self._sandbox.wait_for(f"{count} executors run a compile", enough)
+
+    def notes(self) -> list[str]:
+        """``+`` for the start and ``-`` for the end of each compile on the submit host, in their order."""
+        return self.log.read_text().split() if self.log.exists() else []
+
+    def most_here(self) -> int:
+        """Most compiles that ran on the submit host at once."""
+        running = most = 0
+        for note in self.notes():
+            running += 1 if note == "+" else -1
+            most = max(most, running)
+        return most
+
+
+class CountingCompilers:
+    """Compilers that note every command line, and otherwise are the real ones; for plain builds."""
+
+    NAMES = ("cc", "gcc", "c++", "g++", "clang", "clang++")
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.log = sandbox.aside / "lines"
+        self.directory = sandbox.aside / "counting"
+        for name in self.NAMES:
+            script = f"""\
+#!/bin/sh
+(printf '%s\\037' "$@"; echo) >>'{self.log}'
+exec /usr/bin/{name} "$@"
+"""
+            sandbox.write({name: script}, self.directory, mode=0o755)
+
+    def translation_units(self) -> list[str]:
+        """The sources of all compile lines (-c), but those of configure's tests."""
+        return [name for words, sources in self._lines() if "-c" in words for name in sources]
+
+    def dependency_lines(self) -> list[list[str]]:
+        """The lines that only write dependencies (-M, -MM), however many sources each has."""
+        return [
+            words for words, sources in self._lines() if sources and {"-M", "-MM"} & set(words) and "-c" not in words
+        ]
+
+    def _lines(self) -> Iterator[tuple[list[str], list[str]]]:
+        """Each line's words, and the sources among them."""
+        for line in self.log.read_text(errors="surrogateescape").splitlines():
+            words = line.split("\037")
+            names = [word for word in words if os.path.splitext(word)[1] in SOURCES]
+            # autoconf's, and config.guess' own
+            yield words, [name for name in names if "conftest" not in name and not name.endswith("/dummy.c")]
+
+
+def objects(tree: Path) -> set[str]:
+    """Names of all objects below ``tree``."""
+    return {str(path.relative_to(tree)) for path in tree.rglob("*.o")}

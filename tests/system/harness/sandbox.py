@@ -1,0 +1,457 @@
+"""A place of its own for one end-to-end test: user, home, runtime directory, workspace; and the look for what was left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import json
+import os
+import pwd
+import re
+import shlex
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+TESTS = Path(__file__).resolve().parents[2]
+TOOLS = TESTS / "tools"
+EXAMPLES = TESTS.parent / "examples"
+
+#: In the environment of every process that a sandbox starts. Not SPRAYCC_…: that would not travel to executors.
+MARKER = "E2E_SANDBOX"
+
+#: E2E_USER: another one, where several run tests on one machine.
+TEST_USER = os.environ.get("E2E_USER", "spraycc-test")
+TEST_GROUP = "spraycc-proj"
+
+#: The server's and an executor's command line.
+_MODULE = re.compile(r" -m spraycc\.(server|executor)\b|/spraycc/executor/start\.py ")
+
+_TRACEBACK = re.compile(rb"Traceback \(most recent call last\):")
+
+#: How the traceback of an interpreter ends that has too little memory (or no file table), in its own start as well.
+#: Anywhere in a line: what it says of a fatal error comes in pieces, between which another's whole lines may stand.
+_OUT_OF_MEMORY = re.compile(
+    rb"(?<!['\"])(?:MemoryError\b|OSError: \[Errno (?:12|23)\]|ImportError: .*(?:failed to map segment|annot allocate memory))"
+)
+
+#: Longer than anything here takes on a slow machine; a test that reaches it has hung.
+TIMEOUT_S = 100.0
+
+
+def internal_error(log: bytes, *, short_of_memory: bool) -> bool:
+    """Whether a log has a traceback; with `short_of_memory`, one that does not end for want of memory.
+
+    They are counted: executors that start at the same time write their lines in between each other's.
+    """
+    tracebacks = len(_TRACEBACK.findall(log))
+    return tracebacks > (len(_OUT_OF_MEMORY.findall(log)) if short_of_memory else 0)
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who the commands run as."""
+
+    name: str
+    uid: int
+    gid: int
+    home: Path
+    #: a supplementary group that the workspace belongs to, as on clusters; None where the user has none
+    group: int | None
+
+    @property
+    def is_me(self) -> bool:
+        return self.uid == os.geteuid()
+
+    @classmethod
+    def mine(cls) -> Account:
+        entry = pwd.getpwuid(os.geteuid())
+        others = [group for group in os.getgroups() if group != os.getegid()]
+        group = others[0] if others and os.geteuid() != 0 else None
+        return cls(entry.pw_name, entry.pw_uid, os.getegid(), Path(entry.pw_dir), group)
+
+    @classmethod
+    def unprivileged(cls) -> Account:
+        """This user, or for root the test user, made where it is missing."""
+        if os.geteuid() != 0:
+            return cls.mine()
+        return cls.named(TEST_USER)
+
+    @classmethod
+    def named(cls, name: str) -> Account:
+        """A user that is there for tests, made where it is missing; for root."""
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            subprocess.run(["groupadd", "--force", TEST_GROUP], check=True)
+            subprocess.run(["useradd", "--create-home", "--groups", TEST_GROUP, name], check=True)
+            entry = pwd.getpwnam(name)
+        group = grp.getgrnam(TEST_GROUP).gr_gid
+        return cls(entry.pw_name, entry.pw_uid, entry.pw_gid, Path(entry.pw_dir), group)
+
+    def command(self, argv: Sequence[str | bytes | Path]) -> list[str | bytes | Path]:
+        """``argv`` as it must be started to run as this user."""
+        if self.is_me:
+            return list(argv)
+        return ["setpriv", f"--reuid={self.uid}", f"--regid={self.gid}", "--init-groups", "--", *argv]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended."""
+
+    argv: tuple[str | bytes | Path, ...]
+    status: int
+    out: bytes
+    err: bytes
+    #: the build's figures (--summary); empty for a plain command
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def ok(self) -> Finished:
+        """Itself; fails the test, with the command's words, where it did not succeed."""
+        assert self.status == 0, f"{self.argv} ended with {self.status}\n{self.words()}"
+        return self
+
+    def words(self) -> str:
+        return f"--- stdout\n{_tail(self.out)}\n--- stderr\n{_tail(self.err)}\n--- figures {self.figures}"
+
+    def own_lines(self) -> list[str]:
+        """SprayCC's own lines on stderr."""
+        return [line for line in self.err.decode(errors="replace").splitlines() if line.startswith("spraycc")]
+
+
+def _tail(data: bytes, size: int = 4000) -> str:
+    return data[-size:].decode(errors="replace")
+
+
+@dataclass(frozen=True)
+class Process:
+    """A living process, as /proc shows it."""
+
+    pid: int
+    parent: int
+    state: str
+    command: str
+    #: it says itself that it is of this sandbox, by its environment or its command line
+    marked: bool
+
+
+def program(name: str) -> Path:
+    """An installed program of the environment under test (E2E_BIN names its directory, else this Python's)."""
+    directory = Path(os.environ.get("E2E_BIN") or Path(sys.executable).parent)
+    path = directory / name
+    assert path.exists(), f"{path} is not there: install the project ('pip install .[test]'), or set E2E_BIN"
+    return path
+
+
+class Sandbox:
+    """Directories, environment and commands of one test. ``close()`` stops the server and fails where anything is left."""
+
+    def __init__(self, account: Account, base: Path | None = None) -> None:
+        self.account = account
+        parent = os.environ.get("E2E_DIR", "/var/tmp")
+        self.base = base or Path(tempfile.mkdtemp(prefix="spraycc-e2e-", dir=parent)).resolve()
+        self.workspace = self.base / "ws"
+        self.home = self.base / "home"
+        self.runtime = self.base / "run"
+        self.scratch = self.base / "scratch"
+        self.temp = self.base / "tmp"
+        #: what the test itself keeps: trees set aside, logs, gates
+        self.aside = self.base / "aside"
+        self.tools = self.base / "tools"
+        self.bin = program("spraycc").parent
+        #: directories that stand before everything else on PATH
+        self.path_front: list[Path] = []
+        self.settings: dict[str, str] = {
+            "SPRAYCC_RUNTIME_DIR": str(self.runtime),
+            "SPRAYCC_SCRATCH_DIR": str(self.scratch),
+        }
+        #: interpreters were made to run out of memory: that traceback is no fault of ours
+        self.short_of_memory = False
+        #: the test has made faults of ours: tracebacks are expected
+        self.faults_are_ours = False
+        self._summaries = 0
+        self._before = {process.pid for process in self._mine()}
+        self.base.chmod(0o755)
+        for directory in (self.workspace, self.home, self.runtime, self.scratch, self.temp, self.aside):
+            directory.mkdir(exist_ok=True)
+        for directory in (self.home, self.runtime, self.scratch, self.temp):
+            directory.chmod(0o700)
+        if not self.tools.exists():  # the checkout may be where the user can't read
+            shutil.copytree(TOOLS, self.tools)
+        (self.workspace / ".spraycc.toml").touch()
+        self.give(self.base)
+        self.give(self.workspace)
+
+    def environment(self, extra: Mapping[str, str | bytes] | None = None) -> dict[bytes, bytes]:
+        """A login's small environment, this sandbox's settings, and ``extra``."""
+        plain: dict[str, str | bytes] = {
+            "PATH": os.pathsep.join([*map(str, self.path_front), str(self.bin), "/usr/local/bin", "/usr/bin", "/bin"]),
+            "HOME": str(self.home),
+            "USER": self.account.name,
+            "LOGNAME": self.account.name,
+            "SHELL": "/bin/sh",
+            "LC_ALL": "C.UTF-8",
+            "TMPDIR": str(self.temp),
+            MARKER: str(self.base),
+            **self.settings,
+            **(extra or {}),
+        }
+        return {os.fsencode(name): os.fsencode(value) for name, value in plain.items()}
+
+    def give(self, path: Path) -> None:
+        """Makes what the test wrote at and below ``path`` the user's; in the workspace, the project group's as well."""
+        gid, shared = self.account.gid, False
+        if self.account.group is not None and path.is_relative_to(self.workspace):
+            gid, shared = self.account.group, True
+        for directory, _, files in os.walk(path):
+            os.chown(directory, self.account.uid, gid)
+            if shared:
+                os.chmod(directory, os.stat(directory).st_mode | stat.S_ISGID | 0o070)
+            for name in files:
+                os.chown(os.path.join(directory, name), self.account.uid, gid, follow_symlinks=False)
+
+    def write(self, files: Mapping[str, str | bytes], below: Path | None = None, mode: int = 0o644) -> Path:
+        """Writes files, names relative to ``below`` (the workspace); returns ``below``."""
+        top = below or self.workspace
+        for name, text in files.items():
+            path = top / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text.encode() if isinstance(text, str) else text)
+            path.chmod(mode)
+        self.give(top)
+        return top
+
+    def read_only_workspace(self) -> None:
+        """From now on every executor runs where the workspace is read-only: only the submit host can write to it."""
+        wrapper = self.tools / "read-only-workspace"
+        self.settings["SPRAYCC_EXECUTOR_PREFIX"] = shlex.join([str(wrapper), str(self.workspace)])
+
+    @contextlib.contextmanager
+    def start(
+        self,
+        argv: Sequence[str | bytes | Path],
+        cwd: Path | None = None,
+        env: Mapping[str, str | bytes] | None = None,
+        **popen: Any,
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """Starts a command as the sandbox's user, in the workspace; kills it where the test fails before it has ended."""
+        popen.setdefault("stdin", subprocess.DEVNULL)
+        command = self.account.command(argv)
+        environment = self.environment(env)
+        with subprocess.Popen(command, cwd=cwd or self.workspace, env=environment, umask=0o022, **popen) as process:
+            try:
+                yield process
+            except BaseException:
+                process.kill()
+                raise
+
+    def run(
+        self,
+        *argv: str | bytes | Path,
+        cwd: Path | None = None,
+        env: Mapping[str, str | bytes] | None = None,
+        timeout_s: float = TIMEOUT_S,
+        merge: bool = False,
+    ) -> Finished:
+        """Runs a command to its end. ``merge``: stderr is the same pipe as stdout, all is in ``out``."""
+        pipe = subprocess.PIPE
+        with self.start(argv, cwd, env, stdout=pipe, stderr=subprocess.STDOUT if merge else pipe) as process:
+            try:
+                out, err = process.communicate(timeout=timeout_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    out, err = process.communicate(timeout=5)
+                raise AssertionError(f"{argv} was not done after {timeout_s} s\n{self.describe()}") from None
+        return Finished(argv, process.returncode, out, err or b"")
+
+    def build(
+        self,
+        *argv: str | bytes | Path,
+        options: Sequence[str] = (),
+        executors: int = 2,
+        local_slots: int = 1,
+        cwd: Path | None = None,
+        env: Mapping[str, str | bytes] | None = None,
+        timeout_s: float = TIMEOUT_S,
+        merge: bool = False,
+    ) -> Finished:
+        """``spraycc OPTIONS ARGV``, with its figures; checks that the build's tokens are all accounted for."""
+        command, summary = self.build_command(argv, options, executors, local_slots)
+        finished = self.run(*command, cwd=cwd, env=env, timeout_s=timeout_s, merge=merge)
+        figures = self.figures(summary)
+        return Finished(finished.argv, finished.status, finished.out, finished.err, figures)
+
+    def build_command(
+        self,
+        argv: Sequence[str | bytes | Path],
+        options: Sequence[str] = (),
+        executors: int = 2,
+        local_slots: int = 1,
+    ) -> tuple[list[str | bytes | Path], Path]:
+        """The command line of a build, and where its summary will be."""
+        self._summaries += 1
+        summary = self.temp / f"summary-{self._summaries}.json"
+        numbers = ["--executors", str(executors), "--local-slots", str(local_slots)]
+        return [self.bin / "spraycc", *numbers, "--summary", str(summary), *options, *argv], summary
+
+    def figures(self, summary: Path) -> dict[str, Any]:
+        """A build's figures; empty where it wrote none. Its tokens must have come back, where a server lived to count them."""
+        if not summary.exists():
+            return {}
+        figures: dict[str, Any] = json.loads(summary.read_bytes())
+        if "tokens_issued" in figures:
+            assert figures["tokens_free_at_end"] == figures["tokens_issued"], figures
+        return figures
+
+    def status(self) -> dict[str, Any]:
+        """``spraycc status --json``; empty where no server runs."""
+        finished = self.run(self.bin / "spraycc", "status", "--json", timeout_s=30)
+        figures: dict[str, Any] = json.loads(finished.out) if finished.out.strip() else {}
+        return figures if figures.get("server") else {}
+
+    def wait_for(self, what: str, condition: Callable[[], Any], timeout_s: float = 30) -> Any:
+        """Asks again until the answer is true, and returns it; fails the test when that takes too long."""
+        end = time.monotonic() + timeout_s
+        while True:
+            if answer := condition():
+                return answer
+            assert time.monotonic() < end, f"after {timeout_s} s still not: {what}\n{self.describe()}"
+            time.sleep(0.05)
+
+    def busy_executors(self) -> list[dict[str, Any]]:
+        """The executors that run a task now, as status shows them."""
+        return [executor for executor in self.status().get("executors", []) if executor["task"] is not None]
+
+    def wait_for_busy_executors(self, count: int) -> list[dict[str, Any]]:
+        """Waits until at least ``count`` executors run a task each."""
+
+        def enough() -> list[dict[str, Any]] | None:
+            busy = self.busy_executors()
+            return busy if len(busy) >= count else None
+
+        busy: list[dict[str, Any]] = self.wait_for(f"{count} executors run a task", enough)
+        return busy
+
+    def executor_counters(self) -> list[dict[str, Any]]:
+        """What the executors that have ended counted themselves, from their logs."""
+        counters = []
+        for log in (self.home / ".local/state").rglob("executor-*.log"):
+            for line in log.read_text(errors="replace").splitlines():
+                _, found, text = line.partition("counters ")
+                if found and text.startswith("{"):
+                    counters.append(json.loads(text))
+        return counters
+
+    def processes(self) -> list[Process]:
+        """Every process that this sandbox has started and that still lives."""
+        return [process for process in self._mine() if process.pid not in self._before]
+
+    def _mine(self) -> Iterator[Process]:
+        base = os.fsencode(self.base)
+        # In CI a user that exists only for tests owns nothing else but what other sandboxes run.
+        only_tests = self.account.name == TEST_USER and "CI" in os.environ
+        for entry in os.scandir("/proc"):
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            try:
+                if entry.stat().st_uid != self.account.uid:
+                    continue
+                directory = Path(entry.path)
+                command = (directory / "cmdline").read_bytes()
+                fields = (directory / "stat").read_text(errors="replace").rpartition(") ")[2].split()
+                environment = (directory / "environ").read_bytes()
+            except OSError:  # it has just ended, or may not be looked at and so is none of ours
+                continue
+            marked = base in environment or base in command
+            if fields[0] not in "ZX" and (marked or (only_tests and f"{MARKER}=".encode() not in environment)):
+                shown = command.replace(b"\0", b" ").decode(errors="replace").strip()
+                yield Process(int(entry.name), int(fields[1]), fields[0], shown, marked)
+
+    def strangers(self) -> list[Process]:
+        """Processes that are neither the warm server nor its idle executors."""
+        processes = self.processes()
+        own = {process.pid for process in processes if _MODULE.search(process.command)}
+        # An executor may keep a helper of its own ready.
+        return [p for p in processes if p.pid not in own and not (p.parent in own and "spraycc" in p.command)]
+
+    def describe(self) -> str:
+        """Processes and the ends of all logs, for a failure's message."""
+        text = "\n".join(f"{p.pid} {p.parent} {p.state} {p.command[:200]}" for p in self.processes())
+        for log in sorted(self.home.rglob("*.log")):
+            text += f"\n--- {log}\n{_tail(log.read_bytes(), 2000)}"
+        return text
+
+    def left_files(self) -> list[str]:
+        """Sockets, fifos, temporary files and mounts that should be gone once the server is."""
+        left = []
+        for top in (self.runtime, self.workspace):
+            for directory, names, files in os.walk(top):
+                for name in (*names, *files):
+                    path = os.path.join(directory, name)
+                    mode = os.lstat(path).st_mode
+                    temporary = ".spraycc" in name and name != ".spraycc.toml"
+                    if stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode) or temporary:
+                        left.append(path)
+        # A user's own directory and the lock of those who tidy it stay where they are, here or where executors had to
+        # make do with TMPDIR.
+        kept = {
+            base / f"spraycc-{self.account.uid}{lock}" for base in (self.scratch, self.temp) for lock in ("", "/lock")
+        }
+        # The host's copy of what executors start from stays, too.
+        packs = self.scratch / f"spraycc-packs-{self.account.uid}"
+        paths = [*self.scratch.rglob("*"), *self.temp.glob("*spraycc*"), *self.temp.glob("*spraycc*/*")]
+        left += [str(path) for path in paths if path not in kept and not path.is_relative_to(packs)]
+        left += [str(path) for path in self.home.rglob("session-*.json")]  # they hold a secret
+        mounts = Path("/proc/self/mountinfo").read_text()
+        left += [line for line in mounts.splitlines() if str(self.base) in line.split()[4]]
+        return left
+
+    def stop(self) -> None:
+        """Stops the server, with everything that belongs to it, and waits until all processes are gone."""
+        self.run(self.bin / "spraycc", "server", "stop", "--now", timeout_s=30)
+        end = time.monotonic() + 15
+        while self.processes() and time.monotonic() < end:
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        """Stops the server, looks for what was left and for internal errors in the logs, and removes everything.
+
+        Raises:
+            AssertionError: names each thing that was found.
+        """
+        problems = []
+        description = ""
+        try:
+            end = time.monotonic() + 5
+            while (strangers := self.strangers()) and time.monotonic() < end:
+                time.sleep(0.05)
+            problems += [f"still running beside the server: {process}" for process in strangers]
+            self.stop()
+            problems += [f"still running after the server's stop: {process}" for process in self.processes()]
+            problems += [f"left behind: {path}" for path in self.left_files()]
+            for log in self.home.rglob("*.log"):
+                text = log.read_bytes()
+                if internal_error(text, short_of_memory=self.short_of_memory) and not self.faults_are_ours:
+                    text = text[text.index(b"Traceback") :]
+                    problems.append(f"an internal error in {log}:\n{text[:6000].decode(errors='replace')}")
+            description = self.describe() if problems else ""
+        finally:
+            for process in self.processes():
+                if process.marked:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(process.pid, signal.SIGKILL)
+            if not os.environ.get("E2E_KEEP"):
+                # work directories of an overlay have no permissions at all
+                subprocess.run(["chmod", "-R", "u+rwX", self.base], check=False, stderr=subprocess.DEVNULL)
+                shutil.rmtree(self.base, ignore_errors=True)
+        assert not problems, "\n".join([*problems, description])

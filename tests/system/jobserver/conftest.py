@@ -1,0 +1,167 @@
+"""Builds on simulated executors: the real server, runners, make and ninja, and counts that the recipes make themselves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import simulated_executors
+from tests.system.harness.sandbox import Account, Finished, Sandbox
+from tests.system.harness.tools import from_pypi
+from tests.system.jobserver.shapes import Shape, Writer, marks, most_at_once, seconds_above
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was seen of one build."""
+
+    finished: Finished
+    wall_s: float
+    #: most local recipes at once, and for how many seconds more than the local slots
+    most_local: int
+    above_s: float
+    #: most tasks at once on executors, and seconds from the first until that many
+    most_remote: int
+    ramp_s: float
+    #: time.monotonic() of each local recipe's begin or end
+    local_marks: list[tuple[int, int]]
+    counters: dict[str, Any]
+
+
+class Lab:
+    """A sandbox with a simulated cluster."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+        self.tick = sandbox.tools / "tick"
+        subprocess.run(["cc", "-O1", "-o", self.tick, HERE / "tick.c"], check=True)
+        script = sandbox.tools / "simulated_executors.py"
+        shutil.copy(simulated_executors.__file__, script)
+        self.directory = sandbox.aside / "executors"
+        self.directory.mkdir()
+        sandbox.give(sandbox.aside)
+        sandbox.give(sandbox.tools)
+        sandbox.settings |= simulated_executors.settings(self.directory)
+        # A compile that runs here for want of executors would meet a source file that is not there.
+        sandbox.settings["SPRAYCC_WAIT_FOR_CLUSTER"] = "true"
+        self._stack = ExitStack()
+        self._script = script
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *options: str) -> None:
+        python = self.sandbox.bin / "python"
+        command = [python, self._script, self.directory, *options]
+        self.process = self._stack.enter_context(self.sandbox.start(command, stdout=subprocess.PIPE))
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == b"ready\n"
+
+    def stop(self) -> dict[str, Any]:
+        """Ends the executors; returns what they counted."""
+        assert self.process is not None
+        self.process.terminate()
+        self.process.wait(20)
+        self._stack.close()
+        counters: dict[str, Any] = json.loads((self.directory / simulated_executors.COUNTERS).read_text())
+        (self.directory / simulated_executors.COUNTERS).unlink()
+        (self.directory / "asked").unlink()
+        return counters
+
+    def close(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+        self._stack.close()
+
+    def warm(self, executors: int, local_slots: int) -> None:
+        """Starts the server and has all executors connect, so that a build that follows finds them."""
+        options = ["--release-delay-s", "600"]
+        self.sandbox.write(
+            {
+                "warm.mk": "all: "
+                + " ".join(f"w{i}" for i in range(2))
+                + "\nw%:\n\t@cc -c -DSIMULATED_S=0 -o $@.o $@.c\n"
+            }
+        )
+        self.sandbox.build("make", "-f", "warm.mk", options=options, executors=executors, local_slots=local_slots).ok()
+        self.sandbox.wait_for(
+            "all executors are connected", lambda: len(self.sandbox.status()["executors"]) >= executors
+        )
+
+    def run(
+        self,
+        shape: Shape,
+        writer: Writer,
+        executors: int,
+        local_slots: int,
+        tool: Path | str | None = None,
+        options: tuple[str, ...] = (),
+    ) -> Run:
+        """Builds the shape on executors that are connected already."""
+        sandbox = self.sandbox
+        self.start()
+        self.warm(executors, local_slots)
+        log = sandbox.aside / "local.log"
+        log.unlink(missing_ok=True)
+        log.touch()
+        log.chmod(0o666)
+        words: list[str] = writer(shape, sandbox.workspace, self.tick, log)
+        sandbox.give(sandbox.workspace)
+        env = {"MAKE": "make"}
+        if tool is not None:
+            words = [str(tool) if word in ("make", "ninja") else word for word in words]
+            env["MAKE"] = str(tool)
+        began = time.monotonic()
+        finished = sandbox.build(
+            *words,
+            options=("--release-delay-s", "600", *options),
+            executors=executors,
+            local_slots=local_slots,
+            env=env,
+        ).ok()
+        wall_s = finished.figures["wall_s"]
+        counters = self.stop()
+        found = marks(log)
+        reached = [at for at in counters["reached"] if at >= began]
+        return Run(
+            finished, wall_s, most_at_once(found), seconds_above(found, local_slots), counters["running_peak"],
+            reached[-1] - reached[0] if reached else 0.0, found, counters,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """Closed in the right order: the server first, then its executors."""
+    sandbox = Sandbox(Account.unprivileged())
+    made = Lab(sandbox)
+    try:
+        yield made
+    finally:
+        try:
+            # Not the sandbox's stop: that waits for all processes, and the executors' is ours.
+            sandbox.run(sandbox.bin / "spraycc", "server", "stop", "--now", timeout_s=30)
+        finally:
+            made.close()
+            sandbox.close()
+
+
+@pytest.fixture(scope="session")
+def kitware_ninja(cache: Path) -> Path:
+    """The ninja that PyPI had before ninja's own jobserver."""
+    found: Path = next(from_pypi(cache, "ninja==1.11.1.*", "ninja-1.11").rglob("bin/ninja"))
+    return found
+
+
+@pytest.fixture(scope="session")
+def new_cmake(cache: Path) -> Path:
+    """The directory of a cmake and ctest that know jobservers (3.29)."""
+    return next(from_pypi(cache, "cmake>=3.29", "cmake").rglob("data/bin"))

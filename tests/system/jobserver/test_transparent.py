@@ -1,0 +1,124 @@
+"""Plain make in a prepared shell, the way back, and builds within builds."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import pytest
+
+from tests.system.jobserver.shapes import remotes
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+SHELLS = [
+    pytest.param(shell, marks=pytest.mark.skipif(not shutil.which(shell), reason=f"no {shell} on this machine"))
+    for shell in ("bash", "dash", "zsh", "fish")
+]
+PREPARED = 'eval "$(spraycc env)"; '
+
+
+def prepared(shell: str) -> str:
+    """What a user of that shell types first."""
+    return "spraycc env | source; " if shell == "fish" else PREPARED
+
+
+@pytest.fixture
+def ready(lab: Any) -> Any:
+    """The lab with eight executors connected, and eight compiles to do."""
+    lab.start()
+    lab.warm(8, 2)
+    lab.sandbox.settings |= {"SPRAYCC_EXECUTORS": "8", "SPRAYCC_LOCAL_SLOTS": "2"}
+    lab.sandbox.write({"Makefile": "all: r\n" + remotes("r", 8, 0.3)})
+    return lab
+
+
+def tasks(finished: Any) -> list[str]:
+    """The summary lines of its builds, up to the first comma."""
+    return [line.partition(",")[0].removeprefix("spraycc: ") for line in finished.own_lines() if " task" in line]
+
+
+EIGHT = "8 tasks (8 remote"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_plain_make_is_a_build(ready: Any, shell: str) -> None:
+    finished = ready.sandbox.run(shell, "-c", prepared(shell) + "make -j8").ok()
+    assert tasks(finished) == [EIGHT]
+    assert ready.stop()["running_peak"] == 8
+
+
+def test_a_script_that_chooses_its_width_is_reached(ready: Any) -> None:
+    ready.sandbox.write({"build.sh": "#!/bin/sh\nexec make -j$(nproc)\n"}, mode=0o755)
+    finished = ready.sandbox.run("sh", "-c", PREPARED + "./build.sh").ok()
+    assert tasks(finished) == [EIGHT]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_off_undoes_it(ready: Any, shell: str) -> None:
+    off = "spraycc env --off | source; " if shell == "fish" else 'eval "$(spraycc env --off)"; '
+    script = prepared(shell) + "command -v make; " + off + 'echo "$PATH"; command -v make; make --version >/dev/null'
+    finished = ready.sandbox.run(shell, "-c", script).ok()
+    shim, path, real = finished.out.decode().splitlines()
+    assert "shims" in shim
+    assert path == ready.sandbox.environment()[b"PATH"].decode()
+    assert "shims" not in real
+
+
+def test_a_shim_in_a_shell_that_is_not_prepared_is_the_real_tool(ready: Any) -> None:
+    shims = ready.sandbox.run("sh", "-c", PREPARED + 'printf %s "$SPRAYCC_SHIMS"').ok().out.decode()
+    finished = ready.sandbox.run(f"{shims}/make", "--version").ok()
+    assert finished.out.startswith(b"GNU Make")
+    ready.sandbox.write({"plain.mk": "all:\n\t@echo $(MAKE) $(MAKEFLAGS)\n"})
+    finished = ready.sandbox.run(f"{shims}/make", "-f", "plain.mk").ok()
+    assert b"jobserver" not in finished.out
+    assert b"shims" not in finished.out
+    assert finished.err == b""
+
+
+def test_it_says_nothing_where_there_was_nothing_to_do(ready: Any) -> None:
+    ready.sandbox.write({"nothing.mk": "all:\n\t@echo done\n"})
+    finished = ready.sandbox.run("sh", "-c", PREPARED + "make -f nothing.mk").ok()
+    assert (finished.out, finished.err) == (b"done\n", b"")
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+def test_a_shell_can_be_a_build_for_tools_that_have_no_shim(ready: Any, shell: str) -> None:
+    script = 'eval "$(spraycc env --makeflags)"; /usr/bin/make r; spraycc status --json'
+    finished = ready.sandbox.run(shell, "-c", script).ok()
+    assert b'"remote": 8' in finished.out
+    ready.sandbox.wait_for("the build ends with its shell", lambda: ready.sandbox.status()["builds"] == [])
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"),
+    [
+        pytest.param("spraycc", "make -j8 r", id="a make with -j in a build"),
+        pytest.param("spraycc", "$(MAKE) r", id="a sub-make"),
+        pytest.param("spraycc", "spraycc make r", id="spraycc in a build"),
+        pytest.param("spraycc", "make r", id="a make in a recipe that is not recursive"),
+        pytest.param("spraycc", "MAKEFLAGS=-j3 make r", id="a MAKEFLAGS in the place of ours"),
+        pytest.param("spraycc", "export MAKEFLAGS=kj3; $(MAKE) r", id="letters without a dash"),
+    ],
+)
+def test_what_runs_in_a_build_is_part_of_it(ready: Any, outer: str, inner: str) -> None:
+    ready.sandbox.write({"outer.mk": f"all:\n\t@{inner}\n"})
+    finished = ready.sandbox.build("make", "-f", "outer.mk", executors=8, local_slots=2).ok()
+    assert finished.figures["remote"] == 8
+    assert finished.figures["tokens_free_at_end"] == finished.figures["tokens_issued"]
+    assert len(tasks(finished)) == 1
+    assert b"warning" not in finished.err
+    assert ready.stop()["running_peak"] == 8
+
+
+def test_a_build_in_a_recipe_of_a_plain_make_has_its_pool_to_itself(ready: Any) -> None:
+    ready.sandbox.write(
+        {
+            "outer.mk": "all: a b\na b:\n\t@spraycc make r$@\n" + "",
+            "Makefile": remotes("ra", 8, 0.3) + remotes("rb", 8, 0.3),
+        }
+    )
+    finished = ready.sandbox.run("/usr/bin/make", "-j2", "-f", "outer.mk").ok()
+    assert tasks(finished) == [EIGHT, EIGHT]
+    # -j2 of the outer make is the cap of each
+    assert 2 <= ready.stop()["running_peak"] <= 4

@@ -1,0 +1,300 @@
+"""The build hook: what wheels it makes, with a compiler, without one, and with a broken one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+PLATFORM = "py3-none-" + sysconfig.get_platform().replace("-", "_").replace(".", "_")
+
+pytest.importorskip("hatchling")
+
+STUB = """
+#include <stdio.h>
+#include "stub.h"
+int main(void) { return puts(NAME " " SPRAYCC_VERSION) < 0; }
+"""
+FALLBACK = '"""A stub."""\nVERSION = "@VERSION@"\nprint("fallback", VERSION)\n'
+
+
+class Tree:
+    """A source tree that may be changed, with small C programs in place of the real ones."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.home = path.parent / "home"
+        self.home.mkdir()
+        for name in ("pyproject.toml", "hatch_build.py"):
+            shutil.copy(ROOT / name, path / name)
+        for name in ("README.md", "LICENSE", "CHANGELOG.md"):
+            if (ROOT / name).exists():
+                shutil.copy(ROOT / name, path / name)
+        (path / "spraycc").mkdir()
+        shutil.copy(ROOT / "spraycc" / "__init__.py", path / "spraycc")
+        for part, program in (("runner", "spraycc-run"), ("box", "spraycc-box")):
+            directory = path / "spraycc" / part
+            directory.mkdir()
+            (directory / "__init__.py").touch()
+            (directory / "main.c").write_text(STUB)
+            (directory / "stub.h").write_text(f'#define NAME "{program}"\n')
+        (path / "spraycc" / "runner" / "fallback.py").write_text(FALLBACK)
+
+    def build(self, what: str = "wheel", **env: str) -> subprocess.CompletedProcess[str]:
+        environ = {k: v for k, v in os.environ.items() if k not in ("CC", "CFLAGS", "LDFLAGS", "SPRAYCC_RUNNER")}
+        # Every file of the compiler and of the hook must end up in a directory that we can look into afterwards.
+        environ |= {"TMPDIR": str(self.home), "SOURCE_DATE_EPOCH": "1700000000", **env}
+        return subprocess.run(
+            [sys.executable, "-m", "hatchling", "build", "-t", what],
+            cwd=self.path,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def wheel(self, **env: str) -> Path:
+        done = self.build(**env)
+        assert done.returncode == 0, done.stderr
+        [wheel] = (self.path / "dist").glob("*.whl")
+        return wheel
+
+    def files(self) -> set[str]:
+        return {
+            str(p.relative_to(self.path)) for p in self.path.rglob("*") if not {"dist", "__pycache__"} & set(p.parts)
+        }
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    (tmp_path / "tree").mkdir()
+    return Tree(tmp_path / "tree")
+
+
+def scripts(wheel: Path) -> dict[str, tuple[int, bytes]]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {
+            info.filename.rsplit("/", 1)[1]: (info.external_attr >> 16, archive.read(info))
+            for info in archive.infolist()
+            if ".data/scripts/" in info.filename
+        }
+
+
+def metadata(wheel: Path, name: str) -> str:
+    with zipfile.ZipFile(wheel) as archive:
+        [path] = [n for n in archive.namelist() if n.endswith(f".dist-info/{name}")]
+        return archive.read(path).decode()
+
+
+def run_script(tmp_path: Path, content: bytes) -> str:
+    program = tmp_path / "program"
+    program.write_bytes(content)
+    program.chmod(0o755)
+    return subprocess.run([program], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_native_wheel(tree: Tree, tmp_path: Path) -> None:
+    before = tree.files()
+    wheel = tree.wheel()
+    assert wheel.name.endswith(f"-{PLATFORM}.whl")
+    assert f"Tag: {PLATFORM}\n" in metadata(wheel, "WHEEL")
+    assert "Root-Is-Purelib: false\n" in metadata(wheel, "WHEEL")
+    found = scripts(wheel)
+    assert found.keys() == {"spraycc-run", "spraycc-box"}
+    for name, (mode, content) in found.items():
+        assert mode & stat.S_IXUSR
+        assert content.startswith(b"\x7fELF")
+        assert run_script(tmp_path, content) == f"{name} 0.1.0\n"
+    assert tree.files() == before, "nothing is left in the source tree"
+    assert list(tree.home.iterdir()) == [], "nor among the temporary files"
+    with zipfile.ZipFile(wheel) as archive:
+        assert not [n for n in archive.namelist() if n.endswith((".c", ".h"))]
+
+
+def test_the_wheel_is_the_same_every_time(tree: Tree) -> None:
+    first = tree.wheel().read_bytes()
+    assert tree.wheel().read_bytes() == first
+
+
+def no_compiler(tree: Tree) -> dict[str, str]:
+    empty = tree.home / "empty"
+    empty.mkdir()
+    return {"PATH": str(empty)}
+
+
+def missing_compiler(tree: Tree) -> dict[str, str]:
+    return {"CC": "/nowhere/cc"}
+
+
+def broken_sources(tree: Tree) -> dict[str, str]:
+    (tree.path / "spraycc" / "runner" / "main.c").write_text("int main(void) { return undeclared; }\n")
+    return {}
+
+
+def no_sources(tree: Tree) -> dict[str, str]:
+    (tree.path / "spraycc" / "runner" / "main.c").unlink()
+    return {}
+
+
+def chosen(tree: Tree) -> dict[str, str]:
+    return {"SPRAYCC_RUNNER": "python"}
+
+
+@pytest.mark.parametrize("cause", [no_compiler, missing_compiler, broken_sources, no_sources, chosen])
+def test_the_python_wheel(tree: Tree, tmp_path: Path, cause: Callable[[Tree], dict[str, str]]) -> None:
+    wheel = tree.wheel(**cause(tree))
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert "Root-Is-Purelib: true\n" in metadata(wheel, "WHEEL")
+    [(name, (mode, content))] = scripts(wheel).items()
+    assert name == "spraycc-run"
+    assert mode & stat.S_IXUSR
+    assert content.startswith(b"#!python\n"), "what installers put their interpreter in place of"
+    assert (
+        run_script(tmp_path, content.replace(b"#!python", b"#!" + os.fsencode(sys.executable), 1)) == "fallback 0.1.0\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (no_compiler, "no C compiler"),
+        (missing_compiler, "/nowhere/cc: No such file or directory"),
+        (broken_sources, "undeclared"),
+        (no_sources, "no C sources"),
+    ],
+)
+def test_native_or_nothing(tree: Tree, cause: Callable[[Tree], dict[str, str]], words: str) -> None:
+    done = tree.build(SPRAYCC_RUNNER="native", **cause(tree))
+    assert done.returncode != 0
+    assert "SPRAYCC_RUNNER=native: " in done.stderr
+    assert words in done.stderr
+    assert not (tree.path / "dist").exists() or not list((tree.path / "dist").iterdir())
+
+
+def test_without_spraycc_box_the_runner_is_still_native(tree: Tree) -> None:
+    (tree.path / "spraycc" / "box" / "main.c").write_text("#error no mounts here\n")
+    done = tree.build()
+    assert done.returncode == 0
+    assert "spraycc-box is left out" in done.stdout + done.stderr
+    [wheel] = (tree.path / "dist").glob("*.whl")
+    assert wheel.name.endswith(f"-{PLATFORM}.whl")
+    assert scripts(wheel).keys() == {"spraycc-run"}
+    assert tree.build(SPRAYCC_RUNNER="native").returncode != 0
+
+
+def test_a_wrong_choice_is_named_with_the_right_ones(tree: Tree) -> None:
+    done = tree.build(SPRAYCC_RUNNER="Native")
+    assert done.returncode != 0
+    assert "SPRAYCC_RUNNER=Native: allowed is auto, native or python" in done.stderr
+
+
+def test_dynamic_where_static_does_not_link(tree: Tree, tmp_path: Path) -> None:
+    cc = tmp_path / "cc"
+    cc.write_text('#!/bin/sh\nfor w; do [ "$w" = -static ] && exit 1; done\nexec cc "$@"\n')
+    cc.chmod(0o755)
+    found = scripts(tree.wheel(CC=str(cc)))
+    assert run_script(tmp_path, found["spraycc-run"][1]) == "spraycc-run 0.1.0\n"
+    assert b"ld-linux" in found["spraycc-run"][1] or b"ld-musl" in found["spraycc-run"][1]
+
+
+def test_the_users_flags_are_honoured(tree: Tree, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    cc = tmp_path / "cc"
+    cc.write_text(f'#!/bin/sh\necho "$@" >> {log}\nexec cc "$@"\n')
+    cc.chmod(0o755)
+    tree.wheel(CC=f"{cc} -pipe", CFLAGS="-DONE -DTWO='x y'", LDFLAGS="-Wl,--as-needed")
+    [line, _] = log.read_text().splitlines()
+    words = line.split()
+    assert words[0] == "-pipe"
+    assert {"-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-DONE", "-static", "-Wl,--as-needed"} <= set(words)
+    assert "-DTWO=x y" in line
+
+
+def install(tree: Tree, where: Path, *words: str, **env: str) -> Path:
+    """A virtual environment with the tree installed in it; returns its scripts' directory."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", where], check=True)
+    # hatchling and editables come from here: no network.
+    site = where / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
+    (site / "here.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "--python", where / "bin" / "python", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", *words, "."],
+        cwd=tree.path, env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", **env}, check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    return where / "bin"
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
+@pytest.mark.parametrize("words", [(), ("--editable",)])
+def test_pip_installs_the_native_programs(tree: Tree, tmp_path: Path, words: tuple[str, ...]) -> None:
+    pytest.importorskip("editables")
+    before = tree.files()
+    bin_dir = install(tree, tmp_path / "venv", *words)
+    for name in ("spraycc-run", "spraycc-box"):
+        assert subprocess.run([bin_dir / name], capture_output=True, text=True, check=True).stdout == f"{name} 0.1.0\n"
+    assert (bin_dir / "spraycc").exists()
+    # pip builds in the tree itself only where the backend does; ours compiles elsewhere.
+    assert {f for f in tree.files() - before if not f.startswith("build")} == set()
+
+
+@pytest.mark.parametrize("words", [(), ("--editable",)])
+def test_pip_puts_its_interpreter_into_the_fallback(tree: Tree, tmp_path: Path, words: tuple[str, ...]) -> None:
+    pytest.importorskip("editables")
+    bin_dir = install(tree, tmp_path / "venv", *words, SPRAYCC_RUNNER="python")
+    assert (bin_dir / "spraycc-run").read_text().splitlines()[0] == f"#!{bin_dir}/python"
+    assert (
+        subprocess.run([bin_dir / "spraycc-run"], capture_output=True, text=True, check=True).stdout
+        == "fallback 0.1.0\n"
+    )
+    assert not (bin_dir / "spraycc-box").exists()
+
+
+def test_the_sdist_has_all_that_a_build_needs(tree: Tree) -> None:
+    (tree.path / "docs").mkdir()
+    (tree.path / "docs" / "protocol.md").touch()
+    (tree.path / "tests").mkdir()
+    (tree.path / "tests" / "probe.c").touch()
+    (tree.path / "junk.o").touch()
+    done = tree.build("sdist")
+    assert done.returncode == 0, done.stderr
+    [sdist] = (tree.path / "dist").glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {n.split("/", 1)[1] for n in archive.getnames()}
+    assert {
+        "pyproject.toml",
+        "hatch_build.py",
+        "spraycc/runner/main.c",
+        "spraycc/runner/stub.h",
+        "spraycc/runner/fallback.py",
+        "spraycc/box/main.c",
+        "docs/protocol.md",
+        "tests/probe.c",
+    } <= names
+    assert "junk.o" not in names
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
+def test_the_real_programs_compile_without_warnings(tmp_path: Path) -> None:
+    sys.path.insert(0, str(ROOT))
+    try:
+        from hatch_build import FLAGS, PROGRAMS, compile_program
+    finally:
+        sys.path.remove(str(ROOT))
+    for name, directory in PROGRAMS.items():
+        sources = sorted((ROOT / directory).glob("*.c"))
+        strict = [*FLAGS, "-Wpedantic", "-Wvla", "-Wshadow", "-Wmissing-prototypes", "-Werror", '-DSPRAYCC_VERSION="0"']
+        done = subprocess.run(
+            ["cc", *strict, *map(str, sources), "-o", str(tmp_path / name)], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert compile_program(name, sources, tmp_path, "0.1.0").exists()

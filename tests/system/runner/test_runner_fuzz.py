@@ -1,0 +1,73 @@
+"""What the runner's C parses, under libFuzzer with ASan and UBSan.
+
+FUZZ_SECONDS is how long (20). Without a clang that has libFuzzer the test is skipped; FUZZ_REQUIRED=1 makes that a failure,
+for CI, where a skip would be seen by nobody. (Debian: clang, libclang-rt-14-dev.)
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+RUNNER = HERE.parents[2] / "spraycc" / "runner"
+FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-g", "-O1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
+
+#: target -> what of the runner it is linked with, and where its corpus is
+TARGETS = {
+    "fuzz_message": (("message.c", "cbor.c", "util.c"), "corpus"),
+    "fuzz_words": (("env.c", "find.c", "util.c"), "corpus_words"),
+}
+#: Inputs a second, at least: less is a target that does nothing.
+LEAST_A_SECOND = 100
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def compile_target(name: str, directory: Path) -> Path:
+    clang = shutil.which("clang")
+    why = "no clang on PATH"
+    if clang is not None:
+        sources = [HERE / f"{name}.c", *(RUNNER / source for source in TARGETS[name][0])]
+        command = [
+            clang,
+            *FLAGS,
+            "-fsanitize=fuzzer,address,undefined",
+            "-I",
+            RUNNER,
+            *sources,
+            "-o",
+            directory / "fuzz",
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return directory / "fuzz"
+        why = f"clang has no libFuzzer: {done.stderr[-300:]}"
+        if "libclang_rt" not in done.stderr and "cannot find" not in done.stderr:
+            pytest.fail(done.stderr)
+    if os.environ.get("FUZZ_REQUIRED"):
+        pytest.fail(f"NOT FUZZED: {why}")
+    pytest.skip(f"NOT FUZZED: {why}")
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_fuzz(name: str, tmp_path: Path) -> None:
+    """The corpus stays as it is; what is found new goes to a directory of its own."""
+    target = compile_target(name, tmp_path)
+    (tmp_path / "new").mkdir()
+    seconds = int(os.environ.get("FUZZ_SECONDS", "20"))
+    done = subprocess.run(
+        [target, f"-max_total_time={seconds}", "-max_len=4096", "-timeout=5", "-rss_limit_mb=512", "-print_final_stats=1",
+         f"-artifact_prefix={tmp_path}/", tmp_path / "new", HERE / TARGETS[name][1]],
+        capture_output=True, text=True, errors="replace", check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    executed = re.search(r"number_of_executed_units: (\d+)", done.stderr)
+    assert executed, done.stderr[-2000:]
+    print(f"{executed[1]} inputs in {seconds} s")
+    assert int(executed[1]) > LEAST_A_SECOND * seconds, "it hardly ran"
