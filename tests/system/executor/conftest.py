@@ -50,6 +50,7 @@ from spraycc.wire.executor import (
 )
 from spraycc.wire.framing import FrameReader, encode_frame
 from spraycc.wire.schema import Message
+from tests import measured
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CFLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Wshadow", "-Wmissing-prototypes", "-Wpedantic"]
@@ -413,7 +414,7 @@ def launch(who: Who, box: Path) -> Iterator[Callable[..., subprocess.Popen[bytes
             credentials = {}
         process = subprocess.Popen(
             words,
-            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": who.pythonpath, "SPRAYCC_BOX": str(box), **environment},
+            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": who.pythonpath, "SPRAYCC_BOX": str(box), **measured.ENVIRONMENT, **environment},
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests import measured
+
 TESTS = Path(__file__).resolve().parents[2]
 TOOLS = TESTS / "tools"
 EXAMPLES = TESTS.parent / "examples"
@@ -202,6 +204,7 @@ class Sandbox:
             "LC_ALL": "C.UTF-8",
             "TMPDIR": str(self.temp),
             MARKER: str(self.base),
+            **measured.ENVIRONMENT,
             **self.settings,
             **(extra or {}),
         }

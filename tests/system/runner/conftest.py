@@ -19,6 +19,7 @@ import pytest
 from spraycc.wire.framing import FrameReader, encode_frame
 from spraycc.wire.runner import FROM_SERVER, TO_SERVER, RunTask
 from spraycc.wire.schema import Message
+from tests import measured
 
 HERE = Path(__file__).parent
 SOURCES = HERE.parents[2] / "spraycc" / "runner"
@@ -74,6 +75,8 @@ def builder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         target.parent.mkdir()
         if kind == "fallback":
             text = (SOURCES / "fallback.py").read_text().replace("@VERSION@", VERSION)
+            if measured.ENVIRONMENT:  # its lines belong to its source
+                text = f"exec(compile({text!r}, {str(SOURCES / 'fallback.py')!r}, 'exec'))\n"
             target.write_text(f"#!{sys.executable}\n{text}")
             target.chmod(0o755)
         else:
@@ -195,6 +198,8 @@ class Harness:
             # never the real one
             b"SPRAYCC_RUNTIME_DIR": os.fsencode(top / "last-resort"),
         }
+        if kind == "fallback":
+            self.env |= {name.encode(): value.encode() for name, value in measured.ENVIRONMENT.items()}
 
     @property
     def native(self) -> bool:
