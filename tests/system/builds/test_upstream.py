@@ -111,7 +111,7 @@ SLOW = [
 ]
 PROJECTS = [
     pytest.param(LUA, id="lua5.4"),
-    *(pytest.param(p, id=p.package, marks=[pytest.mark.slow, pytest.mark.timeout(1500)]) for p in SLOW),
+    *(pytest.param(p, id=p.package, marks=[pytest.mark.slow]) for p in SLOW),
 ]
 
 
@@ -177,7 +177,6 @@ def test_build_is_the_same_and_all_units_are_remote(
 
 @pytest.mark.e2e
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_example_project(sandbox: Sandbox) -> None:
     """The project that users are told to try first: C++, recursive make, a library, tests."""
     tree = sandbox.workspace / "hello-cpp"
@@ -188,9 +187,9 @@ def test_example_project(sandbox: Sandbox) -> None:
         sandbox.run("make", "clean", cwd=tree).ok()
 
     copy()
-    sandbox.run("make", "-j2", "test", cwd=tree, timeout_s=250).ok()
+    sandbox.run("make", "-j2", "test", cwd=tree).ok()
     plain = tree.rename(sandbox.aside / "plain")
     copy()
-    built = sandbox.build("make", "-j8", "test", cwd=tree, timeout_s=250).ok()
+    built = sandbox.build("make", "-j8", "test", cwd=tree).ok()
     assert differences(plain, tree) == ""
     assert built.figures["remote"] == len(list(tree.rglob("*.cpp")))

@@ -11,6 +11,7 @@ import pytest
 import spraycc
 from tests.system.harness.projects import GatedCompiler, c_project, output_of
 from tests.system.harness.sandbox import Sandbox
+from tests.system.harness.waiting import HANG_S
 
 pytestmark = [pytest.mark.e2e]
 
@@ -70,7 +71,7 @@ def test_a_busy_server_of_another_version_is_left_alone(sandbox: Sandbox, number
         other = sandbox.build("make", "-C", "other").ok()
         assert sandbox.status()["server"]["pid"] == pid
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     told = errors.read_text()
     if numbers:
         assert "protocol 99" in told, told

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.system.harness.sandbox import Finished, Sandbox
+from tests.system.harness.waiting import HANG_S
 
 #: Of every file and directory before a line runs: some formats hold the times of what was read.
 THEN_NS = 1_600_000_000_000_000_000
@@ -125,7 +126,7 @@ class Bench:
         try:
             with open(self._gate, "wb") as gate:
                 gate.write(b"\n")
-            self._process.wait(30)
+            self._process.wait(HANG_S)
         finally:
             self._process.kill()
             self._process.wait()
@@ -216,7 +217,7 @@ class Bench:
         whole |= {os.fsencode(name): os.fsencode(value) for name, value in (env or {}).items()}
         done = subprocess.run(
             self.sandbox.account.command(argv), cwd=cwd or self.tree, env=whole, input=stdin, capture_output=True,
-            umask=umask, timeout=90, check=False,
+            umask=umask, timeout=HANG_S, check=False,
         )  # fmt: skip
         return Finished(tuple(argv), done.returncode, done.stdout, done.stderr)
 

@@ -44,7 +44,6 @@ def test_sparse_gigabyte(user_overlay: Bench) -> None:
         assert os.pread(file.fileno(), 4, 700 << 20) == b"end\0"
 
 
-@pytest.mark.timeout(300)
 def test_dense_gigabyte(user_overlay: Bench) -> None:
     run(user_overlay, f"yes 0123456789abcdef | head -c {GIB} > n; chmod 600 n")
     check = f"yes 0123456789abcdef | head -c {GIB} | cmp - n"

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import pytest
 
 from tests.system.capture.bench import Bench
+from tests.system.harness.waiting import HANG_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.overlay]
 
@@ -60,7 +61,7 @@ def run(bench: Bench, line: str, streams: str, inside: bool) -> tuple[int, bytes
         bench.sandbox.account.command(["sh", "-c", line]), cwd=bench.tree, env=environment,
         stdin=subprocess.DEVNULL, start_new_session=True, **handles,
     ) as process:  # fmt: skip
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=HANG_S)
     seen = {name: terminal.close() for name, terminal in terminals.items()}
     return process.returncode, seen.get("stdout", out or b""), seen.get("stderr", err or b"")
 

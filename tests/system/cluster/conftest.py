@@ -79,7 +79,7 @@ def sandbox_of(manager: Slurm | GridEngine | FakeManager) -> Iterator[Sandbox]:
     sandbox.settings |= {"SPRAYCC_STATUS_INTERVAL_S": "2", "SPRAYCC_SUBMIT_INTERVAL_S": "0.2"}
     yield sandbox
     sandbox.stop()  # before the look for strangers: each batch job has a keeper of the manager's
-    sandbox.wait_for("no batch job is left", lambda: not manager.listed(), timeout_s=20)
+    sandbox.wait_for("no batch job is left", lambda: not manager.listed())
     sandbox.close()
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.system.harness.sandbox import MARKER, Account
+from tests.system.harness.waiting import HANG_S
 
 _START_S = 90.0
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -115,7 +116,7 @@ class Slurm:
         """End a daemon. Not by SIGKILL: the controller would come back with what it knew some seconds earlier."""
         process = self._daemons.pop(name)
         process.terminate()
-        process.wait(20)
+        process.wait(HANG_S)
 
     def wait_until_idle(self) -> None:
         end = time.monotonic() + _START_S
@@ -139,7 +140,12 @@ class Slurm:
     def run(self, *argv: str) -> str:
         """What a client command prints; nothing where the daemon does not answer."""
         done = subprocess.run(
-            self.account.command(argv), env=self.environment(), capture_output=True, text=True, timeout=60, check=False
+            self.account.command(argv),
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=HANG_S,
+            check=False,
         )
         return done.stdout
 
@@ -163,7 +169,7 @@ class Slurm:
         for process in self._daemons.values():
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(10)
+                process.wait(HANG_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -287,7 +293,12 @@ class GridEngine:
 
     def run(self, *argv: str) -> str:
         done = subprocess.run(
-            self.account.command(argv), env=self.environment(), capture_output=True, text=True, timeout=60, check=False
+            self.account.command(argv),
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=HANG_S,
+            check=False,
         )
         return done.stdout
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tests.system.harness.projects import GatedCompiler, c_project, objects, output_of
 from tests.system.harness.sandbox import Sandbox
+from tests.system.harness.waiting import HANG_S
 
 UNITS = 8
 
@@ -45,7 +46,7 @@ def check_cancelled_in_mid_task(sandbox: Sandbox, cancel: Callable[[str], object
         cancel(busy[0]["batch_job"])
         wait_for_others(sandbox, {executor["id"] for executor in busy}, 2)
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     assert_built(sandbox)
     figures = sandbox.figures(summary)
     assert figures["retried"] == 1

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.system.cluster.managers import free_ports
 from tests.system.harness.sandbox import MARKER, Account, Sandbox
+from tests.system.harness.waiting import HANG_S
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin") or ""
 _START_S = 20.0
@@ -111,5 +112,5 @@ class SshServer:
     def close(self) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
-            self._process.wait(10)
+            self._process.wait(HANG_S)
         shutil.rmtree(self.directory)

@@ -11,6 +11,7 @@ from tests.system.cluster.managers import GridEngine
 from tests.system.cluster.shared import UNITS, assert_built, check_cancelled_in_mid_task, server_log
 from tests.system.harness.projects import GatedCompiler, c_project
 from tests.system.harness.sandbox import Sandbox
+from tests.system.harness.waiting import HANG_S
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.root]
 
@@ -29,7 +30,7 @@ def test_a_build_with_more_executors_than_slots(grid_engine_sandbox: Sandbox, gr
         assert states.count("qw") == 8 - grid_engine.slots
         sandbox.wait_for("the reason was shown", lambda: "wait in the cluster's queue: " in server_log(sandbox))
         compiler.open()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, err
     assert b"because it is full" in err
     assert_built(sandbox)
@@ -54,7 +55,7 @@ def test_wall_time_reached_in_mid_task(grid_engine_sandbox: Sandbox, grid_engine
             lambda: len(ids := {e["id"] for e in sandbox.busy_executors()}) == 2 and not ids & first,
         )
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     assert_built(sandbox)
     assert sandbox.figures(summary)["retried"] >= 2
 
@@ -83,7 +84,7 @@ def test_master_down_in_mid_build(grid_engine_sandbox: Sandbox, grid_engine: Gri
         grid_engine.stop_master()
         try:
             compiler.open()
-            assert process.wait(60) == 0
+            assert process.wait(HANG_S) == 0
         finally:
             grid_engine.start_master()
     assert_built(sandbox)

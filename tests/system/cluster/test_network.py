@@ -13,6 +13,7 @@ from tests.system.cluster.network import Network, executors_among
 from tests.system.cluster.ssh_server import SSHD, SshServer
 from tests.system.harness.projects import GatedCompiler, c_project, objects, output_of
 from tests.system.harness.sandbox import Account, Sandbox
+from tests.system.harness.waiting import HANG_S
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.root]
 
@@ -98,7 +99,7 @@ def test_one_host_is_cut_off_in_mid_build(site: Site) -> None:
 
         sandbox.wait_for("the server has given them up", given_up)
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     figures = sandbox.figures(summary)
     assert figures["retried"] >= 2  # on a busy machine another may have been silent for too long, too
     assert figures["local"] == 1  # the link
@@ -125,6 +126,6 @@ def test_an_address_that_no_host_reaches(site: Site) -> None:
             words = f"on {host}: spraycc executor on {host}: no server: {site.network.addresses('red')[0]}:"
             sandbox.wait_for(f"{host} could not reach it", lambda words=words: words in site.server_log())
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     assert sandbox.figures(summary)["local"] == 1
     assert sandbox.run(sandbox.workspace / "prog").out == output_of(UNITS)

@@ -21,6 +21,7 @@ from tests.system.cluster.shared import (
 )
 from tests.system.harness.projects import GatedCompiler, c_project
 from tests.system.harness.sandbox import Sandbox
+from tests.system.harness.waiting import HANG_S
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -44,7 +45,7 @@ def test_more_executors_than_slots(fake_sandbox: Sandbox, fake: FakeManager) -> 
         listings = len(fake.calls(fake.lists))
         sandbox.wait_for("it was looked twice more", lambda: len(fake.calls(fake.lists)) >= listings + 2)
         compiler.open()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, err
     assert err.decode().count(WAITS[fake.system]) == 1
     assert_built(sandbox)
@@ -86,7 +87,7 @@ def test_batch_jobs_that_vanish(fake_sandbox: Sandbox, fake: FakeManager) -> Non
         fake.no_fault("vanish")
         sandbox.wait_for_busy_executors(2)
         compiler.open()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, err
     assert b"1 executor ended before it connected" in err
     assert_built(sandbox)
@@ -134,7 +135,7 @@ def test_an_answer_that_never_comes(fake_sandbox: Sandbox, fake: FakeManager) ->
         sandbox.wait_for_busy_executors(2)
         sandbox.wait_for("it is taken over", lambda: "taken, though it was not answered" in server_log(sandbox))
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     assert_built(sandbox)
     assert sandbox.figures(summary)["local"] == 1
 
@@ -153,7 +154,7 @@ def test_no_listing(fake_sandbox: Sandbox, fake: FakeManager) -> None:
         assert len(fake.listed()) == 4
         fake.no_fault(fake.lists)
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     assert sandbox.figures(summary)["local"] == 1
     assert_built(sandbox)
 
@@ -184,7 +185,7 @@ def test_left_overs_of_a_killed_server(fake_sandbox: Sandbox, fake: FakeManager)
         sandbox.wait_for_busy_executors(2)
         os.kill(sandbox.status()["server"]["pid"], signal.SIGKILL)
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     assert_built(sandbox)
     sandbox.wait_for("the executors have left", lambda: [state for _, state in fake.listed()] == ["pending"] * 2)
     done = sandbox.run(sandbox.bin / "spraycc", "server", "stop", "--force")
@@ -205,7 +206,7 @@ def test_what_can_never_run(fake_sandbox: Sandbox, fake: FakeManager) -> None:
         sandbox.wait_for("it is known", lambda: "Can Never Run" in server_log(sandbox))
         sandbox.wait_for("nothing is pending", lambda: "pending" not in [state for _, state in fake.listed()])
         compiler.open()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 0
     assert b"Can Never Run: Insufficient amount of resource: ncpus (R: 64 A: 2" in err
     assert b"correct `cpus_per_executor`" in err
@@ -222,7 +223,7 @@ def test_submissions_are_apart(fake_sandbox: Sandbox, fake: FakeManager) -> None
     with sandbox.start(command) as process:
         sandbox.wait_for("three are submitted", lambda: len(fake.times(fake.submits)) >= 3)
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     times = fake.times(fake.submits)
     assert all(later - earlier >= 0.6 for earlier, later in itertools.pairwise(times))
     assert_built(sandbox)
@@ -240,7 +241,7 @@ def test_a_queue_that_starts_nothing(fake_sandbox: Sandbox, fake: FakeManager) -
         sandbox.wait_for_busy_executors(2)
         sandbox.wait_for("the others are cancelled", lambda: [s for _, s in fake.listed()] == ["running"] * 2)
         compiler.open()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, err
     assert err.decode().count("nothing has started in fast for 1 s, so slow is asked too") == 1
     queues = [words[words.index("-q") + 1] for words in fake.calls(fake.submits)]
@@ -265,7 +266,7 @@ def test_a_next_queue_that_refuses(fake_sandbox: Sandbox, fake: FakeManager) -> 
         fake.release()
         sandbox.wait_for_busy_executors(2)
         compiler.open()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, err
     assert err.decode().count("what was submitted before still waits") == 1
     assert_built(sandbox)
@@ -284,7 +285,7 @@ def test_doctor_says_what_failed(fake_sandbox: Sandbox, fake: FakeManager) -> No
     """At once: it does not wait for what was refused."""
     sandbox = fake_sandbox
     fake.fault(fake.submits, "reply no such queue")
-    done = sandbox.run(sandbox.bin / "spraycc", "doctor", "--cluster", "--patience", "600", timeout_s=60)
+    done = sandbox.run(sandbox.bin / "spraycc", "doctor", "--cluster", "--patience", "600")
     assert done.status != 0
     (line,) = [line for line in done.out.decode().splitlines() if "submitted:" in line]
     assert line.startswith("PROBLEM")

@@ -20,6 +20,7 @@ from tests.system.cluster.shared import (
 )
 from tests.system.harness.projects import GatedCompiler, c_project
 from tests.system.harness.sandbox import Sandbox
+from tests.system.harness.waiting import HANG_S
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -44,7 +45,7 @@ def test_pending_beyond_the_slots(sandbox: Sandbox, slurm: Slurm) -> None:
         assert len(waiting) == 8 - slurm.slots
         sandbox.wait_for("the reason has been shown", lambda: "wait in the cluster's queue" in server_log(sandbox))
         compiler.open()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, err
     shown = [line for line in err.decode().splitlines() if "wait in the cluster's queue" in line]
     assert len(shown) == len(set(shown)) > 0
@@ -52,7 +53,7 @@ def test_pending_beyond_the_slots(sandbox: Sandbox, slurm: Slurm) -> None:
     # Nobody wants them any more; the server is still there, and so are the warm ones until it goes.
     sandbox.settings["SPRAYCC_RELEASE_DELAY_S"] = "0"
     sandbox.build("make", executors=8).ok()
-    sandbox.wait_for("what waits is withdrawn", lambda: not slurm.listed(), timeout_s=20)
+    sandbox.wait_for("what waits is withdrawn", lambda: not slurm.listed())
 
 
 def test_cancelled_in_mid_task(sandbox: Sandbox, slurm: Slurm) -> None:
@@ -83,7 +84,7 @@ def test_controller_down_in_mid_build(sandbox: Sandbox, slurm: Slurm) -> None:
         slurm.stop_daemon("slurmctld")
         try:
             compiler.open()
-            assert process.wait(60) == 0
+            assert process.wait(HANG_S) == 0
         finally:
             slurm.start_daemon("slurmctld")
             slurm.wait_until_answers()
@@ -108,10 +109,10 @@ def test_what_can_never_run(sandbox: Sandbox, slurm: Slurm, options: list[str], 
     sandbox.write(c_project(UNITS))
     command, _ = sandbox.build_command(["make", "-j4"], options)
     with sandbox.start(command, stderr=subprocess.PIPE) as process:
-        sandbox.wait_for("Slurm's words were heard", lambda: words in server_log(sandbox), timeout_s=30)
-        sandbox.wait_for("nothing is pending", lambda: not slurm.listed(), timeout_s=10)
+        sandbox.wait_for("Slurm's words were heard", lambda: words in server_log(sandbox))
+        sandbox.wait_for("nothing is pending", lambda: not slurm.listed())
         compiler.open()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, err
     assert words in err.decode()
     assert_built(sandbox)
@@ -136,7 +137,7 @@ def test_the_next_queue_is_asked_too_where_one_starts_nothing(sandbox: Sandbox, 
             sandbox.wait_for("what waits in the first is cancelled", lambda: len(slurm.listed()) == 4)
             assert slurm.run("squeue", "-h", "--array", "--format=%P").split() == ["long"] * 4
             compiler.open()
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=HANG_S)
     finally:
         slurm.run("scontrol", "update", "PartitionName=spare", "State=UP")
     assert process.returncode == 0, err
@@ -154,7 +155,7 @@ def test_arrays_are_split_and_executors_share_batch_jobs(sandbox: Sandbox, slurm
         assert len({executor["batch_job"] for executor in busy}) == 2
         assert len({name.partition("_")[0] for name, _, _ in slurm.listed()}) == 2
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     assert_built(sandbox)
 
 
@@ -169,7 +170,7 @@ def test_left_overs_of_a_killed_server(sandbox: Sandbox, slurm: Slurm) -> None:
         slurm.run("scontrol", "hold", *first)  # else what is pending starts, finds nobody, and ends
         os.kill(sandbox.status()["server"]["pid"], signal.SIGKILL)
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     assert_built(sandbox)
     sandbox.run("make", "clean").ok()
     sandbox.build("make", "-j4", options=["--wait-for-cluster"]).ok()
@@ -208,7 +209,7 @@ def test_preempted(sandbox: Sandbox, slurm: Slurm) -> None:
         sandbox.wait_for("it has its slot", lambda: (urgent, "RUNNING", "wrap") in slurm.listed())
         sandbox.wait_for("an executor is gone", lambda: len(sandbox.busy_executors()) == slurm.slots - 1)
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     slurm.run("scancel", urgent)
     assert_built(sandbox)
     figures = sandbox.figures(summary)
@@ -231,7 +232,7 @@ def test_suspended(sandbox: Sandbox, slurm: Slurm) -> None:
         slurm.run("scontrol", "resume", stopped)
         sandbox.wait_for("it has left", lambda: stopped not in [name for name, _, _ in slurm.listed()])
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     assert_built(sandbox)
     assert sandbox.figures(summary)["retried"] == 1
 
@@ -248,12 +249,11 @@ def test_requeued(sandbox: Sandbox, slurm: Slurm) -> None:
         wait_for_others(sandbox, {executor["id"] for executor in busy}, 2)
         assert busy[0]["batch_job"] in [name for name, state, _ in slurm.listed() if state in ("PENDING", "COMPLETING")]
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     assert_built(sandbox)
     assert sandbox.figures(summary)["retried"] == 1
 
 
-@pytest.mark.timeout(240)
 def test_wall_time(sandbox: Sandbox, slurm: Slurm) -> None:
     """Near its end an executor without a task is replaced; one that Slurm ends in mid-task loses it to another. A minute
     is the least that Slurm knows, and it looks only twice a minute."""
@@ -269,16 +269,14 @@ def test_wall_time(sandbox: Sandbox, slurm: Slurm) -> None:
         sandbox.wait_for(
             "the idle one is replaced, the others have time",
             lambda: len(ids := {e["id"] for e in sandbox.status()["executors"]}) == 3 and idle not in ids,
-            timeout_s=60,
         )
         assert {executor["id"] for executor in sandbox.busy_executors()} == first - {idle}
         sandbox.wait_for(
             "their time was over, and others have their tasks",
             lambda: len(ids := {e["id"] for e in sandbox.busy_executors()}) == 2 and not ids & first,
-            timeout_s=90,
         )
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     figures = sandbox.figures(summary)
     assert figures["retried"] >= 2
     assert figures["local"] == 0
@@ -294,7 +292,7 @@ def test_queues_share(sandbox: Sandbox, slurm: Slurm) -> None:
         queues = slurm.run("squeue", "-h", "--array", "--format=%P").split()
         assert sorted(queues) == ["long", "long", "spare", "spare"]
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     assert_built(sandbox)
 
 
@@ -308,5 +306,5 @@ def test_more_executors_as_the_first_are_busy(sandbox: Sandbox, slurm: Slurm) ->
         sizes = Counter(name.partition("_")[0] for name, _, _ in slurm.listed())
         assert sorted(sizes.values()) == [1, 1, 2]
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     assert_built(sandbox)

@@ -12,6 +12,7 @@ import pytest
 from tests.system.cluster.ssh_server import SSHD, SshServer
 from tests.system.harness.projects import GatedCompiler, c_project, objects, output_of
 from tests.system.harness.sandbox import Account, Sandbox
+from tests.system.harness.waiting import HANG_S
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -58,7 +59,7 @@ def test_a_build(sandbox: Sandbox, ssh: SshServer) -> None:
         sandbox.wait_for_busy_executors(4)
         assert ssh.connections() == 2
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     assert_built(sandbox)
     assert sandbox.figures(summary)["local"] == 1  # the link
     assert compiler.most_here() == 0
@@ -84,7 +85,7 @@ def test_a_host_that_can_not_be_used(sandbox: Sandbox, ssh: SshServer, hosts: st
         sandbox.wait_for_busy_executors(2)
         sandbox.wait_for("it was shown", lambda: words in server_log(sandbox))
         compiler.open()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, err
     assert len([line for line in err.decode().splitlines() if words in line]) == 1, err
     assert_built(sandbox)
@@ -105,7 +106,7 @@ def test_a_connection_that_breaks_in_mid_build(sandbox: Sandbox, ssh: SshServer)
         after = sandbox.wait_for_busy_executors(4)
         assert {executor["id"] for executor in after} == {executor["id"] for executor in busy}
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     assert_built(sandbox)
     assert sandbox.figures(summary)["retried"] == 0
 
@@ -118,7 +119,7 @@ def test_executors_leave_when_the_server_was_killed(sandbox: Sandbox, ssh: SshSe
         sandbox.wait_for_busy_executors(4)
         os.kill(sandbox.status()["server"]["pid"], signal.SIGKILL)
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     assert_built(sandbox)
     sandbox.wait_for("the connections are closed", lambda: not ssh.sessions())
     for path in (sandbox.home / ".local/state").rglob("session-*.json"):

@@ -51,6 +51,7 @@ from spraycc.wire.executor import (
 from spraycc.wire.framing import FrameReader, encode_frame
 from spraycc.wire.schema import Message
 from tests import measured
+from tests.system.harness.waiting import HANG_S
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CFLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Wshadow", "-Wmissing-prototypes", "-Wpedantic"]
@@ -277,7 +278,7 @@ class Server:
         self.workspace = workspace
         self.scratch = scratch
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.listener.settimeout(20)
+        self.listener.settimeout(HANG_S)
         self._peers: list[Peer] = []
 
     @property
@@ -302,7 +303,7 @@ class Server:
     def accept(self, identity: Identity | None = None) -> Peer:
         """A connection, TLS done. Raises ssl.SSLError or ConnectionError where the executor does not want it."""
         connection, _ = self.listener.accept()
-        connection.settimeout(20)
+        connection.settimeout(HANG_S)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.load_cert_chain((identity or self.identity).chain_file)
@@ -384,7 +385,7 @@ class Running:
     def leave(self) -> None:
         """Send it away; it must go with status 0 and leave nothing."""
         self.peer.send(Leave())
-        assert self.process.wait(10) == 0
+        assert self.process.wait(HANG_S) == 0
         assert scratch_left(self.server.scratch) == []
 
 
@@ -431,7 +432,7 @@ def launch(who: Who, box: Path) -> Iterator[Callable[..., subprocess.Popen[bytes
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(5)
+                process.wait(HANG_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from spraycc.executor.box import BoxOrder, Ended, Layer, NotStarted, parse_report
+from tests.system.harness.waiting import HANG_S
 
 RunBox = Callable[..., tuple[Any, str]]
 
@@ -28,7 +29,7 @@ def run(box, who, place):
         words[words.index(b"3")] = b"%d" % writing
         done = subprocess.run(
             words, env={"PATH": "/usr/bin:/bin"}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, pass_fds=[writing], timeout=30, **who.credentials,
+            stderr=subprocess.STDOUT, pass_fds=[writing], timeout=HANG_S, **who.credentials,
         )  # fmt: skip
         os.close(writing)
         with open(reading, "rb") as file:
@@ -125,7 +126,7 @@ def test_sigterm_ends_everything(box, who, layer, mode, marker):
     ) as process:
         assert process.stdout.readline() == b"ready\n"
         process.terminate()
-        process.wait(10)
+        process.wait(HANG_S)
         assert process.stdout.read() == b""  # every writer has ended
     assert marker.processes() == []
 

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from spraycc.wire.executor import CancelTask, Leave, TaskOutput
+from tests.system.harness.waiting import HANG_S
 
 
 @pytest.mark.parametrize("capture", ["overlay", "in-place"])
@@ -31,7 +32,7 @@ def test_a_killed_executor_leaves_no_process_and_the_next_one_clears_up(executor
     assert not left.exists()
     assert len(list(server.scratch.glob("spraycc-*/*-*"))) == 1
     peer.send(Leave())
-    assert second.wait(10) == 0
+    assert second.wait(HANG_S) == 0
 
 
 def test_executors_side_by_side_do_not_disturb_each_other(executor, server, launch):
@@ -40,7 +41,7 @@ def test_executors_side_by_side_do_not_disturb_each_other(executor, server, laun
     assert "overlay" in ready.captures
     assert len(list(server.scratch.glob("spraycc-*/executor-*"))) == 2
     peer.send(Leave())
-    assert second.wait(10) == 0
+    assert second.wait(HANG_S) == 0
     assert executor.shell("echo > n").files == {bytes(executor.workspace) + b"/n": b"\n"}
 
 
@@ -51,7 +52,7 @@ def test_a_workspace_that_is_not_here_is_told(server, launch):
     assert set(ready.refusals) == {"overlay", "in-place"}
     assert "/nowhere/ws is not a directory on this host" in ready.refusals["overlay"]
     peer.send(Leave())
-    assert process.wait(10) == 0
+    assert process.wait(HANG_S) == 0
 
 
 def test_a_read_only_workspace_of_others_is_a_good_one(server, launch, who, executor):
@@ -62,7 +63,7 @@ def test_a_read_only_workspace_of_others_is_a_good_one(server, launch, who, exec
     peer, ready = server.welcome()
     assert "overlay" in ready.captures, ready.refusals
     peer.send(Leave())
-    assert second.wait(10) == 0
+    assert second.wait(HANG_S) == 0
 
 
 def test_scratch_in_the_workspace_is_not_used(server, launch, place):
@@ -72,7 +73,7 @@ def test_scratch_in_the_workspace_is_not_used(server, launch, place):
     assert "overlay" in ready.captures
     assert list(inside.iterdir()) == []
     peer.send(Leave())
-    assert process.wait(10) == 0
+    assert process.wait(HANG_S) == 0
 
 
 def test_an_unusable_scratch_directory_is_passed_over(server, launch):
@@ -81,7 +82,7 @@ def test_an_unusable_scratch_directory_is_passed_over(server, launch):
     assert "overlay" in ready.captures
     assert len(list(server.scratch.glob("spraycc-*/executor-*"))) == 1
     peer.send(Leave())
-    assert process.wait(10) == 0
+    assert process.wait(HANG_S) == 0
     assert "no overlay with scratch files in /nowhere" in server.log()
 
 
@@ -97,7 +98,7 @@ def test_a_refusing_host_says_so_and_refuses_tasks(server, launch, place, who):
     assert ready.captures == ("predict", "in-place")
     assert "namespace: Operation not permitted" in ready.refusals["overlay"]
     peer.send(Leave())
-    assert process.wait(10) == 0
+    assert process.wait(HANG_S) == 0
     assert list(server.scratch.glob("spraycc-*/executor-*")) == []
 
 
@@ -114,7 +115,7 @@ def test_a_full_scratch_disk_is_a_refusal(server, launch, place, who):
         assert refused.ended.refusal == "no-space", refused
         assert running.shell("echo > n").ended.refusal == ""
         running.peer.send(Leave())
-        assert process.wait(10) == 0
+        assert process.wait(HANG_S) == 0
     finally:
         subprocess.run(["umount", str(small)], check=True)
 

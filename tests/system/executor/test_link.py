@@ -18,11 +18,12 @@ from spraycc.executor.main import LEAVING_SIGNALS, batch_job
 from spraycc.executor.session import read_session
 from spraycc.wire.executor import NONCE_BYTES, PROOF_BYTES, Leave, Ping, Pong, TaskOutput, challenge, check_proof
 from spraycc.wire.framing import encode_frame
+from tests.system.harness.waiting import HANG_S
 
 
 def test_it_leaves_when_told(executor):
     executor.peer.send(Leave())
-    assert executor.process.wait(10) == 0
+    assert executor.process.wait(HANG_S) == 0
     with pytest.raises(EOFError):
         executor.peer.receive()
     assert "leaving: the server says so" in executor.server.log()
@@ -36,7 +37,7 @@ def test_it_leaves_on_signals(executor, number, busy):
         executor.peer.expect(TaskOutput)
     began = time.monotonic()
     executor.process.send_signal(number)
-    assert executor.process.wait(10) == 0
+    assert executor.process.wait(HANG_S) == 0
     assert time.monotonic() - began < 3
     assert signal.Signals(number).name in executor.server.log()
     assert list(executor.server.scratch.glob("spraycc-*/executor-*")) == []
@@ -51,7 +52,7 @@ def test_further_signals_cut_nothing_short(executor, told):
         for number in (signal.SIGTERM, signal.SIGINT):
             executor.process.send_signal(number)
         time.sleep(0.002)  # no faster than they can be taken in: trio's pipe for them is finite
-    assert executor.process.wait(10) == 0
+    assert executor.process.wait(HANG_S) == 0
     assert "Traceback" not in executor.server.log()
     assert list(executor.server.scratch.glob("spraycc-*/executor-*")) == []
 
@@ -60,7 +61,7 @@ def test_it_leaves_when_the_server_is_gone(executor):
     executor.start("sh", "-c", "echo; sleep 1000")
     executor.peer.expect(TaskOutput)
     executor.peer.close()
-    assert executor.process.wait(10) == 1
+    assert executor.process.wait(HANG_S) == 1
     assert list(executor.server.scratch.glob("spraycc-*/executor-*")) == []
 
 
@@ -75,7 +76,7 @@ def test_it_asks_a_silent_server_and_leaves_at_last(server, launch):
             assert isinstance(peer.receive(), Ping)
         except EOFError:
             break
-    assert process.wait(10) == 1
+    assert process.wait(HANG_S) == 1
     assert "nothing was heard" in server.log()
 
 
@@ -87,12 +88,12 @@ def test_it_stays_with_a_server_that_answers(server, launch):
     while time.monotonic() < deadline:
         peer.send(Pong(peer.expect(Ping).number, {}))
     peer.send(Leave())
-    assert process.wait(10) == 0
+    assert process.wait(HANG_S) == 0
 
 
 def test_garbage_ends_the_connection(executor):
     executor.peer.connection.sendall(encode_frame(["no such message", 1]))
-    assert executor.process.wait(10) == 1
+    assert executor.process.wait(HANG_S) == 1
     assert "garbage" in executor.server.log()
 
 
@@ -100,7 +101,7 @@ def test_another_certificate_is_refused_before_anything_is_said(server, launch):
     process = launch(server.session_file())
     with pytest.raises((ssl.SSLError, ConnectionError, EOFError)):
         server.accept(server.other_identity()).exactly(1)
-    assert process.wait(10) == 1
+    assert process.wait(HANG_S) == 1
     assert "certificate verify failed" in server.log()
 
 
@@ -108,7 +109,7 @@ def test_a_certificate_signed_by_the_pinned_one_is_refused(server, launch):
     process = launch(server.session_file())
     with pytest.raises((ssl.SSLError, ConnectionError, EOFError)):
         server.accept(server.other_identity(signed=True)).exactly(1)
-    assert process.wait(10) == 1
+    assert process.wait(HANG_S) == 1
     assert "its certificate is not the session's" in server.log()
 
 
@@ -119,7 +120,7 @@ def test_a_plain_server_is_refused(server, launch):
         connection.sendall(challenge(bytes(NONCE_BYTES)))
         hello = connection.recv(65536)
         assert hello[:1] == b"\x16"  # a TLS record of the handshake, and nothing of ours
-        assert process.wait(10) == 1
+        assert process.wait(HANG_S) == 1
     assert "handshake" in server.log()
 
 
@@ -131,7 +132,7 @@ def test_a_wrong_secret_is_seen_by_the_server(server, launch):
     with pytest.raises(ProtocolError):
         check_proof(server.secret, nonce, peer.exactly(PROOF_BYTES))
     peer.close()
-    assert process.wait(10) == 1
+    assert process.wait(HANG_S) == 1
 
 
 @pytest.mark.parametrize("greeting", [b"HTTP/1.1 400 Bad Request" + bytes(100), challenge(bytes(32))[:-1]])
@@ -140,7 +141,7 @@ def test_a_wrong_challenge_is_refused(server, launch, greeting):
     peer = server.accept()
     peer.connection.sendall(greeting)
     peer.close()
-    assert process.wait(10) == 1
+    assert process.wait(HANG_S) == 1
     assert "handshake" in server.log()
 
 
@@ -150,14 +151,14 @@ def test_the_first_address_that_answers_is_taken(server, launch):
     process = launch(server.session_file(addresses=[dead, list(server.address)]))
     peer, _ = server.welcome()
     peer.send(Leave())
-    assert process.wait(10) == 0
+    assert process.wait(HANG_S) == 0
 
 
 def test_no_server_at_all_is_told_for_each_address(server, launch):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         dead = list(closed.getsockname())
     process = launch(server.session_file(addresses=[dead, dead]))
-    assert process.wait(10) == 1
+    assert process.wait(HANG_S) == 1
     assert server.log().count(f"127.0.0.1:{dead[1]}: Connection refused") == 2
     said = process.stdout.read().decode()
     assert f"spraycc executor on {socket.gethostname()}: no server: 127.0.0.1:{dead[1]}: Connection refused;" in said
@@ -171,10 +172,10 @@ def test_an_address_that_swallows_everything_does_not_hold_it_up(server, launch)
             filler.setblocking(False)
             filler.connect_ex(deaf.getsockname())
         process = launch(server.session_file(addresses=[list(deaf.getsockname())] * 3 + [list(server.address)]))
-        server.listener.settimeout(9)  # three addresses one after the other would take half a minute
+        server.listener.settimeout(HANG_S)  # three addresses one after the other would take half a minute
         peer, _ = server.welcome()
         peer.send(Leave())
-        assert process.wait(10) == 0
+        assert process.wait(HANG_S) == 0
         for filler in fillers:
             filler.close()
 
@@ -186,7 +187,7 @@ def test_somebody_else_at_an_address_is_passed_over(server, launch):
         connection.sendall(b"220 mail.example ESMTP\r\n")
         peer, _ = server.welcome()
         peer.send(Leave())
-        assert process.wait(10) == 0
+        assert process.wait(HANG_S) == 0
         connection.close()
 
 
@@ -265,7 +266,7 @@ def test_a_session_that_is_none_is_refused(tmp_path, changes):
 
 def test_misuse_is_told_on_stderr(launch, tmp_path):
     process = launch(tmp_path / "missing")
-    assert process.wait(10) == 2
+    assert process.wait(HANG_S) == 2
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from spraycc.cluster.local import executor_command
 from spraycc.executor import start
 from spraycc.executor.pack import make
 from spraycc.server.packing import existing_pack, ready_pack
+from tests.system.harness.waiting import HANG_S
 
 #: What goes before a program to have the files that it opens written to $OPENED.
 _WATCH = """
@@ -59,7 +60,7 @@ def light(pack: Path, local: Path, *arguments: str) -> list[str]:
 
 
 def run(argv: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=HANG_S, check=False)
 
 
 def copies(local: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from spraycc.wire.executor import CancelTask, MadeFile, Ping, Pong, TaskEnded, TaskOutput
+from tests.system.harness.waiting import HANG_S
 
 
 def test_all_modes_were_tried_out(executor, who):
@@ -60,7 +61,7 @@ def test_a_signal_to_the_whole_batch_job_is_not_the_commands_end(executor, marke
                 os.kill(pid, signal.SIGTERM)
     os.killpg(executor.process.pid, signal.SIGCONT)
     os.killpg(executor.process.pid, signal.SIGTERM)
-    assert executor.process.wait(10) == 0
+    assert executor.process.wait(HANG_S) == 0
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
             assert not isinstance(executor.peer.receive(), TaskEnded)
@@ -284,7 +285,7 @@ def test_a_second_task_at_once_is_a_breach(executor):
     executor.start("true")
     with pytest.raises(EOFError):
         executor.peer.receive()
-    assert executor.process.wait(10) == 1
+    assert executor.process.wait(HANG_S) == 1
 
 
 def _kib(status: Path, field: str) -> int:

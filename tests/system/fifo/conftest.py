@@ -15,6 +15,7 @@ from spraycc.jobserver.descriptor import open_for_tool
 from spraycc.jobserver.fifo import JobserverFifo
 from spraycc.jobserver.makeflags import compose
 from tests.system.harness.tools import find_make, find_ninja
+from tests.system.harness.waiting import HANG_S
 
 LAP = Path(__file__).with_name("lap")
 
@@ -58,7 +59,7 @@ class Pool:
 
     async def begun(self, count: int) -> None:
         """Waits until so many recipes have begun."""
-        with trio.fail_after(20):
+        with trio.fail_after(HANG_S):
             while self.log().count("+") < count:
                 await trio.sleep(0.005)
 
@@ -69,7 +70,7 @@ class Pool:
 
     async def run(self, *words: str, user_flags: str = "", check: bool = True) -> subprocess.CompletedProcess[bytes]:
         """Runs a tool in the directory, as a client of the pool."""
-        with trio.fail_after(40):
+        with trio.fail_after(HANG_S):
             done = await trio.run_process(
                 list(words),
                 cwd=self.directory,

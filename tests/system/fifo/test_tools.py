@@ -15,6 +15,7 @@ import trio
 
 from spraycc.jobserver.cmdline import strip
 from spraycc.jobserver.makeflags import Descriptors, Fifo, compose_cargo, is_foreign, parse
+from tests.system.harness.waiting import HANG_S
 
 ALL = ("make-old", "make-new", "ninja")
 MAKES = ("make-old", "make-new")
@@ -141,7 +142,7 @@ async def test_narrowed_in_mid_build(pool, tool: str) -> None:
         nursery.start_soon(pool.run, tool)
         await pool.begun(4)
         pool.fifo.set_width(2)
-        with trio.fail_after(20):
+        with trio.fail_after(HANG_S):
             while pool.fifo.owed:
                 await trio.sleep(0.005)
         narrowed = pool.mark()
@@ -278,7 +279,7 @@ async def test_after_a_killed_tool_the_pool_is_made_whole(pool, tool: str, numbe
     # Everything that the tool starts inherits the end of a pipe, which tells when the last of it has ended: ninja's recipes
     # have process groups of their own and outlive a ninja that can't pass the signal on.
     alive, inherited = os.pipe()
-    with trio.fail_after(30):
+    with trio.fail_after(HANG_S):
         process = await trio.lowlevel.open_process(
             words,
             cwd=pool.directory,

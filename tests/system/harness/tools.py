@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from tests.system.harness.sandbox import TOOLS
+from tests.system.harness.waiting import HANG_S
 
 
 def version_of(program: str | Path) -> tuple[int, ...]:
@@ -37,7 +38,7 @@ def find_make(modern: bool) -> str | None:
         if candidate and version_of(candidate) >= (4, 4):
             return candidate
     if shutil.which("apt-get"):
-        subprocess.run([TOOLS / "get-make-4.4", cache], capture_output=True, timeout=60, check=False)
+        subprocess.run([TOOLS / "get-make-4.4", cache], capture_output=True, timeout=HANG_S, check=False)
     return str(cache / "make") if version_of(str(cache / "make")) >= (4, 4) else None
 
 

@@ -17,6 +17,7 @@ import pytest
 from benchmarks import simulated_executors
 from tests.system.harness.sandbox import Account, Finished, Sandbox
 from tests.system.harness.tools import from_pypi
+from tests.system.harness.waiting import HANG_S
 from tests.system.jobserver.shapes import Shape, Writer, marks, most_at_once, seconds_above
 
 HERE = Path(__file__).parent
@@ -70,7 +71,7 @@ class Lab:
         """Ends the executors; returns what they counted."""
         assert self.process is not None
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(HANG_S)
         self._stack.close()
         counters: dict[str, Any] = json.loads((self.directory / simulated_executors.COUNTERS).read_text())
         (self.directory / simulated_executors.COUNTERS).unlink()
@@ -148,7 +149,7 @@ def lab() -> Iterator[Lab]:
     finally:
         try:
             # Not the sandbox's stop: that waits for all processes, and the executors' is ours.
-            sandbox.run(sandbox.bin / "spraycc", "server", "stop", "--now", timeout_s=30)
+            sandbox.run(sandbox.bin / "spraycc", "server", "stop", "--now")
         finally:
             made.close()
             sandbox.close()

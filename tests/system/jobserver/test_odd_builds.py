@@ -162,7 +162,7 @@ def run(sandbox: Sandbox, case: Case, *words: str | Path) -> tuple[Finished, Any
     if "Makefile" in files:
         files["Makefile"] += "bad:\n\t@exit 3\ne1 e2:\n\t@echo $@ one; echo $@ error >&2; sleep 0.1; echo $@ two\n"
     sandbox.write(files)
-    finished = sandbox.run(*words, case.line, timeout_s=60)
+    finished = sandbox.run(*words, case.line)
     out = sorted(
         re.sub(rb"^\[\d+/\d+\]", b"[]", line)  # ninja's counter: the order is the tool's affair
         for line in finished.out.splitlines()

@@ -34,7 +34,6 @@ def build_command(shell: Path) -> list[str]:
     return ["make", "-s", "CFLAGS=-O0", *WITHOUT, f"SHELL={shell}", "all"]
 
 
-@pytest.mark.timeout(900)
 def test_git(cache: Path) -> None:
     sandbox = Sandbox(Account.unprivileged())
     try:
@@ -54,7 +53,7 @@ def test_git(cache: Path) -> None:
             sandbox.give(tree)
 
         unpack()
-        sandbox.run(*build_command(shell), "-j2", cwd=tree, timeout_s=600).ok()
+        sandbox.run(*build_command(shell), "-j2", cwd=tree).ok()
         recipes = len(marks(log)) // 2
         assert recipes > 100, "the recipes that nobody wraps are not seen"
         plain = tree.rename(sandbox.aside / "plain")
@@ -69,7 +68,7 @@ def test_git(cache: Path) -> None:
         command = build_command(shell)
         options = ("--probing-limit", str(LOCAL_SLOTS), "--wait-for-cluster")
         built = sandbox.build(
-            *command, "-j200", options=options, executors=EXECUTORS, local_slots=LOCAL_SLOTS, cwd=tree, timeout_s=700
+            *command, "-j200", options=options, executors=EXECUTORS, local_slots=LOCAL_SLOTS, cwd=tree
         ).ok()
 
         seen = marks(log)

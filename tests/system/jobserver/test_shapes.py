@@ -64,7 +64,6 @@ def test_ninja_is_bounded_after_its_first_window(lab: Any) -> None:
 
 @pytest.mark.e2e
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("probing", [LOCAL_SLOTS, 2 * LOCAL_SLOTS], ids=["strict", "probing"])
 @pytest.mark.parametrize("name", NAMES)
 def test_shape(lab: Any, tool: tuple[str, Path], name: str, probing: int) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.harness.waiting import HANG_S
+
 ROOT = Path(__file__).resolve().parents[3]
 PLATFORM = "py3-none-" + sysconfig.get_platform().replace("-", "_").replace(".", "_")
 
@@ -60,7 +62,7 @@ class Tree:
             env=environ,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=HANG_S,
         )
 
     def wheel(self, **env: str) -> Path:
@@ -228,7 +230,7 @@ def install(tree: Tree, where: Path, *words: str, **env: str) -> Path:
     (site / "here.pth").write_text(sysconfig.get_path("purelib") + "\n")
     subprocess.run(
         [sys.executable, "-m", "pip", "--python", where / "bin" / "python", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", *words, "."],
-        cwd=tree.path, env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", **env}, check=True, capture_output=True, timeout=120,
+        cwd=tree.path, env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", **env}, check=True, capture_output=True, timeout=HANG_S,
     )  # fmt: skip
     return where / "bin"
 

@@ -20,11 +20,10 @@ from spraycc.wire.framing import FrameReader, encode_frame
 from spraycc.wire.runner import FROM_SERVER, TO_SERVER, RunTask
 from spraycc.wire.schema import Message
 from tests import measured
+from tests.system.harness.waiting import HANG_S
 
 HERE = Path(__file__).parent
 SOURCES = HERE.parents[2] / "spraycc" / "runner"
-#: nothing in here takes longer on an idle machine than a fraction of a second
-PATIENCE_S = 30.0
 
 STRICT = [
     "-std=c11",
@@ -54,7 +53,7 @@ def compile_c(target: Path, sources: Sequence[Path], *flags: str) -> Path:
 
 def wait_until(condition: Callable[[], Any]) -> Any:
     """Its first true value."""
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + HANG_S
     while not (value := condition()):
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.005)
@@ -110,7 +109,7 @@ class Conversation:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        sock.settimeout(PATIENCE_S)
+        sock.settimeout(HANG_S)
         reader = FrameReader()
         while (item := reader.next_item()) is None:
             data = sock.recv(1 << 20)
@@ -146,7 +145,7 @@ class FakeServer:
         self.listener.bind(f"/proc/self/fd/{fd}/socket")  # the directory's path may be too long for an address
         os.close(fd)
         self.listener.listen(1024)
-        self.listener.settimeout(PATIENCE_S)
+        self.listener.settimeout(HANG_S)
         self.conversations: list[Conversation] = []
 
     def accept(self) -> Conversation:
@@ -161,7 +160,7 @@ class FakeServer:
         except BlockingIOError:
             return True
         finally:
-            self.listener.settimeout(PATIENCE_S)
+            self.listener.settimeout(HANG_S)
         return False
 
     def die(self) -> None:
@@ -323,7 +322,7 @@ class Harness:
 
 
 def finish(process: subprocess.Popen[bytes]) -> subprocess.CompletedProcess[bytes]:
-    out, err = process.communicate(timeout=PATIENCE_S)
+    out, err = process.communicate(timeout=HANG_S)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 

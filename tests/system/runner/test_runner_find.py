@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.system.harness.waiting import HANG_S
+
 
 def test_shim_runs_the_real_program_behind_it(harness: Any) -> None:
     shim = harness.shim("gcc")
@@ -103,7 +105,7 @@ def test_started_by_a_descriptor(harness: Any) -> None:
     fd = os.open(harness.runner, os.O_RDONLY)
     done = harness.start("x", preexec_fn=lambda: os.execve(fd, [b"spraycc-run", b"probe", b"y"], harness.env))
     os.close(fd)
-    assert done.wait(30) == 0
+    assert done.wait(HANG_S) == 0
     assert harness.report().argv == [b"probe", b"y"]
 
 
@@ -268,7 +270,7 @@ def test_odd_environments_come_through_unchanged(harness: Any) -> None:
     env = [*odd, *entries(harness)]
     argv = [b"spraycc-run", b"probe", b"\xff\x80", b"\xc3("]
     done = harness.start("x", preexec_fn=lambda: execve(harness.runner, argv, env))
-    assert done.wait(30) == 0
+    assert done.wait(HANG_S) == 0
     assert harness.report().env == env
     assert harness.report().argv == argv[1:]
 

@@ -26,7 +26,7 @@ TARGETS = {
 #: Inputs a second, at least: less is a target that does nothing.
 LEAST_A_SECOND = 100
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow]
 
 
 def compile_target(name: str, directory: Path) -> Path:

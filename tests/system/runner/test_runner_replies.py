@@ -21,6 +21,7 @@ import pytest
 
 from spraycc.wire.framing import encode_frame
 from spraycc.wire.runner import Exited, Output, RunHere
+from tests.system.harness.waiting import HANG_S
 
 
 def ask(harness: Any, *words: str, **more: Any) -> tuple[Any, Any]:
@@ -102,7 +103,7 @@ def test_a_slow_reader_gets_everything(harness: Any, nonblocking: bool) -> None:
         got += part
     sender.join()
     assert got == data * 8
-    assert runner.wait(30) == 5
+    assert runner.wait(HANG_S) == 5
     os.close(reader)
 
 
@@ -230,7 +231,7 @@ def test_here_with_a_skip_does_not_wait_for_daemons(harness: Any, finish: Any) -
     runner, server = ask(harness, "tool")
     server.send(RunHere(1, 0))
     assert runner.stdout.read(10) == b"bc"
-    assert runner.wait(30) == 0
+    assert runner.wait(HANG_S) == 0
     with (harness.work / "gate").open("w") as gate:
         gate.write("x\n")
     from_daemon = runner.stderr.read()  # ends when the daemon does
@@ -295,7 +296,7 @@ def test_here_with_a_skip_keeps_the_terminal(harness: Any, finish: Any, merged: 
         while data := os.read(ours, 65536):
             seen += data
     os.close(ours)
-    assert runner.wait(30) == 0
+    assert runner.wait(HANG_S) == 0
     assert seen == b"tty 31 97\n" + b"x" * 100000 + b"end\n"
 
 
@@ -304,7 +305,7 @@ def test_one_that_stays_asks_before_it_ends(harness: Any, finish: Any) -> None:
     harness.program("tool", "probe; printf abc; exit 7")
     runner, server = ask(harness, "tool")
     server.send(RunHere(0, 0, 1))
-    server.sock.settimeout(20)
+    server.sock.settimeout(HANG_S)
     assert server.sock.recv(100) == encode_frame(["done"])
     assert runner.stdout.read(3) == b"abc"
     assert runner.poll() is None
@@ -329,7 +330,7 @@ def test_a_signal_ends_one_that_stays(harness: Any, finish: Any) -> None:
     harness.program("tool", "exit 0")
     runner, server = ask(harness, "tool")
     server.send(RunHere(0, 0, 1))
-    server.sock.settimeout(20)
+    server.sock.settimeout(HANG_S)
     assert server.sock.recv(100) == encode_frame(["done"])
     runner.terminate()
     assert finish(runner).returncode == 0

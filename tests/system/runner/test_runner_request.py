@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from spraycc.wire.runner import RUNNER_PROTOCOL, Exited, Output, RunHere
+from tests.system.harness.waiting import HANG_S
 
 DONE = Exited(0, 0)
 
@@ -137,7 +138,7 @@ def test_environment_entries_that_are_odd(harness: Any) -> None:
     assert asked.task.env[-1] == b"SPRAYCCX=1"
     assert not [e for e in asked.task.env if e.startswith(b"SPRAYCC_")]
     asked.send(DONE)
-    assert runner.wait(30) == 0
+    assert runner.wait(HANG_S) == 0
 
 
 def test_umask_limits_and_niceness(harness: Any, finish: Any) -> None:

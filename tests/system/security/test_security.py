@@ -17,6 +17,7 @@ from spraycc.wire.framing import encode_frame
 from spraycc.wire.runner import RUNNER_PROTOCOL, TO_SERVER, Hello, Stop
 from tests.system.harness.projects import GatedCompiler, c_project, output_of
 from tests.system.harness.sandbox import Sandbox
+from tests.system.harness.waiting import HANG_S
 
 pytestmark = [pytest.mark.e2e]
 
@@ -36,14 +37,14 @@ def running_build(sandbox: Sandbox) -> Iterator[Path]:
         (session,) = sandbox.home.rglob("session-*.json")
         yield session
         compiler.open()
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     assert sandbox.run(sandbox.workspace / "prog").out == output_of(UNITS)
 
 
 def as_nobody(program: str, *words: str) -> str:
     """What a Python program prints that a stranger runs."""
     command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "/usr/bin/python3", "-c", program]
-    done = subprocess.run([*command, *words], capture_output=True, text=True, check=False, cwd="/", timeout=30)
+    done = subprocess.run([*command, *words], capture_output=True, text=True, check=False, cwd="/", timeout=HANG_S)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
