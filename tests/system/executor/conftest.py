@@ -294,8 +294,9 @@ class Server:
             "secret": self.secret.hex(),
             "workspace": str(self.workspace),
             "scratch_dir": str(self.scratch),
-            "heartbeat_s": 5,
-            "lost_after_s": 20,
+            # no heartbeat comes in between unless a test is about them
+            "heartbeat_s": HANG_S,
+            "lost_after_s": 2 * HANG_S,
             "log_dir": str(self.log_dir),
         } | changes
         return self.place.file(self.place.top / name, json.dumps(content), mode=0o600)

@@ -35,10 +35,8 @@ def test_it_leaves_on_signals(executor, number, busy):
     if busy:
         executor.start("sh", "-c", "trap '' TERM; echo; sleep 1000")
         executor.peer.expect(TaskOutput)
-    began = time.monotonic()
     executor.process.send_signal(number)
-    assert executor.process.wait(HANG_S) == 0
-    assert time.monotonic() - began < 3
+    assert executor.process.wait(HANG_S) == 0  # it does not wait for its task
     assert signal.Signals(number).name in executor.server.log()
     assert list(executor.server.scratch.glob("spraycc-*/executor-*")) == []
 
@@ -65,13 +63,12 @@ def test_it_leaves_when_the_server_is_gone(executor):
     assert list(executor.server.scratch.glob("spraycc-*/executor-*")) == []
 
 
-def test_it_asks_a_silent_server_and_leaves_at_last(server, launch):
+def test_it_leaves_a_silent_server_at_last(server, launch):
+    """When it asks, and what an answer changes: tests/sim/executor/test_silence.py."""
     process = launch(server.session_file(heartbeat_s=0.2, lost_after_s=1.0))
     peer, _ = server.welcome()
     peer.answers_pings = False
-    ping = peer.expect(Ping)
-    peer.send(Pong(ping.number, {}))
-    while True:  # and then no more
+    while True:
         try:
             assert isinstance(peer.receive(), Ping)
         except EOFError:
@@ -80,13 +77,13 @@ def test_it_asks_a_silent_server_and_leaves_at_last(server, launch):
     assert "nothing was heard" in server.log()
 
 
-def test_it_stays_with_a_server_that_answers(server, launch):
-    process = launch(server.session_file(heartbeat_s=0.1, lost_after_s=2))
+def test_it_asks_a_silent_server_again_and_again(server, launch):
+    process = launch(server.session_file(heartbeat_s=0.1))
     peer, _ = server.welcome()
-    peer.answers_pings = False  # each is waited for below
-    deadline = time.monotonic() + 3
-    while time.monotonic() < deadline:
-        peer.send(Pong(peer.expect(Ping).number, {}))
+    peer.answers_pings = False  # the test waits for each of them
+    for number in range(1, 6):
+        assert peer.expect(Ping).number == number
+        peer.send(Pong(number, {}))
     peer.send(Leave())
     assert process.wait(HANG_S) == 0
 
@@ -164,15 +161,17 @@ def test_no_server_at_all_is_told_for_each_address(server, launch):
     assert f"spraycc executor on {socket.gethostname()}: no server: 127.0.0.1:{dead[1]}: Connection refused;" in said
 
 
-def test_an_address_that_swallows_everything_does_not_hold_it_up(server, launch):
-    """A backlog that is full answers nothing, as a firewall that drops packets does."""
+def test_addresses_that_swallow_everything_are_passed_over(server, launch):
+    """A backlog that is full answers nothing, as a firewall that drops packets does.
+
+    How long each address may hold up the next: tests/sim/executor/test_connect.py.
+    """
     with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
         fillers = [socket.socket() for _ in range(3)]
         for filler in fillers:
             filler.setblocking(False)
             filler.connect_ex(deaf.getsockname())
         process = launch(server.session_file(addresses=[list(deaf.getsockname())] * 3 + [list(server.address)]))
-        server.listener.settimeout(HANG_S)  # three addresses one after the other would take half a minute
         peer, _ = server.welcome()
         peer.send(Leave())
         assert process.wait(HANG_S) == 0

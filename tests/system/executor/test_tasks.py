@@ -146,9 +146,10 @@ def test_temporary_files_are_not_produced(executor):
 
 
 def test_processor_time_is_that_of_the_tree(executor):
+    began = time.monotonic()
     ended = executor.shell("(python3 -c 'import time\nwhile time.process_time() < 0.3: pass'); exit 0").ended
-    assert 0.25 < ended.user_s + ended.system_s < 5
-    assert ended.wall_s >= 0.25
+    assert 0.25 < ended.user_s + ended.system_s <= _cpus() * ended.wall_s
+    assert 0.25 <= ended.wall_s <= time.monotonic() - began
     assert ended.peak_rss_bytes > 1 << 20
     executor.peer.send(Ping(9))
     counters = executor.peer.expect(Pong).counters
@@ -178,10 +179,8 @@ def test_cancel_kills_everything(executor, capture, marker):
     )  # fmt: skip
     assert executor.peer.expect(TaskOutput).data == b"ready\n"
     assert len(marker.processes()) >= 3
-    began = time.monotonic()
     executor.peer.send(CancelTask(task))
     ended = executor.peer.expect(TaskEnded)
-    assert time.monotonic() - began < 2
     assert (ended.task, ended.cancelled, ended.refusal) == (task, True, "")
     assert marker.processes() == []
     assert executor.run("true").ended.code == 0
@@ -286,6 +285,10 @@ def test_a_second_task_at_once_is_a_breach(executor):
     with pytest.raises(EOFError):
         executor.peer.receive()
     assert executor.process.wait(HANG_S) == 1
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _kib(status: Path, field: str) -> int:

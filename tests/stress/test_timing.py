@@ -1,0 +1,101 @@
+"""Promises that are times, on real clocks. They hold on a machine that has two CPUs to spare, and on no other.
+
+Their causes are held without a clock: by the order of events in tests/system, and on a virtual clock in tests/sim.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+
+import pytest
+
+from spraycc.executor.main import LEAVING_SIGNALS
+from spraycc.wire.executor import CancelTask, Leave, Ping, Pong, TaskEnded, TaskOutput
+from tests.system.builds.conftest import make_sandbox, sandbox
+from tests.system.builds.test_kills import _LEAVES, sleepers
+from tests.system.executor.conftest import Marker, Running, Server, box, executor, launch, marker, place, server, who
+from tests.system.harness.sandbox import Sandbox
+from tests.system.harness.waiting import HANG_S
+
+__all__ = ["box", "executor", "launch", "make_sandbox", "marker", "place", "sandbox", "server", "who"]
+
+Launch = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.mark.parametrize("number", LEAVING_SIGNALS)
+@pytest.mark.parametrize("busy", [False, True])
+def test_an_executor_leaves_within_three_seconds_of_a_signal(executor: Running, number: int, busy: bool) -> None:
+    """A batch system kills it soon after its signal."""
+    if busy:
+        executor.start("sh", "-c", "trap '' TERM; echo; sleep 1000")
+        executor.peer.expect(TaskOutput)
+    began = time.monotonic()
+    executor.process.send_signal(number)
+    assert executor.process.wait(HANG_S) == 0
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("capture", ["overlay", "in-place"])
+def test_a_cancelled_command_ends_within_two_seconds(executor: Running, capture: str, marker: Marker) -> None:
+    task = executor.start(
+        "sh", "-c", "trap '' TERM; setsid sleep 1000 & sleep 1000 & echo ready; wait; wait",
+        capture=capture, env=marker.env,
+    )  # fmt: skip
+    assert executor.peer.expect(TaskOutput).data == b"ready\n"
+    began = time.monotonic()
+    executor.peer.send(CancelTask(task))
+    executor.peer.expect(TaskEnded)
+    assert time.monotonic() - began < 2
+    assert marker.processes() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_what_a_cancelled_command_has_started_is_gone_within_two_seconds(
+    sandbox: Sandbox, number: signal.Signals
+) -> None:
+    """As tests/system/builds/test_kills.py, which does not ask how soon."""
+    seconds = 10**6 + os.getpid()
+    recipe = f"trap '' TERM HUP INT; {_LEAVES.format(seconds)}; sleep {seconds}"
+    sandbox.write({"Makefile": f'all:\n\t@spraycc-run --remote sh -c "{recipe}"\n'})
+    command, _ = sandbox.build_command(["make"], executors=1)
+    with sandbox.start(command, stderr=subprocess.DEVNULL) as process:
+        sandbox.wait_for("all three sleep", lambda: len(sleepers(seconds)) == 3)
+        (runner,) = [p for p in sandbox.processes() if p.command.startswith("spraycc-run --remote")]
+        os.kill(runner.pid, number)
+        sandbox.wait_for("nothing of it runs", lambda: not sleepers(seconds), timeout_s=2)
+        assert process.wait(HANG_S) == 2
+
+
+def test_an_executor_stays_with_a_server_that_answers(server: Server, launch: Launch) -> None:
+    process = launch(server.session_file(heartbeat_s=0.1, lost_after_s=2))
+    peer, _ = server.welcome()
+    peer.answers_pings = False  # the test waits for each of them
+    end = time.monotonic() + 6
+    while time.monotonic() < end:
+        peer.send(Pong(peer.expect(Ping).number, {}))
+    peer.send(Leave())
+    assert process.wait(HANG_S) == 0
+
+
+def test_addresses_that_swallow_everything_hold_an_executor_up_for_a_second_each(
+    server: Server, launch: Launch
+) -> None:
+    """One after the other they would take half a minute."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
+        fillers = [socket.socket() for _ in range(3)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(deaf.getsockname())
+        began = time.monotonic()
+        process = launch(server.session_file(addresses=[list(deaf.getsockname())] * 3 + [list(server.address)]))
+        peer, _ = server.welcome()
+        assert time.monotonic() - began < 9
+        peer.send(Leave())
+        assert process.wait(HANG_S) == 0
+        for filler in fillers:
+            filler.close()
