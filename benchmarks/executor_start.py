@@ -25,7 +25,7 @@ from spraycc.cluster.local import executor_command
 from spraycc.model import ExecutorId
 from spraycc.server.disk import Disk
 from spraycc.server.executors import ExecutorLink
-from spraycc.server.listener import ExecutorListener
+from spraycc.server.listener import ExecutorListener, TcpAcceptor
 from spraycc.server.packing import ready_pack
 from spraycc.server.session import make_session, write_session_file
 from spraycc.server.witness import Witness
@@ -129,7 +129,7 @@ def _is_shared(path: str, roots: tuple[str, ...]) -> bool:
 async def _start(place: Place, state: Path, pack: Path | None, trace: Sequence[str]) -> Start:
     session = make_session()
     hub = _Hub()
-    listener = ExecutorListener(hub, session, "127.0.0.1", Disk())  # type: ignore[arg-type]
+    listener = ExecutorListener(hub, session, TcpAcceptor("127.0.0.1"), Disk())  # type: ignore[arg-type]
     witness = Witness.make(os.fsencode(place.workspace), state)
     assert witness is not None
     local = os.fspath(place.root / "local")

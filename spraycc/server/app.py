@@ -33,7 +33,7 @@ from spraycc.server.guard import keep_going
 from spraycc.server.history import TaskHistory
 from spraycc.server.lag import LoopLag
 from spraycc.server.launcher import Launcher
-from spraycc.server.listener import ExecutorListener
+from spraycc.server.listener import ExecutorListener, TcpAcceptor
 from spraycc.server.packing import packs_dir, ready_pack
 from spraycc.server.peer import Peer
 from spraycc.server.runners import refuse_version, serve_runner
@@ -278,7 +278,7 @@ class Server:
             session = await run_in_thread(make_session)
             is_local = settings.cluster == "local"
             bound = listening_host(settings.listen, local=is_local)
-            listener = ExecutorListener(self, session, bound, self._dispatcher.disk, self._links)
+            listener = ExecutorListener(self, session, TcpAcceptor(bound), self._dispatcher.disk, self._links)
             if self._witness is None and not is_local:
                 self._witness = Witness.make(self._workspace, self._state_dir)
             if self._session_file is not None:

@@ -9,8 +9,8 @@ one piece that takes long may have lost the CPU to another process, and says not
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Literal, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, TypeVar
 
 from spraycc.threads import run_in_thread
 
@@ -32,7 +32,22 @@ HANGS_S = 0.25
 class Disk:
     """Does work on the workspace's disk; one for all of a server, as they share it."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+        cpu_clock: Callable[[], float] = time.thread_time,
+        in_thread: Callable[..., Awaitable[Any]] = run_in_thread,
+    ) -> None:
+        """
+        Args:
+            clock: seconds of real time.
+            cpu_clock: seconds of CPU time of the calling thread.
+            in_thread: awaits ``function(*arguments)`` in a thread, as :func:`run_in_thread`.
+        """
+        self._clock = clock
+        self._cpu_clock = cpu_clock
+        self._in_thread = in_thread
         #: exponential means of what work of a kind takes, in seconds that the disk was waited for
         self._mean_s: dict[Kind, float] = {"look": 0.0, "write": 0.0}
 
@@ -44,15 +59,22 @@ class Disk:
         """What ``work()`` returns or raises. Others may go on meanwhile."""
         if self.is_slow(kind):
             # The mean goes on from there: a disk that is quick again is noticed.
-            return await run_in_thread(self._do_timed, kind, work)
+            done: T = await self._in_thread(self._do_timed, kind, work)
+            return done
         return self._do_timed(kind, work)
 
+    async def do_in_thread(self, work: Callable[[], T]) -> T:
+        """Return or raise as ``work()``, done in a thread however quick the disk is. Large work says nothing of the
+        disk, so its time does not count."""
+        done: T = await self._in_thread(work)
+        return done
+
     def _do_timed(self, kind: Kind, work: Callable[[], T]) -> T:
-        began, cpu_began = time.perf_counter(), time.thread_time()
+        began, cpu_began = self._clock(), self._cpu_clock()
         try:
             return work()
         finally:
-            waited_s = (time.perf_counter() - began) - (time.thread_time() - cpu_began)
+            waited_s = (self._clock() - began) - (self._cpu_clock() - cpu_began)
             if waited_s >= HANGS_S:
                 self._mean_s = dict.fromkeys(self._mean_s, _MOST_S)
             else:

@@ -6,7 +6,7 @@ import logging
 import secrets
 import socket
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
@@ -25,6 +25,65 @@ log = logging.getLogger(__name__)
 HANDSHAKE_S = 20.0
 #: Connections that have proved nothing yet, at most; further ones wait in the kernel's backlog.
 UNPROVED = 64
+#: After an accept that failed, the next one is tried after this time.
+ACCEPT_AGAIN_S = 0.1
+
+
+class Acceptor(Protocol):
+    """Hands out connections of peers."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where peers connect: address and port."""
+        ...
+
+    async def accept(self) -> tuple[socket.socket, Any]:
+        """The next connection, and its peer's address for the log.
+
+        Raises:
+            OSError: this one failed, the next may succeed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Accept no more. May be called twice."""
+        ...
+
+
+class TcpAcceptor:
+    """Listens on a port of its own. Owns the listening socket; :meth:`close` closes it."""
+
+    def __init__(self, host: str) -> None:
+        """Listen on the address ``host``; "::" is all addresses, of IPv4 too.
+
+        Raises:
+            OSError: it can't be listened on.
+        """
+        self._sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            if host == "::":  # all addresses, of both families
+                self._sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            # Linux hands these on to each accepted connection.
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            self._sock.bind((host, 0))
+            self._sock.listen(1024)
+            self._sock.setblocking(False)
+        except OSError:
+            self._sock.close()
+            raise
+        self.address: tuple[str, int] = self._sock.getsockname()[:2]
+
+    async def accept(self) -> tuple[socket.socket, Any]:
+        while True:
+            await trio.lowlevel.wait_readable(self._sock)
+            with suppress(BlockingIOError):
+                return self._sock.accept()
+
+    def close(self) -> None:
+        with suppress(RuntimeError):  # outside trio no coroutine waits
+            trio.lowlevel.notify_closing(self._sock)
+        self._sock.close()
 
 
 class ExecutorListener:
@@ -34,65 +93,53 @@ class ExecutorListener:
         self,
         hub: Hub,
         session: Session,
-        host: str,
+        acceptor: Acceptor,
         disk: Disk,
         links: dict[ExecutorId, ExecutorLink] | None = None,
     ) -> None:
-        """``links`` are those of all listeners of this server: an id stands for one executor, whichever it came by.
-        ``disk`` is where results go."""
+        """
+        Args:
+            hub: told of executors.
+            session: its secret is what peers have to prove.
+            acceptor: taken over; :meth:`close` closes it.
+            disk: where results go.
+            links: those of all listeners of this server: an id stands for one executor, whichever listener it came by.
+        """
         self._hub = hub
         self._session = session
         self._unproved = trio.Semaphore(UNPROVED)
         self._links = links if links is not None else {}
         self._write_back = WriteBack(disk)
-        self._sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            if host == "::":  # all addresses, of both families
-                self._sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            self._sock.bind((host, 0))
-            self._sock.listen(1024)
-            self._sock.setblocking(False)
-        except OSError:
-            self._sock.close()
-            raise
-        self.address: tuple[str, int] = self._sock.getsockname()[:2]
+        self._acceptor = acceptor
+        self.address = acceptor.address
 
     async def run(self) -> None:
-        """Accept for ever. Ends by cancellation; closes the socket then."""
+        """Accept for ever. Ends by cancellation; closes the acceptor then."""
         try:
             async with trio.open_nursery() as nursery:
                 while True:
                     await self._unproved.acquire()
                     try:
-                        sock, address = await self._accept()
+                        sock, address = await self._acceptor.accept()
                     except OSError as exc:
                         # We are short of something, or an error of the network is told here (accept(2)): nothing that
                         # would be better with the server ended.
                         self._unproved.release()
                         log.warning("accept: %s", exc)
-                        await trio.sleep(0.1)
+                        await trio.sleep(ACCEPT_AGAIN_S)
                         continue
                     nursery.start_soon(self._serve, sock, address)
         finally:
-            trio.lowlevel.notify_closing(self._sock)
             self.close()
 
     def close(self) -> None:
-        """For one that never ran."""
-        self._sock.close()
-
-    async def _accept(self) -> tuple[socket.socket, Any]:
-        while True:
-            await trio.lowlevel.wait_readable(self._sock)
-            with suppress(BlockingIOError):
-                return self._sock.accept()
+        """Accept no more; also for a listener that never ran."""
+        self._acceptor.close()
 
     async def _serve(self, sock: socket.socket, address: Any) -> None:
         connection = None
         try:
             try:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 connection = TlsSocket(sock, self._session.context, server_side=True)
                 with trio.fail_after(HANDSHAKE_S):
                     executor_id = await self._prove(connection)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from spraycc.server.disk import Disk
 from spraycc.server.temporaries import Temporaries
 from spraycc.server.writer import Staging
-from spraycc.threads import run_in_thread
 
 #: Results that have so much still to be written are candidates for writing at once; with more files than that a thread
 #: makes them visible.
@@ -28,7 +27,7 @@ class WriteBack:
             ProtocolError, WriteBackError: as :meth:`Staging.commit`.
         """
         if staging.memory_bytes > INLINE_BYTES or staging.changes > INLINE_CHANGES:
-            await run_in_thread(staging.commit)
+            await self._disk.do_in_thread(staging.commit)
         else:
             await self._disk.do("write", staging.commit)
 

@@ -2,69 +2,106 @@
 
 from __future__ import annotations
 
-import threading
-import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from spraycc.server import disk as disk_module
 from spraycc.server.disk import HANGS_S, SLOW_S, Disk, Kind
 
 BOTH: list[Kind] = ["look", "write"]
 
 
-async def is_inline(disk: Disk, kind: Kind, takes_s: float = 0.0) -> bool:
-    """Whether work that takes so long is done by the caller's thread."""
+class SlowDisk:
+    """A disk whose work takes as long as the test says; ``disk`` measures it by these clocks."""
 
-    def work() -> int:
-        time.sleep(takes_s)
-        return threading.get_ident()
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.cpu_s = 5.0
+        self.in_thread = False
+        self.disk = Disk(clock=lambda: self.now_s, cpu_clock=lambda: self.cpu_s, in_thread=self._in_thread)
 
-    return await disk.do(kind, work) == threading.main_thread().ident
+    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        self.in_thread = True
+        try:
+            return function(*arguments)
+        finally:
+            self.in_thread = False
+
+    async def is_inline(self, kind: Kind, takes_s: float = 0.0, cpu_s: float = 0.0) -> bool:
+        """Whether work that takes so long is done by the caller's thread."""
+
+        def work() -> bool:
+            self.now_s += takes_s
+            self.cpu_s += cpu_s
+            return not self.in_thread
+
+        return await self.disk.do(kind, work)
 
 
 @pytest.mark.parametrize("kind", BOTH)
 async def test_a_slow_disk_sends_a_kind_to_threads_until_it_is_quick_again(kind: Kind) -> None:
-    disk = Disk()
+    slow = SlowDisk()
     (other,) = set(BOTH) - {kind}
-    assert await is_inline(disk, kind, 2 * SLOW_S)
-    for _ in range(20):
-        await is_inline(disk, kind, 2 * SLOW_S)
-    assert disk.is_slow(kind)
-    assert not disk.is_slow(other)
-    assert not await is_inline(disk, kind)
-    assert await is_inline(disk, other)
-    for _ in range(50):
-        await is_inline(disk, kind)
-    assert await is_inline(disk, kind)
+    inline = [await slow.is_inline(kind, 2 * SLOW_S) for _ in range(20)]
+    # The mean of the last ones decides: with a weight of 0.1 the seventh brings it over the limit.
+    assert inline == [True] * 7 + [False] * 13
+    assert slow.disk.is_slow(kind)
+    assert not slow.disk.is_slow(other)
+    assert await slow.is_inline(other)
+    inline = [await slow.is_inline(kind) for _ in range(50)]
+    # Work in threads is measured too, so that a quick disk is noticed.
+    assert inline[0] is False
+    assert inline[-1] is True
+    assert inline == sorted(inline)
 
 
 @pytest.mark.parametrize("kind", BOTH)
 async def test_a_single_slow_one_is_no_slow_disk(kind: Kind) -> None:
-    disk = Disk()
-    await is_inline(disk, kind, 10 * SLOW_S)
-    assert await is_inline(disk, kind)
+    slow = SlowDisk()
+    await slow.is_inline(kind, 10 * SLOW_S)
+    assert await slow.is_inline(kind)
+
+
+@pytest.mark.parametrize("kind", BOTH)
+async def test_work_that_uses_the_cpu_is_no_slow_disk(kind: Kind) -> None:
+    slow = SlowDisk()
+    for _ in range(20):
+        assert await slow.is_inline(kind, 2 * HANGS_S, cpu_s=2 * HANGS_S)
 
 
 @pytest.mark.parametrize("kind", BOTH)
 async def test_one_that_hangs_sends_the_next_to_threads_whatever_they_are(kind: Kind) -> None:
-    disk = Disk()
-    assert await is_inline(disk, kind, 1.1 * HANGS_S)
-    assert not await is_inline(disk, "look")
-    assert not await is_inline(disk, "write")
+    slow = SlowDisk()
+    assert await slow.is_inline(kind, HANGS_S)
+    assert not await slow.is_inline("look")
+    assert not await slow.is_inline("write")
 
 
 @pytest.mark.parametrize("in_thread", [False, True])
-async def test_errors_are_the_callers_and_their_time_counts(in_thread: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disk_module, "HANGS_S", 0.01)
-    disk = Disk()
+async def test_errors_are_the_callers_and_their_time_counts(in_thread: bool) -> None:
+    slow = SlowDisk()
     if in_thread:
-        await is_inline(disk, "look", 0.02)
+        await slow.is_inline("look", HANGS_S)
+    where = []
 
     def fail() -> None:
-        time.sleep(0.02)
+        where.append(slow.in_thread)
+        slow.now_s += HANGS_S
         raise OSError("hung, then failed")
 
     with pytest.raises(OSError, match="hung, then failed"):
-        await disk.do("write", fail)
-    assert disk.is_slow("write")
+        await slow.disk.do("write", fail)
+    assert where == [in_thread]
+    assert slow.disk.is_slow("write")
+
+
+async def test_what_always_goes_to_a_thread_says_nothing_of_the_disk() -> None:
+    slow = SlowDisk()
+
+    def work() -> bool:
+        slow.now_s += 10 * HANGS_S
+        return slow.in_thread
+
+    assert await slow.disk.do_in_thread(work)
+    assert await slow.is_inline("write")

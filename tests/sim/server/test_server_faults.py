@@ -135,7 +135,7 @@ async def test_all_actions_have_an_end_where_they_fail(tmp_path: Path) -> None:
             dispatcher._give_up(action)
 
 
-async def test_what_has_a_fault_begins_anew(autojump_clock: trio.testing.MockClock) -> None:
+async def test_what_has_a_fault_begins_anew() -> None:
     runs = []
 
     async def work() -> None:
@@ -147,7 +147,7 @@ async def test_what_has_a_fault_begins_anew(autojump_clock: trio.testing.MockClo
     assert [b - a for a, b in itertools.pairwise(runs)] == [guard.PAUSE_S] * 2
 
 
-async def test_what_has_nothing_but_faults_ends(autojump_clock: trio.testing.MockClock) -> None:
+async def test_what_has_nothing_but_faults_ends() -> None:
     runs = []
 
     async def work() -> None:
@@ -159,7 +159,7 @@ async def test_what_has_nothing_but_faults_ends(autojump_clock: trio.testing.Moc
     assert len(runs) == guard.MOST_FAULTS
 
 
-async def test_faults_are_forgotten(autojump_clock: trio.testing.MockClock) -> None:
+async def test_faults_are_forgotten() -> None:
     runs = []
 
     async def work() -> None:
@@ -175,12 +175,13 @@ async def test_faults_are_forgotten(autojump_clock: trio.testing.MockClock) -> N
 @pytest.mark.parametrize("what", ["memfd_create", "thread"])
 async def test_a_command_that_can_not_be_started_now(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
-        if what == "thread":
-            raise RuntimeError("can't start new thread")
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
+    async def no_thread(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
     if what == "thread":
-        monkeypatch.setattr(trio._threads, "start_thread_soon", fail)  # type: ignore[attr-defined]
+        monkeypatch.setattr(trio.to_thread, "run_sync", no_thread)  # trio starts processes in one
     else:
         monkeypatch.setattr(os, "memfd_create", fail)
     with pytest.raises(ClusterError) as caught:

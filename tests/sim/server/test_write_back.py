@@ -2,55 +2,73 @@
 
 from __future__ import annotations
 
-import threading
-import time
+from collections.abc import Callable
+from typing import Any
 
 from spraycc.server import disk, writeback
 from spraycc.server.disk import Disk
 from spraycc.server.writeback import WriteBack
 
 
-class FakeStaging:
-    """Notes the thread of its commit, and takes its time."""
+class World:
+    """A write-back to a disk that takes as long as the test says."""
 
-    def __init__(self, memory_bytes: int = 10, takes_s: float = 0.0, changes: int = 1) -> None:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.in_thread = False
+        self.write_back = WriteBack(Disk(clock=lambda: self.now_s, cpu_clock=lambda: 0.0, in_thread=self._in_thread))
+
+    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        self.in_thread = True
+        try:
+            return function(*arguments)
+        finally:
+            self.in_thread = False
+
+    async def commits_inline(self, memory_bytes: int = 10, changes: int = 1, takes_s: float = 0.0) -> bool:
+        """Whether such a result is made visible by the caller's thread."""
+        staging = FakeStaging(self, memory_bytes, changes, takes_s)
+        await self.write_back.commit(staging)  # type: ignore[arg-type]
+        return staging.was_inline()
+
+
+class FakeStaging:
+    """Notes where its commit happens, and takes its time."""
+
+    def __init__(self, world: World, memory_bytes: int = 10, changes: int = 1, takes_s: float = 0.0) -> None:
         self.memory_bytes = memory_bytes
         self.changes = changes
+        self._world = world
         self._takes_s = takes_s
-        self.thread: int | None = None
+        self._inline: list[bool] = []
 
     def commit(self) -> None:
-        self.thread = threading.get_ident()
-        time.sleep(self._takes_s)
+        self._inline.append(not self._world.in_thread)
+        self._world.now_s += self._takes_s
 
     spill = commit
 
-    @property
     def was_inline(self) -> bool:
-        return self.thread == threading.main_thread().ident
-
-
-async def committed(staging: FakeStaging, disk: Disk | None = None) -> FakeStaging:
-    await WriteBack(disk or Disk()).commit(staging)  # type: ignore[arg-type]
-    assert staging.thread is not None
-    return staging
+        (inline,) = self._inline
+        return inline
 
 
 async def test_a_small_result_is_written_at_once() -> None:
-    assert (await committed(FakeStaging())).was_inline
+    assert await World().commits_inline(writeback.INLINE_BYTES, writeback.INLINE_CHANGES)
 
 
 async def test_a_large_one_is_written_in_a_thread() -> None:
-    assert not (await committed(FakeStaging(writeback.INLINE_BYTES + 1))).was_inline
+    assert not await World().commits_inline(writeback.INLINE_BYTES + 1)
 
 
 async def test_many_files_are_made_visible_in_a_thread() -> None:
-    assert not (await committed(FakeStaging(changes=writeback.INLINE_CHANGES + 1))).was_inline
+    assert not await World().commits_inline(changes=writeback.INLINE_CHANGES + 1)
 
 
 async def test_where_the_disk_hangs_all_is_written_in_threads() -> None:
-    slow, staging = Disk(), FakeStaging()
-    assert (await committed(FakeStaging(takes_s=1.1 * disk.HANGS_S), slow)).was_inline
-    assert not (await committed(FakeStaging(), slow)).was_inline
-    await WriteBack(slow).spill(staging)  # type: ignore[arg-type]
-    assert not staging.was_inline
+    world = World()
+    assert await world.commits_inline(takes_s=disk.HANGS_S)
+    assert not await world.commits_inline()
+    staging = FakeStaging(world)
+    await world.write_back.spill(staging)  # type: ignore[arg-type]
+    assert not staging.was_inline()

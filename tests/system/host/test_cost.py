@@ -78,7 +78,7 @@ async def serving(base: Path) -> AsyncIterator[tuple[Path, Link]]:
     server = Server(run, state, os.fsencode(workspace), settings)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.run, listen(run / "socket"))
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             # The first task has the executor asked for.
             first = await submit(run / "socket", workspace, 0)
             while not told.exists():
