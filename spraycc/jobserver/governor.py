@@ -55,6 +55,8 @@ class Limits:
     first_window: int = 0
     #: for how many seconds
     first_window_s: float = 0.0
+    #: recipes at once that the user allows (the build's -j): a build that has stalled gets no more; None: any number
+    most: int | None = None
 
     def __post_init__(self) -> None:
         assert 1 <= self.local <= self.probing, self
@@ -132,9 +134,15 @@ class Governor:
             floor = max(floor, self._limits.first_window)
         return floor + self._slack
 
+    @property
+    def _width(self) -> int:
+        """Recipes at once, seen and unseen, as things stand."""
+        wider = self._total + self._slack
+        return wider if self._limits.most is None else max(self._total, min(wider, self._limits.most))
+
     def is_short(self, now: float) -> bool:
         """Whether a token that was lost would be missed: no more may be issued as things stand."""
-        return self.unseen >= self.limit(now) or self._issued + self._clients >= self._total + self._slack
+        return self.unseen >= self.limit(now) or self._issued + self._clients >= self._width
 
     @property
     def held(self) -> tuple[TaskId, ...]:
@@ -224,7 +232,8 @@ class Governor:
         return self._decide(now)
 
     def stalled(self, now: float) -> Decision:
-        """Nothing has moved for long, and the build uses hardly any CPU: one recipe more, or one token.
+        """Nothing has moved for long, and the build uses hardly any CPU: one recipe more, or one token, up to the most
+        that the user allows.
 
         A token also wakes a make 4.2 that blocks in read(2) after it was told of a token that somebody else then took.
         """
@@ -259,7 +268,7 @@ class Governor:
         while self.unseen < limit:
             if self._held:
                 release.append(self._release_oldest())
-            elif self._issued + self._clients < self._total + self._slack:
+            elif self._issued + self._clients < self._width:
                 self._issued += 1
                 issue += 1
             else:
@@ -267,7 +276,7 @@ class Governor:
         self._probe(now, release)
         withdraw = max(
             max(0, self.unseen - limit) + len(self._held),  # each lets one completion go
-            self._issued + self._clients - self._total - self._slack,  # the build became narrower
+            self._issued + self._clients - self._width,  # the build became narrower
         )
         return Decision(issue, min(max(0, withdraw), self._issued), tuple(release), self._wake_at(now))
 

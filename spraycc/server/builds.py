@@ -175,6 +175,7 @@ class Builds:
             settings.probing_limit_in_force,
             first_window=max(_NINJAS_WINDOW, settings.probing_limit_in_force) if tool in _NINJAS else 0,
             first_window_s=_NINJAS_WINDOW_S,
+            most=build.cap,
         )
         width = settings.local_slots_in_force if build.cap is None else min(build.cap, settings.local_slots_in_force)
         return self._run_pool(build, limits, width, fixed=False)
@@ -183,7 +184,9 @@ class Builds:
         """So many recipes as this host bears if all of them run here: then nothing need be taken back, or held."""
         width = max(_FIXED_WIDTH, settings.probing_limit_in_force)
         width = width if build.cap is None else min(build.cap, width)
-        return self._run_pool(build, Limits(width, width), width, fixed=True)
+        # A make that blocks in read(2) is woken by one token more (Governor.stalled). Without tokens none blocks.
+        most = 1 if build.cap == 1 else None
+        return self._run_pool(build, Limits(width, width, most=most), width, fixed=True)
 
     def _run_pool(self, build: Build, limits: Limits, width: int, *, fixed: bool) -> TokenPool:
         fifo = JobserverFifo.create(os.fsencode(build.directory / "fifo"))

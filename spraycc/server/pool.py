@@ -22,9 +22,8 @@ from spraycc.jobserver.fifo import JobserverFifo
 from spraycc.jobserver.governor import Decision, Governor, Limits
 from spraycc.jobserver.makeflags import is_foreign
 from spraycc.model import BuildId, TaskId
-from spraycc.server.processes import Process, read_processes, recipe_of, slots_in_use, top_tool
-from spraycc.server.watch import watch_process
-from spraycc.threads import run_in_thread
+from spraycc.server.processes import Process, slots_in_use
+from spraycc.server.watch import HostProcesses
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +56,7 @@ class TokenPool:
         *,
         starts_recipes: bool,
         fixed: bool = False,
+        host: HostProcesses | None = None,
     ) -> None:
         """Begins with the build's tool, which is about to start, as the one top-level tool.
 
@@ -67,6 +67,7 @@ class TokenPool:
             width: most recipes at once, seen and unseen.
             starts_recipes: the build's tool is make or ninja, and no script that starts them.
             fixed: limits and width stay what they are.
+            host: whose processes are looked at; None: this host's.
         """
         now = trio.current_time()
         self._build = build
@@ -76,6 +77,7 @@ class TokenPool:
         self._width = max(1, width)
         self._starts_recipes = starts_recipes
         self._fixed = fixed
+        self._host = host or HostProcesses()
         #: process id of the tool, once it is known
         self._top = 0
         #: make and ninja that a script has started, as far as they were seen, and that still run; tool -> uppermost
@@ -298,7 +300,7 @@ class TokenPool:
     # -- who is who
 
     def _recipe(self, task: TaskId, pid: int, foreign: bool) -> str:
-        recipe = recipe_of(pid, self._top if self._starts_recipes else 0)
+        recipe = self._host.recipe_of(pid, self._top if self._starts_recipes else 0)
         if recipe.tool and not self._starts_recipes:
             self._meet(recipe.tool)
         if foreign:
@@ -310,7 +312,7 @@ class TokenPool:
         """A make of a script's. The first one is who was counted from the beginning; each further one counts too."""
         top = self._top_of.get(tool)
         if top is None:
-            top = self._top_of[tool] = top_tool(tool, self._top)
+            top = self._top_of[tool] = self._host.top_tool(tool, self._top)
         if top in self._tops or self._nursery is None:
             return
         self._tops.add(top)
@@ -319,7 +321,7 @@ class TokenPool:
         self._nursery.start_soon(self._see_end, top)
 
     async def _see_end(self, top: int) -> None:
-        await watch_process(top)
+        await self._host.wait_ended(top)
         self._tops.discard(top)
         self._top_of = {tool: above for tool, above in self._top_of.items() if above != top}
         if self._tops:
@@ -349,7 +351,7 @@ class TokenPool:
                 missing_before = 0
                 continue
             rounds += 1
-            stalls = now - max(self._moved_at, stall_looked_at) >= STALLED_S
+            stalls = now - max(self._moved_at, stall_looked_at) >= STALLED_S and not self._fifo.free()
             if least <= found_there and rounds < wait and not stalls:
                 continue
             if stalls:
@@ -371,6 +373,8 @@ class TokenPool:
         missing = await self._count_missing()
         if missing > 0:  # looked at again, as processes start and end while they are counted
             missing = min(missing, await self._count_missing())
+        if self._fifo.free():  # no tool waits for a token, so one more would change nothing
+            return missing
         still_s = trio.current_time() - self._moved_at
         if still_s >= STUCK_S or (still_s >= STALLED_S and await self._sleeps()):
             log.warning("build %s: nothing moves; one recipe more (%s)", self._build, self.status())
@@ -397,7 +401,7 @@ class TokenPool:
     async def _scan(self) -> dict[int, Process]:
         """All processes of the host; none where that can't be told now, so that nothing is concluded from it."""
         try:
-            return await run_in_thread(read_processes, abandon_on_cancel=True)
+            return await self._host.read_all()
         except OSError as exc:
             log.warning("build %s: its processes can't be counted now: %s", self._build, exc)
             return {}

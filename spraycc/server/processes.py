@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 #: Build tools that are clients of a jobserver and start recipes.
@@ -102,20 +102,21 @@ class Recipe:
     tool: int = 0
 
 
-def recipe_of(runner: int, top: int) -> Recipe:
+def recipe_of(runner: int, top: int, read: Callable[[int], Process | None] = read_process) -> Recipe:
     """The recipe that the process ``runner`` is part of.
 
     Args:
         runner: process id of a runner.
         top: process id of what the build was started with; 0 where it is not known.
+        read: gives the process with an id.
     """
-    below = read_process(runner)
+    below = read(runner)
     for _ in range(_MOST_LEVELS):
         if below is None or below.parent <= 1:
             break
         if below.parent == top:
             return Recipe(_key(below), top)
-        above = read_process(below.parent)
+        above = read(below.parent)
         if above is None:
             break
         if above.is_tool:
@@ -124,11 +125,11 @@ def recipe_of(runner: int, top: int) -> Recipe:
     return Recipe(f"{runner}:?")
 
 
-def top_tool(tool: int, top: int) -> int:
-    """The uppermost build tool on the way from ``tool`` to ``top``, which is none itself."""
+def top_tool(tool: int, top: int, read: Callable[[int], Process | None] = read_process) -> int:
+    """The uppermost build tool on the way from ``tool`` to ``top``, which is none itself; ``read`` gives processes."""
     found = pid = tool
     for _ in range(_MOST_LEVELS):
-        process = read_process(pid)
+        process = read(pid)
         if process is None or pid in (top, 1):
             break
         if process.is_tool:

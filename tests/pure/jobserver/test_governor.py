@@ -34,6 +34,14 @@ def test_never_wider_than_the_build() -> None:
     assert governor.runner_registered(A, "a", 0.0) == Decision()
 
 
+@pytest.mark.parametrize(("most", "issued"), [(1, 0), (3, 0), (4, 1), (None, 2)])
+def test_a_build_that_stalls_gets_no_wider_than_the_user_allows(most: int | None, issued: int) -> None:
+    governor = Governor(Limits(4, 4, most=most), 3, now=0.0)
+    assert governor.client_joined(0.0) == Decision(issue=2)
+    assert sum(governor.stalled(0.0).issue for _ in range(2)) == issued
+    assert governor.issued == 2 + issued
+
+
 def test_each_runner_brings_a_token() -> None:
     governor = started()
     for number in range(50):

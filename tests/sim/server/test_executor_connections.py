@@ -59,6 +59,9 @@ class FakeHub:
     def finish(self, task: Task, code: int, signal: int) -> None:
         self.finished.append((task.id, code, signal))
 
+    def host_differs(self, task: Task, text: str) -> None:
+        pass
+
     def attempt_over(self, task: Task, outcome: Outcome, usage: Usage, returned_bytes: int, ok: bool) -> None:
         pass
 
@@ -169,7 +172,7 @@ async def is_closed(stream: Any) -> bool:
     """True if the other end closes without sending a byte more."""
     with trio.fail_after(60):
         try:
-            return await stream.receive_some(1) == b""
+            return bytes(await stream.receive_some(1)) == b""
         except trio.BrokenResourceError:
             return True
 

@@ -26,7 +26,8 @@ def ends() -> Iterator[tuple[Peer, socket.socket]]:
 
 
 async def read_items(sock: socket.socket, count: int) -> list[object]:
-    reader, items = FrameReader(), []
+    reader = FrameReader()
+    items: list[object] = []
     while len(items) < count:
         await trio.lowlevel.wait_readable(sock)
         reader.feed(sock.recv(1 << 20))

@@ -54,7 +54,7 @@ def streams(pieces: list[tuple[int, bytes]]) -> dict[int, bytes]:
 def cut(text: dict[int, bytes], lengths: tuple[int, int], size: int) -> list[tuple[int, bytes]]:
     """The first so many bytes of each stream in pieces of this size, in turns."""
     left = {fd: text[fd][:length] for fd, length in zip((1, 2), lengths, strict=True)}
-    pieces = []
+    pieces: list[tuple[int, bytes]] = []
     for fd in itertools.cycle((1, 2)):
         if not left[1] and not left[2]:
             return pieces
