@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 
-import hypothesis
 import pytest
+
+from tests.examples import load_profile
 
 _SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -21,11 +22,8 @@ def _as_a_terminal_gives_them() -> None:
 _as_a_terminal_gives_them()
 
 
-# The same examples in each run: what randomness may find is for tests/stress, with a seed that it prints. A failure that was
-# found there is added to its test as an explicit example.
-hypothesis.settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
-hypothesis.settings.register_profile("random", print_blob=True, database=None, deadline=None)
-hypothesis.settings.load_profile("fixed")
+# tests/examples.py says how to draw other examples, and more of them.
+load_profile()
 
 
 @pytest.fixture(autouse=True)
