@@ -423,12 +423,32 @@ class Scheduler(Ledger):
         return None if len(pool.idle) < 2 else (executor, executor.idle_since + max(delay_s, _LEAST_IDLE_S))
 
     def _release_idle(self) -> None:
+        """Release executors that have been idle for too long.
+
+        While a build is open, an idle executor shows that the build can't use as many as it has. Then no more are
+        wanted, so the executors that are still on their way are taken back too.
+        """
+        during_build = self.quiet_since is None
+        taken_back = False
         while (dispensable := self._dispensable()) is not None and dispensable[1] <= self._now:
+            if during_build and not taken_back:
+                self._take_back_asked()
+                taken_back = True
             self._release(dispensable[0])
-            if self.quiet_since is None:
+            if during_build:
                 self.pool.level = max(1, self.pool.connected)
-                if self.pool.asked and not isinstance(self._actions[0], Withdraw):
-                    self._actions.insert(0, Withdraw())
+
+    def _take_back_asked(self) -> None:
+        """No executor that has been asked for is wanted any more.
+
+        A request of the event in hand is dropped before the shell hears of it. The shell carries out the actions in
+        order, so a Withdraw before that request would not reach it.
+        """
+        for action in [action for action in self._actions if isinstance(action, AskExecutors)]:
+            self._actions.remove(action)
+            self.pool.asked -= action.count
+        if self.pool.asked:
+            self._actions.append(Withdraw())
 
     def _set_widths(self) -> None:
         self._widths_due = False

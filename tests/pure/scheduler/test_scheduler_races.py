@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from spraycc.model import Placement
-from spraycc.scheduler.actions import Abort, AskExecutors, Dispatch, GiveUp, Release, RunHere, SetWidth
+from spraycc.scheduler.actions import Abort, AskExecutors, Dispatch, GiveUp, Release, RunHere, SetWidth, Withdraw
 from spraycc.scheduler.events import (
     AttemptEnded,
     BuildClosed,
@@ -14,6 +14,7 @@ from spraycc.scheduler.events import (
     ExecutorLost,
     Outcome,
     PolicyChanged,
+    SubmissionFailed,
     TaskArrived,
     TaskGone,
     Tick,
@@ -402,3 +403,79 @@ def test_task_arrives_after_the_release_was_said(one):
     one.at(62, remote(2), AskExecutors(1))
     one.at(62, ExecutorLost("x"))
     one.at(63, ExecutorJoined("y"), Dispatch(2, "y", 1))
+
+
+# ---- an executor that idles is released in the event that asks for others
+
+
+@pytest.fixture
+def idle_pair(start):
+    """A build has x and y, both idle since 2 at the latest, and a third executor is on its way."""
+    play = start(max_executors=3)
+    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, remote(1), AskExecutors(3))
+    play.at(1, ExecutorJoined("x"), Dispatch(1, "x", 1))
+    play.at(1, ExecutorJoined("y"), SetWidth("b", 2))
+    play.at(2, AttemptEnded("x", 1, DONE))
+    play.at(2, TaskGone(1))
+    return play
+
+
+def asked(play):
+    return play.scheduler.snapshot()["executors"]["asked"]
+
+
+def test_an_executor_idles_too_long_just_when_a_refused_one_may_be_asked_for_again(idle_pair):
+    idle_pair.at(2, SubmissionFailed(1, 59.0))
+    # y has idled for 60 s, and the refusal ends. The build has no use for what it has, so nothing is asked for.
+    idle_pair.at(61, Tick(), Release("y"), SetWidth("b", 1))
+    assert asked(idle_pair) == 0
+    idle_pair.at(62, ExecutorLost("y"))
+    assert idle_pair.scheduler.next_deadline() is None
+
+
+def test_an_executor_is_lost_just_when_another_has_idled_too_long(start):
+    play = start(max_executors=3)
+    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, remote(1), AskExecutors(3))
+    play.at(1, ExecutorJoined("x"), Dispatch(1, "x", 1))
+    play.at(1, ExecutorJoined("y"), SetWidth("b", 2))
+    play.at(1, ExecutorJoined("z"), SetWidth("b", 3))
+    play.at(2, AttemptEnded("x", 1, DONE))
+    play.at(2, TaskGone(1))
+    # The loss reaches the scheduler before the Tick. z is not replaced: y idles, and it is released.
+    play.at(61, ExecutorLost("z"), Release("y"), SetWidth("b", 1))
+    assert asked(play) == 0
+
+
+def test_requests_of_the_same_event_and_of_an_earlier_one_are_taken_back_together(start):
+    play = start(max_executors=4)
+    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, remote(1), AskExecutors(4))
+    for name in "xyz":
+        play.do(ExecutorJoined(name), 1)
+    play.at(2, AttemptEnded("x", 1, DONE))
+    play.at(2, TaskGone(1))
+    # The fourth is on its way since 0. The loss of z asks for a fifth, which is never said.
+    play.at(61, ExecutorLost("z"), Withdraw(), Release("y"), SetWidth("b", 1))
+    assert asked(play) == 1
+    play.at(61, SubmissionFailed(1, 0.001))
+    assert asked(play) == 0
+    assert play.scheduler.next_deadline() is None
+
+
+def test_a_withdrawn_executor_that_comes_all_the_same_is_used(idle_pair):
+    idle_pair.at(61, Tick(), Withdraw(), Release("y"), SetWidth("b", 1))
+    idle_pair.at(61, ExecutorLost("y"))
+    idle_pair.at(62, remote(2), Dispatch(2, "x", 1))
+    idle_pair.at(62, ExecutorJoined("z"), SetWidth("b", 2))
+    idle_pair.at(63, remote(3), Dispatch(3, "z", 1), AskExecutors(1))
+
+
+def test_after_a_withdrawal_the_build_asks_again_when_all_are_busy(idle_pair):
+    idle_pair.at(61, Tick(), Withdraw(), Release("y"), SetWidth("b", 1))
+    idle_pair.at(61, ExecutorLost("y"))
+    # While the withdrawal is not confirmed, the third executor may still come. Nothing is asked for beside it.
+    idle_pair.at(62, remote(2), Dispatch(2, "x", 1))
+    idle_pair.at(62, SubmissionFailed(1, 0.001))
+    idle_pair.at(62.001, Tick(), AskExecutors(2))
