@@ -84,8 +84,8 @@ def test_each_source_overrides_the_one_before(tmp_path: Path) -> None:
     ],
 )
 def test_text_from_environment_and_flags(tmp_path: Path, key: str, text: str, value: object) -> None:
-    for given_as in ({"environ": {variable(key): text}}, {"flags": {key: text}}):
-        result = getattr(load_from(tmp_path, **given_as).settings, key)
+    for environ, flags in (({variable(key): text}, None), (None, {key: text})):
+        result = getattr(load_from(tmp_path, environ=environ, flags=flags).settings, key)
         assert (result, type(result)) == (value, type(value))
 
 

@@ -48,12 +48,19 @@ def test_other_languages_are_known_where_the_c_library_knows_them(monkeypatch):
             return {"Read-only file system": "Das Dateisystem ist nur für Ferngläser"}.get(message, message)
 
     asked = []
-    monkeypatch.setattr(gettext, "translation", lambda *arguments: asked.append(arguments) or Catalogue())
+
+    def translation(*arguments):
+        asked.append(arguments)
+        return Catalogue()
+
+    monkeypatch.setattr(gettext, "translation", translation)
     verdict._texts.cache_clear()
     env = (b"LANG=en_US.UTF-8", b"LC_ALL=de_DE.ISO-8859-1", b"LANGUAGE=de:fr")
     said = "x: Das Dateisystem ist nur für Ferngläser"
-    assert capture_error(said.encode("latin-1"), env).kind is CaptureRefusal.COPY_UP
-    assert capture_error(said.encode(), env).kind is CaptureRefusal.COPY_UP
+    for data in (said.encode("latin-1"), said.encode()):
+        error = capture_error(data, env)
+        assert error is not None
+        assert error.kind is CaptureRefusal.COPY_UP
     assert list(dict.fromkeys(a[2][0] for a in asked)) == ["de", "fr", "de_DE.ISO-8859-1"]
     assert capture_error(said.encode(), (b"LC_ALL=C", b"LANGUAGE=de")) is None
     verdict._texts.cache_clear()

@@ -157,6 +157,7 @@ def test_probes_let_one_go_at_a_time_up_to_their_limit() -> None:
     first = governor.tick(1.1)
     assert first.release == (A,)
     assert first.wake_at == pytest.approx(1.2)
+    assert first.wake_at is not None
     second = governor.tick(first.wake_at)
     assert second.release == (B,)
     assert second.wake_at is None  # at L_max: nothing to wake up for

@@ -490,7 +490,9 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: self.scheduler.next_deadline() is not None)
     @rule()
     def deadline(self):
-        self.now = max(self.now, self.scheduler.next_deadline())
+        due = self.scheduler.next_deadline()
+        assert due is not None
+        self.now = max(self.now, due)
         self.send(Tick())
 
     @rule(policy=POLICIES)

@@ -1,6 +1,7 @@
 """What becomes of a task when things happen in an awkward order. Each test is named after the race that it holds."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -343,7 +344,8 @@ def test_links_without_end_do_not_starve_compiles(shared):
     links = list(range(10, 40))
     for task in links:
         shared.at(2, TaskArrived(task, "b", HEAVY))
-    started, running = [], {1: "x", 2: "y"}
+    started = []
+    running: dict[Any, Any] = {1: "x", 2: "y"}
     for now in range(3, 15):
         task, executor = next(iter(running.items()))
         del running[task]

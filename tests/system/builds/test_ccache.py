@@ -19,7 +19,7 @@ def test_another_compiler_is_another_result(sandbox: Sandbox) -> None:
     compilers = sandbox.aside / "compiler"
     sandbox.path_front.append(compilers)
     environment = {"CCACHE_DIR": str(sandbox.temp / "ccache")}
-    objects = []
+    objects: list[bytes] = []
     for version in (1, 1, 2):
         script = f"""\
 #!/bin/sh

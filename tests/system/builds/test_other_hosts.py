@@ -64,7 +64,7 @@ def test_another_compiler(sandbox: Sandbox) -> None:
         sandbox.wait_for("both are there", lambda: len(sandbox.status().get("executors", ())) == 2)
         gate.touch()
         _, err = process.communicate(timeout=HANG_S)
-    done = Finished(command, process.returncode, b"", err, sandbox.figures(summary)).ok()
+    done = Finished(tuple(command), process.returncode, b"", err, sandbox.figures(summary)).ok()
     assert len(objects(sandbox.workspace)) == UNITS + 1
     assert sandbox.run(sandbox.workspace / "prog").out == output_of(UNITS)
     assert done.figures["remote"] == UNITS + 1, done.words()

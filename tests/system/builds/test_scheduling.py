@@ -69,7 +69,7 @@ def test_commands_of_the_users_choice_are_not_tried_twice(sandbox: Sandbox) -> N
     gate = sandbox.aside / "gate"
     script = f"until [ -e '{gate}' ]; do sleep 0.05; done; echo done"
     gate.touch()
-    remote = [sandbox.bin / "spraycc-run", "--remote", "--", "sh", "-c", script]
+    remote: list[str | Path] = [sandbox.bin / "spraycc-run", "--remote", "--", "sh", "-c", script]
     sandbox.build("build", "--", *remote, executors=2).ok()
     gate.unlink()
     command, summary = sandbox.build_command(["build", "--", *remote], executors=2)
@@ -148,7 +148,7 @@ exec /usr/bin/gcc "$@"
 
 def test_history_shown_and_cleared(sandbox: Sandbox) -> None:
     """What is known is shown, the longest first, and forgotten when the user says so: by the running server, too."""
-    history = [sandbox.bin / "spraycc", "history"]
+    history: list[str | Path] = [sandbox.bin / "spraycc", "history"]
     empty = sandbox.run(*history, "show")
     assert (empty.status, empty.out) == (1, b"")
     assert "nothing is known" in empty.own_lines()[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,7 @@ MEMORY_KIB = 150 * 1024
 
 def run(bench: Bench, line: str) -> None:
     bench.prepare({})
-    launcher = [bench.sandbox.bin / "spraycc-run", "--remote", "--", "sh", "-c", line]
+    launcher: list[str | bytes | Path] = [bench.sandbox.bin / "spraycc-run", "--remote", "--", "sh", "-c", line]
     done = bench.execute(launcher)
     assert (done.status, done.out, done.err) == (0, b"", b"")
     assert [task["ran"] for task in bench.tasks(1)] == ["remote"]

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.system.capture.bench import Bench
+from tests.system.capture.bench import Bench, Contents
 
 pytestmark = [pytest.mark.e2e, pytest.mark.overlay]
 
 U = '#include "h.h"\n#include <stdio.h>\nstatic int unused(void) { return 1; }\nint f(int x) { return x + H; }\n'
 MAIN = '#include "h.h"\nint f(int);\nint main(int argc, char **argv) {\n    int n = f(argc);\n    return n == 2 ? 0 : n;\n}\n'
-FILES = {
+FILES: Contents = {
     "h.h": "#pragma once\n#define H 1\n", "u.c": U, "v.c": MAIN,
     "u.cpp": '#include "h.h"\n#include <vector>\nint f(int x) { std::vector<int> v(x); return (int)v.size(); }\n',
     "bad.c": "int f( {\n  return x;\n}\n", "error.c": '#error "broken"\n', "asm.S": "#define X 1\n.globl g\ng: .long X\n", "plain.s": ".globl g\ng: .long 1\n",

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.system.capture.bench import Bench
+from tests.system.capture.bench import Bench, Contents
 
 pytestmark = [pytest.mark.e2e, pytest.mark.overlay]
 
-FILES = {
+FILES: Contents = {
     "a": "a\n", "b": "b\n", "c": "c\n", "run": "#!/bin/sh\necho run\n",
     "d/x": "x\n", "d/y": "y\n", "d/deep/er/z": "z\n", "empty/": None, "e/w": "w\n",
     "link": "-> a", "dirlink": "-> d", "dangling": "-> nowhere", "h1": "one\n", "h2": "= h1",

@@ -6,11 +6,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.system.capture.bench import Bench
+from tests.system.capture.bench import Bench, Contents
 
 pytestmark = [pytest.mark.e2e, pytest.mark.overlay]
 
-FILES = {"a": "a\n", "b": "b\n", "d/a": "da\n", "d/b": "db\n", "d/d/a": "dda\n", "e/": None, "l": "-> a", "k": "-> d"}
+FILES: Contents = {
+    "a": "a\n",
+    "b": "b\n",
+    "d/a": "da\n",
+    "d/b": "db\n",
+    "d/d/a": "dda\n",
+    "e/": None,
+    "l": "-> a",
+    "k": "-> d",
+}
 
 #: Few names, so that operations meet.
 PATHS = st.sampled_from(

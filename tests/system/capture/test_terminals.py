@@ -12,13 +12,13 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.system.capture.bench import Bench
+from tests.system.capture.bench import Bench, Contents
 from tests.system.harness.waiting import HANG_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.overlay]
 
 LONG = "int " + ", ".join(f"unused_{n}" for n in range(60)) + ";"
-FILES = {"u.c": f"static int f(void) {{ {LONG} return 1 }}\n"}
+FILES: Contents = {"u.c": f"static int f(void) {{ {LONG} return 1 }}\n"}
 
 
 class Terminal:
@@ -51,15 +51,13 @@ def run(bench: Bench, line: str, streams: str, inside: bool) -> tuple[int, bytes
     for name, kind in zip(("stdout", "stderr"), streams, strict=True):
         if kind == "t":
             terminals[name] = Terminal((31, 97))
-        handles[name] = {
-            "t": lambda n=name: terminals[n].theirs,
-            "p": lambda: subprocess.PIPE,
-            "=": lambda: subprocess.STDOUT,
-        }[kind]()
+            handles[name] = terminals[name].theirs
+        else:
+            handles[name] = {"p": subprocess.PIPE, "=": subprocess.STDOUT}[kind]
     environment: Mapping[bytes, bytes] = {**(bench.inside if inside else bench.outside), b"TERM": b"xterm-256color"}
     with subprocess.Popen(
         bench.sandbox.account.command(["sh", "-c", line]), cwd=bench.tree, env=environment,
-        stdin=subprocess.DEVNULL, start_new_session=True, **handles,
+        stdin=subprocess.DEVNULL, start_new_session=True, stdout=handles["stdout"], stderr=handles["stderr"],
     ) as process:  # fmt: skip
         out, err = process.communicate(timeout=HANG_S)
     seen = {name: terminal.close() for name, terminal in terminals.items()}

@@ -49,6 +49,9 @@ def test_the_conversation_of_a_build(setup: Setup, server: FakeServer) -> None:
     assert done.returncode == 7
     assert [type(m) for m in server.received] == [Hello, OpenBuild, ToolStarted, CloseBuild]
     hello, opened, started, closed = server.received
+    assert isinstance(opened, OpenBuild)
+    assert isinstance(started, ToolStarted)
+    assert isinstance(closed, CloseBuild)
     assert hello == Hello(RUNNER_PROTOCOL, __version__)
     assert (opened.cap, opened.argv, opened.cwd, opened.jobserver) == (
         None,

@@ -21,7 +21,7 @@ WELCOME = encode_frame(FROM_SERVER.pack(Welcome(RUNNER_PROTOCOL, "1", 1)))
 
 
 @contextmanager
-def peer(path: Path, answer: Callable[[socket.socket], None]) -> Iterator[bytes]:
+def peer(path: Path, answer: Callable[[socket.socket], object]) -> Iterator[bytes]:
     """Listens at ``path`` and treats one connection with ``answer``, after its Hello."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))

@@ -197,7 +197,12 @@ def test_a_server_on_its_way_out_is_waited_for(starter: Starter) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(start, "server_lives", seen)
-        ender = threading.Thread(target=lambda: (waiting.wait(), old.die()))
+
+        def end() -> None:
+            waiting.wait()
+            old.die()
+
+        ender = threading.Thread(target=end)
         ender.start()
         session = starter.start()
         ender.join()

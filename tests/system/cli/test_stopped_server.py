@@ -59,7 +59,8 @@ def looks(under_test: StoppedServer, clock: Clock, seconds: float) -> None:
 
 @pytest.fixture
 def made(server: subprocess.Popen[bytes]) -> Iterator[tuple[StoppedServer, Clock, list[str]]]:
-    clock, told = Clock(), []
+    clock = Clock()
+    told: list[str] = []
     under_test = StoppedServer(server.pid, LOST_AFTER_S, told.append, clock)
     yield under_test, clock, told
     under_test.close()

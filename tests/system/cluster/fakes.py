@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.pure.cluster.transcripts import Transcript
 from tests.system.harness.sandbox import Account
@@ -108,7 +109,7 @@ class FakeManager:
         """When a program was called (monotonic seconds)."""
         return [words[0] for words in self._calls() if words[1] == program]
 
-    def _calls(self) -> list[list]:  # type: ignore[type-arg]
+    def _calls(self) -> list[list[Any]]:
         path = self.directory / "calls"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 

@@ -124,7 +124,11 @@ def test_an_address_that_no_host_reaches(site: Site) -> None:
         assert {executor["host"] for executor in busy} == {"red"}
         for host in ("blue", "green"):
             words = f"on {host}: spraycc executor on {host}: no server: {site.network.addresses('red')[0]}:"
-            sandbox.wait_for(f"{host} could not reach it", lambda words=words: words in site.server_log())
+
+            def told(words: str = words) -> bool:
+                return words in site.server_log()
+
+            sandbox.wait_for(f"{host} could not reach it", told)
         compiler.open()
         assert process.wait(HANG_S) == 0
     assert sandbox.figures(summary)["local"] == 1

@@ -264,7 +264,9 @@ async def test_what_has_not_started_is_withdrawn_in_mid_build(tmp_path: Path, ma
         it.withdraw()
         await until(lambda: told.failed)
         assert manager.calls("qdel") == ["qdel 10[1] 10[3]"]
-        assert told.failed == [(5, pytest.approx(0.001), "")]
+        ((count, wait_s, text),) = told.failed
+        assert (count, text) == (5, "")
+        assert wait_s == pytest.approx(0.001)
         told.wanted = False
         it.connected(f"{manager.tag('qsub')}-2.2")
         await it.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from spraycc.model import TaskId
 from spraycc.wire.executor import CancelTask, MadeFile, Ping, Pong, TaskEnded, TaskOutput
 from tests.system.harness.waiting import HANG_S
 
@@ -189,9 +190,9 @@ def test_cancel_kills_everything(executor, capture, marker):
 def test_cancel_of_what_is_over_is_answered(executor):
     task = executor.start("true")
     assert not executor.peer.result().ended.cancelled
-    executor.peer.send(CancelTask(task), CancelTask(77))
+    executor.peer.send(CancelTask(task), CancelTask(TaskId(77)))
     assert {executor.peer.expect(TaskEnded) for _ in range(2)} == {
-        TaskEnded(number, 0, 0, True, "", "", 0.0, 0.0, 0.0, 0) for number in (task, 77)
+        TaskEnded(number, 0, 0, True, "", "", 0.0, 0.0, 0.0, 0) for number in (task, TaskId(77))
     }
 
 

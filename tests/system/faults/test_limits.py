@@ -153,8 +153,8 @@ def test_a_server_with_few_descriptors(sandbox: Sandbox, count: int) -> None:
     units = 30
     sandbox.write(c_project(units))
     sandbox.settings["SPRAYCC_RELEASE_DELAY_S"] = "600"  # executors that go would make room, too
-    started = ["sh", "-c", short_of_descriptors(count), "sh", sandbox.bin / "spraycc", "server", "start"]
-    sandbox.run(*started).ok()
+    server_start = ("sh", sandbox.bin / "spraycc", "server", "start")
+    sandbox.run("sh", "-c", short_of_descriptors(count), *server_start).ok()
     # A build in which nothing moves is pushed after 60 s: that is not what this is about.
     built = sandbox.build("make", "-j24", executors=8, timeout_s=45).ok()
     print(built.figures, built.own_lines())

@@ -87,7 +87,7 @@ def test_where_the_kernel_has_no_room_the_width_is_what_surely_fits(
         return real(fd, command, argument)
 
     real = fcntl.fcntl
-    monkeypatch.setattr(fifo_module.fcntl, "fcntl", refuse)
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
     assert fifo.set_width(10_001) == 4097
     # even with the page at the head half read, every holder can write its token back without waiting
     held = os.read(tool, 4000)

@@ -57,7 +57,7 @@ def from_pypi(cache: Path, requirement: str, name: str) -> Path:
     with open(cache / f"{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
-            command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", target]
-            subprocess.run([*command, requirement], check=True)
+            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade"]
+            subprocess.run([*pip, "--target", str(target), requirement], check=True)
             done.touch()
     return target

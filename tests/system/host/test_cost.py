@@ -125,7 +125,7 @@ async def result(stream: trio.SocketStream) -> list[Any]:
             data = await stream.receive_some(65536)
             assert data, "the server hung up"
             reader.feed(data)
-    return item  # type: ignore[no-any-return]
+    return item
 
 
 async def test_a_task_costs_the_server_few_system_calls(tmp_path: Path) -> None:

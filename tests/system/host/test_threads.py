@@ -18,7 +18,7 @@ async def test_it_is_done_here_where_there_can_be_none(monkeypatch: pytest.Monke
     def refuse(*arguments: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(trio._threads, "start_thread_soon", refuse)  # type: ignore[attr-defined]
+    monkeypatch.setattr(trio._threads, "start_thread_soon", refuse)
     assert await run_in_thread(threading.get_ident) == threading.get_ident()
 
 

@@ -33,7 +33,7 @@ def script(path: Path, text: str = "fake 1.0") -> bytes:
 def test_the_same_file_elsewhere_is_the_same(tmp_path: Path) -> None:
     one = script(tmp_path / "one")
     other = tmp_path / "other"
-    shutil.copy(one, other)  # another time, as on a host that was installed later
+    shutil.copy(os.fsdecode(one), other)  # another time, as on a host that was installed later
     assert toolchain.identity(one) == toolchain.identity(os.fsencode(other))
     assert toolchain.shown(toolchain.identity(one)) == "fake 1.0"
 

@@ -62,7 +62,7 @@ class Lab:
 
     def start(self, *options: str) -> None:
         python = self.sandbox.bin / "python"
-        command = [python, self._script, self.directory, *options]
+        command: list[str | bytes | Path] = [python, self._script, self.directory, *options]
         self.process = self._stack.enter_context(self.sandbox.start(command, stdout=subprocess.PIPE))
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == b"ready\n"

@@ -81,7 +81,7 @@ def test_git(cache: Path) -> None:
         assert figures["running_peak"] == EXECUTORS
         assert figures["remote"] >= 400
         assert figures["tokens_free_at_end"] == figures["tokens_issued"]
-        comparison = [sys.executable, EXAMPLES / "compare", "--exclude", DATED, plain, tree]
+        comparison: list[str | Path] = [sys.executable, EXAMPLES / "compare", "--exclude", DATED, plain, tree]
         compared = subprocess.run(comparison, capture_output=True, text=True, check=False)
         assert compared.stdout == "", compared.stdout
     finally:

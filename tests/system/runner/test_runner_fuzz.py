@@ -34,7 +34,7 @@ def compile_target(name: str, directory: Path) -> Path:
     why = "no clang on PATH"
     if clang is not None:
         sources = [HERE / f"{name}.c", *(RUNNER / source for source in TARGETS[name][0])]
-        command = [
+        command: list[str | Path] = [
             clang,
             *FLAGS,
             "-fsanitize=fuzzer,address,undefined",

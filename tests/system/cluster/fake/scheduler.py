@@ -119,7 +119,9 @@ def submit(directory: Directory, words: list[str], name: str, count: int, array:
     with directory.state() as state:
         job = str(state["next"])
         state["next"] += 1
-        elements = {str(index): {"state": PENDING} for index in (range(1, count + 1) if array else [0])}
+        elements: dict[str, dict[str, Any]] = {
+            str(index): {"state": PENDING} for index in (range(1, count + 1) if array else [0])
+        }
         for index, element in elements.items():
             second_half = int(index) > count / 2
             element["held"] = full or (second_half and (directory.has_fault("half") or directory.has_fault("vanish")))
