@@ -8,52 +8,52 @@
 
 /* One --overlay. The descriptors are -1 until open_overlays. */
 struct overlay {
-    const char *lower;
-    const char *upper;
-    const char *work;
-    int lower_fd;
-    int mount_fd;
+	const char *lower;
+	const char *upper;
+	const char *work;
+	int lower_fd;
+	int mount_fd;
 };
 
 /* One --writable. */
 struct writable {
-    const char *path;
-    int path_fd;
-    int mount_fd;
+	const char *path;
+	int path_fd;
+	int mount_fd;
 };
 
 /* One --rlimit, as setrlimit(2) wants it. */
 struct limit {
-    int resource;
-    unsigned long long soft;
-    unsigned long long hard;
+	int resource;
+	unsigned long long soft;
+	unsigned long long hard;
 };
 
 /* The parsed command line; strings point into argv. */
 struct options {
-    struct overlay *overlays;
-    size_t n_overlays;
-    struct writable *writables;
-    size_t n_writables;
-    struct limit *limits;
-    size_t n_limits;
-    const char *chdir;
-    const char *program;
-    char **argv;
-    pid_t parent;
-    int report_fd;
-    int umask; /* -1: as inherited */
-    int nice;
-    bool in_place;
-    bool pid_namespace;
+	struct overlay *overlays;
+	size_t n_overlays;
+	struct writable *writables;
+	size_t n_writables;
+	struct limit *limits;
+	size_t n_limits;
+	const char *chdir;
+	const char *program;
+	char **argv;
+	pid_t parent;
+	int report_fd;
+	int umask; /* -1: as inherited */
+	int nice;
+	bool in_place;
+	bool pid_namespace;
 };
 
 /* How a command ended, and what it and all that was waited for below it used. */
 struct outcome {
-    int status; /* as waitpid(2) gives it */
-    long long user_us;
-    long long system_us;
-    long long peak_rss_kib;
+	int status; /* as waitpid(2) gives it */
+	long long user_us;
+	long long system_us;
+	long long peak_rss_kib;
 };
 
 /* report.c: what the executor is told. Each of the first two ends the process. */

@@ -17,178 +17,178 @@ extern char **environ;
 
 /* What the child could not do. The child of vfork(2) writes it into its parent's memory. */
 struct failure {
-    const char *stage; /* NULL: exec itself */
-    int error;
+	const char *stage; /* NULL: exec itself */
+	int error;
 };
 
 static bool set_limit(const struct limit *limit)
 {
-    struct rlimit here;
-    rlim_t soft = limit->soft == ~0ULL ? RLIM_INFINITY : (rlim_t)limit->soft;
-    rlim_t hard = limit->hard == ~0ULL ? RLIM_INFINITY : (rlim_t)limit->hard;
+	struct rlimit here;
+	rlim_t soft = limit->soft == ~0ULL ? RLIM_INFINITY : (rlim_t)limit->soft;
+	rlim_t hard = limit->hard == ~0ULL ? RLIM_INFINITY : (rlim_t)limit->hard;
 
-    if (getrlimit((__rlimit_resource_t)limit->resource, &here) < 0)
-        return errno == EINVAL; /* a resource this kernel does not know can't bind the command either */
-    if (hard > here.rlim_max)
-        hard = here.rlim_max;
-    if (soft > hard)
-        soft = hard;
-    here.rlim_cur = soft;
-    here.rlim_max = hard;
-    return setrlimit((__rlimit_resource_t)limit->resource, &here) == 0;
+	if (getrlimit((__rlimit_resource_t)limit->resource, &here) < 0)
+		return errno == EINVAL; /* a resource this kernel does not know can't bind the command either */
+	if (hard > here.rlim_max)
+		hard = here.rlim_max;
+	if (soft > hard)
+		soft = hard;
+	here.rlim_cur = soft;
+	here.rlim_max = hard;
+	return setrlimit((__rlimit_resource_t)limit->resource, &here) == 0;
 }
 
 /* In the child, until exec. Returns only on failure. */
 static void become_command(const struct options *options, volatile struct failure *failure)
 {
-    sigset_t none;
+	sigset_t none;
 
-    failure->stage = "parent";
-    /* Without a pid namespace this is what ends the command when box itself is killed. */
-    if (!options->pid_namespace && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-        goto failed;
-    failure->stage = "setsid";
-    if (setsid() < 0)
-        goto failed;
-    failure->stage = "chdir";
-    if (options->chdir != NULL && chdir(options->chdir) < 0)
-        goto failed;
-    if (options->umask >= 0)
-        umask((mode_t)options->umask);
-    /* Only ever nicer: whoever started the executor may have lowered it already, and that stays. */
-    if (options->nice > getpriority(PRIO_PROCESS, 0))
-        (void)setpriority(PRIO_PROCESS, 0, options->nice);
-    failure->stage = "rlimit";
-    for (size_t i = 0; i < options->n_limits; i++)
-        if (!set_limit(&options->limits[i]))
-            goto failed;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    failure->stage = NULL;
-    execve(options->program, options->argv, environ);
+	failure->stage = "parent";
+	/* Without a pid namespace this is what ends the command when box itself is killed. */
+	if (!options->pid_namespace && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		goto failed;
+	failure->stage = "setsid";
+	if (setsid() < 0)
+		goto failed;
+	failure->stage = "chdir";
+	if (options->chdir != NULL && chdir(options->chdir) < 0)
+		goto failed;
+	if (options->umask >= 0)
+		umask((mode_t)options->umask);
+	/* Only ever nicer: whoever started the executor may have lowered it already, and that stays. */
+	if (options->nice > getpriority(PRIO_PROCESS, 0))
+		(void)setpriority(PRIO_PROCESS, 0, options->nice);
+	failure->stage = "rlimit";
+	for (size_t i = 0; i < options->n_limits; i++)
+		if (!set_limit(&options->limits[i]))
+			goto failed;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	failure->stage = NULL;
+	execve(options->program, options->argv, environ);
 failed:
-    failure->error = errno;
+	failure->error = errno;
 }
 
 /* Start the command; its pid. A failure is reported and ends the process. */
 pid_t start_command(const struct options *options)
 {
-    volatile struct failure failure = {NULL, 0};
-    pid_t pid = vfork();
+	volatile struct failure failure = {NULL, 0};
+	pid_t pid = vfork();
 
-    if (pid < 0)
-        fail_setup("fork", errno);
-    if (pid == 0) {
-        become_command(options, &failure);
-        _exit(127);
-    }
-    if (failure.error != 0) {
-        if (failure.stage != NULL)
-            fail_setup(failure.stage, failure.error);
-        fail_exec(failure.error);
-    }
-    return pid;
+	if (pid < 0)
+		fail_setup("fork", errno);
+	if (pid == 0) {
+		become_command(options, &failure);
+		_exit(127);
+	}
+	if (failure.error != 0) {
+		if (failure.stage != NULL)
+			fail_setup(failure.stage, failure.error);
+		fail_exec(failure.error);
+	}
+	return pid;
 }
 
 static long long microseconds(struct timeval time)
 {
-    return (long long)time.tv_sec * 1000000 + time.tv_usec;
+	return (long long)time.tv_sec * 1000000 + time.tv_usec;
 }
 
 /* Reap until the command itself has ended. SIGCHLD and SIGTERM must be blocked. With stop_on_term a SIGTERM makes it
  * return at once, *stopped set. */
 struct outcome wait_for_command(pid_t command, bool stop_on_term, bool *stopped)
 {
-    struct outcome outcome = {0};
-    struct rusage usage;
-    sigset_t awaited;
+	struct outcome outcome = {0};
+	struct rusage usage;
+	sigset_t awaited;
 
-    sigemptyset(&awaited);
-    sigaddset(&awaited, SIGCHLD);
-    if (stop_on_term)
-        sigaddset(&awaited, SIGTERM);
-    *stopped = false;
-    for (;;) {
-        int status;
-        pid_t pid = waitpid(-1, &status, WNOHANG);
+	sigemptyset(&awaited);
+	sigaddset(&awaited, SIGCHLD);
+	if (stop_on_term)
+		sigaddset(&awaited, SIGTERM);
+	*stopped = false;
+	for (;;) {
+		int status;
+		pid_t pid = waitpid(-1, &status, WNOHANG);
 
-        if (pid == command) {
-            outcome.status = status;
-            break;
-        }
-        if (pid > 0)
-            continue;
-        if (sigwaitinfo(&awaited, NULL) == SIGTERM) {
-            *stopped = true;
-            return outcome;
-        }
-    }
-    if (getrusage(RUSAGE_CHILDREN, &usage) == 0) {
-        outcome.user_us = microseconds(usage.ru_utime);
-        outcome.system_us = microseconds(usage.ru_stime);
-        outcome.peak_rss_kib = usage.ru_maxrss;
-    }
-    return outcome;
+		if (pid == command) {
+			outcome.status = status;
+			break;
+		}
+		if (pid > 0)
+			continue;
+		if (sigwaitinfo(&awaited, NULL) == SIGTERM) {
+			*stopped = true;
+			return outcome;
+		}
+	}
+	if (getrusage(RUSAGE_CHILDREN, &usage) == 0) {
+		outcome.user_us = microseconds(usage.ru_utime);
+		outcome.system_us = microseconds(usage.ru_stime);
+		outcome.peak_rss_kib = usage.ru_maxrss;
+	}
+	return outcome;
 }
 
 /* The parent of a process, from the fourth word of its stat line; the second is a name in parentheses that may hold
  * anything (proc_pid_stat(5)). -1: it is gone. */
 static pid_t parent_of(int proc_fd, const char *pid)
 {
-    char stat[512];
-    char *after_name;
-    ssize_t n;
-    int fd;
-    int directory = openat(proc_fd, pid, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	char stat[512];
+	char *after_name;
+	ssize_t n;
+	int fd;
+	int directory = openat(proc_fd, pid, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
-    if (directory < 0)
-        return -1;
-    fd = openat(directory, "stat", O_RDONLY | O_CLOEXEC);
-    close(directory);
-    if (fd < 0)
-        return -1;
-    n = read(fd, stat, sizeof stat - 1);
-    close(fd);
-    if (n <= 0)
-        return -1;
-    stat[n] = '\0';
-    after_name = strrchr(stat, ')');
-    if (after_name == NULL || strlen(after_name) < 5)
-        return -1;
-    return (pid_t)strtol(after_name + 4, NULL, 10);
+	if (directory < 0)
+		return -1;
+	fd = openat(directory, "stat", O_RDONLY | O_CLOEXEC);
+	close(directory);
+	if (fd < 0)
+		return -1;
+	n = read(fd, stat, sizeof stat - 1);
+	close(fd);
+	if (n <= 0)
+		return -1;
+	stat[n] = '\0';
+	after_name = strrchr(stat, ')');
+	if (after_name == NULL || strlen(after_name) < 5)
+		return -1;
+	return (pid_t)strtol(after_name + 4, NULL, 10);
 }
 
 static void kill_children(void)
 {
-    pid_t self = getpid();
-    struct dirent *entry;
-    DIR *proc = opendir("/proc");
+	pid_t self = getpid();
+	struct dirent *entry;
+	DIR *proc = opendir("/proc");
 
-    if (proc == NULL)
-        return;
-    while ((entry = readdir(proc)) != NULL)
-        if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' && parent_of(dirfd(proc), entry->d_name) == self)
-            kill((pid_t)strtol(entry->d_name, NULL, 10), SIGKILL);
-    closedir(proc);
+	if (proc == NULL)
+		return;
+	while ((entry = readdir(proc)) != NULL)
+		if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' && parent_of(dirfd(proc), entry->d_name) == self)
+			kill((pid_t)strtol(entry->d_name, NULL, 10), SIGKILL);
+	closedir(proc);
 }
 
 /* Without a pid namespace: kill every descendant. Orphans become our children (PR_SET_CHILD_SUBREAPER), so killing and
  * reaping children ends when none is left. SIGCHLD must be blocked. */
 void kill_the_rest(void)
 {
-    const struct timespec patience = {.tv_nsec = 20 * 1000 * 1000};
-    sigset_t child;
+	const struct timespec patience = {.tv_nsec = 20 * 1000 * 1000};
+	sigset_t child;
 
-    sigemptyset(&child);
-    sigaddset(&child, SIGCHLD);
-    for (;;) {
-        pid_t pid = waitpid(-1, NULL, WNOHANG);
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	for (;;) {
+		pid_t pid = waitpid(-1, NULL, WNOHANG);
 
-        if (pid > 0)
-            continue;
-        if (pid < 0)
-            return;
-        kill_children();
-        (void)sigtimedwait(&child, NULL, &patience);
-    }
+		if (pid > 0)
+			continue;
+		if (pid < 0)
+			return;
+		kill_children();
+		(void)sigtimedwait(&child, NULL, &patience);
+	}
 }

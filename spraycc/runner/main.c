@@ -29,13 +29,13 @@
 #define BELOW_CCACHE "SPRAYCC_CCACHE"
 
 static const char usage[] = "usage: spraycc-run [--remote|--local] [--] CMD [ARGS...]\n"
-                            "       spraycc-run --version | --help\n";
+							"       spraycc-run --version | --help\n";
 
 static const char help[] =
-    "\n"
-    "Runs one command through the SprayCC server of this build; where there is none, runs it here.\n"
-    "  --remote   on an executor if at all possible, whatever kind of command it is\n"
-    "  --local    here, when a local slot is free\n";
+	"\n"
+	"Runs one command through the SprayCC server of this build; where there is none, runs it here.\n"
+	"  --remote   on an executor if at all possible, whatever kind of command it is\n"
+	"  --local    here, when a local slot is free\n";
 
 static _Noreturn void misused(const char *what, const char *which)
 {
@@ -87,7 +87,7 @@ static const char *own_name(char **argv)
 static void find(struct task *t, const char *name)
 {
 	int problem =
-	    find_program(name, getenv("PATH"), env_value("SPRAYCC_SHIMS"), env_value(BELOW_CCACHE) != NULL, &t->program);
+		find_program(name, getenv("PATH"), env_value("SPRAYCC_SHIMS"), env_value(BELOW_CCACHE) != NULL, &t->program);
 	if (problem) {
 		say(name, ": ", problem == ENOENT && !strchr(name, '/') ? "command not found" : strerror(problem), (char *)0);
 		_exit(problem == ENOENT ? 127 : 126);
@@ -122,8 +122,9 @@ static _Noreturn void run_without_server(const struct task *t, const char *socke
 		if (gone)
 			slots_warn_once(&slots, socket_path, build);
 		env_hold_slot();
+		/* Not in our place: the lock would end with this process, or live on in a daemon that the command leaves. */
 		if (slots_take(&slots) >= 0)
-			here_run(t, skip, -1); /* and not in our place: the lock would end with us, or live on in a daemon it leaves */
+			here_run(t, skip, -1);
 	}
 	if (skip.out || skip.err)
 		here_run(t, skip, -1);

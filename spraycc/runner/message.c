@@ -41,7 +41,8 @@ bool message_decode(const unsigned char *body, size_t n, struct message *m)
 	if (is(tag, tag_len, "here")) {
 		m->kind = HERE;
 		m->u.skip.out = m->u.skip.err = m->u.skip.stay = 0;
-		return (count < 1 || cbor_read_uint(&in, &m->u.skip.out)) && (count < 2 || cbor_read_uint(&in, &m->u.skip.err)) &&
+		return (count < 1 || cbor_read_uint(&in, &m->u.skip.out)) &&
+		       (count < 2 || cbor_read_uint(&in, &m->u.skip.err)) &&
 		       (count < 3 || cbor_read_uint(&in, &m->u.skip.stay));
 	}
 	if (is(tag, tag_len, "refused")) {

@@ -121,7 +121,8 @@ void slots_warn_once(const struct slots *s, const char *socket_path, const char 
 		say("spraycc: the server is gone; the rest of this build runs on this host, at most ", decimal(space, s->count),
 		    s->count == 1 ? " command" : " commands", " at once (its log: see 'spraycc doctor')", (char *)0);
 	else
-		say("spraycc: the server is gone; the rest of this build runs on this host (its log: see 'spraycc doctor')", (char *)0);
+		say("spraycc: the server is gone; the rest of this build runs on this host (its log: see 'spraycc doctor')",
+		    (char *)0);
 }
 
 int slots_take(const struct slots *s)

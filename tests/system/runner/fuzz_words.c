@@ -96,8 +96,8 @@ static char *search_simply(const char *name, const char *path, const char *shims
 		char *file = malloc(n + strlen(name) + 2);
 		require(file);
 		sprintf(file, "%.*s%s%s", (int)n, at, n ? "/" : "", name);
-		if (*name && !is_shims(at, n, shims) && strlen(file) < PATH_MAX && stat(file, &st) == 0 && S_ISREG(st.st_mode) &&
-		    access(file, X_OK) == 0 && (st.st_ino != self.st_ino || st.st_dev != self.st_dev))
+		if (*name && !is_shims(at, n, shims) && strlen(file) < PATH_MAX && stat(file, &st) == 0 &&
+		    S_ISREG(st.st_mode) && access(file, X_OK) == 0 && (st.st_ino != self.st_ino || st.st_dev != self.st_dev))
 			return file;
 		free(file);
 		at += n;
