@@ -40,10 +40,10 @@ class Tree:
         for name in ("pyproject.toml", "hatch_build.py"):
             shutil.copy(ROOT / name, path / name)
         for name in ("README.md", "LICENSE", "CHANGELOG.md"):
-            if (ROOT / name).exists():
-                shutil.copy(ROOT / name, path / name)
+            shutil.copy(ROOT / name, path / name)
         (path / "spraycc").mkdir()
-        shutil.copy(ROOT / "spraycc" / "__init__.py", path / "spraycc")
+        for name in ("__init__.py", "py.typed"):
+            shutil.copy(ROOT / "spraycc" / name, path / "spraycc")
         for part, program in (("runner", "spraycc-run"), ("box", "spraycc-box")):
             directory = path / "spraycc" / part
             directory.mkdir()
@@ -121,6 +121,14 @@ def test_a_native_wheel(tree: Tree, tmp_path: Path) -> None:
     assert list(tree.home.iterdir()) == [], "nor among the temporary files"
     with zipfile.ZipFile(wheel) as archive:
         assert not [n for n in archive.namelist() if n.endswith((".c", ".h"))]
+
+
+def test_a_wheel_has_the_licence_and_says_that_it_is_typed(tree: Tree) -> None:
+    wheel = tree.wheel()
+    assert "\nLicense-Expression: MIT\n" in metadata(wheel, "METADATA")
+    assert metadata(wheel, "licenses/LICENSE") == (ROOT / "LICENSE").read_text()
+    with zipfile.ZipFile(wheel) as archive:
+        assert "spraycc/py.typed" in archive.namelist()
 
 
 def test_the_wheel_is_the_same_every_time(tree: Tree) -> None:
@@ -280,6 +288,8 @@ def test_the_sdist_has_all_that_a_build_needs(tree: Tree) -> None:
         "spraycc/box/main.c",
         "docs/protocol.md",
         "tests/probe.c",
+        "LICENSE",
+        "spraycc/py.typed",
     } <= names
     assert "junk.o" not in names
 
