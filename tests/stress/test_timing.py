@@ -15,6 +15,7 @@ from collections.abc import Callable
 import pytest
 
 from spraycc.executor.main import LEAVING_SIGNALS
+from spraycc.model import TaskId
 from spraycc.wire.executor import CancelTask, Leave, Ping, Pong, TaskEnded, TaskOutput
 from tests.system.builds.conftest import make_sandbox, sandbox
 from tests.system.builds.test_kills import _LEAVES, sleepers
@@ -48,7 +49,7 @@ def test_a_cancelled_command_ends_within_two_seconds(executor: Running, capture:
     )  # fmt: skip
     assert executor.peer.expect(TaskOutput).data == b"ready\n"
     began = time.monotonic()
-    executor.peer.send(CancelTask(task))
+    executor.peer.send(CancelTask(TaskId(task)))
     executor.peer.expect(TaskEnded)
     assert time.monotonic() - began < 2
     assert marker.processes() == []

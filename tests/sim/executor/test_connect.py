@@ -53,7 +53,8 @@ async def test_the_first_that_answers_is_taken(
 ) -> None:
     answers.update(hosts)
     began = trio.current_time()
-    assert await connect(session(*hosts), "e1") == expected
+    link: object = await connect(session(*hosts), "e1")
+    assert link == expected
     assert trio.current_time() - began == pytest.approx(after_s)
 
 

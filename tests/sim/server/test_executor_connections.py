@@ -62,9 +62,6 @@ class FakeHub:
     def finish(self, task: Task, code: int, signal: int) -> None:
         self.finished.append((task.id, code, signal))
 
-    def host_differs(self, task: Task, text: str) -> None:
-        pass
-
     def attempt_over(self, task: Task, outcome: Outcome, usage: Usage, returned_bytes: int, ok: bool) -> None:
         pass
 

@@ -416,7 +416,13 @@ def launch(who: Who, box: Path) -> Iterator[Callable[..., subprocess.Popen[bytes
             credentials = {}
         process = subprocess.Popen(
             words,
-            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": who.pythonpath, "SPRAYCC_BOX": str(box), **measured.ENVIRONMENT, **environment},
+            env={
+                "PATH": "/usr/bin:/bin",
+                "PYTHONPATH": who.pythonpath,
+                "SPRAYCC_BOX": str(box),
+                **measured.ENVIRONMENT,
+                **environment,
+            },
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
