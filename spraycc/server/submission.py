@@ -11,7 +11,7 @@ import logging
 import os
 import pwd
 import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +27,9 @@ from spraycc.server.launcher import run_command
 from spraycc.settings import Settings
 
 log = logging.getLogger(__name__)
+
+#: Runs a cluster manager's command, as :func:`run_command`: argv, stdin, environment, timeout_s.
+RunCommand = Callable[[Sequence[str], bytes, Mapping[str, str], float], Awaitable[Reply]]
 
 #: In the state directory while batch jobs of this server may be there: what to look for when it was killed.
 MARKER = "batch-jobs.json"
@@ -44,7 +47,7 @@ def user_name() -> str:
         return str(os.geteuid())
 
 
-async def cancel_leftovers(settings: Settings, state_dir: Path) -> int:
+async def cancel_leftovers(settings: Settings, state_dir: Path, run: RunCommand = run_command) -> int:
     """Cancel the batch jobs of a server that was killed, if there was one; how many submissions were found.
 
     Raises:
@@ -61,18 +64,18 @@ async def cancel_leftovers(settings: Settings, state_dir: Path) -> int:
     if settings.cluster not in BATCH:
         return 0
     driver = driver_for(settings, user_name())
-    found = await _search_and_cancel(driver, batch_name(settings, state_dir.name), settings.cluster_timeout_s)
+    found = await _search_and_cancel(driver, batch_name(settings, state_dir.name), settings.cluster_timeout_s, run)
     marker.unlink(missing_ok=True)
     return found
 
 
-async def _search_and_cancel(driver: Driver, name: str, timeout_s: float) -> int:
+async def _search_and_cancel(driver: Driver, name: str, timeout_s: float, run: RunCommand) -> int:
     environment = client_environment(os.environ)
-    reply = await run_command(driver.search(name), b"", environment, timeout_s)
+    reply = await run(driver.search(name), b"", environment, timeout_s)
     jobs = driver.parse_search(name, reply)
     if jobs:
         log.info("%s: %d submissions named %s are cancelled", driver.system, len(jobs), name)
-        await run_command(driver.cancellation([BatchId(job) for job in jobs]), b"", environment, timeout_s)
+        await run(driver.cancellation([BatchId(job) for job in jobs]), b"", environment, timeout_s)
     return len(jobs)
 
 
@@ -89,6 +92,7 @@ class Submitter:
         say: Callable[[str], None],
         wanted: Callable[[], bool],
         known: Callable[[], Collection[str]] | None = None,
+        run: RunCommand = run_command,
     ) -> None:
         """
         Args:
@@ -100,6 +104,7 @@ class Submitter:
             say: shows the user a line.
             wanted: whether any build may use an executor now.
             known: the submissions (BatchId.job) of all submitters of this server; None: there is only this one.
+            run: runs the cluster manager's commands.
         """
         self._settings = settings
         self._command = tuple(command)
@@ -108,6 +113,7 @@ class Submitter:
         self._say = say
         self._wanted = wanted
         self._known = known or self.jobs
+        self._run_cluster = run
         self._driver = driver_for(settings, user_name())
         self._environment = client_environment(os.environ)
         self._name = batch_name(settings, state_dir.name)
@@ -191,7 +197,7 @@ class Submitter:
         """Submit and look after batch jobs until closed."""
         with self._scope:
             try:
-                if found := await cancel_leftovers(self._settings, self._state_dir):
+                if found := await cancel_leftovers(self._settings, self._state_dir, self._run_cluster):
                     self._say(f"{self._driver.system}: batch jobs of a server that was killed are cancelled ({found})")
             except ClusterError as exc:
                 log.warning("left-overs can't be looked for: %s", exc)
@@ -224,9 +230,10 @@ class Submitter:
         if self._roster.wants_listing():
             due.append(self._next_look_at)
         if self._is_withdrawable():
-            # Nothing tells when the last build has ended.
-            since = self._unwanted_since
-            due.append(trio.current_time() + 1.0 if since is None else since + self._settings.release_delay_s)
+            # Nothing tells when the last build has ended, or when a build has begun that needs no more executors.
+            due.append(trio.current_time() + 1.0)
+            if self._unwanted_since is not None:
+                due.append(self._unwanted_since + self._settings.release_delay_s)
         return min(due)
 
     def _is_withdrawable(self) -> bool:
@@ -281,7 +288,7 @@ class Submitter:
         return self._roster.overdue(self._settings.queue_patience_s, len(self._queues), now)
 
     async def _run_command(self, argv: Sequence[str], stdin: bytes = b"") -> Reply:
-        return await run_command(argv, stdin, self._environment, self._settings.cluster_timeout_s)
+        return await self._run_cluster(argv, stdin, self._environment, self._settings.cluster_timeout_s)
 
     async def _submit(self, executors: int, place: Place = PREFERRED) -> None:
         """Submit batch jobs for so many executors, to the first queue from ``place`` on that takes them."""
@@ -414,16 +421,20 @@ class Submitter:
         if self._scope.cancel_called:
             return
         self._scope.cancel()
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S):
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S) as scope:
             try:
                 batches = self._roster.batches()
                 if batches:
                     await self._run_command(self._driver.cancellation(batches))
                 if self._uncertain:
-                    await _search_and_cancel(self._driver, self._name, self._settings.cluster_timeout_s)
+                    await _search_and_cancel(
+                        self._driver, self._name, self._settings.cluster_timeout_s, self._run_cluster
+                    )
                 (self._state_dir / MARKER).unlink(missing_ok=True)
             except Exception as exc:
                 log.warning("batch jobs may be left: %s", exc, exc_info=not isinstance(exc, (ClusterError, OSError)))
+        if scope.cancelled_caught:
+            log.warning("batch jobs may be left: they were not cancelled within %.0f s", CLOSE_S)
 
     def _mark(self) -> None:
         path = self._state_dir / MARKER

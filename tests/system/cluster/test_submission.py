@@ -1,6 +1,7 @@
-"""Submission against programs that replay what real PBS and OpenLava printed, and against ones that misbehave.
+"""Submission with real processes: what a cluster manager's command gets of the server, and that one that hangs is killed.
 
 Each program gives the replies in its directory one after the other, the last one for ever, and notes its command line.
+What follows from the replies is held by tests/sim/server/test_submission.py.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import pytest
 import trio
 
 from spraycc.cluster.driver import Reply
-from spraycc.server.submission import MARKER, Submitter, cancel_leftovers
+from spraycc.server.submission import MARKER, Submitter
 from spraycc.settings import Settings
 from tests.pure.cluster.transcripts import Transcript
 
@@ -25,6 +26,7 @@ _PROGRAM = """\
 #!/bin/sh
 name=$(basename "$0"); here=$(dirname "$0")
 echo "$name $*" >>"$here/calls"
+echo $$ >"$here/$name.pid"
 cat >"$here/$name.stdin"
 env >"$here/$name.env"
 ls -l /proc/$$/fd >"$here/$name.fds"
@@ -97,12 +99,14 @@ def submitter(tmp_path: Path, told: Told, **settings: Any) -> Submitter:
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         while not condition():
             await trio.sleep(0.02)
 
 
-async def test_pbs_from_submission_to_loss(tmp_path: Path, manager: Manager) -> None:
+async def test_a_command_gets_its_streams_and_an_environment_of_its_own_and_nothing_else(
+    tmp_path: Path, manager: Manager
+) -> None:
     manager.program("qsub", PBS.reply("qsub -J 1-3 -N spraycc -j oe -o /dev/null -- /bin/sleep 10"))
     pending = next(reply for reply in PBS.replies["qstat -t"] if b"10[1].pbsvm" in reply.stdout)
     manager.program("qstat", pending, PBS.reply("qstat 8"))
@@ -133,55 +137,6 @@ async def test_pbs_from_submission_to_loss(tmp_path: Path, manager: Manager) -> 
     assert not (tmp_path / "state" / MARKER).exists()
 
 
-async def test_openlava_half_started(tmp_path: Path, manager: Manager) -> None:
-    """One of five runs and has called home; the rest waits, and is cancelled when no build wants it."""
-    manager.program(
-        "bsub", OPENLAVA.reply(r"printf '#!/bin/sh\nsleep 40\n' | bsub -J 'spraycc[1-5]' -o /dev/null -q normal -W 10")
-    )
-    manager.program("bjobs", OPENLAVA.reply("bjobs -w 108"))
-    manager.program("bkill", OPENLAVA.reply("bkill 108"))
-    told = Told()
-    it = submitter(tmp_path, told, cluster="openlava")
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(it.run)
-        it.ask(5)
-        await until(lambda: manager.calls("bjobs"))
-        it.connected(f"{manager.tag('bsub')}-1")
-        assert not told.failed
-        told.wanted = False
-        await until(lambda: told.failed)
-        await it.close()
-    assert told.failed[0][0] == 4
-    assert told.failed[0][2] == ""
-    assert manager.calls("bkill")[0] == "bkill 108[2-5]"
-    assert manager.calls("bkill")[-1] == "bkill 108[1]"  # at the end
-
-
-@pytest.mark.parametrize(
-    ("reply", "words"),
-    [
-        (Reply(0, b"\xff\x00 what?\n"), "answered"),
-        (PBS.reply("qsub -q nosuch -j oe -o /dev/null -- /bin/true"), "Unknown queue"),
-        (Reply(139, b"", b"Segmentation fault\n"), "Segmentation fault"),
-    ],
-)
-async def test_a_submission_that_fails(tmp_path: Path, manager: Manager, reply: Reply, words: str) -> None:
-    manager.program("qsub", reply)
-    manager.program("qselect", PBS.reply("qsub -N spraycc -j oe -o /dev/null -- /bin/sleep 25"))  # ``3.pbsvm``
-    manager.program("qdel", Reply(0))
-    told = Told()
-    it = submitter(tmp_path, told, cluster="pbs")
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(it.run)
-        it.ask(2)
-        await until(lambda: told.failed)
-        await it.close()
-    assert told.failed[0][0] == 2
-    assert words in told.failed[0][2]
-    # What answered with garbage may have taken it all the same, so it is looked for by name.
-    assert ("qdel 3" in manager.calls("qdel")) is (words == "answered")
-
-
 async def test_a_submission_that_hangs_is_killed_and_looked_for(tmp_path: Path, manager: Manager) -> None:
     manager.program("bsub", Reply(0))
     (manager.directory / "bsub.hangs").touch()
@@ -193,101 +148,8 @@ async def test_a_submission_that_hangs_is_killed_and_looked_for(tmp_path: Path, 
         nursery.start_soon(it.run)
         it.ask(5)
         await until(lambda: told.failed)
+        pid = int((manager.directory / "bsub.pid").read_text())
+        assert not Path(f"/proc/{pid}").exists()
         await it.close()
     assert "bsub did not end within 1 s" in told.failed[0][2]
     assert manager.calls("bkill") == ["bkill 108"]
-
-
-async def test_a_listing_of_garbage_fails_nobody(tmp_path: Path, manager: Manager) -> None:
-    manager.program("qsub", PBS.reply("qsub -J 1-3 -N spraycc -j oe -o /dev/null -- /bin/sleep 10"))
-    manager.program("qstat", Reply(0, b"<html>proxy</html>"), PBS.replies["qstat"][-1])
-    manager.program("qdel", Reply(0))
-    told = Told()
-    it = submitter(tmp_path, told, cluster="pbs")
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(it.run)
-        it.ask(3)
-        await until(lambda: len(manager.calls("qstat")) >= 3)
-        assert not told.failed
-        await it.close()
-    assert manager.calls("qdel") == ["qdel 10[1-3]"]
-
-
-async def test_keep_pending(tmp_path: Path, manager: Manager) -> None:
-    """Where two of three have called home two more are submitted, even if they were faster than the answer to qsub."""
-    manager.program("qsub", PBS.reply("qsub -J 1-3 -N spraycc -j oe -o /dev/null -- /bin/sleep 10"))
-    manager.program("qdel", Reply(0))
-    told = Told()
-    it = submitter(tmp_path, told, cluster="pbs", keep_pending=3, status_interval_s=600.0)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(it.run)
-        it.ask(9)
-        await until(lambda: manager.tag("qsub"))
-        it.connected(f"{manager.tag('qsub')}-1")
-        it.connected(f"{manager.tag('qsub')}-2")
-        await until(lambda: len(manager.calls("qsub")) == 2)
-        assert [line.partition(" -J ")[2].split()[0] for line in manager.calls("qsub")] == ["1-3", "1-2"]
-        await it.close()
-    assert not told.failed
-
-
-async def test_left_overs_are_cancelled_by_name(tmp_path: Path, manager: Manager) -> None:
-    manager.program("qsub", PBS.reply("qsub -J 1-3 -N spraycc -j oe -o /dev/null -- /bin/sleep 10"))
-    told = Told()
-    it = submitter(tmp_path, told, cluster="pbs")
-    state = tmp_path / "state"
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(it.run)
-        it.ask(3)
-        await until(lambda: it.processes == 3 and manager.calls("qsub"))
-        nursery.cancel_scope.cancel()  # and nothing is cleared away, as after SIGKILL
-    name = manager.calls("qsub")[0].split(" -N ")[1].split()[0]
-    manager.program("qselect", PBS.reply("qsub -J 1-3 -N spraycc -j oe -o /dev/null -- /bin/sleep 10"))
-    manager.program("qdel", Reply(0))
-    assert await cancel_leftovers(Settings(), state) == 1
-    assert manager.calls("qselect")[0].endswith(f" -N {name}")
-    assert manager.calls("qdel") == ["qdel 10[]"]
-    assert await cancel_leftovers(Settings(), state) == 0
-
-
-async def test_what_has_not_started_is_withdrawn_in_mid_build(tmp_path: Path, manager: Manager) -> None:
-    """And a batch job stays of which one executor is here, though its other one is still on the way."""
-    manager.program("qsub", PBS.reply("qsub -J 1-3 -N spraycc -j oe -o /dev/null -- /bin/sleep 10"))
-    manager.program("qdel", Reply(0))
-    told = Told()
-    it = submitter(tmp_path, told, cluster="pbs", status_interval_s=600.0, cpus_per_executor=2)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(it.run)
-        it.ask(6)
-        await until(lambda: manager.tag("qsub"))
-        it.connected(f"{manager.tag('qsub')}-2.1")
-        it.withdraw()
-        await until(lambda: told.failed)
-        assert manager.calls("qdel") == ["qdel 10[1] 10[3]"]
-        ((count, wait_s, text),) = told.failed
-        assert (count, text) == (5, "")
-        assert wait_s == pytest.approx(0.001)
-        told.wanted = False
-        it.connected(f"{manager.tag('qsub')}-2.2")
-        await it.close()
-    assert manager.calls("qdel")[1:] == ["qdel 10[2]"]
-
-
-async def test_a_fault_in_a_step_costs_the_step(
-    tmp_path: Path, manager: Manager, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The executors that were asked for are reported as failed, and the next are asked for in the ordinary way."""
-    told = Told()
-    under_test = submitter(tmp_path, told, cluster="pbs")
-
-    async def fail(count: int) -> None:
-        raise RuntimeError("a fault of ours")
-
-    monkeypatch.setattr(under_test, "_submit", fail)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(under_test.run)
-        under_test.ask(3)
-        await until(lambda: told.failed)
-        assert told.failed[0][0] == 3
-        assert under_test.processes == 0
-        nursery.cancel_scope.cancel()
