@@ -351,6 +351,7 @@ def _run_tool(
     # While the tool runs this costs no time, and when it has ended our files may be gone, in the middle of an upgrade.
     import spraycc.cli.cmake_tree
     import spraycc.ui.summary  # noqa: F401
+    from spraycc.cli.session import ConnectionEnded
 
     figures: dict[str, Any] = {}
     with contextlib.suppress(SprayccError):  # a server that is gone is seen by the wait
@@ -361,6 +362,11 @@ def _run_tool(
     if lives:
         try:
             figures = opened.session.close_build(tool.shell_status, wall_s)
+        except ConnectionEnded as exc:
+            # The tool can end before its wait sees that the server is gone, and a runner may have seen it before.
+            if _is_first_to_tell(opened):
+                warn(f"{exc}; there is no summary")
+            lives = False
         except SprayccError as exc:
             warn(f"{exc}; there is no summary")
             lives = False
@@ -370,15 +376,24 @@ def _run_tool(
 
 
 def _tell_server_is_gone(opened: _Open) -> None:
-    """Once a build: the runners say the same, whoever is first to make the mark."""
+    """Warn that the server is gone, unless a runner has warned."""
+    if _is_first_to_tell(opened):
+        warn("the server is gone; the rest of the build runs here")
+
+
+def _is_first_to_tell(opened: _Open) -> bool:
+    """True if nobody has warned yet that this build's server is gone. Then the caller must warn.
+
+    The runners warn too. Whoever creates the mark is the first, so the user reads one warning for each build.
+    """
     mark = os.path.join(opened.directory, runtime_dir.BUILDS, os.fsencode(opened.build), b"warned")
     try:
         os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     except FileExistsError:
-        return
+        return False
     except OSError:
-        pass  # its directory is gone: nobody else can tell
-    warn("the server is gone; the rest of the build runs here")
+        pass  # The build's directory is gone, so no runner can create the mark, and none warns.
+    return True
 
 
 def _inside(env: dict[bytes, bytes]) -> dict[bytes, bytes] | None:

@@ -344,6 +344,7 @@ def test_the_server_dies_and_the_build_goes_on(setup: Setup, server: FakeServer)
 
 
 def test_no_second_warning_where_a_runner_was_first(setup: Setup, server: FakeServer) -> None:
+    """Whether the tool ends before or after the loss is seen: tests/pure/cli/test_server_gone.py has both orders."""
     with setup.start("build", "--", "sh", "-c", "echo ready; cat") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -351,6 +352,20 @@ def test_no_second_warning_where_a_runner_was_first(setup: Setup, server: FakeSe
         server.die()
         _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
+
+
+@pytest.mark.parametrize("runner_was_first", [True, False])
+def test_the_server_dies_when_it_is_asked_for_the_summary(setup: Setup, runner_was_first: bool) -> None:
+    def die(message: object, send: object) -> bool:
+        if runner_was_first:
+            (setup.directory / "builds" / "b1" / "warned").touch()
+        return True
+
+    with setup.server(hooks={CloseBuild: die}):
+        done = setup.run("build", "--", "sh", "-c", "exit 6")
+    assert done.returncode == 6
+    warning = "spraycc: warning: the server closed the connection; there is no summary\n"
+    assert done.stderr == ("" if runner_was_first else warning)
 
 
 @pytest.mark.parametrize(
@@ -456,11 +471,17 @@ def test_a_server_that_opens_no_build(setup: Setup, hook: object, words: str) ->
     assert "without a server" in done.stderr
 
 
-def test_a_server_that_gives_no_summary(setup: Setup) -> None:
-    with setup.server(hooks={CloseBuild: hang_up}):
+def test_a_server_that_refuses_the_summary(setup: Setup) -> None:
+    """It lives, so nobody else tells the user, whatever mark there is."""
+
+    def refuse_and_mark(message: object, send: object) -> None:
+        (setup.directory / "builds" / "b1" / "warned").touch()
+        refuse(message, send)
+
+    with setup.server(hooks={CloseBuild: refuse_and_mark}):
         done = setup.run("build", "--", "sh", "-c", "exit 6")
     assert done.returncode == 6
-    assert "there is no summary" in done.stderr
+    assert done.stderr == "spraycc: warning: no more builds; there is no summary\n"
 
 
 def test_inside_a_build_the_tool_is_executed_at_once(setup: Setup, server: FakeServer) -> None:
