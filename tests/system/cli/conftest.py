@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,14 @@ from spraycc import runtime_dir
 from tests.system.cli.fake_server import FakeServer
 
 ROOT = Path(__file__).resolve().parents[3]
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    """Return once ``condition()`` is true. The limit only ends a test that hangs."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "the condition never came true"
+        time.sleep(0.01)
 
 
 class Setup:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from spraycc.cli.stopped_server import PATIENCE, StoppedServer
+from tests.system.cli.conftest import wait_until
 
 LOST_AFTER_S = 20.0
 PATIENCE_S = PATIENCE * LOST_AFTER_S
@@ -37,14 +37,7 @@ def state(process: subprocess.Popen[bytes]) -> str:
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     process.send_signal(signal.SIGSTOP)
-    wait(lambda: state(process) == "T")
-
-
-def wait(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_until(lambda: state(process) == "T")
 
 
 def looks(under_test: StoppedServer, clock: Clock, seconds: float) -> None:
@@ -75,12 +68,12 @@ def test_it_goes_on_and_the_second_time_it_ends(server: subprocess.Popen[bytes],
     looks(under_test, clock, PATIENCE_S)
     assert (state(server), told) == ("T", [])
     looks(under_test, clock, PATIENCE_S / 2)
-    wait(lambda: state(server) == "S")
+    wait_until(lambda: state(server) == "S")
     assert len(told) == 1
     assert "made to go on" in told[0]
     stop(server)
     looks(under_test, clock, 1.5 * PATIENCE_S)
-    assert server.wait(20) == -signal.SIGKILL
+    assert server.wait(60) == -signal.SIGKILL
     assert "ended" in told[1]
 
 
@@ -93,7 +86,7 @@ def test_one_that_runs_or_was_stopped_for_a_while_only_is_left_alone(
         stop(server)
         looks(under_test, clock, PATIENCE_S / 2)
         server.send_signal(signal.SIGCONT)
-        wait(lambda: state(server) == "S")
+        wait_until(lambda: state(server) == "S")
     looks(under_test, clock, PATIENCE_S)
     assert told == []
 
