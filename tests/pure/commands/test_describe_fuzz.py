@@ -11,6 +11,7 @@ from spraycc.commands.option_table import ROWS
 from spraycc.commands.options import Effect, Takes
 from spraycc.commands.reasons import Reason
 from spraycc.model import Kind, Placement
+from tests.examples import examples
 
 MODES = {
     row.spelling
@@ -42,7 +43,7 @@ FILES = {b"rsp": b"-c 'b c.c' @rsp"}
 KNOWN_REASONS = {reason.value for reason in Reason}
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(
     TOOLS,
     WORDS,
@@ -74,7 +75,7 @@ INNOCENT = st.sampled_from(
 )
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(
     st.sampled_from([b"gcc", b"clang", b"cc"]),
     st.lists(st.tuples(INNOCENT, st.sampled_from([b"-c", b"-S", b"-E", b"v"])), max_size=6),

@@ -1,13 +1,8 @@
-"""The option table: its order, its reach, and what the real drivers say of each row."""
+"""The option table: its order and its reach. tests/system/commands asks the real drivers."""
 
 from __future__ import annotations
 
 import itertools
-import re
-import shutil
-import subprocess
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -81,51 +76,6 @@ def test_a_quiet_lead_hides_no_effect(family: Family, word: bytes) -> None:
         assert row is not None
         assert row.effect is Effect.NONE
         assert row.takes is not Takes.BOTH
-
-
-#: Options that the drivers list in --help, and what they do with a next word: found by asking them, see below.
-EXTRA = b"-Q -foo -fno-foo -Wfoo -mfoo -gfoo -O7 -static-pie --foo --no-foo -print-foo -save-temps -x -MD -MMD -MG -Z -q".split()
-
-#: The real driver reads the word after these as an argument only in other ways, or refuses before it gets there.
-NOT_TRIED = {b"--help=", b"-x", b"--language"}
-
-#: Clang got these after 14.
-LATER_CLANG = {b"-dumpdir", b"-objc-isystem", b"-objcxx-isystem", b"-Xoffload-linker"}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("compiler", "family"), [("gcc", Family.GCC), ("clang-14", Family.CLANG)])
-def test_the_real_driver_takes_the_same_next_words(compiler: str, family: Family, tmp_path: Path) -> None:
-    """`CC -### a.c OPTION -c`: if the option takes the -c, what is printed goes on to a link; so must our parse."""
-    if shutil.which(compiler) is None:
-        pytest.skip(f"{compiler} is not installed")
-    (tmp_path / "a.c").write_bytes(b"int x;\n")
-    spellings = {row.spelling for row in ROWS if row.effect not in (Effect.QUERY, Effect.OTHER_MODE)} | set(EXTRA)
-    spellings -= NOT_TRIED | (LATER_CLANG if compiler == "clang-14" else set())
-
-    def ask(spelling: bytes) -> str | None:
-        run = subprocess.run(
-            [compiler, "-###", "a.c", spelling, b"-c"], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-        said = run.stderr
-        if re.search(
-            r"unrecognized|unknown argument|unsupported|missing argument|argument to .* is missing|fatal error", said
-        ):
-            return None
-        links = "collect2" in said or '"a.out"' in said or '/ld"' in said
-        compiles = "cc1" in said
-        if not links and not compiles:
-            return None
-        line = parse([b"a.c", spelling, b"-c"], family, cxx=False)
-        return (
-            None
-            if (line.mode is Mode.LINK) is links
-            else f"{spelling!r}: the driver {'links' if links else 'compiles'}"
-        )
-
-    with ThreadPoolExecutor(2) as pool:
-        wrong = [answer for answer in pool.map(ask, sorted(spellings)) if answer is not None]
-    assert not wrong, "\n".join(wrong)
 
 
 # `gcc --completion=-` lists 16,000 spellings and takes minutes to ask; these are the ones of them that took the next word.

@@ -1,7 +1,7 @@
 """What is expected of a task, by what it and its like took."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spraycc.history import estimates
@@ -62,7 +62,6 @@ def test_of_a_kind_that_is_hardly_known_nothing_is_late():
     assert history.expect(("compile", b"b.o")).late_s is None
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(KEYS, st.floats(0, 1e6), st.integers(0, 1 << 40)), max_size=60))
 def test_means_are_those_of_the_entries(notes):
     """However entries change, a new target's expectation is the mean of what there is."""

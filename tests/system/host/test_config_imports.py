@@ -1,0 +1,17 @@
+"""Which modules an interpreter loads to read the configuration."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_without_configuration_pydantic_is_not_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys, json; from spraycc.config import load; load(None, {}, {}, files={'user': sys.argv[1]});"
+        "print(json.dumps(sorted({'pydantic', 'tomllib', 'click', 'rich', 'trio'} & set(sys.modules))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "none")], capture_output=True, check=True)
+    assert json.loads(done.stdout) == []
