@@ -1,4 +1,4 @@
-"""For all tests: the signals' dispositions that a terminal gives, and the same examples in each run."""
+"""For all tests: signals as a terminal leaves them, the same examples in each run, and skips that say what is missing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.examples import load_profile
+from tests.system.harness import needs
 
 _SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -32,3 +33,19 @@ def dispositions() -> Iterator[None]:
     yield
     if any(signal.getsignal(number) is signal.SIG_IGN for number in _SIGNALS):
         _as_a_terminal_gives_them()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Begins the run's output with the reason why tests are skipped, where the kernel refuses overlays."""
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None and (notice := needs.notice()):
+        terminal.write_line(notice, yellow=True, bold=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("needs"):
+        needs.program(*marker.args, **marker.kwargs)
+    if item.get_closest_marker("overlay"):
+        needs.overlay()

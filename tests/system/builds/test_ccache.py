@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 LINE = ("ccache", "gcc", "-c", "u.c", "-o", "u.o")
 
 
-@pytest.mark.skipif(shutil.which("ccache") is None, reason="no ccache (Debian package ccache)")
+@pytest.mark.needs("ccache")
 def test_another_compiler_is_another_result(sandbox: Sandbox) -> None:
     sandbox.write({"u.c": "int v = V;\n"})
     compilers = sandbox.aside / "compiler"
@@ -34,7 +34,7 @@ exec /usr/bin/gcc -DV={version} "$@"
     assert objects[0] == objects[1] != objects[2]
 
 
-@pytest.mark.skipif(shutil.which("ccache") is None, reason="no ccache (Debian package ccache)")
+@pytest.mark.needs("ccache")
 def test_ccache_under_the_compilers_name(sandbox: Sandbox) -> None:
     """As distributions have it: /usr/lib/ccache first on PATH, with links named as the compilers are."""
     sandbox.write({"u.c": "int v;\n"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 
 import pytest
 
@@ -11,7 +10,7 @@ from tests.system.harness.sandbox import Sandbox
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake"),
+    pytest.mark.needs("cmake"),
 ]
 
 CMAKE_LISTS = """\

@@ -10,7 +10,7 @@ import pytest
 
 from tests.system.harness.sandbox import Sandbox
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.needs("clang")]
 
 COMPILERS = ("gcc", "gcc-12", "x86_64-linux-gnu-gcc", "clang", "clang-14")
 

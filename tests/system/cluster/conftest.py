@@ -8,15 +8,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.system.cluster.fakes import FakeManager
-from tests.system.cluster.managers import GridEngine, Slurm
+from tests.system.cluster.managers import PATH, GridEngine, Slurm
+from tests.system.harness import needs
 from tests.system.harness.sandbox import Account, Sandbox
 
 
 @pytest.fixture(scope="session")
 def slurm_manager() -> Iterator[Slurm]:
-    if missing := Slurm.missing():
-        assert "CI" not in os.environ, f"not installed: {missing}"
-        pytest.skip(f"not installed: {missing}")
+    needs.programs(Slurm.PROGRAMS, PATH)
     slurm = Slurm(Account.unprivileged(), slots=4)
     try:
         slurm.start()
@@ -37,9 +36,7 @@ def slurm(slurm_manager: Slurm) -> Slurm:
 def grid_engine_manager() -> Iterator[GridEngine]:
     if os.geteuid() != 0:
         pytest.skip("needs to be root")
-    if missing := GridEngine.missing():
-        assert "CI" not in os.environ, f"not installed: {missing}"
-        pytest.skip(f"not installed: {missing}")
+    needs.programs(GridEngine.PROGRAMS, PATH)
     grid_engine = GridEngine(Account.unprivileged(), slots=4)
     try:
         grid_engine.start()

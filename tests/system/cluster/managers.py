@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from tests.system.harness.sandbox import MARKER, Account
 from tests.system.harness.waiting import HANG_S
 
 _START_S = 90.0
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def free_ports(count: int) -> list[int]:
@@ -36,7 +37,12 @@ class Slurm:
     what runs in ``spare`` is cancelled where ``urgent`` needs the place.
     """
 
-    PROGRAMS = ("slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
+    #: program → Debian package
+    PROGRAMS: ClassVar = {
+        "slurmctld": "slurmctld",
+        "slurmd": "slurmd",
+        **dict.fromkeys(("sbatch", "squeue", "scancel", "sinfo"), "slurm-client"),
+    }
 
     def __init__(self, account: Account, slots: int) -> None:
         self.account = account
@@ -44,11 +50,6 @@ class Slurm:
         self.conf = self.directory / "slurm.conf"
         self.slots = slots
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
-
-    @classmethod
-    def missing(cls) -> str:
-        """The programs that are not installed."""
-        return " ".join(name for name in cls.PROGRAMS if shutil.which(name, path=_PATH) is None)
 
     def start(self) -> None:
         """Write the configuration and start the daemons; returns when the node takes batch jobs."""
@@ -108,7 +109,7 @@ class Slurm:
         """Start ``slurmctld`` or ``slurmd``, in the foreground so that it is ours to end."""
         with open(self.directory / f"{name}.out", "ab") as out:
             self._daemons[name] = subprocess.Popen(
-                self.account.command([shutil.which(name, path=_PATH) or name, "-D", "-f", str(self.conf)]),
+                self.account.command([shutil.which(name, path=PATH) or name, "-D", "-f", str(self.conf)]),
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=self.environment(), start_new_session=True,
             )  # fmt: skip
 
@@ -131,7 +132,7 @@ class Slurm:
             time.sleep(0.1)
 
     def environment(self) -> dict[str, str]:
-        return {"PATH": _PATH, "SLURM_CONF": str(self.conf), MARKER: "slurm", "LC_ALL": "C"}
+        return {"PATH": PATH, "SLURM_CONF": str(self.conf), MARKER: "slurm", "LC_ALL": "C"}
 
     def settings(self) -> Mapping[str, str]:
         """What a sandbox needs to use it."""
@@ -203,7 +204,14 @@ class GridEngine:
     It uses the packages' own cell, so it starts only where nobody else has set that up.
     """
 
-    PROGRAMS = ("sge_qmaster", "sge_execd", "qsub", "qstat", "qconf", "ip", "nsenter")
+    #: program → Debian package
+    PROGRAMS: ClassVar = {
+        "sge_qmaster": "gridengine-master",
+        "sge_execd": "gridengine-exec",
+        **dict.fromkeys(("qsub", "qstat", "qconf"), "gridengine-client"),
+        "ip": "iproute2",
+        "nsenter": "util-linux",
+    }
 
     def __init__(self, account: Account, slots: int) -> None:
         self.namespace = f"spraycc-ge-{os.getpid()}"
@@ -215,10 +223,6 @@ class GridEngine:
         self._temporary = Path(tempfile.mkdtemp(prefix="spraycc-ge-", dir="/var/tmp"))
         self._temporary.chmod(0o755)
         self._host = socket.gethostname().partition(".")[0]
-
-    @classmethod
-    def missing(cls) -> str:
-        return " ".join(name for name in cls.PROGRAMS if shutil.which(name, path=_PATH) is None)
 
     def start(self) -> None:
         """Bring it up; returns when the queue ``all.q`` takes batch jobs."""
@@ -259,7 +263,7 @@ class GridEngine:
 
     def environment(self) -> dict[str, str]:
         # The daemons hand theirs to every batch job, so it has no more in it than that.
-        return {"PATH": _PATH, "SGE_ROOT": str(_SGE_ROOT), "SGE_CELL": "default", MARKER: "gridengine", "LC_ALL": "C"}
+        return {"PATH": PATH, "SGE_ROOT": str(_SGE_ROOT), "SGE_CELL": "default", MARKER: "gridengine", "LC_ALL": "C"}
 
     def _run_as_root(self, *argv: str) -> None:
         null = subprocess.DEVNULL

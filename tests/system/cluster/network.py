@@ -6,9 +6,9 @@ The submit host has an address of its own on each cable, and nobody forwards: a 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Sequence
+from typing import ClassVar
 
 _NOWHERE = "02:00:00:00:99:99"
 
@@ -17,14 +17,12 @@ class Network:
     """``submit`` and the hosts ``red``, ``blue`` and ``green``; the last is on an IPv6 network."""
 
     NAMES = ("red", "blue", "green")
+    #: program → Debian package
+    PROGRAMS: ClassVar = {"ip": "iproute2", "nsenter": "util-linux", "unshare": "util-linux"}
 
     def __init__(self) -> None:
         self._tag = f"sprcc{os.getpid()}"
         self.submit = f"{self._tag}-submit"
-
-    @staticmethod
-    def missing() -> str:
-        return " ".join(name for name in ("ip", "nsenter", "unshare") if shutil.which(name) is None)
 
     def namespace(self, name: str) -> str:
         return f"{self._tag}-{name}"

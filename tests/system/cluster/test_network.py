@@ -11,6 +11,7 @@ import pytest
 from tests.system.cluster.managers import InNamespace
 from tests.system.cluster.network import Network, executors_among
 from tests.system.cluster.ssh_server import SSHD, SshServer
+from tests.system.harness import needs
 from tests.system.harness.projects import GatedCompiler, c_project, objects, output_of
 from tests.system.harness.sandbox import Account, Sandbox
 from tests.system.harness.waiting import HANG_S
@@ -36,9 +37,9 @@ class Site:
 def site() -> Iterator[Site]:
     if os.geteuid() != 0:
         pytest.skip("needs to be root")
-    if missing := Network.missing() or ("" if SSHD else "sshd"):
-        assert "CI" not in os.environ, f"not installed: {missing}"
-        pytest.skip(f"not installed: {missing}")
+    needs.programs(Network.PROGRAMS)
+    if not SSHD:
+        needs.missing("sshd", "openssh-server")
     network = Network()
     user = Account.unprivileged()
     account = InNamespace(user.name, user.uid, user.gid, user.home, user.group, namespace=network.submit)

@@ -52,6 +52,7 @@ from spraycc.wire.framing import FrameReader, encode_frame
 from spraycc.wire.schema import Message
 from tests import measured
 from tests.system.harness.waiting import HANG_S
+from tests.system.harness import needs
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CFLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Wshadow", "-Wmissing-prototypes", "-Wpedantic"]
@@ -104,6 +105,7 @@ def who(request: pytest.FixtureRequest) -> Who:
 @pytest.fixture(scope="session")
 def box() -> Iterator[Path]:
     """The helper, compiled as the build hook does it, with all warnings; or with SPRAYCC_TEST_CFLAGS in place of -static."""
+    needs.program("cc", package="gcc")
     directory = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="spraycc-test-box-"))
     directory.chmod(0o755)
     sources = sorted(str(p) for p in (REPOSITORY / "spraycc" / "box").glob("*.c"))

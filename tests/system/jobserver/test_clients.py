@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.system.harness import needs
 from tests.system.harness.tools import version_of
 from tests.system.jobserver.shapes import Size, make_shape, most_at_once, write_make, write_ninja
 from tests.system.jobserver.shapes import marks as marks_in
@@ -63,8 +64,10 @@ def test_kitwares_ninja(lab: Any, kitware_ninja: Path) -> None:
 
 def test_a_ninja_without_a_jobserver_is_told_its_width(lab: Any) -> None:
     ninja = Path("/usr/bin/ninja")
-    if not () < version_of(ninja) < (1, 13):
-        pytest.skip("the system has no ninja that is older than 1.13")
+    if not ninja.exists():
+        needs.missing(str(ninja), "ninja-build")
+    if version_of(ninja) >= (1, 13):
+        pytest.skip("the system's ninja knows the jobserver: it is not older than 1.13")
     shape = make_shape("interleaved 3:1", SMALL)
     run = lab.run(shape, write_ninja, executors=8, local_slots=2, tool=ninja)
     assert run.finished.figures["remote"] == shape.remotes
@@ -91,8 +94,7 @@ def test_make_4_2_has_a_pool_that_stays_as_it_is(lab: Any) -> None:
 
 def test_cargo(ready: Any) -> None:
     """rustc is no wrapped command, so it is the governor's; -j8 is only the cap."""
-    if not version_of("/usr/bin/cargo"):
-        pytest.skip("no cargo")
+    needs.program("cargo", path="/usr/bin")
     crates = [f"crate{i}" for i in range(6)]
     files = {"Cargo.toml": "[workspace]\nmembers = [" + ", ".join(f'"{name}"' for name in crates) + "]\n"}
     for name in crates:

@@ -182,7 +182,7 @@ def run(sandbox: Sandbox, case: Case, *words: str | Path) -> tuple[Finished, Any
 def test_it_is_as_without(shared: Sandbox, name: str) -> None:
     case = CASES[name]
     if case.line.startswith("ninja") and version_of(shared.bin / "ninja") < (1, 13):
-        pytest.skip("the ninja of this environment knows no jobserver")
+        pytest.skip("the ninja of this environment knows no jobserver: pip install '.[test]'")
     _, plain = run(shared, case, "sh", "-c")
     summary = shared.temp / "summary.json"
     built, same = run(shared, case, shared.bin / "spraycc", "--summary", str(summary), "build", "--", "sh", "-c")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
 import pytest
@@ -11,10 +10,7 @@ from tests.system.jobserver.shapes import remotes
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-SHELLS = [
-    pytest.param(shell, marks=pytest.mark.skipif(not shutil.which(shell), reason=f"no {shell} on this machine"))
-    for shell in ("bash", "dash", "zsh", "fish")
-]
+SHELLS = [pytest.param(shell, marks=pytest.mark.needs(shell)) for shell in ("bash", "dash", "zsh", "fish")]
 PREPARED = 'eval "$(spraycc env)"; '
 
 

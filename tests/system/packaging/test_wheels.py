@@ -20,7 +20,7 @@ from tests.system.harness.waiting import HANG_S
 ROOT = Path(__file__).resolve().parents[3]
 PLATFORM = "py3-none-" + sysconfig.get_platform().replace("-", "_").replace(".", "_")
 
-pytest.importorskip("hatchling")
+pytest.importorskip("hatchling", reason="needs hatchling: pip install '.[dev]'")
 
 STUB = """
 #include <stdio.h>
@@ -243,10 +243,10 @@ def install(tree: Tree, where: Path, *words: str, **env: str) -> Path:
     return where / "bin"
 
 
-@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
+@pytest.mark.needs("cc", package="gcc")
 @pytest.mark.parametrize("words", [(), ("--editable",)])
 def test_pip_installs_the_native_programs(tree: Tree, tmp_path: Path, words: tuple[str, ...]) -> None:
-    pytest.importorskip("editables")
+    pytest.importorskip("editables", reason="needs editables: pip install '.[dev]'")
     before = tree.files()
     bin_dir = install(tree, tmp_path / "venv", *words)
     for name in ("spraycc-run", "spraycc-box"):
@@ -258,7 +258,7 @@ def test_pip_installs_the_native_programs(tree: Tree, tmp_path: Path, words: tup
 
 @pytest.mark.parametrize("words", [(), ("--editable",)])
 def test_pip_puts_its_interpreter_into_the_fallback(tree: Tree, tmp_path: Path, words: tuple[str, ...]) -> None:
-    pytest.importorskip("editables")
+    pytest.importorskip("editables", reason="needs editables: pip install '.[dev]'")
     bin_dir = install(tree, tmp_path / "venv", *words, SPRAYCC_RUNNER="python")
     assert (bin_dir / "spraycc-run").read_text().splitlines()[0] == f"#!{bin_dir}/python"
     assert (
@@ -295,7 +295,7 @@ def test_the_sdist_has_all_that_a_build_needs(tree: Tree) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
+@pytest.mark.needs("cc", package="gcc")
 def test_the_real_programs_compile_without_warnings(tmp_path: Path) -> None:
     sys.path.insert(0, str(ROOT))
     try:

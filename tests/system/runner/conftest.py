@@ -21,6 +21,7 @@ from spraycc.wire.runner import FROM_SERVER, TO_SERVER, RunTask
 from spraycc.wire.schema import Message
 from tests import measured
 from tests.system.harness.waiting import HANG_S
+from tests.system.harness import needs
 
 HERE = Path(__file__).parent
 SOURCES = HERE.parents[2] / "spraycc" / "runner"
@@ -42,10 +43,9 @@ VERSION = "1.2.3"
 
 def compile_c(target: Path, sources: Sequence[Path], *flags: str) -> Path:
     """The program; skips the test where there is no compiler."""
+    needs.program("cc", package="gcc")
     try:
         subprocess.run(["cc", *flags, "-o", target, *sources], check=True, capture_output=True, text=True)
-    except FileNotFoundError:
-        pytest.skip("no C compiler")
     except subprocess.CalledProcessError as exc:
         pytest.fail(exc.stderr)
     return target

@@ -1,0 +1,95 @@
+"""What a test needs of this machine: programs of Debian packages, and a kernel that lets this user mount an overlay.
+
+Without it the test is skipped, and says what to install. In CI (the variable CI is set) a missing package is a failure:
+nobody reads there what was skipped.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from spraycc.executor.scratch import remove_tree
+from tests.system.harness.sandbox import TEST_USER
+
+#: Mounts an overlay where nobody else sees it. The option userxattr is the executor's, too.
+_TRY_OVERLAY = """\
+mkdir lower upper work merged
+exec unshare $0 --mount mount -t overlay -o userxattr,lowerdir=lower,upperdir=upper,workdir=work overlay merged
+"""
+
+
+def missing(what: str, package: str) -> NoReturn:
+    """Skips the test, or fails it in CI, and names the Debian package (or packages) to install."""
+    text = f"not installed: {what}; apt-get install {package}"
+    if os.environ.get("CI"):
+        pytest.fail(text, pytrace=False)
+    pytest.skip(text)
+
+
+def program(name: str, package: str | None = None, path: str | None = None) -> str:
+    """The path of an installed program. ``package`` is the Debian package that has it, if its name is another."""
+    found = shutil.which(name, path=path)
+    if found is None:
+        missing(name, package or name)
+    return found
+
+
+def programs(packages: dict[str, str], path: str | None = None) -> None:
+    """All of these programs (name → Debian package); a skip names everything that is missing."""
+    absent = [name for name in packages if shutil.which(name, path=path) is None]
+    if absent:
+        missing(", ".join(absent), " ".join(sorted({packages[name] for name in absent})))
+
+
+def overlay(uid: int | None = None) -> None:
+    """Skips the test where this user (default: the one that system tests run builds as) can't mount an overlay."""
+    if reason := overlay_refusal(_unprivileged_uid() if uid is None else uid):
+        pytest.skip(f"no overlay can be mounted here: {reason}")
+
+
+def overlay_refusal(uid: int) -> str:
+    """Why this user can't mount an overlay in a namespace of its own; empty if it can."""
+    return _overlay_refusal(uid, os.environ.get("E2E_DIR", "/var/tmp"))
+
+
+def notice() -> str:
+    """The line that the run begins with where the kernel refuses overlays; empty where it does not."""
+    reason = overlay_refusal(_unprivileged_uid())
+    if not reason:
+        return ""
+    return f"User namespaces or overlays are refused here ({reason}): tests that need them are skipped."
+
+
+def _unprivileged_uid() -> int:
+    """This user; for root the test user, or any ordinary one where that is not made yet."""
+    if os.geteuid() != 0:
+        return os.geteuid()
+    try:
+        return pwd.getpwnam(TEST_USER).pw_uid
+    except KeyError:
+        return 65534
+
+
+@functools.cache
+def _overlay_refusal(uid: int, where: str) -> str:
+    # Not by spraycc-box: a fault of its own must fail the tests, not skip them.
+    directory = Path(tempfile.mkdtemp(prefix="spraycc-test-overlay-", dir=where))
+    try:
+        command = ["sh", "-ec", _TRY_OVERLAY, "--fork" if uid == 0 else "--map-root-user"]
+        if uid != os.geteuid():
+            os.chown(directory, uid, uid)
+            command = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *command]
+        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, errors="replace", check=False)
+        said = done.stderr.strip().splitlines()
+        return (said[0] if said else f"status {done.returncode}") if done.returncode else ""
+    finally:
+        remove_tree(os.fsencode(directory))
