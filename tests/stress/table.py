@@ -1,4 +1,4 @@
-"""Makes the table of docs/reliability.md of the lines that FAULT_TABLE collected: ``python tests/faults/table.py FILE``."""
+"""Makes the table of docs/reliability.md of the lines that FAULT_TABLE collected: ``python tests/stress/table.py FILE``."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from tests.system.harness.sandbox import Account, Sandbox
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults, pytest.mark.timeout(240)]
 
-#: Unless told otherwise. (Killed servers are in tests/e2e/test_kills.py as well, which is quicker.)
+#: Unless told otherwise. (Killed servers are in tests/system/builds/test_kills.py as well, which is quicker.)
 _FEW = ("executor killed",)
 
 _chosen = [f for f in FAULTS if f.name in os.environ.get("FAULT_ONLY", ",".join(f.name for f in FAULTS)).split(",")]

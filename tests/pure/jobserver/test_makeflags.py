@@ -1,4 +1,4 @@
-"""The MAKEFLAGS grammar, out and in. What real tools make of it is tested with the tools, in tests/e2e_jobserver."""
+"""The MAKEFLAGS grammar, out and in. What real tools make of it is tested with the tools, in tests/system/fifo."""
 
 import pytest
 from hypothesis import given

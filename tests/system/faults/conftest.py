@@ -2,7 +2,7 @@
 
 FAULT_RUNS is the number of runs over all faults, in turn (default: a short one); FAULT_LANE=1/2 and FAULT_LANE=2/2, with one
 FAULT_SEED, are halves of them to run side by side; FAULT_SECONDS ends them early; FAULT_SEED makes the moments the same again; FAULT_ONLY is a comma-separated choice of faults; FAULT_TABLE is a file to which each run
-adds a line of JSON, of which ``python tests/faults/table.py FILE`` makes the table in docs/reliability.md.
+adds a line of JSON, of which ``python tests/stress/table.py FILE`` makes the table in docs/reliability.md.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 /* Fuzz target for what the runner parses: the bodies of frames. With libFuzzer:
  *
  *   clang -std=c11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined -I spraycc/runner \
- *       tests/runner/fuzz_message.c spraycc/runner/{message,cbor,util}.c -o fuzz_message
- *   ./fuzz_message tests/runner/corpus
+ *       tests/system/runner/fuzz_message.c spraycc/runner/{message,cbor,util}.c -o fuzz_message
+ *   ./fuzz_message tests/system/runner/corpus
  *
  * Invariant: any bytes either are a message that the grammar allows, with data that lies inside them, or are refused.
  * With -DSTANDALONE it prints what becomes of each frame (4-byte length, body) of standard input, for the test that compares

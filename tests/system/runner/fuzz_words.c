@@ -2,8 +2,8 @@
  * tool that may be a -j, and where MAKEFLAGS says that the jobserver is. With libFuzzer:
  *
  *   clang -std=c11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined -I spraycc/runner \
- *       tests/runner/fuzz_words.c spraycc/runner/{env,find,util}.c -o fuzz_words
- *   ./fuzz_words tests/runner/corpus_words
+ *       tests/system/runner/fuzz_words.c spraycc/runner/{env,find,util}.c -o fuzz_words
+ *   ./fuzz_words tests/system/runner/corpus_words
  *
  * An input is a letter that says which, and then texts that end with a zero. Each answer is compared with one that was
  * worked out in the simplest way, on copies that are exactly as large as they must be. */
