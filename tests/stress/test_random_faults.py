@@ -9,22 +9,11 @@ import time
 
 import pytest
 
-from tests.system.faults.breakages import FAULTS, SETTINGS
-from tests.system.faults.faultlab import (
-    BUILD_S,
-    Expected,
-    Lab,
-    Reference,
-    check_build,
-    check_next,
-    install_compiler,
-    project,
-    running,
-    warnings,
-)
+from tests.system.faults.breakages import FAULTS, SETTINGS, Fault, build_under
+from tests.system.faults.faultlab import BUILD_S, RANDOM, Lab, Reference
 from tests.system.harness.sandbox import Account, Sandbox
 
-pytestmark = [pytest.mark.e2e, pytest.mark.faults, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.faults, pytest.mark.timeout(600)]
 
 #: Unless told otherwise. (Killed servers are in tests/system/builds/test_kills.py as well, which is quicker.)
 _FEW = ("executor killed",)
@@ -43,37 +32,20 @@ _seed = int(os.environ.get("FAULT_SEED", random.randrange(1 << 30)))
 
 @pytest.mark.parametrize(("fault", "number"), _runs)
 def test_build_under_fault(
-    fault: object, number: int, reference: Reference, clock_end: float, request: pytest.FixtureRequest
+    fault: Fault, number: int, reference: Reference, clock_end: float, request: pytest.FixtureRequest
 ) -> None:
-    assert isinstance(fault, type(FAULTS[0]))
     if time.monotonic() > clock_end:
         pytest.skip("the time for faults is over (FAULT_SECONDS)")
     if fault.needs_root:
         request.getfixturevalue("own_namespaces")
-    rng = random.Random(f"{_seed} {number}")
     sandbox = Sandbox(Account.unprivileged())
     sandbox.settings.update(SETTINGS)
-    lab = Lab(sandbox, rng)
-    log = install_compiler(sandbox)
-    out, err = sandbox.aside / "out", sandbox.aside / "err"
-    moment_s = rng.uniform(0, BUILD_S)
+    lab = Lab(sandbox, RANDOM, random.Random(f"{_seed} {number}"))
+    moment_s = lab.rng.uniform(0, BUILD_S) if lab.rng else 0.0
     print(f"FAULT_SEED={_seed} run {number}: {fault.name}, {moment_s:.2f} s after the start")
-    sandbox.write(project())
-    whole, late = False, False
     try:
-        with fault.prepare(lab):
-            with running(lab, ["make", "-j20", "CC=gcc"], out, err):
-                lab.pause(moment_s)
-                late = lab.over()
-                if not late:
-                    fault.strike(lab)
-            fault.mend(lab)
-            whole = check_build(lab, reference, Expected() if late else fault.expected, out, err, log)
-            check_next(lab, reference)
-            sandbox.stop()
+        whole, late = build_under(fault, lab, reference, lambda: lab.pause(moment_s))
     finally:
-        print("\n".join(lab.story))
-        print(warnings(sandbox))
         sandbox.close()
     if table := os.environ.get("FAULT_TABLE"):
         with open(table, "a") as file:

@@ -1,4 +1,7 @@
-"""The faults: what is prepared, what is done at the chosen moment, and what the build may then look like."""
+"""The faults: what is prepared, what is done at the chosen moment, and what the build may then look like.
+
+A fault that lasts does so for a random time in tests/stress, and until a fact holds at the gate (`Lab.last`).
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.system.faults import garbage
-from tests.system.faults.faultlab import UNITS, Expected, Lab
+from tests.system.faults.faultlab import (
+    HANG_S,
+    Expected,
+    Lab,
+    Reference,
+    check_build,
+    check_next,
+    prepare,
+    running,
+    unit_of,
+    warnings,
+)
+from tests.system.harness.sandbox import Process
 
 #: Small, so that a fault that the heartbeat must find is found within a run.
 SETTINGS = {"SPRAYCC_HEARTBEAT_S": "0.5", "SPRAYCC_LOST_AFTER_S": "3"}
+
+#: docs/reliability.md: all that an attempt has started is killed within this time after its runner is gone.
+CANCEL_S = 2.0
 
 _TMPFS_BYTES = 24 * 1024 * 1024
 
@@ -25,8 +43,9 @@ _TMPFS_BYTES = 24 * 1024 * 1024
 @dataclass(frozen=True)
 class Fault:
     name: str
-    #: done at a random moment of the build
+    #: done in the middle of the build: at a random moment of it, or while its compiles wait at the gate
     strike: Callable[[Lab], None]
+    #: at the gate, a build that may fail does fail
     expected: Expected = field(default_factory=lambda: Expected())
     #: before the build: settings, mounts; what follows the yield is done after everything else
     prepare: Callable[[Lab], contextlib.AbstractContextManager[None]] = field(
@@ -37,24 +56,80 @@ class Fault:
     needs_root: bool = False
 
 
+def build_under(fault: Fault, lab: Lab, reference: Reference, moment: Callable[[], None]) -> tuple[bool, bool]:
+    """A build that the fault strikes when `moment` returns, and the next one, each compared with the reference.
+
+    Returns:
+        Whether the first build succeeded, and whether it was over before the fault came.
+    """
+    prepare(lab.sandbox, lab.scale)
+    try:
+        with fault.prepare(lab):
+            with running(lab):
+                moment()
+                late = lab.over()
+                if not late:
+                    fault.strike(lab)
+                lab.let_go()
+            if lab.rng is None:
+                lab.wait_for("all processes of the build's recipes are gone", lambda: not lab.sandbox.strangers())
+            fault.mend(lab)
+            whole = check_build(lab, reference, Expected() if late else fault.expected)
+            check_next(lab, reference)
+            lab.sandbox.stop()
+    finally:
+        print("\n".join(lab.story))
+        print(warnings(lab.sandbox))
+    return whole, late
+
+
 def _kill(what: str) -> Callable[[Lab], None]:
     def strike(lab: Lab) -> None:
         if process := lab.one(what, getattr(lab, what)):
             lab.signal(process, signal.SIGKILL)
+            lab.last("it is gone", lambda: process.pid not in {p.pid for p in lab.sandbox.processes()})
 
     return strike
 
 
-def _stop(what: str, *seconds: float) -> Callable[[Lab], None]:
-    """SIGSTOP for a while; where the build ends before, until its end."""
+def _kill_executor(lab: Lab) -> None:
+    if process := lab.one("executors", lab.executors):
+        lab.signal(process, signal.SIGKILL)
+        lab.last("the server knows that it is lost", lambda: process.pid not in lab.connected())
+
+
+def _stop(
+    what: str, until: Callable[[Lab, Process], tuple[str, Callable[[], bool]]], *seconds: float
+) -> Callable[[Lab], None]:
+    """SIGSTOP, and SIGCONT when a fact holds or after one of these times, at the latest when the build ends."""
 
     def strike(lab: Lab) -> None:
         if process := lab.one(what, getattr(lab, what)):
             lab.signal(process, signal.SIGSTOP)
-            lab.pause(lab.rng.choice(seconds))
-            lab.signal(process, signal.SIGCONT)
+            try:
+                lab.last(*until(lab, process), *seconds)
+            finally:
+                lab.signal(process, signal.SIGCONT)
 
     return strike
+
+
+def _until_it_is_lost(lab: Lab, executor: Process) -> tuple[str, Callable[[], bool]]:
+    return "the server has given the executor up", lambda: executor.pid not in lab.connected()
+
+
+def _until_executors_have_left(lab: Lab, server: Process) -> tuple[str, Callable[[], bool]]:
+    return "the server's executors have given it up", lambda: not lab.executors()
+
+
+def _until_its_compile_is_over(lab: Lab, runner: Process) -> tuple[str, Callable[[], bool]]:
+    lab.let_go()
+    return "the runner's compile is over", lambda: not lab.compiles_of(unit_of(runner))
+
+
+def _until_all_recipes_are_over(lab: Lab, make: Process) -> tuple[str, Callable[[], bool]]:
+    lab.let_go()
+    return "all that make has started is over", lambda: not lab.waiting_runners() and not lab.compiles()
 
 
 def _stop_for_ever(lab: Lab) -> None:
@@ -68,58 +143,75 @@ def _stop_for_ever(lab: Lab) -> None:
             time.sleep(0.05)
 
 
-def _send(what: str, number: signal.Signals) -> Callable[[Lab], None]:
+def _break_connection(number: signal.Signals) -> Callable[[Lab], None]:
+    """To a relay, which ends when its executor has."""
+
     def strike(lab: Lab) -> None:
-        if process := lab.one(what, getattr(lab, what)):
-            lab.signal(process, number)
+        if relay := lab.one("relays", lab.relays):
+            lab.signal(relay, number)
+            lab.last("its executor is gone", lambda: relay.pid not in {p.pid for p in lab.relays()})
 
     return strike
 
 
+def _delay_connection(lab: Lab) -> None:
+    """Nothing passes through a relay, until its executor has a result to send."""
+    if relay := lab.one("relays", lab.relays):
+        unit = lab.unit_at(relay) if lab.rng is None else ""
+        lab.signal(relay, signal.SIGALRM)
+        lab.let_go()
+        lab.last(f"{unit} is compiled", lambda: not lab.compiles_of(unit), 2)
+        lab.signal(relay, signal.SIGALRM)
+
+
 def _kill_all_executors(lab: Lab) -> None:
-    for process in lab.wait("executors", lab.executors):
+    killed = lab.wait("executors", lab.executors)
+    for process in killed:
         lab.signal(process, signal.SIGKILL)
+    lab.last("the server knows that they are lost", lambda: lab.connected().isdisjoint(p.pid for p in killed))
 
 
 def _kill_runner(lab: Lab) -> None:
-    """What its attempt started is gone within two seconds."""
+    """All that its attempt has started ends, though its compile would never end by itself at the gate."""
     runner = lab.one("runners", lab.runners)
     if runner is None:
         return
-    unit = runner.command.split()[-1].removesuffix(".c")
+    unit = unit_of(runner)
     lab.signal(runner, signal.SIGKILL)
-    end = time.monotonic() + 2
-    while rest := [p for p in lab.compiles_of(unit) if p.pid != runner.pid]:
-        assert time.monotonic() < end, f"still running 2 s after its runner: {rest}"
-        time.sleep(0.02)
+    began = time.monotonic()
+    lab.wait_for("its compile is gone", lambda: not [p for p in lab.compiles_of(unit) if p.pid != runner.pid])
+    lab.tell(f"its compile is gone after {time.monotonic() - began:.2f} s")
+    if lab.rng is not None:
+        assert time.monotonic() - began < CANCEL_S, "\n".join(lab.story)
 
 
 def _kill_compiler(lab: Lab) -> None:
     """As the out-of-memory killer does."""
     if process := lab.one("compiles on executors", lab.remote_compiles):
         lab.signal(process, signal.SIGKILL)
+        lab.last("it is gone", lambda: process.pid not in {p.pid for p in lab.remote_compiles()})
 
 
 def _starve(lab: Lab) -> None:
     """From now on an executor and whatever it starts have hardly any memory."""
     if process := lab.one("executors", lab.executors):
         used = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0]) * resource.getpagesize()
-        limit = lab.rng.choice([8 << 20, 40 << 20, used])
+        limit = lab.pick([8 << 20, 40 << 20, used])
         lab.tell(f"{process.pid} may have {limit} bytes")
         lab.sandbox.short_of_memory = True
         # as the sandbox's user, who may do that to its own processes (root in a container may not, to others')
         lab.sandbox.run("prlimit", "--pid", str(process.pid), f"--as={limit}")
 
 
-def _interrupt(*numbers: signal.Signals) -> Callable[[Lab], None]:
+def _interrupt(number: signal.Signals, times: int = 1) -> Callable[[Lab], None]:
     def strike(lab: Lab) -> None:
         assert lab.process is not None
         lab.wait("make", lab.makes)
-        for number in numbers:
+        for _ in range(times):
             lab.tell(f"{number.name} to the terminal's process group")
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(lab.process.pid, number)
-            lab.pause(0.1)
+            lab.last("runners have ended", lambda: not lab.waiting_runners(), 0.1)
 
     return strike
 
@@ -127,27 +219,30 @@ def _interrupt(*numbers: signal.Signals) -> Callable[[Lab], None]:
 def _suspend(lab: Lab) -> None:
     """Ctrl-Z and fg."""
     assert lab.process is not None
-    lab.wait("make", lab.makes)
-    for number, seconds in ((signal.SIGTSTP, lab.rng.choice([0.5, 5])), (signal.SIGCONT, 0)):
-        lab.tell(f"{number.name} to the terminal's process group")
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(lab.process.pid, number)
-        lab.pause(seconds)
+    makes = lab.wait("make", lab.makes)
+    lab.tell("SIGTSTP to the terminal's process group")
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(lab.process.pid, signal.SIGTSTP)
+    lab.last("make is stopped", lambda: all(p.state == "T" for p in lab.makes() if p.pid == makes[0].pid))
+    lab.let_go()
+    lab.last("executors have nothing left to do", lambda: not lab.remote_compiles(), 0.5, 5)
+    lab.tell("SIGCONT to the terminal's process group")
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(lab.process.pid, signal.SIGCONT)
 
 
 def _garbage(lab: Lab) -> None:
     lab.wait("servers", lab.servers)
-    for _ in range(12):
-        path = lab.unix_socket()
-        if path is not None:
-            # as the sandbox's user, whom the server talks to
-            script = lab.sandbox.aside / "garbage/garbage.py"
-            if not script.exists():
-                lab.sandbox.write({script.name: Path(garbage.__file__).read_text()}, script.parent)
-            done = lab.sandbox.run("/usr/bin/python3", script, str(lab.rng.randrange(1 << 30)), path)
-            lab.tell(f"the Unix socket gets {done.ok().out.decode().strip()}")
-        for port in lab.tcp_ports():
-            lab.tell(f"port {port} gets {garbage.send_garbage(lab.rng, ('127.0.0.1', port))}")
+    # as the sandbox's user, whom the server talks to
+    script = lab.sandbox.write({"garbage.py": Path(garbage.__file__).read_text()}, lab.sandbox.aside / "garbage")
+    for kinds in [garbage.KINDS] if lab.rng is None else [lab.rng.choices(garbage.KINDS)] * 12:
+        seed = 0 if lab.rng is None else lab.rng.randrange(1 << 30)
+        addresses = [*filter(None, [lab.unix_socket()]), *lab.tcp_ports()]
+        if lab.rng is None:
+            assert len(addresses) == 2, addresses
+        for address in addresses:
+            lab.tell(f"{address} gets {', '.join(kinds)}")
+            lab.sandbox.run("/usr/bin/python3", script / "garbage.py", str(seed), str(address), *kinds).ok()
         if lab.over():
             return
 
@@ -205,7 +300,7 @@ def _empty_scratch(lab: Lab) -> None:
 
 def _unreadable(lab: Lab) -> None:
     lab.wait("servers", lab.servers)
-    unit = f"u{lab.rng.randrange(1, UNITS + 1)}.c"
+    unit = f"u{lab.pick(range(1, lab.scale.units + 1))}.c"
     lab.tell(f"{unit} is unreadable")
     (lab.sandbox.workspace / unit).chmod(0)
 
@@ -216,14 +311,17 @@ def _make_readable(lab: Lab) -> None:
 
 
 def _loopback_down(lab: Lab) -> None:
-    lab.wait("executors", lab.executors)
-    seconds = lab.rng.choice([0.3, 1.5, 5])
-    lab.tell(f"no packet passes for {seconds} s")
+    executors = {p.pid for p in lab.wait("executors", lab.executors)}
+    lab.tell("no packet passes")
     subprocess.run(["ip", "link", "set", "lo", "down"], check=True)
     try:
-        lab.pause(seconds)
+        lab.last(
+            "the executors have given the server up",
+            lambda: executors.isdisjoint(p.pid for p in lab.executors()), 0.3, 1.5, 5,
+        )  # fmt: skip
     finally:
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        lab.tell("packets pass again")
 
 
 @contextlib.contextmanager
@@ -235,27 +333,43 @@ def _relayed(lab: Lab) -> Iterator[None]:
 
 
 def _server_stop(*options: str) -> Callable[[Lab], None]:
+    """The command returns when the server has ended; without --now, after its last build."""
+
     def strike(lab: Lab) -> None:
         lab.wait("servers", lab.servers)
         lab.tell("spraycc server stop " + " ".join(options))
-        lab.sandbox.run(lab.sandbox.bin / "spraycc", "server", "stop", *options, timeout_s=60).ok()
+        with lab.sandbox.start([lab.sandbox.bin / "spraycc", "server", "stop", *options]) as command:
+            lab.last(*_until_the_server_stops(lab))
+            lab.let_go()
+            assert command.wait(HANG_S) == 0
 
     return strike
+
+
+def _terminate_server(lab: Lab) -> None:
+    if server := lab.one("servers", lab.servers):
+        lab.signal(server, signal.SIGTERM)
+        lab.last(*_until_the_server_stops(lab))
+
+
+def _until_the_server_stops(lab: Lab) -> tuple[str, Callable[[], bool]]:
+    logs = lab.sandbox.home
+    return "the server is about to end", lambda: any(": stopping " in p.read_text() for p in logs.rglob("server.log"))
 
 
 _DIES = Expected(may_fail=True, signals=(signal.SIGKILL,))
 _INTERRUPTED = Expected(may_fail=True, signals=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
 
 FAULTS = [
-    Fault("executor killed", _kill("executors")),
+    Fault("executor killed", _kill_executor),
     Fault("server killed", _kill("servers")),
     Fault("runner killed", _kill_runner, Expected(may_fail=True)),
     Fault("make killed", _kill("makes"), _DIES),
-    Fault("executor stopped", _stop("executors", 0.5, 5, 60)),
-    Fault("server stopped and continued", _stop("servers", 0.5, 2, 6)),
+    Fault("executor stopped", _stop("executors", _until_it_is_lost, 0.5, 5, 60)),
+    Fault("server stopped and continued", _stop("servers", _until_executors_have_left, 0.5, 2, 6)),
     Fault("server stopped for ever", _stop_for_ever),
-    Fault("runner stopped and continued", _stop("runners", 0.5, 3)),
-    Fault("make stopped and continued", _stop("makes", 0.5, 4)),
+    Fault("runner stopped and continued", _stop("runners", _until_its_compile_is_over, 0.5, 3)),
+    Fault("make stopped and continued", _stop("makes", _until_all_recipes_are_over, 0.5, 4)),
     Fault("garbage on both sockets", _garbage),
     Fault(
         "disk full at write-back", _fill_workspace, Expected(may_fail=True, words=("No space left",), in_pieces=("*.d", "*.su")),
@@ -266,17 +380,17 @@ FAULTS = [
         "source unreadable", _unreadable, Expected(may_fail=True, words=("Permission denied",)), mend=_make_readable
     ),
     Fault("packets dropped", _loopback_down, needs_root=True),
-    Fault("connection cut in mid-frame", _send("relays", signal.SIGUSR1), prepare=_relayed),
-    Fault("bytes damaged on the way", _send("relays", signal.SIGUSR2), prepare=_relayed),
-    Fault("connection delayed", _send("relays", signal.SIGALRM), prepare=_relayed),
+    Fault("connection cut in mid-frame", _break_connection(signal.SIGUSR1), prepare=_relayed),
+    Fault("bytes damaged on the way", _break_connection(signal.SIGUSR2), prepare=_relayed),
+    Fault("connection delayed", _delay_connection, prepare=_relayed),
     Fault("all executors killed", _kill_all_executors),
     Fault("compiler killed (out of memory)", _kill_compiler),
     Fault("executor out of memory", _starve),
     Fault("Ctrl-C", _interrupt(signal.SIGINT), _INTERRUPTED),
-    Fault("Ctrl-C twice", _interrupt(signal.SIGINT, signal.SIGINT), _INTERRUPTED),
+    Fault("Ctrl-C twice", _interrupt(signal.SIGINT, times=2), _INTERRUPTED),
     Fault("terminal hangs up", _interrupt(signal.SIGHUP), _INTERRUPTED),
     Fault("Ctrl-Z and fg", _suspend),
-    Fault("SIGTERM to the server", _send("servers", signal.SIGTERM)),
+    Fault("SIGTERM to the server", _terminate_server),
     Fault("server stop", _server_stop()),
     Fault("server stop --now", _server_stop("--now")),
 ]  # fmt: skip

@@ -13,20 +13,36 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from tests.system.harness.sandbox import EXAMPLES, Account, Process, Sandbox
 
-UNITS = 50
-EXECUTORS = 6
-LOCAL_SLOTS = 2
-#: What each compile takes at least.
-UNIT_S = 0.3
-#: A build is expected to take about so long; faults come at a random moment of it.
-BUILD_S = 4.5
-#: A build that is not over by now hangs.
-HANG_S = 75.0
+T = TypeVar("T")
 
-_MAKEFILE = f"""\
+#: A build that is not over after this time hangs. Only a hang reaches the limit.
+HANG_S = 240.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The size of a build, and what each of its compiles waits for."""
+
+    units: int
+    executors: int
+    #: seconds that each compile takes at least; None: each compile waits at the gate
+    unit_s: float | None
+    local_slots: int = 2
+
+
+#: For faults at random moments of a build.
+RANDOM = Scale(units=50, executors=6, unit_s=0.3)
+#: For faults at the gate: all compiles of this build are in a known state when the fault strikes.
+GATED = Scale(units=10, executors=3, unit_s=None)
+
+#: With RANDOM, a build takes about this many seconds; faults come at a random moment of it.
+BUILD_S = 4.5
+
+_MAKEFILE = """\
 objects := $(patsubst %.c,%.o,$(wildcard u*.c)) late.o
 all: prog libunits.a
 
@@ -40,40 +56,51 @@ libunits.a: $(objects)
 	$(CC) -O1 -Wall -fstack-usage -MMD -MP -c -o $@ $<
 
 # a source that comes into being while others compile
-late.c: u{UNITS // 2}.o
+late.c: u{middle}.o
 	echo 'int late(void) {{ return 7; }}' >$@.new && mv $@.new $@
 
 -include $(wildcard *.d)
 """
 
-#: What a compile does before the real one starts. Only a command on the submit host can write the note: elsewhere all but
-#: the workspace is read-only. The process that notes its number is the compile until its end.
-_COMPILER = """\
+#: The gcc that is first on PATH. Only a command on the submit host can write the note: on an executor all but the workspace
+#: is read-only. The process that notes its number is the compile until its end.
+_GCC = """\
 #!/bin/sh
 case " $* " in *" -c "*) ;; *) exec /usr/bin/gcc "$@" ;; esac
 {{ echo "+ $$" >>'{log}'; }} 2>/dev/null
 sleep {unit_s}
-/usr/bin/gcc "$@"
+/usr/bin/gcc -B '{directory}/' "$@"
 status=$?
 {{ echo "- $$" >>'{log}'; }} 2>/dev/null
 exit $status
 """
 
+#: The compiler proper of GATED. It waits in gcc's place for cc1, so that a compile that waits has all its processes.
+_GATED_CC1 = """\
+#!/bin/sh
+until [ -e '{gate}' ]; do sleep 0.05; done
+exec {cc1} "$@"
+"""
 
-def project() -> dict[str, str]:
+
+def project(scale: Scale) -> dict[str, str]:
     """Units with a warning each, a generated one, an archive and a program."""
+    numbers = range(1, scale.units + 1)
     files = {
         f"u{i}.c": f'#include <stdio.h>\nint f{i}(int x) {{\n    int unused{i};\n    return printf("") + x + {i};\n}}\n'
-        for i in range(1, UNITS + 1)
+        for i in numbers
     }
-    declarations = "".join(f"int f{i}(int);\n" for i in range(1, UNITS + 1))
-    total = " + ".join(f"f{i}(0)" for i in range(1, UNITS + 1))
+    declarations = "".join(f"int f{i}(int);\n" for i in numbers)
+    total = " + ".join(f"f{i}(0)" for i in numbers)
     files["main.c"] = (
         f'#include <stdio.h>\n{declarations}int late(void);\nint main(void) {{ printf("%d\\n", late() + {total}); }}\n'
     )
-    files["Makefile"] = _MAKEFILE
+    files["Makefile"] = _MAKEFILE.format(middle=scale.units // 2)
     return files
 
+
+#: The source in the command line of a compile, or of a part of it.
+_UNIT = re.compile(r" (u\d+|main|late)\.c\b")
 
 #: Lines of make, and of SprayCC, that differ from run to run.
 _NOT_DIAGNOSTICS = re.compile(rb"^(spraycc|make|gmake)[: \[]")
@@ -93,20 +120,34 @@ class Reference:
     diagnostics: list[bytes]
 
 
-def install_compiler(sandbox: Sandbox) -> Path:
-    """Put the slowed gcc first on PATH; returns the file in which compiles on the submit host note themselves."""
-    log = sandbox.aside / "here.log"
-    sandbox.write({"gcc": _COMPILER.format(log=log, unit_s=UNIT_S)}, sandbox.aside / "compiler", mode=0o755)
-    sandbox.path_front = [sandbox.aside / "compiler"]
-    return log
+def prepare(sandbox: Sandbox, scale: Scale) -> None:
+    """Write the project, and put its compiler first on PATH."""
+    directory = sandbox.aside / "compiler"
+    files = {"gcc": _GCC.format(log=note_of(sandbox), unit_s=scale.unit_s or 0, directory=directory)}
+    if scale.unit_s is None:
+        cc1 = subprocess.run(["/usr/bin/gcc", "-print-prog-name=cc1"], capture_output=True, text=True, check=True)
+        files["cc1"] = _GATED_CC1.format(gate=gate_of(sandbox), cc1=cc1.stdout.strip())
+    sandbox.write(files, directory, mode=0o755)
+    sandbox.path_front = [directory]
+    sandbox.write(project(scale))
 
 
-def make_reference(account: Account, directory: Path) -> Reference:
+def note_of(sandbox: Sandbox) -> Path:
+    """The file in which compiles on the submit host note themselves."""
+    return sandbox.aside / "here.log"
+
+
+def gate_of(sandbox: Sandbox) -> Path:
+    """The file whose existence opens the gate."""
+    return sandbox.aside / "gate"
+
+
+def make_reference(account: Account, directory: Path, scale: Scale) -> Reference:
     sandbox = Sandbox(account, directory)
-    install_compiler(sandbox)
-    sandbox.write(project())
+    prepare(sandbox, scale)
+    gate_of(sandbox).touch()
     done = sandbox.run("make", "-j8", "CC=gcc").ok()
-    assert len(diagnostics(done.err)) > UNITS
+    assert len(diagnostics(done.err)) > scale.units
     return Reference(sandbox.workspace, sorted(done.out.splitlines()), diagnostics(done.err))
 
 
@@ -115,7 +156,9 @@ class Lab:
     """A running build, for faults to look at and to break."""
 
     sandbox: Sandbox
-    rng: random.Random
+    scale: Scale
+    #: for faults at random moments; None: each choice is the first, and faults last until a fact holds
+    rng: random.Random | None = None
     #: pids of processes that were killed on purpose while they may have run a compile here
     killed: set[int] = field(default_factory=set)
     #: what was done, for the message of a failed run
@@ -124,6 +167,14 @@ class Lab:
     began: float = 0.0
 
     # -- what there is
+
+    @property
+    def out(self) -> Path:
+        return self.sandbox.aside / "out"
+
+    @property
+    def err(self) -> Path:
+        return self.sandbox.aside / "err"
 
     def over(self) -> bool:
         assert self.process is not None
@@ -142,21 +193,48 @@ class Lab:
         return self.find(lambda p: "relay.py" in p.command)
 
     def runners(self) -> list[Process]:
-        """Runners that wait for a compile."""
+        """Runners that wait for a compile; at the gate, those whose compile an executor runs."""
+        runners = self.find(lambda p: _executable(p.pid) == "spraycc-run" and " -c " in p.command)
+        if self.rng is not None:
+            return runners
+        remote = {unit_of(p) for p in self.remote_compiles()}
+        return [p for p in runners if unit_of(p) in remote]
+
+    def waiting_runners(self) -> list[Process]:
+        """All runners of compiles, those in the server's queue as well."""
         return self.find(lambda p: _executable(p.pid) == "spraycc-run" and " -c " in p.command)
 
     def makes(self) -> list[Process]:
         return self.find(lambda p: _executable(p.pid) == "make")
 
     def remote_compiles(self) -> list[Process]:
-        """The compilers proper, on executors."""
-        return self.find(lambda p: _executable(p.pid) == "cc1" and _mounts_differ(p.pid))
+        """The compilers proper, on executors; at the gate, the script in their place."""
+        return self.find(lambda p: "/cc1 " in p.command and _mounts_differ(p.pid))
+
+    def compiles(self) -> list[Process]:
+        """Everything that runs for compiles, except runners."""
+        return self.find(
+            lambda p: _UNIT.search(p.command) is not None and _executable(p.pid) not in ("spraycc-run", "make")
+        )
 
     def compiles_of(self, unit: str) -> list[Process]:
-        """Everything that runs for one unit, but for runners."""
-        return self.find(
-            lambda p: f" {unit}.c" in p.command and _executable(p.pid) not in ("spraycc-run", "make") and p.state != "Z"
-        )
+        """Everything that runs for one unit, except runners."""
+        return [p for p in self.compiles() if unit_of(p) == unit]
+
+    def unit_at(self, executor: Process) -> str:
+        """The unit that a process on this executor compiles."""
+        processes = {p.pid: p for p in self.sandbox.processes()}
+        for compile_ in self.remote_compiles():
+            above: Process | None = compile_
+            while above is not None and above.pid != executor.pid:
+                above = processes.get(above.parent)
+            if above is not None:
+                return unit_of(compile_)
+        raise AssertionError(f"nothing is compiled below {executor}")
+
+    def connected(self) -> set[int]:
+        """Process ids of the executors that the server knows."""
+        return {executor["pid"] for executor in self.sandbox.status().get("executors", [])}
 
     def wait(self, what: str, found: Callable[[], list[Process]]) -> list[Process]:
         """The processes in question, as soon as there are some; none where the build is over before."""
@@ -168,7 +246,11 @@ class Lab:
 
     def one(self, what: str, found: Callable[[], list[Process]]) -> Process | None:
         processes = self.wait(what, found)
-        return self.rng.choice(processes) if processes else None
+        return self.pick(processes) if processes else None
+
+    def pick(self, choices: Sequence[T]) -> T:
+        """One of them by chance, or the first where nothing is left to chance."""
+        return choices[0] if self.rng is None else self.rng.choice(choices)
 
     # -- what is done to it
 
@@ -182,8 +264,24 @@ class Lab:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, number)
 
+    def let_go(self) -> None:
+        """Open the gate: from now on, compiles run to their end."""
+        gate_of(self.sandbox).touch()
+
+    def wait_for(self, what: str, fact: Callable[[], object]) -> None:
+        """Wait until the fact holds; with a limit against a hang."""
+        self.tell(f"waits until {what}")
+        self.sandbox.wait_for(what, fact, timeout_s=HANG_S)
+
+    def last(self, what: str, fact: Callable[[], object], *seconds: float) -> None:
+        """Let the fault last: at the gate until the fact holds, else for one of these times."""
+        if self.rng is None:
+            self.wait_for(what, lambda: self.over() or fact())
+        elif seconds:
+            self.pause(self.rng.choice(seconds))
+
     def pause(self, seconds: float) -> None:
-        """Let the fault last; no longer than the build does."""
+        """Wait this long; no longer than the build lasts."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and not self.over():
             time.sleep(0.02)
@@ -201,8 +299,9 @@ class Lab:
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         return {int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A" and row[9] in inodes}
 
-    def most_here(self, log: Path) -> int:
+    def most_here(self) -> int:
         """Most compiles that ran on the submit host at once."""
+        log = note_of(self.sandbox)
         notes = log.read_text().split("\n")[:-1] if log.exists() else []
         running: set[int] = set()
         most = 0
@@ -212,6 +311,12 @@ class Lab:
             running -= self.killed
             most = max(most, len(running))
         return most
+
+
+def unit_of(process: Process) -> str:
+    """The unit that this process compiles, by its command line; empty where it has none."""
+    found = _UNIT.search(process.command)
+    return found[1] if found else ""
 
 
 def _executable(pid: int) -> str:
@@ -254,13 +359,17 @@ def check_tree(reference: Reference, tree: Path, only_common: bool = False, with
 
 
 @contextlib.contextmanager
-def running(lab: Lab, words: list[str], out: Path, err: Path) -> Iterator[None]:
-    """The build, in a session of its own, as from a terminal's shell."""
-    command, _ = lab.sandbox.build_command(words, executors=EXECUTORS, local_slots=LOCAL_SLOTS)
+def running(lab: Lab) -> Iterator[None]:
+    """The build, in a process group of its own, as from a terminal's shell.
+
+    Not in a session of its own: nothing in an orphaned process group is stopped by Ctrl-Z (POSIX.1-2008, 2.4.3).
+    """
+    words = ["make", "-j20", "CC=gcc"]
+    command, _ = lab.sandbox.build_command(words, executors=lab.scale.executors, local_slots=lab.scale.local_slots)
     with (
-        out.open("wb") as stdout,
-        err.open("wb") as stderr,
-        lab.sandbox.start(command, stdout=stdout, stderr=stderr, start_new_session=True) as process,
+        lab.out.open("wb") as stdout,
+        lab.err.open("wb") as stderr,
+        lab.sandbox.start(command, stdout=stdout, stderr=stderr, process_group=0) as process,
     ):
         lab.process, lab.began = process, time.monotonic()
         try:
@@ -275,15 +384,15 @@ def running(lab: Lab, words: list[str], out: Path, err: Path) -> Iterator[None]:
             raise
 
 
-def check_build(lab: Lab, reference: Reference, expected: Expected, out: Path, err: Path, log: Path) -> bool:
+def check_build(lab: Lab, reference: Reference, expected: Expected) -> bool:
     """The oracle for the build that was hit; True where it succeeded."""
     assert lab.process is not None
-    status, words, tree = lab.process.returncode, err.read_bytes(), lab.sandbox.workspace
+    status, words, tree = lab.process.returncode, lab.err.read_bytes(), lab.sandbox.workspace
     shown = words.decode(errors="replace")[-3000:]
     if status == 0:
         check_tree(reference, tree)
         assert diagnostics(words) == reference.diagnostics, shown
-        commands = sorted(out.read_bytes().splitlines())
+        commands = sorted(lab.out.read_bytes().splitlines())
         assert commands == reference.out, commands
     else:
         assert expected.may_fail, f"status {status}\n{shown}\n{lab.sandbox.describe()}"
@@ -294,8 +403,8 @@ def check_build(lab: Lab, reference: Reference, expected: Expected, out: Path, e
             assert any(word in shown for word in expected.words), shown
         # What is there is whole.
         check_tree(reference, tree, only_common=True, without=expected.in_pieces)
-    most = lab.most_here(log)
-    assert most <= LOCAL_SLOTS, f"{most} at once here:\n{log.read_text()}"
+    most = lab.most_here()
+    assert most <= lab.scale.local_slots, f"{most} at once here:\n{note_of(lab.sandbox).read_text()}"
     return status == 0
 
 
@@ -304,7 +413,10 @@ def check_next(lab: Lab, reference: Reference) -> None:
     sandbox = lab.sandbox
 
     def build() -> None:
-        again = sandbox.build("make", "CC=gcc", executors=EXECUTORS, local_slots=LOCAL_SLOTS, timeout_s=HANG_S)
+        scale = lab.scale
+        again = sandbox.build(
+            "make", "CC=gcc", executors=scale.executors, local_slots=scale.local_slots, timeout_s=HANG_S
+        )
         assert again.status == 0, again.words() + sandbox.describe()
         check_tree(reference, sandbox.workspace)
 

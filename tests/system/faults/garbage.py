@@ -1,4 +1,4 @@
-"""What no honest peer sends. Imports nothing of ours, as another user runs it: ``garbage.py SEED SOCKET``."""
+"""What no honest peer sends. Imports nothing of ours, as another user runs it: ``garbage.py SEED SOCKET-OR-PORT KIND...``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,19 @@ import random
 import socket
 import sys
 
+KINDS = [
+    "noise",
+    "an oversized length",
+    "a frame that is cut off",
+    "CBOR of another grammar",
+    "deep nesting",
+    "an HTTP request",
+    "nothing",
+]
 
-def send_garbage(rng: random.Random, address: str | tuple[str, int]) -> str:
-    """Bytes that no honest peer sends, and a moment's patience; says what they were."""
+
+def send_garbage(rng: random.Random, address: str | tuple[str, int], kind: str) -> None:
+    """Send bytes of that kind, end the stream or just stay connected for a moment, and go without reading an answer."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     kinds = {
         "noise": rng.randbytes(rng.randrange(1, 5000)),
@@ -20,16 +30,16 @@ def send_garbage(rng: random.Random, address: str | tuple[str, int]) -> str:
         "an HTTP request": b"GET / HTTP/1.1\r\n\r\n",
         "nothing": b"",
     }
-    name = rng.choice(sorted(kinds))
     with socket.socket(family, socket.SOCK_STREAM) as sock:
         sock.settimeout(0.5)
         with contextlib.suppress(OSError):
             sock.connect(address)
-            sock.sendall(kinds[name])
+            sock.sendall(kinds[kind])
             if rng.random() < 0.5:
                 sock.recv(4096)
-    return name
 
 
 if __name__ == "__main__":
-    print(send_garbage(random.Random(int(sys.argv[1])), sys.argv[2]))
+    seed, where, *kinds = sys.argv[1:]
+    for kind in kinds:
+        send_garbage(random.Random(f"{seed} {kind}"), ("127.0.0.1", int(where)) if where.isdigit() else where, kind)
