@@ -1,113 +1,205 @@
-"""A fault of ours in the middle of a build: a function of the server's or of the executors' raises what nobody expects.
+"""A fault of ours in the middle of a build: a function of the server's or of an executor's raises what nobody expects.
 
-The interpreter of each process that is ours loads a module (sitecustomize) that has the function fail at its n-th call.
+The interpreter of each server and executor loads a module (sitecustomize) that wraps the functions in question. A test arms
+one of them by a file. In the server exactly one call fails; in the executors one call of each process that gets as far. A
+second file tells the test that it has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
-from tests.system.harness.projects import c_project, objects, output_of
+from tests.system.harness.projects import GatedCompiler, c_project, objects, output_of
 from tests.system.harness.sandbox import Account, Sandbox
 
-pytestmark = [pytest.mark.e2e, pytest.mark.faults, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(300)]
 
-UNITS = 16
+UNITS, EXECUTORS = 6, 2
 
 _FAILS = """\
 import importlib, os, sys
-program, module, name, call = os.environ["OWN_FAULT"].split(":")
-if program in sys.orig_argv:
+
+directory = os.environ["OWN_FAULTS"]
+armed = os.path.join(directory, "armed")
+
+def wrap(function):
+    module, name = function.split(":")
     owner = importlib.import_module(module)
     *path, last = name.split(".")
     for part in path:
         owner = getattr(owner, part)
-    real, calls = getattr(owner, last), [0]
+    real, calls = getattr(owner, last), {}
 
     def fails(*arguments, **named):
-        calls[0] += 1
-        if calls[0] == int(call):
-            raise RuntimeError("a fault of ours")
+        try:
+            with open(armed) as file:
+                what, call, serial = file.read().split()
+        except OSError:
+            what = ""
+        if what == function:
+            calls[serial] = calls.get(serial, 0) + 1
+            if calls[serial] == int(call):
+                open(os.path.join(directory, "fired"), "w").close()
+                raise RuntimeError("a fault of ours")
         return real(*arguments, **named)
 
     setattr(owner, last, fails)
+
+with open(os.path.join(directory, "functions")) as file:
+    for line in file:
+        program, function = line.split()
+        if program in sys.orig_argv:
+            wrap(function)
 """
 
 SERVER = "spraycc.server"
 EXECUTOR = "spraycc.executor"
 
-#: program, function, the call that fails
-FAULTS = [
-    (SERVER, "spraycc.scheduler.core:Scheduler.handle", 20),
-    (SERVER, "spraycc.scheduler.core:Scheduler.next_deadline", 9),
-    (SERVER, "spraycc.server.dispatch:Dispatcher._carry_out", 12),
-    (SERVER, "spraycc.server.dispatch:Dispatcher.attempt_over", 4),
-    (SERVER, "spraycc.server.dispatch:Dispatcher.finish", 4),
-    (SERVER, "spraycc.server.executors:ExecutorLink.start", 3),
-    (SERVER, "spraycc.server.executors:ExecutorLink._ended", 3),
-    (SERVER, "spraycc.server.executors:ExecutorLink.beat", 2),
-    (SERVER, "spraycc.server.executors:ExecutorLink._leave_hub", 1),
-    (SERVER, "spraycc.server.writer:Staging.take", 5),
-    (SERVER, "spraycc.server.writer:Staging.commit", 3),
-    (SERVER, "spraycc.server.tasks:Task.answer", 3),
-    (SERVER, "spraycc.server.tasks:Task.run_here", 1),
-    (SERVER, "spraycc.server.runners:plan_capture", 5),
-    (SERVER, "spraycc.server.disk:Disk.do", 5),
-    (SERVER, "spraycc.server.peer:Peer.send_now", 9),
-    (SERVER, "spraycc.server.pool:TokenPool.runner_registered", 5),
-    (SERVER, "spraycc.server.pool:TokenPool.runner_gone", 5),
-    (SERVER, "spraycc.jobserver.governor:Governor.task_done", 5),
-    (SERVER, "spraycc.jobserver.fifo:JobserverFifo._settle", 4),
-    (SERVER, "spraycc.server.builds:Build.note", 4),
-    (SERVER, "spraycc.server.app:make_session", 1),
-    (SERVER, "spraycc.server.starters:start_process", 2),
-    (SERVER, "spraycc.history.store:Store.load", 1),
-    (EXECUTOR, "spraycc.executor.tasks:Tasks._judge", 2),
-    (EXECUTOR, "spraycc.executor.tasks:produced", 2),
-    (EXECUTOR, "spraycc.executor.tasks:run_box", 2),
-    (EXECUTOR, "spraycc.executor.scratch:Slot.remove_if_small", 2),
-    (EXECUTOR, "spraycc.executor.scratch:Scratch.take", 3),
-    (EXECUTOR, "spraycc.executor.memory:Memory.available_bytes", 1),
-    (EXECUTOR, "spraycc.executor.main:explore", 1),
+
+@dataclass(frozen=True)
+class OwnFault:
+    program: str
+    function: str
+    #: the call that fails, counted from the build's start in each process
+    call: int = 1
+    #: called by a clock: the build is held until it has failed
+    by_clock: bool = False
+    #: with it, no executor can be used
+    no_executors: bool = False
+
+
+#: With one server for all: in a build of 7 remote compiles by 2 executors, one of which compiles at least 4 of them.
+IN_A_BUILD = [
+    OwnFault(SERVER, "spraycc.scheduler.core:Scheduler.handle", 8),
+    OwnFault(SERVER, "spraycc.scheduler.core:Scheduler.next_deadline", 5),
+    OwnFault(SERVER, "spraycc.server.dispatch:Dispatcher._carry_out", 5),
+    OwnFault(SERVER, "spraycc.server.dispatch:Dispatcher.attempt_over", 4),
+    OwnFault(SERVER, "spraycc.server.dispatch:Dispatcher.finish", 4),
+    OwnFault(SERVER, "spraycc.server.executors:ExecutorLink.start", 3),
+    OwnFault(SERVER, "spraycc.server.executors:ExecutorLink._ended", 3),
+    OwnFault(SERVER, "spraycc.server.executors:ExecutorLink.beat", by_clock=True),
+    OwnFault(SERVER, "spraycc.server.writer:Staging.take", 5),
+    OwnFault(SERVER, "spraycc.server.writer:Staging.commit", 3),
+    OwnFault(SERVER, "spraycc.server.tasks:Task.answer", 3),
+    OwnFault(SERVER, "spraycc.server.tasks:Task.run_here"),
+    OwnFault(SERVER, "spraycc.server.runners:plan_capture", 5),
+    OwnFault(SERVER, "spraycc.server.disk:Disk.do", 5),
+    OwnFault(SERVER, "spraycc.server.peer:Peer.send_now", 5),
+    OwnFault(SERVER, "spraycc.server.pool:TokenPool.runner_registered", 5),
+    OwnFault(SERVER, "spraycc.server.pool:TokenPool.runner_gone", 5),
+    OwnFault(SERVER, "spraycc.jobserver.governor:Governor.task_done", 5),
+    OwnFault(SERVER, "spraycc.jobserver.fifo:JobserverFifo._settle", 2),
+    OwnFault(SERVER, "spraycc.server.builds:Build.note", 4),
+    OwnFault(EXECUTOR, "spraycc.executor.tasks:Tasks._judge", 2),
+    OwnFault(EXECUTOR, "spraycc.executor.tasks:produced", 2),
+    OwnFault(EXECUTOR, "spraycc.executor.tasks:run_box", 2),
+    OwnFault(EXECUTOR, "spraycc.executor.scratch:Slot.remove_if_small", 2),
+    OwnFault(EXECUTOR, "spraycc.executor.scratch:Scratch.take", 2),
 ]
 
-#: With these there is no executor, at first or at all.
-NO_EXECUTORS = ("spraycc.server.app:make_session", "spraycc.executor.main:explore")
+#: With a server and executors that have just been started, or that end.
+AT_START_OR_END = [
+    OwnFault(SERVER, "spraycc.server.executors:ExecutorLink._leave_hub"),
+    OwnFault(SERVER, "spraycc.server.app:make_session", no_executors=True),
+    OwnFault(SERVER, "spraycc.server.starters:start_process", 2),
+    OwnFault(SERVER, "spraycc.history.store:Store.load"),
+    OwnFault(EXECUTOR, "spraycc.executor.memory:Memory.available_bytes"),
+    OwnFault(EXECUTOR, "spraycc.executor.main:explore", no_executors=True),
+]
 
 
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    sandbox = Sandbox(Account.unprivileged())
-    sandbox.faults_are_ours = True
-    yield sandbox
-    sandbox.close()
+class Faulty:
+    """A sandbox with a project, whose server and executors fail on demand."""
+
+    def __init__(self) -> None:
+        self.sandbox = Sandbox(Account.unprivileged())
+        self.sandbox.faults_are_ours = True
+        self.directory = self.sandbox.aside / "fault"
+        functions = "".join(f"{f.program} {f.function}\n" for f in (*IN_A_BUILD, *AT_START_OR_END))
+        self.sandbox.write({"sitecustomize.py": _FAILS, "functions": functions}, self.directory)
+        self.sandbox.settings |= {
+            "PYTHONPATH": str(self.directory),
+            "OWN_FAULTS": str(self.directory),
+            "SPRAYCC_HEARTBEAT_S": "0.5",
+        }
+        self.sandbox.write(c_project(UNITS))
+        self.compiler = GatedCompiler(self.sandbox)
+        self._armed = 0
+
+    def disarm(self) -> None:
+        (self.directory / "armed").unlink(missing_ok=True)
+
+    def arm(self, fault: OwnFault) -> None:
+        self._armed += 1
+        (self.directory / "fired").unlink(missing_ok=True)
+        new = {"new": f"{fault.function} {fault.call} {self._armed}"}
+        self.sandbox.write(new, self.directory)
+        (self.directory / "new").rename(self.directory / "armed")
+
+    def has_fired(self) -> bool:
+        return (self.directory / "fired").exists()
+
+    def server(self) -> int:
+        pid: int = self.sandbox.status()["server"]["pid"]
+        return pid
+
+    def build(self, fault: OwnFault, by_clock: bool = False) -> None:
+        """A build is whole; `by_clock`: its compiles wait until the fault has been there."""
+        self.sandbox.run("make", "clean").ok()
+        self.compiler.gate.unlink(missing_ok=True)
+        command, summary = self.sandbox.build_command(["make", "-j6"], executors=EXECUTORS, local_slots=1)
+        with self.sandbox.start(command) as process:
+            if by_clock:
+                self.sandbox.wait_for("the fault has been there", self.has_fired, timeout_s=100)
+            self.compiler.open()
+            assert process.wait(200) == 0
+        figures = self.sandbox.figures(summary)
+        print(figures)
+        assert len(objects(self.sandbox.workspace)) == UNITS + 1
+        assert self.sandbox.run(self.sandbox.workspace / "prog").out == output_of(UNITS)
+        assert figures["remote"] > 0 or fault.no_executors
 
 
-@pytest.mark.parametrize(("program", "function", "call"), FAULTS, ids=[f"{f[1].partition(':')[2]}" for f in FAULTS])
-def test_a_fault_of_ours(sandbox: Sandbox, program: str, function: str, call: int) -> None:
+@pytest.fixture(scope="module")
+def faulty() -> Iterator[Faulty]:
+    """One server for many faults: each test's second build is as if nothing had been."""
+    made = Faulty()
+    made.sandbox.run(made.sandbox.bin / "spraycc", "server", "start").ok()
+    yield made
+    made.sandbox.close()
+
+
+def _name(fault: OwnFault) -> str:
+    return fault.function.partition(":")[2]
+
+
+@pytest.mark.parametrize("fault", IN_A_BUILD, ids=_name)
+def test_a_fault_of_ours_in_a_build(faulty: Faulty, fault: OwnFault) -> None:
     """The build is whole, the server lives, and the next build is as if nothing had been."""
-    sandbox.write({"sitecustomize.py": _FAILS}, sandbox.aside / "fault")
-    sandbox.settings |= {
-        "PYTHONPATH": str(sandbox.aside / "fault"),
-        "OWN_FAULT": f"{program}:{function}:{call}",
-        "SPRAYCC_HEARTBEAT_S": "0.5",
-    }
-    sandbox.write(c_project(UNITS))
-    sandbox.run(sandbox.bin / "spraycc", "server", "start").ok()
-    server = sandbox.status()["server"]["pid"]
-    built = sandbox.build("make", "-j6", executors=3, local_slots=2).ok()
-    print(built.figures, built.own_lines())
-    assert len(objects(sandbox.workspace)) == UNITS + 1
-    assert sandbox.run(sandbox.workspace / "prog").out == output_of(UNITS)
-    assert built.figures["local"] < UNITS or function in NO_EXECUTORS
-    sandbox.run("make", "clean").ok()
-    again = sandbox.build("make", "-j6", executors=3, local_slots=2).ok()
-    assert sandbox.status()["server"]["pid"] == server
-    assert len(objects(sandbox.workspace)) == UNITS + 1
-    assert again.figures["local"] < UNITS or function in NO_EXECUTORS
-    sandbox.stop()
-    logs = "".join(log.read_text(errors="replace") for log in sandbox.home.rglob("*.log"))
-    if "a fault of ours" not in logs:  # as things come together on a slow host
-        pytest.skip(f"NOT TRIED: {function} was not called {call} times")
+    server = faulty.server()
+    faulty.arm(fault)
+    faulty.build(fault, fault.by_clock)
+    assert faulty.has_fired(), f"{fault.function} was not called {fault.call} times"
+    faulty.disarm()
+    faulty.build(fault)
+    assert faulty.server() == server
+
+
+@pytest.mark.parametrize("fault", AT_START_OR_END, ids=_name)
+def test_a_fault_of_ours_at_a_start_or_an_end(fault: OwnFault) -> None:
+    """With a server of its own, which lives until the test stops it."""
+    faulty = Faulty()
+    try:
+        faulty.arm(fault)
+        faulty.sandbox.run(faulty.sandbox.bin / "spraycc", "server", "start").ok()
+        server = faulty.server()
+        faulty.build(fault)
+        faulty.build(fault)
+        assert faulty.server() == server
+        faulty.sandbox.stop()
+        assert faulty.has_fired(), f"{fault.function} was not called {fault.call} times"
+    finally:
+        faulty.sandbox.close()
