@@ -3,6 +3,7 @@
  *   BAD_HOST_WHERE      only files below this directory are on the bad disk
  *   BAD_HOST_DELAY_MS   each of their opens, reads, writes, makes and removals takes so long, and nothing else goes on in
  *                       that thread meanwhile
+ *   BAD_HOST_HANG       each of them hangs, for as long as BAD_HOST_SINCE exists
  *   BAD_HOST_WRITE      this error number is what a write there gives
  *   BAD_HOST_OPEN       this error number is what each BAD_HOST_EVERY-th new descriptor gives, of whatever kind
  *   BAD_HOST_SINCE      all that only while this file exists
@@ -60,6 +61,8 @@ static void delay(void)
 	if (ms && is_bad_now())
 		while (nanosleep(&left, &left) < 0 && errno == EINTR)
 			;
+	while (number("BAD_HOST_HANG") && is_bad_now())
+		nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
 	errno = problem;
 }
 
