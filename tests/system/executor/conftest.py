@@ -51,8 +51,8 @@ from spraycc.wire.executor import (
 from spraycc.wire.framing import FrameReader, encode_frame
 from spraycc.wire.schema import Message
 from tests import measured
-from tests.system.harness.waiting import HANG_S
 from tests.system.harness import needs
+from tests.system.harness.waiting import HANG_S
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CFLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Wshadow", "-Wmissing-prototypes", "-Wpedantic"]

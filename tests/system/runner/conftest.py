@@ -20,8 +20,8 @@ from spraycc.wire.framing import FrameReader, encode_frame
 from spraycc.wire.runner import FROM_SERVER, TO_SERVER, RunTask
 from spraycc.wire.schema import Message
 from tests import measured
-from tests.system.harness.waiting import HANG_S
 from tests.system.harness import needs
+from tests.system.harness.waiting import HANG_S
 
 HERE = Path(__file__).parent
 SOURCES = HERE.parents[2] / "spraycc" / "runner"
