@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import os
 
-ENVIRONMENT = {
-    name: os.environ[name] for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START") if name in os.environ
-}
+_NAMES = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
+
+ENVIRONMENT = {name: os.environ[name] for name in _NAMES if name in os.environ}
+
+#: in an environment that is inherited: for a process of which the test asks what it imports
+WITHOUT = dict.fromkeys(ENVIRONMENT, "")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import stat
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,10 +46,17 @@ def test_too_long_for_a_socket() -> None:
         runtime_dir.locate(b"/w", {"SPRAYCC_RUNTIME_DIR": "/" + "x" * 100})
 
 
-def test_a_squatted_base_falls_back_to_the_state_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A directory whose path leaves room for a socket's; tmp_path may be longer."""
+    with tempfile.TemporaryDirectory(prefix="spraycc-test-", dir="/tmp") as directory:
+        yield Path(directory)
+
+
+def test_a_squatted_base_falls_back_to_the_state_directory(monkeypatch: pytest.MonkeyPatch, short_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(short_path))
     monkeypatch.setattr(runtime_dir, "_is_strangers", lambda path: path == f"/tmp/spraycc-{os.getuid()}".encode())
-    expected = tmp_path / "spraycc" / f"run-{os.uname().nodename}"
+    expected = short_path / "spraycc" / f"run-{os.uname().nodename}"
     assert runtime_dir.base({}) == os.fsencode(expected)
     directory = runtime_dir.locate(b"/w", {})
     runtime_dir.ensure(directory)

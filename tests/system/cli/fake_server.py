@@ -73,6 +73,7 @@ class FakeServer:
         self.jobserver = jobserver
         self.hooks = hooks or {}
         self.fifos: list[int] = []
+        self.dying = threading.Lock()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.chmod(directory, 0o700)
         os.chmod(directory.parent, 0o700)
@@ -94,8 +95,11 @@ class FakeServer:
 
     def die(self) -> None:
         """As the kernel ends a killed server: connections and lock gone, socket and builds left."""
-        if self.lock < 0:
-            return
+        with self.dying:  # the test and a hook's thread may both ask for it
+            if self.lock >= 0:
+                self._end()
+
+    def _end(self) -> None:
         self.listener.shutdown(socket.SHUT_RDWR)
         self.thread.join()
         self.listener.close()
