@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from inspect import iscoroutinefunction
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from trio._core import _run as _trio_run
 
 from tests import guard
 
@@ -17,7 +19,13 @@ _HERE = Path(__file__).parent
 
 
 def run_on_virtual_clock(function: Callable[..., Any], *, clock: Any = None, instruments: Any = ()) -> Any:
-    """``trio.run`` on a clock that jumps to the next deadline when every coroutine waits."""
+    """``trio.run`` on a clock that jumps to the next deadline when every coroutine waits.
+
+    trio shuffles the coroutines that may go on. Here the order is the same in each run; SPRAYCC_TEST_ORDER is a number
+    that stands for another order.
+    """
+    _trio_run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
+    _trio_run._r.seed(int(os.environ.get("SPRAYCC_TEST_ORDER", "0")))
     clock = clock or trio.testing.MockClock(autojump_threshold=0)
     return trio.run(function, clock=clock, instruments=instruments)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -28,6 +27,7 @@ from spraycc.server.tasks import Task
 from spraycc.wire import executor as wire
 from spraycc.wire import framing as wire_framing
 from spraycc.wire.framing import FrameReader, encode_frame
+from tests.sim.server.pairs import Pairs
 
 READY = wire.Ready("0", "host", 1, ("overlay",), {})
 
@@ -82,44 +82,6 @@ class FakePeer:
 @pytest.fixture(scope="module")
 def session() -> Session:
     return make_session()
-
-
-class Pairs:
-    """In place of a TCP port: whatever is put in is accepted; an OSError is raised."""
-
-    address = ("127.0.0.1", 9)
-
-    def __init__(self) -> None:
-        self._put, self._take = trio.open_memory_channel[socket.socket | OSError](1000)
-        self.closed = False
-
-    def connect(self) -> socket.socket:
-        """The peer's end of a connection that waits to be accepted."""
-        ours, theirs = socket.socketpair()
-        self._put.send_nowait(ours)
-        return theirs
-
-    def fail(self, number: int) -> None:
-        """Have the next accept fail with this errno."""
-        self._put.send_nowait(OSError(number, os.strerror(number)))
-
-    @property
-    def waiting(self) -> int:
-        """Connections that were not accepted yet."""
-        return self._take.statistics().current_buffer_used
-
-    async def accept(self) -> tuple[socket.socket, Any]:
-        item = await self._take.receive()
-        if isinstance(item, OSError):
-            raise item
-        return item, "a test"
-
-    def close(self) -> None:
-        self.closed = True
-        while self.waiting:
-            item = self._take.receive_nowait()
-            if isinstance(item, socket.socket):
-                item.close()
 
 
 class Server:
