@@ -9,6 +9,9 @@ the settings that :func:`settings` names. On SIGTERM it ends, and writes DIRECTO
 once, and the times at which each number at once was first reached.
 
 The word ``-DSIMULATED_S=0.7`` on a compile line sets that task's time, ``-DSIMULATED_BYTES=5000`` its outputs' size.
+Tests use two more words, so that they need not rely on times. With ``-DSIMULATED_UNTIL=NAME`` the task ends after the
+file DIRECTORY/NAME was made. With ``-DSIMULATED_TOGETHER=NAME:8`` the task ends after eight tasks with this NAME were
+running at the same time.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +42,9 @@ from spraycc.executor.link import Link, LinkLost, connect, frame_of
 from spraycc.executor.session import Session, read_session
 from spraycc.wire.executor import CancelTask, FileData, Leave, MadeFile, Ping, Pong, Ready, StartTask, TaskEnded
 from spraycc.wire.framing import CHUNK_BYTES
+
+#: A barrier that is not reached lets one task go this often.
+DRIP_S = 1.0
 
 _ASKED = "asked"
 COUNTERS = "counters.json"
@@ -56,6 +63,8 @@ class Counters:
     joined: list[float] = field(default_factory=list)
     #: time.monotonic() when so many tasks ran at once for the first time; index 0 is one task
     reached: list[float] = field(default_factory=list)
+    #: most tasks at once of each NAME of SIMULATED_TOGETHER
+    together: dict[str, int] = field(default_factory=dict)
     #: contents of files that were sent
     bytes_sent: int = 0
     #: user and system seconds of this process
@@ -72,6 +81,43 @@ class Counters:
         self.tasks += 1
 
 
+class Barrier:
+    """Holds the tasks of one name until ``count`` of them have been running at the same time."""
+
+    def __init__(self, count: int) -> None:
+        self.peak = 0
+        self._count = count
+        self._running = 0
+        self._held: list[trio.Event] = []
+
+    def drip(self) -> None:
+        """Lets the task go that was held longest.
+
+        ninja 1.13.2 and older ask for further tokens only when one of their commands ends.
+        """
+        if self._held:
+            self._held.pop(0).set()
+
+    @contextlib.asynccontextmanager
+    async def hold(self) -> AsyncIterator[None]:
+        """A task is running; the block is entered when the task may end."""
+        self._running += 1
+        self.peak = max(self.peak, self._running)
+        try:
+            event = trio.Event()
+            self._held.append(event)
+            if self.peak >= self._count:
+                for held in self._held:
+                    held.set()
+                self._held.clear()
+            await event.wait()
+            yield
+        finally:
+            self._running -= 1
+            with contextlib.suppress(ValueError):
+                self._held.remove(event)
+
+
 @dataclass
 class Simulation:
     """One process's executors."""
@@ -82,9 +128,11 @@ class Simulation:
     #: executors beyond so many connect late, each so much later than the one before
     prompt: int = 1 << 30
     late_s: float = 0.0
-    #: so many of the first go away so long after they have connected
+    #: number K of the executors beyond this many connects after DIRECTORY/join-K was made
+    free: int = 1 << 30
+    #: this many of the first leave after DIRECTORY/leave was made
     leaving: int = 0
-    leave_s: float = 0.0
+    barriers: dict[str, Barrier] = field(default_factory=dict)
     asked: int = 0
     counters: Counters = field(default_factory=Counters)
 
@@ -97,6 +145,7 @@ class Simulation:
         buffer = b""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._end_on_signal, nursery.cancel_scope)
+            nursery.start_soon(self._drip)
             print("ready", flush=True)
             while True:
                 await trio.lowlevel.wait_readable(fd)
@@ -117,23 +166,44 @@ class Simulation:
 
     def write_counters(self) -> None:
         self.counters.cpu_s = time.process_time()
+        self.counters.together = {name: barrier.peak for name, barrier in self.barriers.items()}
         (self.directory / COUNTERS).write_text(json.dumps(asdict(self.counters)))
+
+    async def _drip(self) -> None:
+        while True:
+            await trio.sleep(DRIP_S)
+            for barrier in self.barriers.values():
+                barrier.drip()
+
+    async def _made(self, name: str) -> None:
+        """Waits for a file in the directory."""
+        while not (self.directory / name).exists():
+            await trio.sleep(0.02)
 
     async def _serve(self, session: Session, name: str) -> None:
         self.asked += 1
         if self.asked > self.prompt:
             # One after the other, so that what each brings about can be told apart.
             await trio.sleep(self.late_s * (self.asked - self.prompt))
+        if self.asked > self.free:
+            await self._made(f"join-{self.asked - self.free}")
         try:
             link = await connect(session, name)
             await link.send(Ready(__version__, "simulated", os.getpid(), ("overlay", "in-place"), {}))
             self.counters.executors += 1
             self.counters.joined.append(time.monotonic())
-            with trio.move_on_after(self.leave_s if self.counters.executors <= self.leaving else float("inf")):
+            async with trio.open_nursery() as nursery:
+                if self.counters.executors <= self.leaving:
+                    nursery.start_soon(self._leave, nursery.cancel_scope)
                 await self._serve_tasks(link)
+                nursery.cancel_scope.cancel()
             link.close()
         except* (LinkLost, SprayccError):
             pass
+
+    async def _leave(self, scope: trio.CancelScope) -> None:
+        await self._made("leave")
+        scope.cancel()
 
     async def _serve_tasks(self, link: Link) -> None:
         async with trio.open_nursery() as nursery:
@@ -154,9 +224,17 @@ class Simulation:
     async def _do(self, link: Link, task: StartTask, scope: trio.CancelScope) -> None:
         seconds = _given(task, b"-DSIMULATED_S=", random.uniform(*self.seconds))
         size = int(_given(task, b"-DSIMULATED_BYTES=", self.size_bytes))
+        gate = _word(task, b"-DSIMULATED_UNTIL=")
+        name, _, count = _word(task, b"-DSIMULATED_TOGETHER=").partition(":")
         self.counters.began()
         with scope:
-            await trio.sleep(seconds)
+            async with AsyncExitStack() as held:
+                if count:
+                    barrier = self.barriers.setdefault(name, Barrier(int(count)))
+                    await held.enter_async_context(barrier.hold())
+                await trio.sleep(seconds)
+                if gate:
+                    await self._made(gate)
         self.counters.ended()
         self.counters.cancelled += scope.cancelled_caught
         usage = (seconds, 0.0, seconds, 50_000_000)
@@ -176,10 +254,15 @@ class Simulation:
 
 
 def _given(task: StartTask, option: bytes, default: float) -> float:
+    return float(_word(task, option) or default)
+
+
+def _word(task: StartTask, option: bytes) -> str:
+    """The rest of the word that begins with ``option``; empty where there is none."""
     for word in task.argv:
         if word.startswith(option):
-            return float(word[len(option) :])
-    return default
+            return os.fsdecode(word[len(option) :])
+    return ""
 
 
 @functools.cache
@@ -239,11 +322,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, nargs=2, default=(0.5, 1.0), help="least and longest time of a task")
     parser.add_argument("--size-bytes", type=int, default=10_000, help="size of each output")
     parser.add_argument("--late", nargs=2, default=("1000000", "0"), metavar=("N", "S"), help="all but N: S s apart")
-    parser.add_argument("--leave", nargs=2, default=("0", "0"), metavar=("N", "S"), help="the first N leave after S s")
+    parser.add_argument("--free", type=int, default=1 << 30, metavar="N", help="all but N wait for DIRECTORY/join-K")
+    parser.add_argument("--leave", type=int, default=0, metavar="N", help="the first N leave at DIRECTORY/leave")
     options = parser.parse_args()
     simulated = Simulation(
         options.directory, tuple(options.seconds), options.size_bytes,
-        int(options.late[0]), float(options.late[1]), int(options.leave[0]), float(options.leave[1]),
+        int(options.late[0]), float(options.late[1]), options.free, options.leave,
     )  # fmt: skip
     keep_freed_memory(256 * 1024 * 1024)
     trio.run(simulated.run)

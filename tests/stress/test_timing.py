@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -19,11 +20,27 @@ from spraycc.model import TaskId
 from spraycc.wire.executor import CancelTask, Leave, Ping, Pong, TaskEnded, TaskOutput
 from tests.system.builds.conftest import make_sandbox, sandbox
 from tests.system.builds.test_kills import _LEAVES, sleepers
+from tests.system.conftest import cache, make_4_4
 from tests.system.executor.conftest import Marker, Running, Server, box, executor, launch, marker, place, server, who
 from tests.system.harness.sandbox import Sandbox
 from tests.system.harness.waiting import HANG_S
+from tests.system.jobserver.conftest import Lab, lab
+from tests.system.jobserver.test_mishaps import finish_after_an_interrupted_make, widen_and_narrow
 
-__all__ = ["box", "executor", "launch", "make_sandbox", "marker", "place", "sandbox", "server", "who"]
+__all__ = [
+    "box",
+    "cache",
+    "executor",
+    "lab",
+    "launch",
+    "make_4_4",
+    "make_sandbox",
+    "marker",
+    "place",
+    "sandbox",
+    "server",
+    "who",
+]
 
 Launch = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -100,3 +117,17 @@ def test_addresses_that_swallow_everything_hold_an_executor_up_for_a_second_each
         assert process.wait(HANG_S) == 0
         for filler in fillers:
             filler.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_make_after_an_interrupted_one_has_the_whole_width_soon(lab: Lab, make_4_4: Path, number: int) -> None:
+    """80 compiles of 0.5 s take 5 s on eight executors, and 20 s on two."""
+    lab.start()
+    lab.warm(8, 2)
+    assert finish_after_an_interrupted_make(lab, make_4_4, number)["wall_s"] < 25
+
+
+def test_an_executor_that_joins_has_a_task_within_half_a_second(lab: Lab) -> None:
+    counters = widen_and_narrow(lab)
+    for number in range(4, 8):
+        assert 0 <= counters["reached"][number] - counters["joined"][number] < 0.5

@@ -98,6 +98,10 @@ class Lab:
             "all executors are connected", lambda: len(self.sandbox.status()["executors"]) >= executors
         )
 
+    def make(self, name: str) -> None:
+        """Makes a file in the simulation's directory, for which tasks or executors wait."""
+        (self.directory / name).touch()
+
     def run(
         self,
         shape: Shape,

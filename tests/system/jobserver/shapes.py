@@ -47,6 +47,8 @@ class Size:
     local_s: float = 0.2
     long_s: float = 3.0
     groups: int = 10
+    #: compiles end after this many of them were running at the same time
+    together: int = 0
 
 
 @dataclass
@@ -56,6 +58,8 @@ class Shape:
     name: str
     recipes: list[Recipe]
     groups: list[list[Recipe]] = field(default_factory=list)
+    #: as in Size
+    together: int = 0
 
     @property
     def remotes(self) -> int:
@@ -68,6 +72,12 @@ class Shape:
 
 def make_shape(name: str, size: Size) -> Shape:
     """The shape of that name. The same times each time."""
+    shape = _make_shape(name, size)
+    shape.together = size.together
+    return shape
+
+
+def _make_shape(name: str, size: Size) -> Shape:
     dice = random.Random(7)
     remotes = [Recipe(f"r{i}", remote=(round(dice.uniform(*size.remote_s), 3),)) for i in range(size.remotes)]
     locals_ = [Recipe(f"l{i}", local=size.local_s) for i in range(size.locals)]
@@ -120,10 +130,10 @@ def _interleaved(remotes: Sequence[Recipe], locals_: Sequence[Recipe], each: int
 def write_make(shape: Shape, directory: Path, tick: Path, log: Path) -> list[str]:
     """Writes makefiles; returns the words behind ``spraycc``."""
     if not shape.groups:
-        (directory / "Makefile").write_text(_makefile(shape.recipes, tick, log))
+        (directory / "Makefile").write_text(_makefile(shape, shape.recipes, tick, log))
         return ["make"]
     for number, group in enumerate(shape.groups):
-        (directory / f"group{number}.mk").write_text(_makefile(group, tick, log))
+        (directory / f"group{number}.mk").write_text(_makefile(shape, group, tick, log))
     if shape.name == "two top-level tools":
         commands = [f'"$MAKE" -f group{number}.mk & ' for number in range(len(shape.groups))]
         script = "".join(commands).replace(" & ", ' & p="$p $!"; ') + "for i in $p; do wait $i || exit 1; done"
@@ -135,18 +145,21 @@ def write_make(shape: Shape, directory: Path, tick: Path, log: Path) -> list[str
     return ["make"]
 
 
-def _makefile(recipes: Sequence[Recipe], tick: Path, log: Path) -> str:
+def _makefile(shape: Shape, recipes: Sequence[Recipe], tick: Path, log: Path) -> str:
     names = [recipe.name for recipe in recipes]
     lines = [f"all: {' '.join(names)}", f".PHONY: all {' '.join(names)}"]
     for recipe in recipes:
-        lines += [f"{recipe.name}: {' '.join(recipe.needs)}", f"\t@{_command(recipe, tick, log)}"]
+        lines += [f"{recipe.name}: {' '.join(recipe.needs)}", f"\t@{_command(shape, recipe, tick, log)}"]
     return "\n".join(lines) + "\n"
 
 
-def _command(recipe: Recipe, tick: Path, log: Path) -> str:
+def _command(shape: Shape, recipe: Recipe, tick: Path, log: Path) -> str:
     if not recipe.remote:
         return f"{tick} {log} {recipe.local}"
-    compiles = [f"cc -c -DSIMULATED_S={s} -o {recipe.name}.{n}.o {recipe.name}.c" for n, s in enumerate(recipe.remote)]
+    words = f"-DSIMULATED_TOGETHER=shape:{shape.together} " if shape.together else ""
+    compiles = [
+        f"cc -c -DSIMULATED_S={s} {words}-o {recipe.name}.{n}.o {recipe.name}.c" for n, s in enumerate(recipe.remote)
+    ]
     return compiles[0] if len(compiles) == 1 else " & ".join([*compiles, "wait"])
 
 
@@ -155,7 +168,7 @@ def write_ninja(shape: Shape, directory: Path, tick: Path, log: Path) -> list[st
     lines = ["rule run", "  command = $cmd", "  description = $out"]
     for recipe in shape.recipes:
         needs = f" | {' '.join(f'{n}.done' for n in recipe.needs)}" if recipe.needs else ""
-        lines += [f"build {recipe.name}.done: run{needs}", f"  cmd = {_command(recipe, tick, log)}"]
+        lines += [f"build {recipe.name}.done: run{needs}", f"  cmd = {_command(shape, recipe, tick, log)}"]
     (directory / "build.ninja").write_text("\n".join(lines) + "\n")
     return ["ninja", "--quiet"]
 
@@ -229,8 +242,19 @@ def _startable(ready: Sequence[Recipe], done: set[str]) -> Iterator[Recipe]:
 Writer = Callable[[Shape, Path, Path, Path], list[str]]
 
 
-def remotes(prefix: str, count: int, seconds: float) -> str:
-    """Rules of ``count`` compile lines, and a target PREFIX for all of them."""
+def remotes(prefix: str, count: int, seconds: float, together: int = 0, until: str = "", needs: str = "") -> str:
+    """Rules of ``count`` compile lines, and a target PREFIX for all of them.
+
+    Args:
+        together: they end after this many of them were running at the same time.
+        until: they end after this file was made in the simulation's directory.
+        needs: what each of them is made after.
+    """
     names = [f"{prefix}{i}" for i in range(count)]
-    rules = "".join(f"{name}:\n\t@cc -c -DSIMULATED_S={seconds} -o $@.o $@.c\n" for name in names)
+    words = f"-DSIMULATED_S={seconds}"
+    if together:
+        words += f" -DSIMULATED_TOGETHER={prefix}:{together}"
+    if until:
+        words += f" -DSIMULATED_UNTIL={until}"
+    rules = "".join(f"{name}:{needs and f' | {needs}'}\n\t@cc -c {words} -o $@.o $@.c\n" for name in names)
     return f".PHONY: {prefix} {' '.join(names)}\n{prefix}: {' '.join(names)}\n{rules}"

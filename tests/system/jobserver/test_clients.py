@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def check_pool(figures: Any) -> None:
 
 def test_kitwares_ninja(lab: Any, kitware_ninja: Path) -> None:
     """1.11 with a jobserver in pipes, which PyPI had before 1.13."""
-    shape = make_shape("interleaved 3:1", SMALL)
+    shape = make_shape("interleaved 3:1", replace(SMALL, together=4))
     options = ("--probing-limit", "8")  # as ninja's first window
     run = lab.run(shape, write_ninja, executors=8, local_slots=2, tool=kitware_ninja, options=options)
     assert len(run.local_marks) == 2 * shape.locals
@@ -68,7 +69,7 @@ def test_a_ninja_without_a_jobserver_is_told_its_width(lab: Any) -> None:
         needs.missing(str(ninja), "ninja-build")
     if version_of(ninja) >= (1, 13):
         pytest.skip("the system's ninja knows the jobserver: it is not older than 1.13")
-    shape = make_shape("interleaved 3:1", SMALL)
+    shape = make_shape("interleaved 3:1", replace(SMALL, together=4))
     run = lab.run(shape, write_ninja, executors=8, local_slots=2, tool=ninja)
     assert run.finished.figures["remote"] == shape.remotes
     assert 4 <= run.most_remote <= 8
@@ -104,10 +105,10 @@ def test_cargo(ready: Any) -> None:
     wrapper = script(
         ready,
         "rustc/wrap",
-        f'case "$*" in *--crate-name*) exec {ready.tick} {ready.log} command sh -c \'sleep 0.2; exec "$@"\' sh "$@";; esac\n'
+        f'case "$*" in *"--crate-name crate"*) exec {ready.tick} {ready.log} command sh -c \'sleep 0.2; exec "$@"\' sh "$@";; esac\n'
         'exec "$@"\n',
     )
-    env = {"RUSTC_WRAPPER": str(wrapper), "CARGO_NET_OFFLINE": "true"}
+    env = {"RUSTC_WRAPPER": str(wrapper), "CARGO_NET_OFFLINE": "true", "TICK_TOGETHER": "2"}
     finished = build(ready, "cargo", "build", "-j8", env=env)
     assert most_at_once(marks_in(ready.log)) == 2
     check_pool(finished.figures)
@@ -120,7 +121,8 @@ def test_ctest(ready: Any, new_cmake: Path) -> None:
     head = "cmake_minimum_required(VERSION 3.18)\nproject(p NONE)\nenable_testing()\n"
     ready.sandbox.write({"CMakeLists.txt": head + tests})
     ready.sandbox.run(new_cmake / "cmake", "-S", ".", "-B", "b").ok()
-    finished = build(ready, new_cmake / "ctest", "--test-dir", "b", "-j8")
+    env = {"TICK_TOGETHER": "2"}
+    finished = build(ready, new_cmake / "ctest", "--test-dir", "b", "-j8", env=env)
     assert b"100% tests passed" in finished.out
     assert most_at_once(marks_in(ready.log)) == 2
     check_pool(finished.figures)
@@ -138,7 +140,8 @@ def test_cmake_build(ready: Any, new_cmake: Path, generator: str) -> None:
         }
     )
     cmake = new_cmake / "cmake"
-    build(ready, cmake, "-S", ".", "-B", "b", "-G", generator)
+    flags = "-DCMAKE_C_FLAGS=-DSIMULATED_TOGETHER=units:4"
+    build(ready, cmake, "-S", ".", "-B", "b", "-G", generator, flags)
     finished = build(ready, cmake, "--build", "b", "-j8")
     assert finished.figures["remote"] == 12
     assert finished.figures["running_peak"] >= 4

@@ -12,15 +12,20 @@ from tests.system.jobserver.shapes import Size, make_shape, marks, most_at_once,
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
-def count(lab: Any, name: str, path: str) -> Path:
-    """Puts a program ``name`` on PATH that runs ``path`` and counts itself, in the log that is returned."""
+def count(lab: Any, name: str, path: str, together: int = 1) -> Path:
+    """Puts a program ``name`` on PATH that runs ``path`` and counts itself, in the log that is returned.
+
+    None of them goes on before ``together`` of them were running at the same time.
+    """
     log: Path = lab.sandbox.aside / f"{name}.log"
     log.touch()
     log.chmod(0o666)
     directory = lab.sandbox.aside / "counted"
     directory.mkdir(exist_ok=True)
     program = directory / name
-    program.write_text(f'#!/bin/sh\nexec {lab.tick} {log} command sh -c \'sleep 0.1; exec {path} "$@"\' sh "$@"\n')
+    program.write_text(
+        f'#!/bin/sh\nTICK_TOGETHER={together} exec {lab.tick} {log} command sh -c \'sleep 0.1; exec {path} "$@"\' sh "$@"\n'
+    )
     program.chmod(0o755)
     lab.sandbox.give(directory)
     if directory not in lab.sandbox.path_front:
@@ -49,7 +54,7 @@ LINKS += "link%:\n\t@gcc -o $@ o$*.o\nlib%:\n\t@ar rc $@.a o.o\n"
 
 
 def test_links_and_archives_have_a_quota_each(ready: Any) -> None:
-    links, archives = count(ready, "gcc", "true"), count(ready, "ar", "true")
+    links, archives = count(ready, "gcc", "true"), count(ready, "ar", "true", together=3)
     finished = build(ready, LINKS + remotes("r", 24, 0.1), "--light-slots", "3", local_slots=1)
     assert (widest(links), widest(archives)) == (1, 3)
     assert finished.figures["local"] == 12
@@ -67,7 +72,7 @@ def test_a_link_waits_for_memory_as_well(ready: Any) -> None:
 
 
 def test_memory_that_is_there_is_used(ready: Any) -> None:
-    links, _ = count(ready, "gcc", "true"), count(ready, "ar", "true")
+    links, _ = count(ready, "gcc", "true", together=4), count(ready, "ar", "true")
     build(ready, LINKS + remotes("r", 4, 0.1), "--link-memory-mb", "1", local_slots=4)
     assert widest(links) == 4
 
@@ -93,6 +98,7 @@ def test_recipe_lines_are_wrapped_on_wish(lab: Any, request: pytest.FixtureReque
     tool = request.getfixturevalue("make_4_4") if version == "make 4.4" else Path("make")
     shape = make_shape("interleaved 3:1", Size(remotes=36, locals=12, remote_s=(0.1, 0.2), local_s=0.1))
     options = ("--wrap-shell", "--light-slots", "2")
+    lab.sandbox.settings["TICK_TOGETHER"] = "2"
     run = lab.run(shape, write_make, executors=8, local_slots=2, tool=tool, options=options)
     assert run.most_local == 2
     assert run.finished.figures["local"] == shape.locals

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def check(run: Any, shape: Any, limit: int) -> None:
 @pytest.mark.parametrize("name", ["ten sub-makes"])
 def test_unseen_recipes_are_bounded(lab: Any, name: str) -> None:
     """Strictly, without probing: never more than the local slots."""
-    shape = make_shape(name, SMALL)
+    shape = make_shape(name, replace(SMALL, together=4))
     run = lab.run(shape, write_make, executors=8, local_slots=2, options=("--probing-limit", "2"))
     check(run, shape, 2)
     assert run.most_remote >= 4
@@ -55,7 +56,7 @@ def test_unseen_recipes_are_bounded(lab: Any, name: str) -> None:
 @pytest.mark.e2e
 @pytest.mark.slow
 def test_ninja_is_bounded_after_its_first_window(lab: Any) -> None:
-    shape = make_shape("all locals last", Size(remotes=24, locals=12, remote_s=(1.2, 1.4), local_s=0.1))
+    shape = make_shape("all locals last", Size(remotes=24, locals=12, remote_s=(0.2, 0.4), local_s=0.1, together=8))
     tool = lab.sandbox.bin / "ninja"
     run = lab.run(shape, write_ninja, executors=8, local_slots=2, tool=tool, options=("--probing-limit", "2"))
     check(run, shape, 2)
@@ -67,7 +68,8 @@ def test_ninja_is_bounded_after_its_first_window(lab: Any) -> None:
 @pytest.mark.parametrize("probing", [LOCAL_SLOTS, 2 * LOCAL_SLOTS], ids=["strict", "probing"])
 @pytest.mark.parametrize("name", NAMES)
 def test_shape(lab: Any, tool: tuple[str, Path], name: str, probing: int) -> None:
-    shape = make_shape(name, SIZE)
+    wide = name in WIDE
+    shape = make_shape(name, SIZE if FIGURES or not wide else replace(SIZE, together=EXECUTORS))
     is_ninja = tool[0] == "ninja"
     write: Callable[..., list[str]] = write_ninja if is_ninja else write_make
     options = ("--probing-limit", str(probing))
@@ -79,5 +81,5 @@ def test_shape(lab: Any, tool: tuple[str, Path], name: str, probing: int) -> Non
             file.write(json.dumps(row) + "\n")
     # ninja's first window lets so many out, with and without probing.
     check(run, shape, max(8, 2 * LOCAL_SLOTS) if is_ninja else probing)
-    if name in WIDE:
+    if wide:
         assert run.most_remote == EXECUTORS

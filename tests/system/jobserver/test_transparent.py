@@ -25,7 +25,7 @@ def ready(lab: Any) -> Any:
     lab.start()
     lab.warm(8, 2)
     lab.sandbox.settings |= {"SPRAYCC_EXECUTORS": "8", "SPRAYCC_LOCAL_SLOTS": "2"}
-    lab.sandbox.write({"Makefile": "all: r\n" + remotes("r", 8, 0.3)})
+    lab.sandbox.write({"Makefile": "all: r\n" + remotes("r", 8, 0.1, together=8)})
     return lab
 
 
@@ -111,7 +111,7 @@ def test_a_build_in_a_recipe_of_a_plain_make_has_its_pool_to_itself(ready: Any) 
     ready.sandbox.write(
         {
             "outer.mk": "all: a b\na b:\n\t@spraycc make r$@\n" + "",
-            "Makefile": remotes("ra", 8, 0.3) + remotes("rb", 8, 0.3),
+            "Makefile": remotes("ra", 8, 0.3, together=2) + remotes("rb", 8, 0.3, together=2),
         }
     )
     finished = ready.sandbox.run("/usr/bin/make", "-j2", "-f", "outer.mk").ok()

@@ -3,6 +3,9 @@
  * Appends "+ NANOSECONDS" to LOG when it begins and "- NANOSECONDS" when it ends, each in one write, and in between sleeps,
  * or runs a command in place of the sleep. So whoever reads LOG knows how many were at work at a time.
  *
+ * With TICK_TOGETHER=N in its environment it does not sleep, and does not start its command, before N recipes of LOG were at
+ * work at the same time. So a test that asks whether N can be does not depend on how quickly they start.
+ *
  * With "recipe", a command that make runs for its function $(shell) is none and is not counted: make runs it itself while
  * it reads makefiles or expands a recipe's lines, before it asks for the recipe's token, and waits for it. Its standard
  * output is a pipe to make; a recipe's is make's own. */
@@ -25,6 +28,28 @@ static void mark(int log, char sign)
 		_exit(98);
 }
 
+/* Waits until LOG shows that this number of recipes were at work at the same time, now or earlier. */
+static void wait_for_others(const char *path, int count)
+{
+	const struct timespec pause = {0, 5 * 1000 * 1000};
+	for (;;) {
+		int running = 0, most = 0, sign, next;
+		FILE *log = fopen(path, "r");
+		if (log == NULL)
+			_exit(97);
+		while ((sign = getc(log)) != EOF) {
+			running += sign == '+' ? 1 : -1;
+			most = running > most ? running : most;
+			while ((next = getc(log)) != '\n' && next != EOF)
+				;
+		}
+		fclose(log);
+		if (most >= count)
+			return;
+		nanosleep(&pause, NULL);
+	}
+}
+
 static int is_function(void)
 {
 	char path[64];
@@ -45,6 +70,9 @@ int main(int argc, char **argv)
 	if (log < 0)
 		return 99;
 	mark(log, '+');
+	const char *together = getenv("TICK_TOGETHER");
+	if (together != NULL)
+		wait_for_others(argv[1], atoi(together));
 	if (argc > 3) {
 		pid_t child = fork();
 		if (child == 0) {

@@ -21,7 +21,7 @@ from spraycc.wire.runner import FROM_SERVER, TO_SERVER, RunTask
 from spraycc.wire.schema import Message
 from tests import measured
 from tests.system.harness import needs
-from tests.system.harness.waiting import HANG_S
+from tests.system.harness.waiting import HANG_S, wait_until
 
 HERE = Path(__file__).parent
 SOURCES = HERE.parents[2] / "spraycc" / "runner"
@@ -38,6 +38,8 @@ STRICT = [
     "-Werror",
 ]
 SANITIZE = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+#: Seconds that processes have to end before they count as left over; a leak costs the whole of it.
+LEAVE_S = 60.0
 VERSION = "1.2.3"
 
 
@@ -49,15 +51,6 @@ def compile_c(target: Path, sources: Sequence[Path], *flags: str) -> Path:
     except subprocess.CalledProcessError as exc:
         pytest.fail(exc.stderr)
     return target
-
-
-def wait_until(condition: Callable[[], Any]) -> Any:
-    """Its first true value."""
-    end = time.monotonic() + HANG_S
-    while not (value := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.005)
-    return value
 
 
 @pytest.fixture(scope="session")
@@ -305,8 +298,8 @@ class Harness:
         for server in self.servers:
             server.die()
         unfinished = [p for p in self.started if p.poll() is None]
-        # What wrote to a runner that was killed needs a moment to notice.
-        end = time.monotonic() + 2
+        # A program that writes to a killed runner ends at its next write.
+        end = time.monotonic() + LEAVE_S
         while (left := [pid for p in self.started for pid in session_members(p.pid)]) and time.monotonic() < end:
             time.sleep(0.005)
         for pid in left:
