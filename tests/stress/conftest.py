@@ -1,10 +1,4 @@
-"""Fixtures for the faults at random moments.
-
-FAULT_RUNS is the number of runs over all faults, in turn; FAULT_LANE=1/2 and FAULT_LANE=2/2, with one FAULT_SEED, are halves
-of them to run side by side; FAULT_SECONDS ends them early; FAULT_SEED makes the moments the same again; FAULT_ONLY is a
-comma-separated choice of faults; FAULT_TABLE is a file to which each run adds a line of JSON, of which ``python
-tests/stress/report.py table FILE`` makes the table in docs/reliability.md.
-"""
+"""Fixtures for the faults at random moments."""
 
 from __future__ import annotations
 

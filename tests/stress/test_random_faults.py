@@ -1,4 +1,10 @@
-"""A real build under each fault at a random moment. How many runs, and which: see conftest.py."""
+"""A real build under each fault at a random moment.
+
+FAULT_SEED repeats the moments and choices of an earlier run. FAULT_RUNS is the number of runs, over all faults in turn (one
+of each). FAULT_SECONDS: no run begins later than this. FAULT_ONLY is a comma-separated choice of faults. FAULT_LANE=1/2 and
+FAULT_LANE=2/2, with one FAULT_SEED, are halves to run side by side. FAULT_TABLE is a file to which each run adds a line of
+JSON; ``python tests/stress/report.py table FILE`` makes the table of docs/reliability.md from it.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +21,7 @@ from tests.system.harness.sandbox import Account, Sandbox
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults, pytest.mark.timeout(600)]
 
-#: Unless told otherwise. (Killed servers are in tests/system/builds/test_kills.py as well, which is quicker.)
-_FEW = ("executor killed",)
-
 _chosen = [f for f in FAULTS if f.name in os.environ.get("FAULT_ONLY", ",".join(f.name for f in FAULTS)).split(",")]
-if "FAULT_RUNS" not in os.environ and "FAULT_ONLY" not in os.environ:
-    _chosen = [f for f in FAULTS if f.name in _FEW]
 _lane, _lanes = map(int, os.environ.get("FAULT_LANE", "1/1").split("/"))
 _runs = [
     pytest.param(_chosen[number % len(_chosen)], number, id=f"{number}-{_chosen[number % len(_chosen)].name}")

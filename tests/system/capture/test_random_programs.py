@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.system.capture.bench import Bench, Contents
 
 pytestmark = [pytest.mark.e2e, pytest.mark.overlay]
@@ -57,9 +58,7 @@ PROGRAMS = st.lists(OPERATIONS, min_size=1, max_size=8).map("\n".join)
 
 
 @settings(
-    max_examples=150,
-    deadline=None,
-    database=None,
+    max_examples=examples(150),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(program=PROGRAMS)

@@ -16,7 +16,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.faults, pytest.mark.slow, pytest.mark
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     sandbox = Sandbox(Account.unprivileged())
-    sandbox.settings.update(HEARTBEATS)
     yield sandbox
     sandbox.close()
 
@@ -40,6 +39,7 @@ def test_a_server_with_few_descriptors(sandbox: Sandbox, count: int) -> None:
     are held (``-j24``, one local slot) must not keep the descriptors that the runners need who would end the holding."""
     units = 30
     sandbox.write(c_project(units))
+    sandbox.settings.update(HEARTBEATS)
     sandbox.settings["SPRAYCC_RELEASE_DELAY_S"] = "600"  # executors that go would make room, too
     server_start = ("sh", sandbox.bin / "spraycc", "server", "start")
     sandbox.run("sh", "-c", short_of_descriptors(count), *server_start).ok()
@@ -58,6 +58,7 @@ def test_a_server_with_few_descriptors(sandbox: Sandbox, count: int) -> None:
 def test_executors_with_few_descriptors(sandbox: Sandbox, count: int) -> None:
     units = 12
     sandbox.write(c_project(units))
+    sandbox.settings.update(HEARTBEATS)
     wrapper = f"#!/bin/sh\n{short_of_descriptors(count)}\n"
     sandbox.write({"few": wrapper}, sandbox.aside / "prefix", mode=0o755)
     sandbox.settings["SPRAYCC_EXECUTOR_PREFIX"] = str(sandbox.aside / "prefix/few")
