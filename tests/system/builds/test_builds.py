@@ -120,6 +120,7 @@ def test_large_environment(sandbox: Sandbox) -> None:
     assert plain.err in built.err
 
 
+@pytest.mark.overlay
 def test_long_command_line(sandbox: Sandbox) -> None:
     """A megabyte of words. (gcc itself stops at 128 kB, as it hands all its options on in one variable.)"""
     words = "$(foreach i,$(shell seq 1 30000),-DQUITE_A_LONG_MACRO_NAME_$(i)=$(i))"

@@ -56,10 +56,12 @@ def check_read_only(sandbox: Sandbox) -> None:
     assert sorted(os.listdir(tree)) == [".spraycc.toml", "old"]
 
 
+@pytest.mark.overlay
 def test_read_only_workspace(sandbox: Sandbox) -> None:
     check_read_only(sandbox)
 
 
+@pytest.mark.overlay
 @pytest.mark.root
 def test_read_only_workspace_as_root(root_sandbox: Sandbox) -> None:
     check_read_only(root_sandbox)

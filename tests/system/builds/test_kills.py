@@ -89,6 +89,7 @@ def test_killed_executors(sandbox: Sandbox, all_of_them: bool) -> None:
     assert_built(sandbox)
 
 
+@pytest.mark.overlay
 def test_killed_server(sandbox: Sandbox) -> None:
     """The build goes on here, within the local slots and with one warning; the next one starts a new server."""
     local_slots = 2
@@ -116,6 +117,7 @@ def test_killed_server(sandbox: Sandbox) -> None:
     assert_built(sandbox)
 
 
+@pytest.mark.overlay
 def test_stopped_server(sandbox: Sandbox) -> None:
     """``spraycc server stop --now`` in the middle of a build: the build goes on here, and the server ends in order."""
     compiler = GatedCompiler(sandbox)
@@ -165,6 +167,7 @@ exec /usr/bin/gcc "$@"
     assert_built(sandbox)
 
 
+@pytest.mark.overlay
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_what_a_cancelled_command_has_started_is_gone(sandbox: Sandbox, number: signal.Signals) -> None:
     """How soon: tests/stress/test_timing.py."""

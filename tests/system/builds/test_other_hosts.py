@@ -42,6 +42,7 @@ def attempts(sandbox: Sandbox) -> list[tuple[int, int]]:
     return sorted((counters["done"], counters["refused"]) for counters in sandbox.executor_counters())
 
 
+@pytest.mark.overlay
 def test_another_compiler(sandbox: Sandbox) -> None:
     """The executor with another gcc gets nothing to compile; the user hears of it once, with both versions.
 
@@ -93,6 +94,7 @@ def test_ipv6(sandbox: Sandbox) -> None:
     assert "connected from ('::1', " in log.read_text()
 
 
+@pytest.mark.overlay
 def test_no_executor_has_the_compiler(sandbox: Sandbox) -> None:
     """Then everything is compiled here."""
     compiler = FakeCompiler(sandbox, ":")
@@ -105,6 +107,7 @@ def test_no_executor_has_the_compiler(sandbox: Sandbox) -> None:
     assert {counts[0] for counts in attempts(sandbox)} == {0}
 
 
+@pytest.mark.overlay
 def test_another_cpu(sandbox: Sandbox) -> None:
     """Code for the CPU it is compiled on comes from the same CPU; all other code from any."""
     cpuinfo = Path("/proc/cpuinfo").read_text().replace("flags\t\t:", "flags\t\t: morewonders")

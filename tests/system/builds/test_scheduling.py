@@ -32,6 +32,7 @@ def known(sandbox: Sandbox) -> int:
     return len(shown.out.splitlines())
 
 
+@pytest.mark.overlay
 def test_a_stopped_executor(sandbox: Sandbox) -> None:
     """A task that hangs is done by an idle executor meanwhile: the same files, one result, and nobody is left over."""
     sandbox.write(c_project(UNITS))
@@ -64,6 +65,7 @@ def test_a_stopped_executor(sandbox: Sandbox) -> None:
     assert len(sandbox.status()["executors"]) == 3
 
 
+@pytest.mark.overlay
 def test_commands_of_the_users_choice_are_not_tried_twice(sandbox: Sandbox) -> None:
     """What was sent by ``--remote`` may talk to others: it is waited for, however long it takes."""
     gate = sandbox.aside / "gate"
@@ -124,6 +126,7 @@ def set_memory(sandbox: Sandbox, size_bytes: int, names: tuple[str, ...]) -> Non
     db.close()
 
 
+@pytest.mark.overlay
 @pytest.mark.parametrize("words", ["cc1: out of memory allocating 65536 bytes after a total of 1 bytes", "Killed"])
 def test_out_of_memory(sandbox: Sandbox, words: str) -> None:
     """A compile that runs out of memory on executors is done here, as no other host has more; the build does not fail."""

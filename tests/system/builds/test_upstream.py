@@ -125,6 +125,7 @@ def differences(a: Path, b: Path, without: tuple[str, ...] = ()) -> str:
     return compared.stdout
 
 
+@pytest.mark.overlay
 @pytest.mark.e2e
 @pytest.mark.parametrize("project", PROJECTS)
 def test_build_is_the_same_and_all_units_are_remote(

@@ -356,7 +356,9 @@ class Running:
         return self.server.workspace
 
     def start(self, *argv: str | bytes, **changes: Any) -> int:
-        """Send a task and return its number."""
+        """Send a task and return its number. Skips the test if the task needs an overlay that this host refuses."""
+        if changes.get("capture", "overlay") == "overlay" and "overlay" not in self.ready.captures:
+            needs.overlay(self.place.who.uid)
         self._tasks += 1
         words = tuple(os.fsencode(word) for word in argv)
         values: dict[str, Any] = {

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from spraycc.executor.box import BoxOrder, Ended, Layer, NotStarted, parse_report
+from tests.system.harness import needs
 from tests.system.harness.waiting import HANG_S
 
 RunBox = Callable[..., tuple[Any, str]]
@@ -24,6 +25,8 @@ def run(box, who, place):
 
     def run(script: str, *, program: bytes = b"/bin/sh", **changes: Any) -> tuple[Ended | NotStarted, str]:
         reading, writing = os.pipe()
+        if not changes.get("in_place"):
+            needs.overlay(who.uid)
         changes.setdefault("cwd", b"/")
         order = BoxOrder(program, (b"sh", b"-c", script.encode()), (b"PATH=/usr/bin:/bin",), **changes)
         words = order.words(os.fsencode(box), os.getpid())
@@ -119,6 +122,8 @@ def test_nothing_outlives_the_command(run, layer, mode, how, marker):
 @pytest.mark.parametrize("mode", [{}, {"pid_namespace": False}, {"in_place": True}])
 def test_sigterm_ends_everything(box, who, layer, mode, marker):
     script = b"setsid sleep 1000 & sleep 1000 & echo ready; wait"
+    if "in_place" not in mode:
+        needs.overlay(who.uid)
     order = BoxOrder(
         b"/bin/sh", (b"sh", b"-c", script), (), b"/", layers=() if "in_place" in mode else (layer,), **mode
     )

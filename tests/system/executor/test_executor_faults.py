@@ -33,6 +33,7 @@ def test_a_killed_executor_leaves_no_process_and_the_next_one_clears_up(executor
     assert second.wait(HANG_S) == 0
 
 
+@pytest.mark.overlay
 def test_executors_side_by_side_do_not_disturb_each_other(executor, server, launch):
     second = launch(server.session_file(), "e2")
     peer, ready = server.welcome()
@@ -64,6 +65,7 @@ def test_a_read_only_workspace_of_others_is_a_good_one(server, launch, who, exec
     assert second.wait(HANG_S) == 0
 
 
+@pytest.mark.overlay
 def test_scratch_in_the_workspace_is_not_used(server, launch, place):
     inside = place.directory("ws/scratch")
     process = launch(server.session_file(scratch_dir=str(inside)), TMPDIR=str(server.scratch))
@@ -74,6 +76,7 @@ def test_scratch_in_the_workspace_is_not_used(server, launch, place):
     assert process.wait(HANG_S) == 0
 
 
+@pytest.mark.overlay
 def test_an_unusable_scratch_directory_is_passed_over(server, launch):
     process = launch(server.session_file(scratch_dir="/nowhere"), TMPDIR=str(server.scratch))
     peer, ready = server.welcome()
@@ -118,6 +121,7 @@ def test_a_full_scratch_disk_is_a_refusal(server, launch, place, who):
         subprocess.run(["umount", str(small)], check=True)
 
 
+@pytest.mark.overlay
 def test_a_host_without_a_proc_of_ones_own_does_without_a_pid_namespace(server, launch, place, box, marker):
     """As in many containers."""
     wrapper = place.file(
@@ -140,6 +144,7 @@ def test_a_host_without_a_proc_of_ones_own_does_without_a_pid_namespace(server, 
     running.leave()
 
 
+@pytest.mark.overlay
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 def test_a_workspace_that_is_mounted_read_only_here(server, launch, place):
     ws = server.workspace

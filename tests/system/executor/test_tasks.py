@@ -15,6 +15,7 @@ from spraycc.wire.executor import CancelTask, MadeFile, Ping, Pong, TaskEnded, T
 from tests.system.harness.waiting import HANG_S
 
 
+@pytest.mark.overlay
 def test_all_modes_were_tried_out(executor, who):
     assert executor.ready.captures == ("overlay", "predict", "in-place")
     assert executor.ready.refusals == {}

@@ -21,6 +21,7 @@ def sandbox() -> Iterator[Sandbox]:
     sandbox.close()
 
 
+@pytest.mark.overlay
 def test_a_build_that_executors_can_not_do_ends_here_and_says_so_once(sandbox: Sandbox) -> None:
     # Only a command on the submit host can write there.
     here = sandbox.aside / "here"

@@ -122,6 +122,7 @@ def test_another_user_of_the_submit_host(sandbox: Sandbox) -> None:
         assert sandbox.status()["server"]["pid"]
 
 
+@pytest.mark.overlay
 def test_the_secret_is_in_its_file_alone(sandbox: Sandbox) -> None:
     """Not on a command line, in an environment, in a log, in status or in the summary."""
     with running_build(sandbox) as session:
