@@ -228,10 +228,10 @@ class Simulation:
         name, _, count = _word(task, b"-DSIMULATED_TOGETHER=").partition(":")
         self.counters.began()
         with scope:
-            async with AsyncExitStack() as held:
+            async with AsyncExitStack() as stack:
                 if count:
                     barrier = self.barriers.setdefault(name, Barrier(int(count)))
-                    await held.enter_async_context(barrier.hold())
+                    await stack.enter_async_context(barrier.hold())
                 await trio.sleep(seconds)
                 if gate:
                     await self._made(gate)

@@ -22,7 +22,7 @@ from spraycc.errors import ConfigError
 from spraycc.executor import link as link_module
 from spraycc.executor.link import Link, LinkLost, tls_context
 from spraycc.executor.session import read_session
-from spraycc.server import app, toolchains
+from spraycc.server import app, starters, toolchains
 from spraycc.server.peer import Peer
 from spraycc.settings import Settings
 from spraycc.tls import TlsSocket
@@ -174,7 +174,7 @@ class Executor:
 
     async def done(self, start: StartTask, contents: bytes = b"object", words: bytes = b"", **changes: Any) -> None:
         """The task has ended, and has written its output."""
-        ended = {
+        ended: dict[str, Any] = {
             "task": start.task, "code": 0, "signal": 0, "cancelled": False, "refusal": "", "text": "",
             "user_s": 0.1, "system_s": 0.1, "wall_s": 0.2, "peak_rss_bytes": 1000,
         }  # fmt: skip
@@ -547,7 +547,7 @@ async def test_executors_that_can_not_be_started_are_told_of_and_tried_again(
         other = world.compile(build, "b")
         await trio.sleep(30)
         assert len(tries) >= 2
-        assert tries[1] - tries[0] >= app.RETRY_S
+        assert tries[1] - tries[0] >= starters.RETRY_S
         assert any("executors can't be started: `hosts` names no host" in text for text in [
             *build.notices, (await build.status())["trouble"]])  # fmt: skip
         runner.close()
