@@ -120,9 +120,9 @@ class Array:
     elements: dict[int, Element] = field(default_factory=dict)
 
 
-def _transcribed(part: str) -> Reply:
+def sbatch_failure(part: str) -> Reply:
     """What sbatch printed when it failed with these words."""
-    found = [reply for replies in SLURM.replies.values() for reply in replies if part in reply.words]
+    found: list[Reply] = [reply for replies in SLURM.replies.values() for reply in replies if part in reply.words]
     assert found, part
     return found[0]
 
@@ -156,13 +156,13 @@ class FakeSlurm(Manager):
     def _sbatch(self, words: tuple[str, ...], stdin: bytes) -> Reply:
         assert all(self._SUBMIT_OPTIONS.fullmatch(word) for word in words), words
         if not stdin.startswith(b"#!"):
-            return _transcribed("This does not look like a batch script")
+            return sbatch_failure("This does not look like a batch script")
         options = dict(word[2:].partition("=")[::2] for word in words)
         if options.get("partition", "") not in (*self.partitions, ""):
-            return _transcribed("invalid partition specified: nosuch")
+            return sbatch_failure("invalid partition specified: nosuch")
         count = int(options["array"].partition("-")[2])
         if count > self.most:
-            return _transcribed("Invalid job array specification")
+            return sbatch_failure("Invalid job array specification")
         job, self._next = str(self._next), self._next + 1
         array = Array(options["job-name"], options.get("partition", ""))
         array.elements = {index: Element() for index in range(1, count + 1)}

@@ -24,7 +24,8 @@ from spraycc.server.guard import PAUSE_S
 from spraycc.server.submission import CLOSE_S, MARKER, Submitter, cancel_leftovers
 from spraycc.settings import Settings
 from tests.pure.cluster.transcripts import Transcript
-from tests.sim.server.fake_clusters import SLURM, Array, Element, FakeSlurm, Hang, Manager, Replays, TakenAndHang
+from tests.sim.server import fake_clusters
+from tests.sim.server.fake_clusters import Array, Element, FakeSlurm, Hang, Manager, Replays, TakenAndHang
 
 PBS = Transcript("openpbs-23.06.06")
 OPENLAVA = Transcript("openlava-2.2")
@@ -218,9 +219,7 @@ async def test_where_a_queue_refuses_the_next_one_is_asked_at_once(tmp_path: Pat
 # -- refused
 
 
-def failure(words: str) -> Reply:
-    """What sbatch printed when it failed with these words."""
-    return next(reply for replies in SLURM.replies.values() for reply in replies if words in reply.words)
+failure = fake_clusters.sbatch_failure
 
 
 @pytest.mark.parametrize(
