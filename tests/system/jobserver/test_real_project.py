@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.system.harness.sandbox import EXAMPLES, Account, Sandbox
+from tests.system.harness.waiting import LONG_HANG_S
 from tests.system.jobserver.shapes import marks, most_at_once
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -34,6 +35,7 @@ def build_command(shell: Path) -> list[str]:
     return ["make", "-s", "CFLAGS=-O0", *WITHOUT, f"SHELL={shell}", "all"]
 
 
+@pytest.mark.timeout(2 * LONG_HANG_S)
 def test_git(cache: Path) -> None:
     sandbox = Sandbox(Account.unprivileged())
     try:
@@ -53,7 +55,7 @@ def test_git(cache: Path) -> None:
             sandbox.give(tree)
 
         unpack()
-        sandbox.run(*build_command(shell), "-j2", cwd=tree).ok()
+        sandbox.run(*build_command(shell), "-j2", cwd=tree, timeout_s=LONG_HANG_S).ok()
         recipes = len(marks(log)) // 2
         assert recipes > 100, "the recipes that nobody wraps are not seen"
         plain = tree.rename(sandbox.aside / "plain")
@@ -68,7 +70,13 @@ def test_git(cache: Path) -> None:
         command = build_command(shell)
         options = ("--probing-limit", str(LOCAL_SLOTS), "--wait-for-cluster")
         built = sandbox.build(
-            *command, "-j200", options=options, executors=EXECUTORS, local_slots=LOCAL_SLOTS, cwd=tree
+            *command,
+            "-j200",
+            options=options,
+            executors=EXECUTORS,
+            local_slots=LOCAL_SLOTS,
+            cwd=tree,
+            timeout_s=LONG_HANG_S,
         ).ok()
 
         seen = marks(log)

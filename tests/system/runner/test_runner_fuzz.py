@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.harness import needs
+from tests.system.harness.waiting import LONG_HANG_S
 
 HERE = Path(__file__).parent
 RUNNER = HERE.parents[2] / "spraycc" / "runner"
@@ -29,7 +30,7 @@ RUNS = {"fuzz_message": 1_000_000, "fuzz_words": 100_000}
 #: Inputs a second, at least, with FUZZ_SECONDS: less is a target that does nothing.
 LEAST_A_SECOND = 100
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(LONG_HANG_S)]
 
 
 def compile_target(name: str, directory: Path) -> Path:
