@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.harness import needs
 from tests.system.harness.projects import CountingCompilers, c_project
 from tests.system.harness.sandbox import EXAMPLES, Account, Sandbox, internal_error
 from tests.system.harness.waiting import HANG_S
@@ -98,6 +100,30 @@ def test_compare(tmp_path: Path, change: Callable[[Path], object], expected: lis
     )
     assert compared.stdout.splitlines() == [line.format(a=a, b=b) for line in expected]
     assert compared.returncode == (1 if expected else 0)
+
+
+def test_a_missing_program_is_a_skip_by_name_and_a_failure_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert needs.program("sh") == shutil.which("sh")
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no-ninja; apt-get install ninja-build"):
+        needs.program("no-ninja", package="ninja-build")
+    with pytest.raises(pytest.skip.Exception, match="no-qsub, no-qstat; apt-get install gridengine-client"):
+        needs.programs({"no-qsub": "gridengine-client", "sh": "dash", "no-qstat": "gridengine-client"})
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="no-ninja; apt-get install ninja-build"):
+        needs.program("no-ninja", package="ninja-build")
+
+
+@pytest.mark.overlay
+def test_the_reason_for_a_refused_overlay_is_known(tmp_path: Path) -> None:
+    """Refused to the root of a user namespace that has lost the capability to mount."""
+    powerless = ["unshare", "--user", "--map-root-user", "setpriv", "--bounding-set=-all"]
+    probe = "from tests.system.harness import needs; print(needs.overlay_refusal(0))"
+    environment = {**os.environ, "E2E_DIR": str(tmp_path)}
+    command = [*powerless, sys.executable, "-c", probe]
+    done = subprocess.run(command, cwd=EXAMPLES.parent, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("unshare: "), done.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_counting_compilers(sandbox: Sandbox) -> None:
