@@ -29,6 +29,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     session.config.stash[_BEFORE] = {process.pid for process in _of_the_test_user(set())}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests first: with several workers, one that begins last would keep the others waiting for it."""
+    items.sort(key=lambda item: not any(item.iter_markers("timeout")) and not any(item.iter_markers("xdist_group")))
+
+
 @pytest.hookimpl(trylast=True)  # behind pytest-xdist's, which ends the workers
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """In CI, fails a run with several workers that leaves a process of the test user behind.
