@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+from tests import measured
 
 
 def test_without_configuration_pydantic_is_not_imported(tmp_path: Path) -> None:
@@ -13,5 +16,6 @@ def test_without_configuration_pydantic_is_not_imported(tmp_path: Path) -> None:
         "import sys, json; from spraycc.config import load; load(None, {}, {}, files={'user': sys.argv[1]});"
         "print(json.dumps(sorted({'pydantic', 'tomllib', 'click', 'rich', 'trio'} & set(sys.modules))))"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "none")], capture_output=True, check=True)
+    command = [sys.executable, "-c", code, str(tmp_path / "none")]
+    done = subprocess.run(command, env=os.environ | measured.WITHOUT, capture_output=True, check=True)
     assert json.loads(done.stdout) == []
