@@ -7,8 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.distribution import pytest_xdist_make_scheduler
 from tests.examples import load_profile
 from tests.system.harness import needs
+
+__all__ = ["dispositions", "pytest_xdist_make_scheduler"]
 
 _SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 

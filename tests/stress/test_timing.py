@@ -5,6 +5,7 @@ Their causes are held without a clock: by the order of events in tests/system, a
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
@@ -20,6 +21,9 @@ from spraycc.model import TaskId
 from spraycc.wire.executor import CancelTask, Leave, Ping, Pong, TaskEnded, TaskOutput
 from tests.system.builds.conftest import make_sandbox, sandbox
 from tests.system.builds.test_kills import _LEAVES, sleepers
+from tests.system.cluster.conftest import fake, fake_sandbox
+from tests.system.cluster.fakes import FakeManager
+from tests.system.cluster.test_replayed import build_with_more_executors_than_slots, submit_one_by_one
 from tests.system.conftest import cache, make_4_4
 from tests.system.executor.conftest import Marker, Running, Server, box, executor, launch, marker, place, server, who
 from tests.system.harness.sandbox import Sandbox
@@ -31,6 +35,8 @@ __all__ = [
     "box",
     "cache",
     "executor",
+    "fake",
+    "fake_sandbox",
     "lab",
     "launch",
     "make_4_4",
@@ -131,3 +137,14 @@ def test_an_executor_that_joins_has_a_task_within_half_a_second(lab: Lab) -> Non
     counters = widen_and_narrow(lab)
     for number in range(4, 8):
         assert 0 <= counters["reached"][number] - counters["joined"][number] < 0.5
+
+
+def test_submissions_are_apart(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    """A cluster manager that many users share must not be flooded: 0.7 s between two submissions."""
+    times = submit_one_by_one(fake_sandbox, fake)
+    assert all(later - earlier >= 0.6 for earlier, later in itertools.pairwise(times))
+
+
+def test_lists_of_batch_jobs_are_apart(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    times = build_with_more_executors_than_slots(fake_sandbox, fake)
+    assert all(later - earlier >= 1.5 for earlier, later in itertools.pairwise(times))

@@ -11,14 +11,13 @@ import re
 import shutil
 import stat
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.system.harness.sandbox import Finished, Sandbox
-from tests.system.harness.waiting import HANG_S
+from tests.system.harness.waiting import HANG_S, wait_until
 
 #: Of every file and directory before a line runs: some formats hold the times of what was read.
 THEN_NS = 1_600_000_000_000_000_000
@@ -223,13 +222,13 @@ class Bench:
 
     def tasks(self, count: int) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        end = time.monotonic() + 20
-        while True:
-            found += self._read_record()
-            if len(found) >= count:
-                return found
-            assert time.monotonic() < end, f"{len(found)} of {count} tasks were noted\n{self.words()}"
-            time.sleep(0.002)
+
+        def noted() -> bool:
+            found.extend(self._read_record())
+            return len(found) >= count
+
+        wait_until(noted, f"{count} tasks are noted", self.words)
+        return found
 
     def _read_record(self) -> list[dict[str, Any]]:
         with open(self._record, "rb") as file:

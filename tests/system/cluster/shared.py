@@ -26,14 +26,14 @@ def forget_killed_server(sandbox: Sandbox) -> None:
         path.unlink()
 
 
-def wait_for_others(sandbox: Sandbox, first: set[str], count: int, timeout_s: float = 40) -> None:
+def wait_for_others(sandbox: Sandbox, first: set[str], count: int) -> None:
     """Until ``count`` executors are busy, one at least of them none of the first."""
 
     def there() -> bool:
         busy = {executor["id"] for executor in sandbox.busy_executors()}
         return len(busy) >= count and bool(busy - first)
 
-    sandbox.wait_for(f"{count} executors are busy, others than at first", there, timeout_s)
+    sandbox.wait_for(f"{count} executors are busy, others than at first", there)
 
 
 def check_cancelled_in_mid_task(sandbox: Sandbox, cancel: Callable[[str], object]) -> None:

@@ -17,7 +17,6 @@ from tests.system.harness.sandbox import MARKER, Account, Sandbox
 from tests.system.harness.waiting import HANG_S
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin") or ""
-_START_S = 20.0
 
 
 class SshServer:
@@ -85,7 +84,7 @@ class SshServer:
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={"PATH": "/usr/bin:/bin", MARKER: "sshd"},
                 start_new_session=True,
             )  # fmt: skip
-        end = time.monotonic() + _START_S
+        end = time.monotonic() + HANG_S
         while f"Server listening on {self.address} port {self.port}." not in self.log():
             assert self._process.poll() is None, self.log()
             assert time.monotonic() < end, self.log()

@@ -57,9 +57,8 @@ def site() -> Iterator[Site]:
             "SPRAYCC_CLUSTER": "ssh",
             "SPRAYCC_HOSTS": " ".join(f"{name}:2" for name in Network.NAMES),
             "SPRAYCC_SUBMIT_ARGUMENTS": f"-F {config}",
-            "SPRAYCC_PENDING_GRACE_S": "60",
-            "SPRAYCC_HEARTBEAT_S": "1",
-            "SPRAYCC_LOST_AFTER_S": "8",
+            "SPRAYCC_HEARTBEAT_S": "2",
+            "SPRAYCC_LOST_AFTER_S": "20",
         }
         yield Site(network, sandbox, servers)
         sandbox.stop()
@@ -102,7 +101,7 @@ def test_one_host_is_cut_off_in_mid_build(site: Site) -> None:
         compiler.open()
         assert process.wait(HANG_S) == 0
     figures = sandbox.figures(summary)
-    assert figures["retried"] >= 2  # on a busy machine another may have been silent for too long, too
+    assert figures["retried"] >= 2
     assert figures["local"] == 1  # the link
     assert compiler.most_here() == 0
     assert {name: (sandbox.workspace / name).read_bytes() for name in objects(sandbox.workspace)} == expected

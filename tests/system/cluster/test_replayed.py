@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import shlex
@@ -33,7 +32,11 @@ WAITS = {
 
 def test_more_executors_than_slots(fake_sandbox: Sandbox, fake: FakeManager) -> None:
     """One array, half of it pending: why is said once, one listing serves for all, and at the end nothing is left."""
-    sandbox = fake_sandbox
+    build_with_more_executors_than_slots(fake_sandbox, fake)
+
+
+def build_with_more_executors_than_slots(sandbox: Sandbox, fake: FakeManager) -> list[float]:
+    """Returns when the server asked for a list of batch jobs (monotonic seconds)."""
     sandbox.settings |= {"SPRAYCC_STATUS_INTERVAL_S": "1.5"}
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
@@ -51,14 +54,14 @@ def test_more_executors_than_slots(fake_sandbox: Sandbox, fake: FakeManager) -> 
     assert_built(sandbox)
     assert sandbox.figures(summary)["local"] == 1  # the link
     assert len(fake.calls(fake.submits)) == 1
-    # The looks are apart; what explains one follows it at once.
+    # The question why one is pending follows a list at once.
     looks = [
         time
         for time, words in zip(fake.times(fake.lists), fake.calls(fake.lists), strict=True)
         if words[1] not in ("-f", "-p")
     ]
-    assert all(later - earlier >= 1.5 for earlier, later in itertools.pairwise(looks))
     assert len(fake.calls(fake.lists)) - len(looks) <= len(looks)
+    return looks
 
 
 def test_cancelled_in_mid_task(fake_sandbox: Sandbox, fake: FakeManager) -> None:
@@ -112,7 +115,7 @@ def test_nothing_can_be_submitted(fake_sandbox: Sandbox, fake: FakeManager, faul
     sandbox = fake_sandbox
     fake.fault(fake.submits, fault)
     sandbox.write(c_project(UNITS))
-    options = ["--cluster-timeout-s", "2", "--pending-grace-s", "60"]
+    options = ["--cluster-timeout-s", "2" if fault == "hang" else "200"]
     done = sandbox.build("make", "-j4", options=options).ok()
     (line,) = [
         line for line in done.own_lines() if "); compiling here meanwhile" in line and "no executor has" not in line
@@ -129,7 +132,7 @@ def test_an_answer_that_never_comes(fake_sandbox: Sandbox, fake: FakeManager) ->
     fake.fault(fake.submits, "accept and hang")
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
-    options = ["--wait-for-cluster", "--cluster-timeout-s", "2"]
+    options = ["--wait-for-cluster", "--cluster-timeout-s", "5"]
     command, summary = sandbox.build_command(["make", "-j8"], options, executors=4)
     with sandbox.start(command) as process:
         sandbox.wait_for_busy_executors(2)
@@ -213,8 +216,13 @@ def test_what_can_never_run(fake_sandbox: Sandbox, fake: FakeManager) -> None:
     assert_built(sandbox)
 
 
-def test_submissions_are_apart(fake_sandbox: Sandbox, fake: FakeManager) -> None:
-    sandbox = fake_sandbox
+def test_an_array_is_no_larger_than_its_limit(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    """How far apart the submissions are: tests/stress/test_timing.py."""
+    assert len(submit_one_by_one(fake_sandbox, fake)) >= 3
+
+
+def submit_one_by_one(sandbox: Sandbox, fake: FakeManager) -> list[float]:
+    """A build with arrays of one element each; returns when each was submitted (monotonic seconds)."""
     sandbox.settings["SPRAYCC_SUBMIT_INTERVAL_S"] = "0.7"
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
@@ -224,9 +232,9 @@ def test_submissions_are_apart(fake_sandbox: Sandbox, fake: FakeManager) -> None
         sandbox.wait_for("three are submitted", lambda: len(fake.times(fake.submits)) >= 3)
         compiler.open()
         assert process.wait(HANG_S) == 0
-    times = fake.times(fake.submits)
-    assert all(later - earlier >= 0.6 for earlier, later in itertools.pairwise(times))
     assert_built(sandbox)
+    assert len(fake.elements()) == len(fake.calls(fake.submits))
+    return fake.times(fake.submits)
 
 
 def test_a_queue_that_starts_nothing(fake_sandbox: Sandbox, fake: FakeManager) -> None:

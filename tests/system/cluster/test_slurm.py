@@ -22,6 +22,7 @@ from tests.system.harness.projects import GatedCompiler, c_project
 from tests.system.harness.sandbox import Sandbox
 from tests.system.harness.waiting import HANG_S
 
+# One Slurm serves them all, so one pytest worker runs them (tests/distribution.py).
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 
@@ -181,7 +182,6 @@ def test_left_overs_of_a_killed_server(sandbox: Sandbox, slurm: Slurm) -> None:
 
 def test_another_directory_of_the_same_name(sandbox: Sandbox, slurm: Slurm) -> None:
     """An executor that does not see the server's file in the workspace gets no task; the user hears of host and path."""
-    sandbox.settings["SPRAYCC_PENDING_GRACE_S"] = "30"
     # Executors run where another directory is mounted over the workspace.
     wrapper = sandbox.write(
         {"elsewhere": f'#!/bin/sh\nexec unshare --user --map-current-user --mount --keep-caps sh -c \'mount --bind "$0" "{sandbox.workspace}" && exec "$@"\' "{sandbox.temp}" "$@"\n'},
@@ -219,7 +219,7 @@ def test_preempted(sandbox: Sandbox, slurm: Slurm) -> None:
 
 def test_suspended(sandbox: Sandbox, slurm: Slurm) -> None:
     """A stopped executor is silent, and so is given up; when it may go on it finds that out and leaves."""
-    sandbox.settings |= {"SPRAYCC_HEARTBEAT_S": "1", "SPRAYCC_LOST_AFTER_S": "3"}
+    sandbox.settings |= {"SPRAYCC_HEARTBEAT_S": "2", "SPRAYCC_LOST_AFTER_S": "20"}
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
     command, summary = sandbox.build_command(["make", "-j2"], ["--wait-for-cluster"], executors=2)

@@ -32,7 +32,6 @@ def ssh() -> Iterator[SshServer]:
         "SPRAYCC_CLUSTER": "ssh",
         "SPRAYCC_HOSTS": "red:2 blue:2",
         "SPRAYCC_SUBMIT_ARGUMENTS": server.options,
-        "SPRAYCC_PENDING_GRACE_S": "30",
     }
     yield server
     sandbox.stop()

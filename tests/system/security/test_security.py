@@ -52,7 +52,7 @@ def as_nobody(program: str, *words: str) -> str:
 CONNECT = """
 import socket, sys
 sock = socket.socket(socket.AF_UNIX)
-sock.settimeout(10)
+sock.settimeout(240)
 try:
     sock.connect(sys.argv[1])
     sock.sendall(bytes.fromhex(sys.argv[2]))
@@ -76,7 +76,7 @@ import socket, ssl, sys
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
 sock = context.wrap_socket(socket.create_connection(("127.0.0.1", int(sys.argv[1]))))
-sock.settimeout(10)
+sock.settimeout(240)
 got = b""
 while len(got) < 44:
     got += sock.recv(44 - len(got))

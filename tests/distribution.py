@@ -1,0 +1,40 @@
+"""Which tests one pytest worker runs together: those that share a manager or a bench that takes long to start.
+
+The mark ``xdist_group`` is not enough: pytest-xdist 3.8.0 hands a group over in an attribute of the test that pytest 9.2.0 no
+longer has, and then distributes the tests of a group without a word.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+#: What an id looks like, and the group's name, in which \\1 is the first parenthesis.
+_GROUPS = [
+    (re.compile(r".*/cluster/test_(slurm|gridengine)\.py::"), r"\1"),
+    (re.compile(r".*/capture/test_matrix_compile\.py::test_(\w+)\[(\w+)-"), r"\1-\2"),
+]
+
+
+def group_of(test_id: str) -> str | None:
+    """The group of a test; None where it goes to any worker."""
+    for pattern, name in _GROUPS:
+        if found := pattern.match(test_id):
+            return found.expand(name)
+    return None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """In place of pytest-xdist's schedulers for ``--dist load``, its default, and ``--dist loadgroup``."""
+    if config.getoption("dist") not in ("load", "loadgroup"):
+        return None
+    from xdist.scheduler import LoadGroupScheduling  # pytest-xdist need not be installed
+
+    class Scheduling(LoadGroupScheduling):  # type: ignore[misc, unused-ignore]
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid) or str(super()._split_scope(nodeid))
+
+    return Scheduling(config, log)

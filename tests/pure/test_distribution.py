@@ -1,0 +1,25 @@
+"""Tests that share what takes long to start run in one pytest worker."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.distribution import group_of
+
+
+@pytest.mark.parametrize(
+    ("test_id", "group"),
+    [
+        ("tests/system/cluster/test_slurm.py::test_a_build", "slurm"),
+        ("tests/system/cluster/test_gridengine.py::test_what_is_refused[too long]", "gridengine"),
+        ("tests/system/cluster/test_replayed.py::test_doctor[pbs]", None),
+        ("tests/system/capture/test_matrix_compile.py::test_compile_line[setgid-no-o-gcc]", "compile_line-setgid"),
+        (
+            "tests/system/capture/test_matrix_compile.py::test_compile_line_predicted[user-E-MD-g++]",
+            "compile_line_predicted-user",
+        ),
+        ("tests/system/capture/test_why.py::test_policy_and_why", None),
+    ],
+)
+def test_groups(test_id: str, group: str | None) -> None:
+    assert group_of(test_id) == group
