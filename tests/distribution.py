@@ -31,7 +31,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """In place of pytest-xdist's schedulers for ``--dist load``, its default, and ``--dist loadgroup``."""
     if config.getoption("dist") not in ("load", "loadgroup"):
         return None
-    from xdist.scheduler import LoadGroupScheduling  # pytest-xdist need not be installed
+    from xdist.scheduler import LoadGroupScheduling  # type: ignore[import-untyped]  # need not be installed
 
     class Scheduling(LoadGroupScheduling):  # type: ignore[misc, unused-ignore]
         def _split_scope(self, nodeid: str) -> str:
