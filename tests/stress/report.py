@@ -72,8 +72,8 @@ def read_round(part: Part, directory: Path, name: str) -> None:
 
 def read_parts(directory: Path) -> dict[str, Part]:
     parts: dict[str, Part] = {}
-    names = [path.name.removesuffix(".status") for path in directory.glob("*.status")]
-    for name in sorted(names, key=lambda name: int(name.rpartition("-")[2])):
+    ended = sorted(directory.glob("*.status"), key=lambda path: path.stat().st_mtime)
+    for name in (path.name.removesuffix(".status") for path in ended):
         read_round(parts.setdefault(name.rpartition("-")[0], Part()), directory, name)
     return parts
 

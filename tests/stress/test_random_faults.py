@@ -21,19 +21,24 @@ from tests.system.harness.sandbox import Account, Sandbox
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults, pytest.mark.timeout(600)]
 
-_chosen = [f for f in FAULTS if f.name in os.environ.get("FAULT_ONLY", ",".join(f.name for f in FAULTS)).split(",")]
+_only = os.environ.get("FAULT_ONLY")
+_chosen = [fault for fault in FAULTS if _only is None or fault.name in _only.split(",")]
+assert _chosen, f"no fault is named {_only}"
+_seed = int(os.environ.get("FAULT_SEED", random.randrange(1 << 30)))
+if "FAULT_SEED" in os.environ:  # so that those that a short time leaves out are others with each seed
+    random.Random(_seed).shuffle(_chosen)
 _lane, _lanes = map(int, os.environ.get("FAULT_LANE", "1/1").split("/"))
 _runs = [
-    pytest.param(_chosen[number % len(_chosen)], number, id=f"{number}-{_chosen[number % len(_chosen)].name}")
+    pytest.param(_chosen[number % len(_chosen)], turn, id=f"{_chosen[number % len(_chosen)].name}-{turn}")
     for number in range(int(os.environ.get("FAULT_RUNS", len(_chosen))))
     if number % _lanes == _lane - 1
+    for turn in [number // len(_chosen)]
 ]
-_seed = int(os.environ.get("FAULT_SEED", random.randrange(1 << 30)))
 
 
-@pytest.mark.parametrize(("fault", "number"), _runs)
+@pytest.mark.parametrize(("fault", "turn"), _runs)
 def test_build_under_fault(
-    fault: Fault, number: int, reference: Reference, clock_end: float, request: pytest.FixtureRequest
+    fault: Fault, turn: int, reference: Reference, clock_end: float, request: pytest.FixtureRequest
 ) -> None:
     if time.monotonic() > clock_end:
         pytest.skip("the time for faults is over (FAULT_SECONDS)")
@@ -41,9 +46,9 @@ def test_build_under_fault(
         request.getfixturevalue("own_namespaces")
     sandbox = Sandbox(Account.unprivileged())
     sandbox.settings.update(SETTINGS)
-    lab = Lab(sandbox, RANDOM, random.Random(f"{_seed} {number}"))
+    lab = Lab(sandbox, RANDOM, random.Random(f"{_seed} {fault.name} {turn}"))
     moment_s = lab.rng.uniform(0, BUILD_S) if lab.rng else 0.0
-    print(f"FAULT_SEED={_seed} run {number}: {fault.name}, {moment_s:.2f} s after the start")
+    print(f"FAULT_SEED={_seed} {fault.name}, turn {turn}, {moment_s:.2f} s after the start")
     try:
         whole, late = build_under(fault, lab, reference, lambda: lab.pause(moment_s))
     finally:
