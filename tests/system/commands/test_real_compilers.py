@@ -185,8 +185,6 @@ CASES = [
 ]
 
 
-#: compiler → Debian package
-PACKAGES = {"gcc": "gcc", "g++": "g++", "clang-14": "clang", "clang++-14": "clang"}
 #: what Clang links with for --coverage
 CLANG_RUNTIME = b"libclang_rt"
 
@@ -230,7 +228,7 @@ def _files(root: Path) -> set[str]:
 
 @pytest.mark.parametrize(("compiler", "line"), CASES, ids=[f"{compiler} {line}" for compiler, line in CASES])
 def test_the_described_outputs_are_the_files_it_writes(compiler: str, line: str, tmp_path: Path) -> None:
-    needs.program(compiler, PACKAGES[compiler])
+    needs.compiler(compiler)
     if "clang" not in compiler and _major_version(compiler) < 12:
         pytest.skip(f"{compiler} is older than 12: it names some outputs otherwise")
     _fill(tmp_path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +13,7 @@ from spraycc.commands.names import Family
 from spraycc.commands.option_table import ROWS
 from spraycc.commands.options import Effect
 from spraycc.commands.parse import Mode, parse
+from tests.system.harness import needs
 
 #: Options that the drivers list in --help, and what they do with a next word: found by asking them.
 EXTRA = b"-Q -foo -fno-foo -Wfoo -mfoo -gfoo -O7 -static-pie --foo --no-foo -print-foo -save-temps -x -MD -MMD -MG -Z -q".split()
@@ -29,8 +29,7 @@ LATER_CLANG = {b"-dumpdir", b"-objc-isystem", b"-objcxx-isystem", b"-Xoffload-li
 @pytest.mark.parametrize(("compiler", "family"), [("gcc", Family.GCC), ("clang-14", Family.CLANG)])
 def test_the_real_driver_takes_the_same_next_words(compiler: str, family: Family, tmp_path: Path) -> None:
     """`CC -### a.c OPTION -c`: if the option takes the -c, what is printed goes on to a link; so must our parse."""
-    if shutil.which(compiler) is None:
-        pytest.skip(f"{compiler} is not installed")
+    needs.compiler(compiler)
     (tmp_path / "a.c").write_bytes(b"int x;\n")
     spellings = {row.spelling for row in ROWS if row.effect not in (Effect.QUERY, Effect.OTHER_MODE)} | set(EXTRA)
     spellings -= NOT_TRIED | (LATER_CLANG if compiler == "clang-14" else set())

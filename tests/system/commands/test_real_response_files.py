@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from spraycc.commands.response import expand
+from tests.system.harness import needs
 
 #: Words that a compiler can be asked to echo: each becomes a macro's definition.
 ECHOED = [
@@ -27,8 +27,7 @@ ECHOED = [
 @pytest.mark.parametrize("compiler", ["gcc", "clang-14"])
 @pytest.mark.parametrize("content", ECHOED)
 def test_the_real_compiler_reads_a_file_the_same_way(compiler: str, content: bytes, tmp_path: Path) -> None:
-    if shutil.which(compiler) is None:
-        pytest.skip(f"{compiler} is not installed")
+    needs.compiler(compiler)
     (tmp_path / "rsp").write_bytes(content)
     (tmp_path / "inner").write_bytes(b"-DI='in ner'")
     (tmp_path / "a.c").write_bytes(b"")

@@ -19,6 +19,12 @@ from tests.system.harness.waiting import HANG_S
 
 ALL = ("make-old", "make-new", "ninja")
 MAKES = ("make-old", "make-new")
+#: tool → how to get it
+SOURCES = {
+    "make-old": "the package make of Debian 12 is older than 4.4",
+    "make-new": "tests/tools/get-make-4.4 fetches it by apt-get; or SPRAYCC_TEST_MAKE44 names one",
+    "ninja": "pip install '.[test]'",
+}
 
 pytestmark = pytest.mark.e2e
 
@@ -32,7 +38,7 @@ def tool(request: pytest.FixtureRequest, tools: Mapping[str, str | None]) -> str
 def found(tools: Mapping[str, str | None], name: str) -> str:
     program = tools[name]
     if program is None:
-        pytest.skip(f"no {name} on this machine")
+        pytest.skip(f"{name} is missing: {SOURCES[name]}")
     return program
 
 

@@ -20,6 +20,9 @@ import pytest
 from spraycc.executor.scratch import remove_tree
 from tests.system.harness.sandbox import TEST_USER
 
+#: Debian 12's packages of the compilers that tests run; Clang 14 comes with the package clang
+_COMPILERS = {"gcc": "gcc", "g++": "g++", "clang": "clang", "clang-14": "clang", "clang++-14": "clang"}
+
 #: Mounts an overlay where nobody else sees it. The option userxattr is the executor's, too.
 _TRY_OVERLAY = """\
 mkdir lower upper work merged
@@ -41,6 +44,11 @@ def program(name: str, package: str | None = None, path: str | None = None) -> s
     if found is None:
         missing(name, package or name)
     return found
+
+
+def compiler(name: str) -> str:
+    """The path of an installed compiler."""
+    return program(name, _COMPILERS[name])
 
 
 def programs(packages: dict[str, str], path: str | None = None) -> None:
