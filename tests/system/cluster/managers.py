@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -177,6 +178,8 @@ class Slurm:
 
 
 _SGE_ROOT = Path("/var/lib/gridengine")
+#: held by the run of the tests whose Grid Engine this is
+_LOCK = Path("/var/tmp/spraycc-gridengine.lock")
 
 
 @dataclass(frozen=True)
@@ -222,11 +225,19 @@ class GridEngine:
         self._temporary = Path(tempfile.mkdtemp(prefix="spraycc-ge-", dir="/var/tmp"))
         self._temporary.chmod(0o755)
         self._host = socket.gethostname().partition(".")[0]
+        #: the packages' files are changed, so :meth:`close` has to mend them
+        self._is_ours = False
 
     def start(self) -> None:
-        """Bring it up; returns when the queue ``all.q`` takes batch jobs."""
+        """Bring it up; returns when the queue ``all.q`` takes batch jobs.
+
+        The packages' directories hold one Grid Engine, so this waits for that of another run of the tests to end.
+        """
+        self._alone = open(_LOCK, "a")  # noqa: SIM115 - until close
+        fcntl.flock(self._alone, fcntl.LOCK_EX)
         act_qmaster = self._common / "act_qmaster"
         assert not act_qmaster.exists() or not act_qmaster.read_text().strip(), f"{act_qmaster}: this one is in use"
+        self._is_ours = True
         subprocess.run(["ip", "netns", "add", self.namespace], check=True)
         subprocess.run([*enter(self.namespace), "ip", "link", "set", "lo", "up"], check=True)
         act_qmaster.write_text(f"{self._host}\n")
@@ -330,6 +341,9 @@ class GridEngine:
 
     def close(self) -> None:
         """Cancel everything, end the daemons, and leave the packages' files as they were."""
+        if not self._is_ours:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            return
         self.run("qdel", "-u", self.account.name)
         self._admin("-ke", "all")
         self._unconfigure()
@@ -342,6 +356,7 @@ class GridEngine:
         subprocess.run(["ip", "netns", "delete", self.namespace], check=False)
         (self._common / "act_qmaster").write_text("")
         (self._common / "host_aliases").unlink(missing_ok=True)
+        self._alone.close()
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _clear_away(self) -> None:
