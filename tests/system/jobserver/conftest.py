@@ -20,7 +20,8 @@ from tests.system.harness.tools import from_pypi
 from tests.system.harness.waiting import HANG_S
 from tests.system.jobserver.shapes import Shape, Writer, marks, most_at_once, seconds_above
 
-HERE = Path(__file__).parent
+#: The source of the program that counts itself.
+TICK = Path(__file__).with_name("tick.c")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Lab:
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
         self.tick = sandbox.tools / "tick"
-        subprocess.run(["cc", "-O1", "-o", self.tick, HERE / "tick.c"], check=True)
+        subprocess.run(["cc", "-O1", "-o", self.tick, TICK], check=True)
         script = sandbox.tools / "simulated_executors.py"
         shutil.copy(simulated_executors.__file__, script)
         self.directory = sandbox.aside / "executors"
@@ -76,6 +77,7 @@ class Lab:
         counters: dict[str, Any] = json.loads((self.directory / simulated_executors.COUNTERS).read_text())
         (self.directory / simulated_executors.COUNTERS).unlink()
         (self.directory / "asked").unlink()
+        self.process = None
         return counters
 
     def close(self) -> None:
@@ -110,11 +112,17 @@ class Lab:
         local_slots: int,
         tool: Path | str | None = None,
         options: tuple[str, ...] = (),
+        stop: bool = True,
     ) -> Run:
-        """Builds the shape on executors that are connected already."""
+        """Builds the shape on executors that are connected already.
+
+        Args:
+            stop: end the executors, and so have their counters. They count everything since they were started.
+        """
         sandbox = self.sandbox
-        self.start()
-        self.warm(executors, local_slots)
+        if self.process is None:
+            self.start()
+            self.warm(executors, local_slots)
         log = sandbox.aside / "local.log"
         log.unlink(missing_ok=True)
         log.touch()
@@ -134,11 +142,11 @@ class Lab:
             env=env,
         ).ok()
         wall_s = finished.figures["wall_s"]
-        counters = self.stop()
+        counters = self.stop() if stop else {}
         found = marks(log)
-        reached = [at for at in counters["reached"] if at >= began]
+        reached = [at for at in counters.get("reached", []) if at >= began]
         return Run(
-            finished, wall_s, most_at_once(found), seconds_above(found, local_slots), counters["running_peak"],
+            finished, wall_s, most_at_once(found), seconds_above(found, local_slots), counters.get("running_peak", 0),
             reached[-1] - reached[0] if reached else 0.0, found, counters,
         )  # fmt: skip
 

@@ -47,8 +47,8 @@ class Size:
     local_s: float = 0.2
     long_s: float = 3.0
     groups: int = 10
-    #: compiles end after this many of them were running at the same time
-    together: int = 0
+    #: NAME:N, where compiles end after N of them were running at the same time
+    together: str = ""
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Shape:
     recipes: list[Recipe]
     groups: list[list[Recipe]] = field(default_factory=list)
     #: as in Size
-    together: int = 0
+    together: str = ""
 
     @property
     def remotes(self) -> int:
@@ -156,7 +156,7 @@ def _makefile(shape: Shape, recipes: Sequence[Recipe], tick: Path, log: Path) ->
 def _command(shape: Shape, recipe: Recipe, tick: Path, log: Path) -> str:
     if not recipe.remote:
         return f"{tick} {log} {recipe.local}"
-    words = f"-DSIMULATED_TOGETHER=shape:{shape.together} " if shape.together else ""
+    words = f"-DSIMULATED_TOGETHER={shape.together} " if shape.together else ""
     compiles = [
         f"cc -c -DSIMULATED_S={s} {words}-o {recipe.name}.{n}.o {recipe.name}.c" for n, s in enumerate(recipe.remote)
     ]

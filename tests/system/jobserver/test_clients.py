@@ -51,7 +51,7 @@ def check_pool(figures: Any) -> None:
 
 def test_kitwares_ninja(lab: Any, kitware_ninja: Path) -> None:
     """1.11 with a jobserver in pipes, which PyPI had before 1.13."""
-    shape = make_shape("interleaved 3:1", replace(SMALL, together=4))
+    shape = make_shape("interleaved 3:1", replace(SMALL, together="wide:4"))
     options = ("--probing-limit", "8")  # as ninja's first window
     run = lab.run(shape, write_ninja, executors=8, local_slots=2, tool=kitware_ninja, options=options)
     assert len(run.local_marks) == 2 * shape.locals
@@ -69,7 +69,7 @@ def test_a_ninja_without_a_jobserver_is_told_its_width(lab: Any) -> None:
         needs.missing(str(ninja), "ninja-build")
     if version_of(ninja) >= (1, 13):
         pytest.skip("the system's ninja knows the jobserver: it is not older than 1.13")
-    shape = make_shape("interleaved 3:1", replace(SMALL, together=4))
+    shape = make_shape("interleaved 3:1", replace(SMALL, together="wide:4"))
     run = lab.run(shape, write_ninja, executors=8, local_slots=2, tool=ninja)
     assert run.finished.figures["remote"] == shape.remotes
     assert 4 <= run.most_remote <= 8

@@ -10,9 +10,13 @@ from typing import Any
 
 import pytest
 
+from tests.system.conftest import cache
 from tests.system.harness.sandbox import EXAMPLES, Account, Sandbox
 from tests.system.harness.waiting import LONG_HANG_S
+from tests.system.jobserver.conftest import TICK
 from tests.system.jobserver.shapes import marks, most_at_once
+
+__all__ = ["cache"]
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -40,7 +44,7 @@ def test_git(cache: Path) -> None:
     sandbox = Sandbox(Account.unprivileged())
     try:
         tick = sandbox.tools / "tick"
-        subprocess.run(["cc", "-O1", "-o", tick, Path(__file__).with_name("tick.c")], check=True)
+        subprocess.run(["cc", "-O1", "-o", tick, TICK], check=True)
         log = sandbox.aside / "local.log"
         log.touch()
         log.chmod(0o666)
