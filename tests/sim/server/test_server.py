@@ -24,6 +24,7 @@ from spraycc.executor.link import Link, LinkLost, tls_context
 from spraycc.executor.session import read_session
 from spraycc.server import app, toolchains
 from spraycc.server.peer import Peer
+from spraycc.server.pool import STUCK_S
 from spraycc.server.starters import RETRY_S
 from spraycc.settings import Settings
 from spraycc.tls import TlsSocket
@@ -628,6 +629,18 @@ async def test_a_make_that_bears_no_withdrawal_gets_a_fixed_width(
             widths.append((await build.status())["builds"][0]["tokens"]["issued"] + 1)
             await build.finish()
         assert widths == [8, 3, 1]
+
+
+@pytest.mark.parametrize("live_tokens", [True, False])
+async def test_a_build_that_the_user_wants_one_recipe_wide_stays_so_however_long_that_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, live_tokens: bool
+) -> None:
+    """With ``-j1``, of either kind of make, recipes may rely on it that no other one runs."""
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build(1, live_tokens=live_tokens)
+        await trio.sleep(3 * STUCK_S)
+        assert (await build.status())["builds"][0]["tokens"]["issued"] == 0
+        await build.finish()
 
 
 async def test_builds_with_other_ways_of_starting_executors_get_a_session_of_their_own(
