@@ -177,9 +177,9 @@ def test_example_project(sandbox: Sandbox) -> None:
         sandbox.run("make", "clean", cwd=tree).ok()
 
     copy()
-    sandbox.run("make", "-j2", "test", cwd=tree).ok()
+    sandbox.run("make", "-j2", "test", cwd=tree, timeout_s=LONG_HANG_S).ok()
     plain = tree.rename(sandbox.aside / "plain")
     copy()
-    built = sandbox.build("make", "-j8", "test", cwd=tree).ok()
+    built = sandbox.build("make", "-j8", "test", cwd=tree, timeout_s=LONG_HANG_S).ok()
     assert differences(plain, tree) == ""
     assert built.figures["remote"] == len(list(tree.rglob("*.cpp")))
