@@ -85,8 +85,8 @@ def _with_others(place: Place, others: int, count: int, program: Path) -> list[f
             wait_for_cluster=1, local_slots=1, capture="overlay", release_delay_s=600,
         )  # fmt: skip
         place.stop()
-    # One that seems stuck may be tried on the real executor as well, where it fails: more of them, the longer this takes.
-    # A quick run's figure counts for nothing, so on a busy machine fewer will do.
+    # A task that seems stuck may be tried on the real executor as well, where it fails: the longer this takes, the more
+    # tasks. The figures of a quick run are not used, so a busy machine may lose most of them.
     least = 0.3 if place.quick else 0.9
     assert done["held_to_the_end"] >= least * others, done["held_to_the_end"]
     return done["ms"]  # type: ignore[no-any-return]

@@ -167,6 +167,7 @@ def check_build(sandbox: Sandbox, upstream: Callable[[str, Path], None], project
 
 @pytest.mark.e2e
 @pytest.mark.slow
+@pytest.mark.timeout(LONG_HANG_S)
 def test_example_project(sandbox: Sandbox) -> None:
     """The project that users are told to try first: C++, recursive make, a library, tests."""
     tree = sandbox.workspace / "hello-cpp"
