@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-#: What an id looks like, and the group's name, in which \\1 is the first parenthesis.
+#: A pattern of test ids, and the name of their group, in which \\1 is the first parenthesis.
 _GROUPS = [
     (re.compile(r".*/cluster/test_(slurm|gridengine)\.py::"), r"\1"),
     (re.compile(r".*/capture/test_matrix_compile\.py::test_(\w+)\[(\w+)-"), r"\1-\2"),

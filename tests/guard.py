@@ -1,4 +1,4 @@
-"""What a folder's tests may do, held by an audit hook: a test that does more fails where it does so.
+"""An audit hook that fails a test which does more than its folder allows.
 
 The events are CPython's (``sys.addaudithook``, table of audit events, 3.11). A hook can't be removed, so it looks at
 ``_forbidden``, which is empty while no test runs that is bounded.

@@ -1,4 +1,4 @@
-"""What coverage needs in the environment of processes that tests start with an environment of their own.
+"""The variables that coverage needs in the processes of the tests, which get an environment of their own.
 
 ``coverage run`` with ``patch = subprocess`` (coverage 7.10) sets it; without coverage there is nothing.
 """
