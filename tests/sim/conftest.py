@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def simulated() -> Iterator[None]:
     """Has a test fail that starts a process, binds or connects a socket, or sleeps. Socket pairs are allowed."""
-    with guard.forbidden(guard.PROCESSES | guard.NETWORK | guard.WAITING):
+    with guard.forbidden(guard.PROCESSES | guard.NETWORK):
         yield
 
 
