@@ -22,7 +22,7 @@ def _of_the_test_user(before: set[int]) -> list[Process]:
         uid = pwd.getpwnam(TEST_USER).pw_uid
     except KeyError:
         return []
-    return [process for process, _ in processes_of(uid) if process.pid not in before]
+    return [process for process, env in processes_of(uid) if env is not None and process.pid not in before]
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

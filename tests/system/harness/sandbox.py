@@ -144,8 +144,12 @@ class Process:
     marked: bool
 
 
-def processes_of(uid: int) -> Iterator[tuple[Process, bytes]]:
-    """All living processes of a user but this one, none of them marked yet, each with its environment."""
+def processes_of(uid: int) -> Iterator[tuple[Process, bytes | None]]:
+    """All living processes of a user but this one, none of them marked yet, each with its environment.
+
+    An ordinary user can't read the environment of a process that is just about to execute a program, nor ever that of some
+    processes which are none of ours: it is None.
+    """
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
@@ -155,8 +159,11 @@ def processes_of(uid: int) -> Iterator[tuple[Process, bytes]]:
             directory = Path(entry.path)
             command = (directory / "cmdline").read_bytes()
             fields = (directory / "stat").read_text(errors="replace").rpartition(") ")[2].split()
-            environment = (directory / "environ").read_bytes()
-        except OSError:  # it has just ended, or may not be looked at and so is none of ours
+            try:
+                environment = (directory / "environ").read_bytes()
+            except PermissionError:
+                environment = None
+        except OSError:  # it has just ended
             continue
         if fields[0] not in "ZX":
             shown = command.replace(b"\0", b" ").decode(errors="replace").strip()
@@ -387,10 +394,11 @@ class Sandbox:
         unmarked: dict[int, Process] = {}
         found: list[Process] = []
         for process, environment in processes_of(self.account.uid):
-            marked = base in environment or str(self.base) in process.command
-            if marked or (only_tests and f"{MARKER}=".encode() not in environment):
+            marked = base in (environment or b"") or str(self.base) in process.command
+            of_a_sandbox = f"{MARKER}=".encode() in (environment or b"")
+            if marked or (only_tests and environment is not None and not of_a_sandbox):
                 found.append(replace(process, marked=marked))
-            elif f"{MARKER}=".encode() not in environment:
+            elif not of_a_sandbox:
                 unmarked[process.pid] = process
         # What a marked process has started is its sandbox's, even with an empty environment.
         mine = {process.pid for process in found if process.marked}
