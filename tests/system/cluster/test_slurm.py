@@ -168,8 +168,10 @@ def test_left_overs_of_a_killed_server(sandbox: Sandbox, slurm: Slurm) -> None:
     with sandbox.start(command) as process:
         sandbox.wait_for_busy_executors(slurm.slots)
         first = {name.partition("_")[0] for name, _, _ in slurm.listed()}
+        server = sandbox.status()["server"]["pid"]
+        os.kill(server, signal.SIGSTOP)  # else it may see that they are held, and cancel them itself
         slurm.run("scontrol", "hold", *first)  # else what is pending starts, finds nobody, and ends
-        os.kill(sandbox.status()["server"]["pid"], signal.SIGKILL)
+        os.kill(server, signal.SIGKILL)
         compiler.open()
         assert process.wait(HANG_S) == 0
     assert_built(sandbox)
