@@ -145,6 +145,10 @@ class Control:
         assert build is not None
         self._build = None
         build.recount()
+        # The end of a command that ran here may not have been seen yet.
+        for task in self._dispatcher.tasks.values():
+            if task.build == build.id and task.runs_here:
+                build.note(task)
         figures = build.figures.as_map()
         self._dispatcher.builds.close(build, self._dispatcher.settings)
         self._dispatcher.history.save_soon()

@@ -6,6 +6,7 @@ Executors speak real TLS by the executor's own link; starting them is noted, and
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -438,6 +439,21 @@ async def test_links_run_here_and_no_more_at_once_than_there_are_slots(
             runner.close()
         await settle()
         assert (await build.finish())["local"] == 3
+
+
+async def test_the_record_of_a_build_has_the_link_whose_end_was_not_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        runner = world.link(build, "p")
+        assert isinstance((await runner.result())[1], wire.RunHere)
+        await build.finish()
+        runner.close()
+        await settle()
+        (record,) = world.state_dir.glob("builds/*.jsonl")
+        tasks = [json.loads(line) for line in record.read_text().splitlines()[1:]]
+        assert [(task["target"], task["ran"]) for task in tasks] == [("p", "here")]
 
 
 async def test_a_link_that_stays_gives_its_slot_up_before_it_may_end(
