@@ -130,6 +130,10 @@ class Bench:
             self._process.kill()
             self._process.wait()
             self._log.close()
+            # Whatever the last line made, a fifo or names like ours, is no left-over. Each line's tree was compared.
+            for top in (self.tree, self.elsewhere):
+                if top.exists():
+                    _remove(top)
             self.sandbox.close()
 
     def words(self) -> str:
