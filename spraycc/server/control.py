@@ -145,7 +145,7 @@ class Control:
         assert build is not None
         self._build = None
         build.recount()
-        # The end of a command that ran here may not have been seen yet.
+        # A command on the submit host may have ended before the server saw it: after the close nothing is noted.
         for task in self._dispatcher.tasks.values():
             if task.build == build.id and task.runs_here:
                 build.note(task)

@@ -130,7 +130,8 @@ class Bench:
             self._process.kill()
             self._process.wait()
             self._log.close()
-            # Whatever the last line made, a fifo or names like ours, is no left-over. Each line's tree was compared.
+            # The last line may have made a fifo, or names like ours: the sandbox would take them for left-overs. Each
+            # line's tree was compared with the plain run's.
             for top in (self.tree, self.elsewhere):
                 if top.exists():
                     _remove(top)

@@ -142,7 +142,8 @@ def test_the_secret_is_in_its_file_alone(sandbox: Sandbox) -> None:
                     open(f"/proc/{process.pid}/{name}", "rb") as file,
                 ):
                     shown[f"{process.pid} {name}"] = file.read()
-        # The look is one: it sees where the file is, and both views of each process that knows the secret.
+        # Else the test could not fail: the session file's name was found, and both views of each process that knows the
+        # secret were read.
         assert sum(session.name.encode() in text for text in shown.values()) >= 2
         status = sandbox.status()
         holders = [status["server"]["pid"], *(executor["pid"] for executor in status["executors"])]
