@@ -1,0 +1,75 @@
+"""The kernel's table of mounts, and which file systems other hosts share."""
+
+from __future__ import annotations
+
+import os
+import re
+
+#: Types whose files only this host reads or changes. Every other type counts as shared, so that a network file system
+#: which is not known here is not taken for a local one.
+_LOCAL_TYPES = frozenset(
+    b"autofs bcachefs binfmt_misc bpf btrfs cgroup cgroup2 configfs cramfs debugfs devpts devtmpfs ecryptfs efivarfs "
+    b"erofs exfat ext2 ext3 ext4 f2fs fusectl hfs hfsplus hugetlbfs iso9660 jffs2 jfs mqueue msdos nilfs2 nsfs ntfs "
+    b"ntfs3 overlay proc pstore ramfs reiserfs rootfs securityfs selinuxfs squashfs sysfs tmpfs tracefs ubifs udf ufs "
+    b"vfat xfs zfs".split()
+)
+
+#: Types whose clients look up cached names anew once they see that the directory has changed, missing names included.
+_NAMES_FOLLOW = frozenset(b"nfs nfs4 lustre gpfs ceph".split()) | _LOCAL_TYPES
+
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+
+
+def mounts(mountinfo: bytes) -> dict[bytes, bytes]:
+    """Mount points and the types of what is mounted there, from the text of /proc/self/mountinfo.
+
+    proc_pid_mountinfo(5): the fifth word is the mount point, with blanks in octal; the type follows the lone dash.
+    Where one mount covers another, the later line counts.
+    """
+    types = {}
+    for line in mountinfo.splitlines():
+        words, _, rest = line.partition(b" - ")
+        point = words.split(b" ", 5)[4]
+        if b"\\" in point:
+            point = _OCTAL.sub(lambda m: bytes([int(m[1], 8)]), point)
+        types[point] = rest.partition(b" ")[0]
+    return types
+
+
+class FileSystems:
+    """Answers whether a directory's file system is shared."""
+
+    def __init__(self, mountinfo: str = "/proc/self/mountinfo") -> None:
+        self._mountinfo = mountinfo
+        self._type_by_device: dict[int, bytes] = {}
+
+    def is_shared(self, directory: bytes) -> bool:
+        """Whether other hosts may change files in this directory. A missing directory counts as its nearest parent."""
+        return self._type(directory) not in _LOCAL_TYPES
+
+    def names_follow_directory(self, directory: bytes) -> bool:
+        """Whether no cached name in this directory, a missing one either, is older than the cached directory itself."""
+        return self._type(directory) in _NAMES_FOLLOW
+
+    def _type(self, directory: bytes) -> bytes:
+        while True:
+            try:
+                device = os.stat(directory).st_dev
+                break
+            except OSError:
+                if directory in (b"/", b""):
+                    return b""
+                directory = os.path.dirname(directory)
+        known = self._type_by_device.get(device)
+        if known is None:
+            known = self._type_by_device[device] = self._type_of(directory)
+        return known
+
+    def _type_of(self, directory: bytes) -> bytes:
+        """By the mount point above it: mountinfo's device numbers are not st_dev on Btrfs and overlays."""
+        with open(self._mountinfo, "rb") as file:
+            types = mounts(file.read())
+        path = os.path.realpath(directory)
+        while path not in types and path != b"/":
+            path = os.path.dirname(path)
+        return types.get(path, b"")

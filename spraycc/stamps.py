@@ -1,0 +1,87 @@
+"""Stamps: a file's state as one host sees it, in a form that two hosts can compare.
+
+A *lookup* is one byte for the kind of access, then an absolute path exactly as the program wrote it. Symbolic links
+and ``..`` stay in the path. A *stamp* is the result of a lookup. The inode, the size and both times of an NFS file come
+from the file server. So all up-to-date NFS clients get equal stamps, and a client with an old cache gets an old stamp.
+
+The native recorder (spraycc/recorder/) writes the same two values, so the layout is fixed: five 64-bit numbers in the
+host's byte order. The submit host and the executors' hosts have the same byte order, as they run the same compilers.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+
+#: The first byte of a lookup.
+FILE = b"f"  #: follow all symbolic links, as open(2) and stat(2) do
+NAMES = b"n"  #: follow all symbolic links; the stamp changes when a name in the directory is made, removed or replaced
+LINK = b"l"  #: do not follow the last symbolic link, as lstat(2) and readlink(2) do
+
+Lookup = bytes
+Stamp = bytes
+
+#: kind, inode, size, modification time, change time (times in ns)
+LAYOUT = struct.Struct("=QQQqq")
+STAMP_BYTES = LAYOUT.size
+
+# The kinds. Numbers that the kind does not need are 0.
+_MISSING = 0  #: no such file (ENOENT or ENOTDIR)
+_REGULAR = 1  #: a regular file: all numbers
+_DIRECTORY = 2  #: a directory, no numbers: its contents are a lookup of their own
+_NAMES = 3  #: a directory's contents: inode and times
+_LINK = 4  #: a symbolic link: all numbers
+_OTHER = 5  #: a fifo, a socket or a device: no numbers
+_ERROR = 6  #: the lookup failed: the inode is the errno
+
+#: The stamp of a name that does not exist.
+MISSING: Stamp = bytes(STAMP_BYTES)
+
+
+def look(lookup: Lookup) -> Stamp:
+    """The stamp that this host sees now. May wait for the file server. Never raises OSError."""
+    path = lookup[1:]
+    try:
+        status = os.lstat(path) if lookup[:1] == LINK else os.stat(path)
+    except OSError as exc:
+        return of_error(exc.errno or errno.EIO)
+    return of_status(lookup, status.st_mode, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def of_error(number: int) -> Stamp:
+    """The stamp of a lookup that failed with this errno."""
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        return MISSING
+    return LAYOUT.pack(_ERROR, number, 0, 0, 0)
+
+
+def of_status(lookup: Lookup, mode: int, inode: int, size_bytes: int, mtime_ns: int, ctime_ns: int) -> Stamp:
+    """The stamp for this lookup, from the result of stat(2) or lstat(2)."""
+    if stat.S_ISREG(mode):
+        return LAYOUT.pack(_REGULAR, inode, size_bytes, mtime_ns, ctime_ns)
+    if stat.S_ISLNK(mode):
+        return LAYOUT.pack(_LINK, inode, size_bytes, mtime_ns, ctime_ns)
+    if not stat.S_ISDIR(mode):
+        return LAYOUT.pack(_OTHER, 0, 0, 0, 0)
+    if lookup[:1] == NAMES:
+        return LAYOUT.pack(_NAMES, inode, 0, mtime_ns, ctime_ns)
+    return LAYOUT.pack(_DIRECTORY, 0, 0, 0, 0)
+
+
+def is_regular(stamp: Stamp) -> bool:
+    """Whether it is a regular file's."""
+    return bool(LAYOUT.unpack(stamp)[0] == _REGULAR)
+
+
+def describe(stamp: Stamp) -> str:
+    """The stamp in words, for messages: "missing", "file, inode 5, 12 bytes, modified 1700000000.123"."""
+    kind, inode, size, mtime_ns, _ = LAYOUT.unpack(stamp)
+    names = {_REGULAR: "file", _LINK: "symbolic link", _NAMES: "directory"}
+    if kind in names:
+        length = "" if kind == _NAMES else f"{size} bytes, "
+        return f"{names[kind]}, inode {inode}, {length}modified {mtime_ns // 10**9}.{mtime_ns % 10**9:09d}"
+    if kind == _ERROR:
+        return os.strerror(inode)
+    return {_MISSING: "missing", _DIRECTORY: "directory"}.get(kind, "special file")
