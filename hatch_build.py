@@ -1,10 +1,13 @@
 """Build hook: compiles the native programs, ``spraycc-run`` and ``spraycc-box``, into the wheel's scripts.
 
+The recorder, a library that executors preload into commands, goes to ``lib/spraycc`` of the installation (shared data).
+
 ``SPRAYCC_RUNNER`` decides:
 
 - ``auto`` (the default): native where a C compiler is there and works, else the Python runner.
 - ``native``: native or no wheel; the compiler's words are the error.
-- ``python``: the Python runner (spraycc/runner/fallback.py), even where there is a compiler. It has no spraycc-box.
+- ``python``: the Python runner (spraycc/runner/fallback.py), even where there is a compiler. It has no spraycc-box
+  and no recorder.
 
 ``CC``, ``CFLAGS`` and ``LDFLAGS`` are honoured. Statically linked where that works, as such a runner starts faster
 and serves hosts with another libc; else dynamically. A native wheel is tagged ``py3-none-<platform>``: it has a
@@ -32,8 +35,16 @@ VARIABLE = "SPRAYCC_RUNNER"
 CHOICES = ("auto", "native", "python")
 #: program -> directory of its C sources
 PROGRAMS = {"spraycc-run": "spraycc/runner", "spraycc-box": "spraycc/box"}
+#: The preloaded library, the directory of its C sources, and its directory in the installation.
+LIBRARY = "libspraycc-recorder.so"
+LIBRARY_SOURCES = "spraycc/recorder"
+LIBRARY_PLACE = "lib/spraycc"
 FALLBACK = "spraycc/runner/fallback.py"
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra")
+LIBRARY_FLAGS = ("-fPIC", "-shared", "-fvisibility=hidden")
+#: Behind the user's flags: link-time optimization loses the symbol version that the recorder asks for by .symver. glibc
+#: before 2.34 has dlsym in libdl; later ones have an empty libdl.
+LIBRARY_END = ("-fno-lto", "-ldl")
 
 
 class CompileError(Exception):
@@ -54,15 +65,19 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # generic 
         self._scratch = tempfile.TemporaryDirectory(prefix="spraycc-build-")
         scratch = Path(self._scratch.name)
         programs = [] if choice == "python" else self._native(scratch, hard=choice == "native")
+        recorder = None if choice == "python" else self._recorder(scratch, hard=choice == "native")
         native = any(program.name == "spraycc-run" for program in programs)
         if native:
             build_data["pure_python"] = False
             build_data["tag"] = f"py3-none-{platform()}"
         else:
             programs = [self._fallback(scratch)]
+            recorder = None  # the wheel is for every platform
             build_data["tag"] = "py3-none-any"
         for program in programs:
             build_data["shared_scripts"][str(program)] = program.name
+        if recorder is not None:
+            build_data["shared_data"][str(recorder)] = f"{LIBRARY_PLACE}/{LIBRARY}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         self._scratch.cleanup()
@@ -79,6 +94,17 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # generic 
                     raise SystemExit(f"{VARIABLE}=native: {exc}") from None
                 self.app.display_warning(f"{name} is left out: {exc}")
         return built
+
+    def _recorder(self, scratch: Path, *, hard: bool) -> Path | None:
+        """The library, or None if it could not be compiled; with ``hard`` SystemExit."""
+        sources = sorted(Path(self.root, LIBRARY_SOURCES).glob("*.c"))
+        try:
+            return compile_library(sources, scratch / LIBRARY)
+        except CompileError as exc:
+            if hard:
+                raise SystemExit(f"{VARIABLE}=native: {exc}") from None
+            self.app.display_warning(f"{LIBRARY} is left out: {exc}")
+            return None
 
     def _fallback(self, scratch: Path) -> Path:
         """The Python runner as a script. Installers put their interpreter's path in place of ``#!python``."""
@@ -99,32 +125,59 @@ def compile_program(name: str, sources: Sequence[Path], out_dir: Path, version: 
     Raises:
         CompileError: no compiler, no sources, or it does not compile even for dynamic linking.
     """
-    if not sources:
-        raise CompileError("there are no C sources for it in this tree")
+    command = [*words_before(f'-DSPRAYCC_VERSION="{version}"'), *words_after(sources, out_dir / name)]
+    return run_compiler([[*command, "-static"], command], out_dir / name)
+
+
+def compile_library(sources: Sequence[Path], out: Path) -> Path:
+    """Compile and link ``sources`` to the shared library ``out``.
+
+    Raises:
+        CompileError: no compiler, no sources, or it does not compile.
+    """
+    command = [*words_before(*LIBRARY_FLAGS), *words_after(sources, out), *LIBRARY_END]
+    return run_compiler([command], out)
+
+
+def words_before(*flags: str) -> list[str]:
+    """A command's words before its sources.
+
+    Raises:
+        CompileError: there is no compiler.
+    """
     compiler = find_compiler()
     if compiler is None:
         raise CompileError("no C compiler: neither CC is set nor is cc, gcc or clang on PATH")
-    out = out_dir / name
-    command = [
-        *compiler,
-        *FLAGS,
-        f'-DSPRAYCC_VERSION="{version}"',
-        *shlex.split(os.environ.get("CFLAGS", "")),
-        *map(str, sources),
-        "-o",
-        str(out),
-        *shlex.split(os.environ.get("LDFLAGS", "")),
-    ]
+    return [*compiler, *FLAGS, *flags, *shlex.split(os.environ.get("CFLAGS", ""))]
+
+
+def words_after(sources: Sequence[Path], out: Path) -> list[str]:
+    """A command's sources and the words after them.
+
+    Raises:
+        CompileError: there are no sources.
+    """
+    if not sources:
+        raise CompileError("there are no C sources for it in this tree")
+    return [*map(str, sources), "-o", str(out), *shlex.split(os.environ.get("LDFLAGS", ""))]
+
+
+def run_compiler(commands: Sequence[list[str]], out: Path) -> Path:
+    """Make ``out`` by the first of these commands that succeeds.
+
+    Raises:
+        CompileError: none does; the text has the last command's words.
+    """
     words = ""
-    for attempt in ([*command, "-static"], command):
+    for command in commands:
         try:
-            done = subprocess.run(attempt, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
         except OSError as exc:
-            raise CompileError(f"{attempt[0]}: {exc.strerror}") from None
+            raise CompileError(f"{command[0]}: {exc.strerror}") from None
         if done.returncode == 0:
             out.chmod(0o755)
             return out
-        words = f"{shlex.join(attempt)} ended with {done.returncode}:\n{done.stdout}{done.stderr}".rstrip()
+        words = f"{shlex.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}".rstrip()
     raise CompileError(words)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import stat
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.harness import needs
 from tests.system.harness.waiting import HANG_S
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -27,6 +29,11 @@ STUB = """
 #include "stub.h"
 int main(void) { return puts(NAME " " SPRAYCC_VERSION) < 0; }
 """
+LIBRARY = """
+__attribute__((visibility("default"))) int answer(void);
+int answer(void) { return 42; }
+"""
+RECORDER = "lib/spraycc/libspraycc-recorder.so"
 FALLBACK = '"""A stub."""\nVERSION = "@VERSION@"\nprint("fallback", VERSION)\n'
 
 
@@ -51,6 +58,8 @@ class Tree:
             (directory / "main.c").write_text(STUB)
             (directory / "stub.h").write_text(f'#define NAME "{program}"\n')
         (path / "spraycc" / "runner" / "fallback.py").write_text(FALLBACK)
+        (path / "spraycc" / "recorder").mkdir()
+        (path / "spraycc" / "recorder" / "record.c").write_text(LIBRARY)
 
     def build(self, what: str = "wheel", **env: str) -> subprocess.CompletedProcess[str]:
         environ = {k: v for k, v in os.environ.items() if k not in ("CC", "CFLAGS", "LDFLAGS", "SPRAYCC_RUNNER")}
@@ -92,6 +101,13 @@ def scripts(wheel: Path) -> dict[str, tuple[int, bytes]]:
         }
 
 
+def shared_data(wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {
+            name.split(".data/data/", 1)[1]: archive.read(name) for name in archive.namelist() if ".data/data/" in name
+        }
+
+
 def metadata(wheel: Path, name: str) -> str:
     with zipfile.ZipFile(wheel) as archive:
         [path] = [n for n in archive.namelist() if n.endswith(f".dist-info/{name}")]
@@ -117,6 +133,9 @@ def test_a_native_wheel(tree: Tree, tmp_path: Path) -> None:
         assert mode & stat.S_IXUSR
         assert content.startswith(b"\x7fELF")
         assert run_script(tmp_path, content) == f"{name} 0.1.0\n"
+    [(name, content)] = shared_data(wheel).items()
+    assert name == RECORDER
+    assert content.startswith(b"\x7fELF")
     assert tree.files() == before, "nothing is left in the source tree"
     assert list(tree.home.iterdir()) == [], "nor among the temporary files"
     with zipfile.ZipFile(wheel) as archive:
@@ -165,6 +184,7 @@ def test_the_python_wheel(tree: Tree, tmp_path: Path, cause: Callable[[Tree], di
     wheel = tree.wheel(**cause(tree))
     assert wheel.name.endswith("-py3-none-any.whl")
     assert "Root-Is-Purelib: true\n" in metadata(wheel, "WHEEL")
+    assert shared_data(wheel) == {}
     [(name, (mode, content))] = scripts(wheel).items()
     assert name == "spraycc-run"
     assert mode & stat.S_IXUSR
@@ -202,6 +222,17 @@ def test_without_spraycc_box_the_runner_is_still_native(tree: Tree) -> None:
     assert tree.build(SPRAYCC_RUNNER="native").returncode != 0
 
 
+def test_without_the_recorder_the_programs_are_still_native(tree: Tree) -> None:
+    (tree.path / "spraycc" / "recorder" / "record.c").write_text("#error no glibc here\n")
+    done = tree.build()
+    assert done.returncode == 0
+    assert "libspraycc-recorder.so is left out" in done.stdout + done.stderr
+    [wheel] = (tree.path / "dist").glob("*.whl")
+    assert scripts(wheel).keys() == {"spraycc-run", "spraycc-box"}
+    assert shared_data(wheel) == {}
+    assert tree.build(SPRAYCC_RUNNER="native").returncode != 0
+
+
 def test_a_wrong_choice_is_named_with_the_right_ones(tree: Tree) -> None:
     done = tree.build(SPRAYCC_RUNNER="Native")
     assert done.returncode != 0
@@ -223,11 +254,13 @@ def test_the_users_flags_are_honoured(tree: Tree, tmp_path: Path) -> None:
     cc.write_text(f'#!/bin/sh\necho "$@" >> {log}\nexec cc "$@"\n')
     cc.chmod(0o755)
     tree.wheel(CC=f"{cc} -pipe", CFLAGS="-DONE -DTWO='x y'", LDFLAGS="-Wl,--as-needed")
-    [line, _] = log.read_text().splitlines()
+    [line, _, library] = log.read_text().splitlines()
     words = line.split()
     assert words[0] == "-pipe"
     assert {"-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-DONE", "-static", "-Wl,--as-needed"} <= set(words)
     assert "-DTWO=x y" in line
+    assert {"-fPIC", "-shared", "-fvisibility=hidden", "-DONE", "-Wl,--as-needed"} <= set(library.split())
+    assert "-static" not in library.split()
 
 
 def install(tree: Tree, where: Path, *words: str, **env: str) -> Path:
@@ -252,6 +285,7 @@ def test_pip_installs_the_native_programs(tree: Tree, tmp_path: Path, words: tup
     for name in ("spraycc-run", "spraycc-box"):
         assert subprocess.run([bin_dir / name], capture_output=True, text=True, check=True).stdout == f"{name} 0.1.0\n"
     assert (bin_dir / "spraycc").exists()
+    assert ctypes.CDLL(str(bin_dir.parent / RECORDER)).answer() == 42
     # pip builds in the tree itself only where the backend does; ours compiles elsewhere.
     assert {f for f in tree.files() - before if not f.startswith("build")} == set()
 
@@ -299,14 +333,21 @@ def test_the_sdist_has_all_that_a_build_needs(tree: Tree) -> None:
 def test_the_real_programs_compile_without_warnings(tmp_path: Path) -> None:
     sys.path.insert(0, str(ROOT))
     try:
-        from hatch_build import FLAGS, PROGRAMS, compile_program
+        from hatch_build import FLAGS, LIBRARY_FLAGS, LIBRARY_SOURCES, PROGRAMS, compile_library, compile_program
     finally:
         sys.path.remove(str(ROOT))
+    strict = [*FLAGS, "-Wpedantic", "-Wvla", "-Wshadow", "-Wmissing-prototypes", "-Werror", '-DSPRAYCC_VERSION="0"']
     for name, directory in PROGRAMS.items():
         sources = sorted((ROOT / directory).glob("*.c"))
-        strict = [*FLAGS, "-Wpedantic", "-Wvla", "-Wshadow", "-Wmissing-prototypes", "-Werror", '-DSPRAYCC_VERSION="0"']
         done = subprocess.run(
             ["cc", *strict, *map(str, sources), "-o", str(tmp_path / name)], capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
         assert compile_program(name, sources, tmp_path, "0.1.0").exists()
+    library = tmp_path / "libspraycc-recorder.so"
+    sources = sorted((ROOT / LIBRARY_SOURCES).glob("*.c"))
+    for compiler in ("gcc", "clang"):
+        command = [needs.compiler(compiler), *strict, *LIBRARY_FLAGS, *map(str, sources), "-o", str(library)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert compile_library(sources, library).exists()

@@ -1,0 +1,302 @@
+"""The recorder: what a command and its processes have read, and what they looked for in vain.
+
+``libspraycc-recorder.so`` (spraycc/recorder/) is preloaded into the command. Every process of the command maps one file
+and writes each access there at once, so the record outlives any end of a process. The layout is that of
+spraycc/recorder/record.h, in the host's byte order:
+
+====================  =====================================================================================
+0, 64 bytes           magic, position, flags, pending, and 4 unused numbers, 64 bits each
+64, 48 bytes each     65,536 records: a stamp (spraycc/stamps.py) and a mark (1: whole, 2: the command's product)
+3,145,792, 8 MiB      for each record, in the same order, the lookup and a NUL
+====================  =====================================================================================
+
+The high half of ``position`` counts records, the low half the bytes of the lookups. A flag says that something is
+missing. ``pending`` counts programs that were executed and have not loaded the library. The executor writes 1 for the
+command; each program takes 1 away. So a program that the recorder can't see (a static one, for instance) leaves another
+number than 0.
+
+The command does not see the two variables that the recorder needs: the library takes them out of the environment, and
+hands them on to the programs that the command executes (spraycc/recorder/environment.c).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import sys
+import sysconfig
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spraycc import stamps
+from spraycc.stamps import Lookup, Stamp
+
+#: Name of the library, in ``lib/spraycc`` beside the directory of the programs.
+LIBRARY_NAME = "libspraycc-recorder.so"
+#: The library maps the file that this variable names.
+VARIABLE = b"SPRAYCC_RECORD"
+_PRELOAD = b"LD_PRELOAD="
+
+MAGIC = 0x3130524343595053
+RECORD_COUNT = 65536
+TEXT_BYTES = 8 * 1024 * 1024
+#: magic, position, flags, pending
+HEADER = struct.Struct("=QQQq32x")
+RECORD = struct.Struct(f"={stamps.STAMP_BYTES}sQ")
+TEXT_START = HEADER.size + RECORD_COUNT * RECORD.size
+FILE_BYTES = TEXT_START + TEXT_BYTES
+#: Marks of a record.
+DONE = 1
+WRITTEN = 2
+
+_LOW_HALF = 0xFFFFFFFF
+_EMPTY = HEADER.pack(MAGIC, 0, 0, 1)
+
+#: The loader splits LD_PRELOAD at these, and replaces names after a dollar sign.
+_NOT_IN_LD_PRELOAD = b": $\t\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """What a command accessed."""
+
+    #: False: the command may have read more than ``entries`` tell.
+    complete: bool
+    #: In order, only the first access of each lookup: lookup, stamp, and True if the command made, replaced or removed
+    #: the file. Such a file is the command's own product: the stamp means nothing, and later reads are left out.
+    entries: list[tuple[Lookup, Stamp, bool]]
+
+
+class RecordFile:
+    """The file that a command's processes share. The executor owns it and uses it for one task after another."""
+
+    def __init__(self, path: bytes) -> None:
+        """Make the file, which must not exist, on a local file system that the command can write to.
+
+        Raises:
+            OSError: no room, or the directory can't be written.
+        """
+        self.path = path
+        self._fd = -1
+        self._make()
+
+    @classmethod
+    def create(cls, path: bytes) -> RecordFile:
+        """The same as the constructor."""
+        return cls(path)
+
+    def _make(self) -> None:
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        os.ftruncate(self._fd, FILE_BYTES)
+        os.pwrite(self._fd, _EMPTY, 0)
+
+    def reset(self) -> None:
+        """Forget everything, for the next task.
+
+        Makes a new file in place of the old one. A process that an earlier task left behind keeps the old file. So this
+        process neither writes into the next task's record nor dies of SIGBUS.
+        """
+        self.close()
+        self._make()
+
+    def close(self) -> None:
+        """Remove the file. May be called twice."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)
+
+    def read(self) -> Reads:
+        """What was recorded since the file was made or reset. The command's processes should have ended.
+
+        The command can write into the file. So a file that makes no sense is incomplete, and no error.
+        """
+        header = os.pread(self._fd, HEADER.size, 0)
+        if len(header) < HEADER.size:
+            return Reads(False, [])
+        position = HEADER.unpack(header)[1]
+        records = os.pread(self._fd, min(position >> 32, RECORD_COUNT) * RECORD.size, HEADER.size)
+        texts = os.pread(self._fd, min(position & _LOW_HALF, TEXT_BYTES), TEXT_START)
+        return parse(header, records, texts)
+
+
+def parse(header: bytes, records: bytes, texts: bytes) -> Reads:
+    """The meaning of a file's three parts; the latter two need only be as long as the header says."""
+    magic, position, flags, pending = HEADER.unpack(header)
+    lookups = texts.split(b"\0")
+    lookups.pop()  # behind the last NUL
+    count = position >> 32
+    complete = (
+        magic == MAGIC
+        and flags == 0
+        and pending == 0
+        and count * RECORD.size == len(records)
+        and position & _LOW_HALF == len(texts)
+        and count == len(lookups)
+    )
+    entries: dict[Lookup, tuple[Lookup, Stamp, bool]] = {}
+    products: set[bytes] = set()
+    for lookup, (stamp, mark) in zip(lookups, RECORD.iter_unpack(records), strict=False):
+        if mark == DONE:
+            if lookup not in entries and lookup[1:] not in products:
+                entries[lookup] = (lookup, stamp, False)
+        elif mark == DONE | WRITTEN:
+            products.add(lookup[1:])
+            if lookup not in entries:
+                entries[lookup] = (lookup, stamp, True)
+        else:
+            # A process was killed while it wrote this record. Lookups after it may belong to other records.
+            complete = False
+            break
+    return Reads(complete, list(entries.values()))
+
+
+def environment(env: Sequence[bytes], library: bytes, path: bytes) -> tuple[bytes, ...]:
+    """The environment (``NAME=value`` entries) with which a command is recorded in the file ``path``.
+
+    The library takes out exactly what this function puts in: the first entry, and its own path, which comes first in
+    LD_PRELOAD. So the command gets ``env`` byte for byte.
+    """
+    first = [VARIABLE + b"=" + path]
+    if not any(entry.startswith(_PRELOAD) for entry in env):
+        first.append(_PRELOAD + library)
+    ours = _PRELOAD + library + b":"
+    changed = [ours + entry[len(_PRELOAD) :] if entry.startswith(_PRELOAD) else entry for entry in env]
+    return (*first, *changed)
+
+
+def find_recorder() -> bytes | None:
+    """Path of the library: ``SPRAYCC_RECORDER``, else in ``lib/spraycc`` of the installation. None if there is none."""
+    places = []
+    if named := os.environ.get("SPRAYCC_RECORDER"):
+        places.append(named)
+    else:
+        programs = (os.path.dirname(sys.argv[0]), os.path.dirname(sys.executable), sysconfig.get_path("scripts"))
+        above = [os.path.dirname(os.path.abspath(directory)) for directory in programs if directory]
+        above.append(sysconfig.get_path("data"))
+        places += [os.path.join(directory, "lib", "spraycc", LIBRARY_NAME) for directory in above]
+    for place in places:
+        path = os.fsencode(os.path.abspath(place))
+        if os.path.isfile(path) and os.access(path, os.R_OK) and not set(path) & set(_NOT_IN_LD_PRELOAD):
+            return path
+    return None
+
+
+_ELF_MAGIC = b"\x7fELF"
+_PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
+_DT_NEEDED, _DT_STRTAB = 1, 5
+_MOST_HEADER_BYTES = 4096
+#: A script's interpreter may be a script. Linux allows one more.
+_MOST_SCRIPTS = 4
+_SET_ID = 0o6000
+#: Libraries that end a program if another preloaded library comes before them (AddressSanitizer's).
+_COME_FIRST = (b"libasan.so", b"libhwasan.so", b"libclang_rt.asan", b"libclang_rt.hwasan")
+_could_preload: dict[tuple[bytes, int, int], bool] = {}
+
+
+def can_preload(program: bytes, env: Sequence[bytes] = ()) -> bool:
+    """Whether this program loads a preloaded library of this interpreter's kind, and runs with it as it does without.
+
+    True for an ELF program of the same class, byte order and machine that glibc's loader starts, and for a script of
+    such a program. The loader complains on the program's stderr about a library of another class, and a static program
+    loads nothing. A setuid or setgid program takes no library from its user. AddressSanitizer's library ends the
+    program if another library comes before it. spraycc/recorder/elf.c decides the same for the programs that a command
+    executes.
+    """
+    if any(entry.startswith(_PRELOAD) and _comes_first(entry) for entry in env):
+        return False
+    return _can_preload(program, _MOST_SCRIPTS)
+
+
+def _comes_first(names: bytes) -> bool:
+    return any(name in names for name in _COME_FIRST)
+
+
+def _can_preload(program: bytes, scripts: int) -> bool:
+    try:
+        status = os.stat(program)
+        key = (program, status.st_mtime_ns, status.st_size)
+        if key in _could_preload:
+            return _could_preload[key]
+        if status.st_mode & _SET_ID:
+            return False
+        with open(program, "rb", buffering=0) as file:
+            head = file.read(_MOST_HEADER_BYTES)
+            if head.startswith(b"#!"):
+                words = head[2:].split(b"\n", 1)[0].split(None, 1)
+                return scripts > 0 and bool(words) and _can_preload(words[0], scripts - 1)
+            answer = _is_like_us(head) and _loads(head, file.fileno())
+    except (OSError, struct.error):
+        return False
+    _could_preload[key] = answer
+    return answer
+
+
+def _is_like_us(head: bytes) -> bool:
+    """Same class, byte order and machine as this interpreter."""
+    ours = _our_identity()
+    return ours is not None and (head[:6], head[18:20]) == ours
+
+
+_our: list[tuple[bytes, bytes]] = []
+
+
+def _our_identity() -> tuple[bytes, bytes] | None:
+    if not _our:
+        with open("/proc/self/exe", "rb", buffering=0) as file:
+            head = file.read(20)
+        if not head.startswith(_ELF_MAGIC) or len(head) < 20:
+            return None
+        _our.append((head[:6], head[18:20]))
+    return _our[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    kind: int
+    offset: int
+    address: int
+    size: int
+
+
+def _loads(head: bytes, fd: int) -> bool:
+    """Whether glibc's loader starts the program, and no library that the program names must come first.
+
+    Elf32_Ehdr, Elf64_Ehdr and so on: elf(5).
+    """
+    is_64 = head[4] == 2
+    order = "<" if head[5] == 1 else ">"
+    # e_phoff, e_phentsize, e_phnum
+    table, size, count = struct.unpack_from(order + ("32xQ14xHH" if is_64 else "28xI10xHH"), head)
+    headers = os.pread(fd, min(size * count, _MOST_HEADER_BYTES), table)
+    # p_type, p_offset, p_vaddr, p_filesz
+    layout = order + ("I4xQQ8xQ" if is_64 else "III4xI")
+    segments = [
+        _Segment(*struct.unpack_from(layout, headers, start))
+        for start in range(0, len(headers) - size + 1, size or 1)
+    ]  # fmt: skip
+    loaders = [segment for segment in segments if segment.kind == _PT_INTERP]
+    if not loaders:
+        return False
+    path = os.pread(fd, min(loaders[-1].size, _MOST_HEADER_BYTES), loaders[-1].offset).rstrip(b"\0")
+    if not os.path.basename(path).startswith((b"ld-linux", b"ld64.so", b"ld.so.1")):
+        return False
+    return not any(_comes_first(name) for name in _needed(fd, segments, order + ("QQ" if is_64 else "II")))
+
+
+def _needed(fd: int, segments: Sequence[_Segment], layout: str) -> list[bytes]:
+    """Names of the libraries that the program itself needs, as far as they tell ``_COME_FIRST``."""
+    entries: list[tuple[int, int]] = []
+    for segment in segments:
+        if segment.kind == _PT_DYNAMIC:
+            size = struct.calcsize(layout)
+            data = os.pread(fd, min(segment.size, _MOST_HEADER_BYTES), segment.offset)
+            entries += struct.iter_unpack(layout, data[: len(data) // size * size])
+    texts = 0
+    for tag, value in entries:
+        for segment in segments:
+            if tag == _DT_STRTAB and segment.kind == _PT_LOAD and 0 <= value - segment.address < segment.size:
+                texts = value - segment.address + segment.offset
+    return [os.pread(fd, 32, texts + value) for tag, value in entries if tag == _DT_NEEDED]

@@ -1,0 +1,413 @@
+/* The map: finding it, and writing records into it. */
+#include "record.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define NS_PER_S INT64_C(1000000000)
+
+/* The map, or one of two marks: 0 for "not looked for yet", NOTHING for "nothing is to be recorded". */
+static _Atomic uintptr_t the_map;
+#define NOTHING ((uintptr_t)1)
+
+/* Direct system calls: open and close of the C library are cancellation points, and open is wrapped. */
+static uintptr_t map_file(void)
+{
+	const char *path = environment_record();
+	struct stat status;
+	void *place = MAP_FAILED;
+	long fd;
+
+	if (path == NULL || path[0] != '/')
+		return NOTHING;
+	fd = syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK, 0);
+	if (fd < 0)
+		return NOTHING;
+	/* A file of another size is none of ours, and a shorter one would end the program by SIGBUS. */
+	if (syscall(SYS_fstat, fd, &status) == 0 && S_ISREG(status.st_mode) &&
+	    (uint64_t)status.st_size == sizeof(struct record_file))
+		place = mmap(NULL, sizeof(struct record_file), PROT_READ | PROT_WRITE, MAP_SHARED, (int)fd, 0);
+	syscall(SYS_close, fd);
+	if (place == MAP_FAILED)
+		return NOTHING;
+	/* Without it, each fault reads ahead, and ext4 makes far more of the file than what is written: 3 ms a compile. */
+	madvise(place, sizeof(struct record_file), MADV_RANDOM);
+	if (((struct record_file *)place)->header.magic != RECORD_MAGIC) {
+		munmap(place, sizeof(struct record_file));
+		return NOTHING;
+	}
+	return (uintptr_t)place;
+}
+
+static __attribute__((noinline)) uintptr_t find_map(void)
+{
+	int error = errno;
+	uintptr_t found = map_file();
+	uintptr_t expected = 0;
+
+	if (!atomic_compare_exchange_strong(&the_map, &expected, found)) {
+		/* Another thread was faster. */
+		if (found != NOTHING)
+			munmap((void *)found, sizeof(struct record_file));
+		found = expected;
+	}
+	errno = error;
+	return found;
+}
+
+struct record_file *record_map(void)
+{
+	uintptr_t map = atomic_load_explicit(&the_map, memory_order_acquire);
+
+	if (map == 0)
+		map = find_map();
+	return map == NOTHING ? NULL : (struct record_file *)map;
+}
+
+static void set_flag(struct record_file *map, uint64_t flag)
+{
+	atomic_fetch_or_explicit(&map->header.flags, flag, memory_order_relaxed);
+}
+
+void record_undescribed(void)
+{
+	struct record_file *map = record_map();
+
+	if (map != NULL)
+		set_flag(map, RECORD_UNDESCRIBED);
+}
+
+void record_pending(int change)
+{
+	struct record_file *map = record_map();
+
+	if (map != NULL)
+		atomic_fetch_add_explicit(&map->header.pending, change, memory_order_relaxed);
+}
+
+enum place {
+	ORDINARY,
+	KERNELS_OWN, /* in /dev, /proc or /sys: no input that two hosts could compare */
+	LEADS_OUT,   /* by way of these: /proc/self/cwd/x.h is another file for each process */
+};
+
+static bool leads_out(const char *path)
+{
+	const char *descriptor = strstr(path, "fd/");
+
+	return strstr(path, "..") != NULL || strstr(path, "cwd") != NULL || strstr(path, "root") != NULL ||
+	       (descriptor != NULL && strchr(descriptor + 3, '/') != NULL);
+}
+
+/* Where a path leads: directory is absolute, rest is relative to it. */
+static enum place place_of(const char *directory, const char *rest)
+{
+	static const char *const names[] = {"/dev", "/proc", "/sys"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		size_t size = strlen(names[i]);
+
+		if (strncmp(directory, names[i], size) == 0 && (directory[size] == '\0' || directory[size] == '/'))
+			return leads_out(directory) || leads_out(rest) ? LEADS_OUT : KERNELS_OWN;
+	}
+	return ORDINARY;
+}
+
+/* The lookup is the kind, the prefix, a slash if the path has none, and the path. */
+static void put(struct record_file *map, int kind, const char *prefix, size_t prefix_length, const char *path,
+                const struct stamp *stamp, uint64_t mark)
+{
+	size_t path_length = strlen(path);
+	bool slash = prefix_length > 1; /* not below the root directory, whose path ends with one */
+	size_t length = prefix_length + slash + path_length;
+	uint64_t before;
+	uint64_t index;
+	uint64_t offset;
+	struct record *record;
+	char *text;
+
+	if (length >= PATH_MAX) {
+		set_flag(map, RECORD_UNDESCRIBED);
+		return;
+	}
+	/* The check keeps the low half of the position from running over into the high half. */
+	if (atomic_load_explicit(&map->header.flags, memory_order_relaxed) & RECORD_OVERFLOW)
+		return;
+	length += 2;
+	before = atomic_fetch_add_explicit(&map->header.position, (UINT64_C(1) << 32) | length, memory_order_relaxed);
+	index = before >> 32;
+	offset = (uint32_t)before;
+	if (index >= RECORD_COUNT || offset + length > TEXT_BYTES) {
+		set_flag(map, RECORD_OVERFLOW);
+		return;
+	}
+	text = map->texts + offset;
+	*text++ = (char)kind;
+	memcpy(text, prefix, prefix_length);
+	text += prefix_length;
+	if (slash)
+		*text++ = '/';
+	memcpy(text, path, path_length);
+	text[path_length] = '\0';
+	record = &map->records[index];
+	record->stamp = *stamp;
+	atomic_store_explicit(&record->mark, mark, memory_order_release);
+}
+
+void descriptor_path(int fd, char path[DESCRIPTOR_PATH])
+{
+	static const char start[] = "/proc/self/fd/";
+	char digits[12];
+	size_t n = 0;
+	size_t end = sizeof(start) - 1;
+
+	memcpy(path, start, end);
+	for (unsigned rest = (unsigned)fd; n == 0 || rest != 0; rest /= 10)
+		digits[n++] = (char)('0' + rest % 10);
+	while (n != 0)
+		path[end++] = digits[--n];
+	path[end] = '\0';
+}
+
+/* The length of the directory's absolute path in buffer, or 0 if there is none. */
+static size_t directory_path(int dirfd, char *buffer, size_t size)
+{
+	static const char deleted[] = " (deleted)";
+	char link[DESCRIPTOR_PATH];
+	long length;
+
+	if (dirfd == AT_FDCWD) {
+		/* The kernel counts the NUL. */
+		length = syscall(SYS_getcwd, buffer, size) - 1;
+	} else {
+		if (dirfd < 0)
+			return 0;
+		descriptor_path(dirfd, link);
+		length = syscall(SYS_readlinkat, AT_FDCWD, link, buffer, size);
+		if (length >= (long)sizeof(deleted) - 1 &&
+		    memcmp(buffer + length - (sizeof(deleted) - 1), deleted, sizeof(deleted) - 1) == 0)
+			return 0;
+	}
+	/* "(unreachable)/..." is the working directory outside of the root. */
+	if (length <= 0 || (size_t)length >= size || buffer[0] != '/')
+		return 0;
+	return (size_t)length;
+}
+
+static void put_placed(struct record_file *map, int kind, const char *prefix, size_t prefix_length, const char *path,
+                       const struct stamp *stamp, uint64_t mark)
+{
+	switch (prefix_length != 0 ? place_of(prefix, path) : place_of(path, "")) {
+	case ORDINARY:
+		put(map, kind, prefix, prefix_length, path, stamp, mark);
+		break;
+	case KERNELS_OWN:
+		break;
+	case LEADS_OUT:
+		set_flag(map, RECORD_UNDESCRIBED);
+		break;
+	}
+}
+
+/* A function of its own, so that only a relative path takes a page of stack. */
+static __attribute__((noinline)) void put_relative(struct record_file *map, int kind, int dirfd, const char *path,
+                                                   const struct stamp *stamp, uint64_t mark)
+{
+	char prefix[PATH_MAX];
+	size_t length = directory_path(dirfd, prefix, sizeof(prefix) - 1);
+
+	prefix[length] = '\0';
+	if (length == 0)
+		set_flag(map, RECORD_UNDESCRIBED);
+	else
+		put_placed(map, kind, prefix, length, path, stamp, mark);
+}
+
+static void put_path(struct record_file *map, int kind, int dirfd, const char *path, const struct stamp *stamp,
+                     uint64_t mark)
+{
+	/* An empty path names nothing, or the descriptor itself, whose opening was recorded. */
+	if (path == NULL || path[0] == '\0')
+		return;
+	if (path[0] != '/')
+		put_relative(map, kind, dirfd, path, stamp, mark);
+	else
+		put_placed(map, kind, "", 0, path, stamp, mark);
+}
+
+static struct stamp stamp_of_error(int error)
+{
+	struct stamp stamp = {STAMP_MISSING, 0, 0, 0, 0};
+
+	if (error != ENOENT && error != ENOTDIR) {
+		stamp.kind = STAMP_ERROR;
+		stamp.inode = (uint64_t)error;
+	}
+	return stamp;
+}
+
+static struct stamp make_stamp(mode_t mode, uint64_t inode, uint64_t size, int64_t mtime_ns, int64_t ctime_ns,
+                               bool names)
+{
+	struct stamp stamp = {STAMP_OTHER, 0, 0, 0, 0};
+
+	if (S_ISREG(mode) || S_ISLNK(mode))
+		stamp = (struct stamp){S_ISREG(mode) ? STAMP_REGULAR : STAMP_LINK, inode, size, mtime_ns, ctime_ns};
+	else if (S_ISDIR(mode) && names)
+		stamp = (struct stamp){STAMP_NAMES, inode, 0, mtime_ns, ctime_ns};
+	else if (S_ISDIR(mode))
+		stamp.kind = STAMP_DIRECTORY;
+	return stamp;
+}
+
+struct stamp stamp_of_stat(const struct stat *status)
+{
+	return make_stamp(status->st_mode, status->st_ino, (uint64_t)status->st_size,
+	                  status->st_mtim.tv_sec * NS_PER_S + status->st_mtim.tv_nsec,
+	                  status->st_ctim.tv_sec * NS_PER_S + status->st_ctim.tv_nsec, false);
+}
+
+static int64_t nanoseconds(const struct statx_timestamp *time)
+{
+	return time->tv_sec * NS_PER_S + time->tv_nsec;
+}
+
+static struct stamp stamp_of_statx(const struct statx *status, bool names)
+{
+	return make_stamp(status->stx_mode, status->stx_ino, status->stx_size, nanoseconds(&status->stx_mtime),
+	                  nanoseconds(&status->stx_ctime), names);
+}
+
+/* 0 or an errno. AT_STATX_DONT_SYNC: what this host's cache says, which is what the command has seen. */
+static int cached_statx(int dirfd, const char *path, int flags, struct statx *status)
+{
+	flags |= AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT;
+	if (syscall(SYS_statx, dirfd, path, flags, STATX_BASIC_STATS, status) == 0)
+		return 0;
+	/* Linux before 4.11, or a filter that knows no statx: no stamp can be had. */
+	if (errno == ENOSYS || errno == EPERM)
+		record_undescribed();
+	return errno;
+}
+
+struct stamp stamp_now(int kind, int dirfd, const char *path)
+{
+	int saved = errno;
+	struct statx status;
+	struct stamp stamp;
+	int error = cached_statx(dirfd, path, kind == LOOKUP_LINK ? AT_SYMLINK_NOFOLLOW : 0, &status);
+
+	stamp = error != 0 ? stamp_of_error(error) : stamp_of_statx(&status, kind == LOOKUP_NAMES);
+	errno = saved;
+	return stamp;
+}
+
+bool record_same_file(const char *path, const char *other)
+{
+	struct statx one;
+	struct statx two;
+
+	return cached_statx(AT_FDCWD, path, 0, &one) == 0 && cached_statx(AT_FDCWD, other, 0, &two) == 0 &&
+	       one.stx_ino == two.stx_ino && one.stx_dev_major == two.stx_dev_major &&
+	       one.stx_dev_minor == two.stx_dev_minor;
+}
+
+void record_read(int kind, int dirfd, const char *path, const struct stamp *stamp)
+{
+	struct record_file *map = record_map();
+	int saved = errno;
+
+	if (map != NULL)
+		put_path(map, kind, dirfd, path, stamp, MARK_DONE);
+	errno = saved;
+}
+
+/* An unreadable path, which the call itself refuses, or has refused for another reason. */
+static bool unreadable(const struct stamp *stamp)
+{
+	return stamp->kind == STAMP_ERROR && stamp->inode == EFAULT;
+}
+
+void record_look(int kind, int dirfd, const char *path)
+{
+	struct stamp stamp;
+
+	if (record_map() == NULL)
+		return;
+	stamp = stamp_now(kind, dirfd, path);
+	if (!unreadable(&stamp))
+		record_read(kind, dirfd, path, &stamp);
+}
+
+void record_opened(int kind, int dirfd, const char *path, int fd, bool only_a_place)
+{
+	struct record_file *map = record_map();
+	int saved = errno;
+	struct statx status;
+	struct stamp stamp;
+	int error;
+
+	if (map == NULL)
+		return;
+	error = cached_statx(fd, "", AT_EMPTY_PATH, &status);
+	if (error == 0 && S_ISDIR(status.stx_mode) && !only_a_place)
+		kind = LOOKUP_NAMES;
+	stamp = error != 0 ? stamp_of_error(error) : stamp_of_statx(&status, kind == LOOKUP_NAMES);
+	put_path(map, kind, dirfd, path, &stamp, MARK_DONE);
+	errno = saved;
+}
+
+void record_written(int dirfd, const char *path)
+{
+	static const struct stamp none = {STAMP_MISSING, 0, 0, 0, 0};
+	struct record_file *map = record_map();
+	int saved = errno;
+
+	if (map != NULL)
+		put_path(map, LOOKUP_FILE, dirfd, path, &none, MARK_DONE | MARK_WRITTEN);
+	errno = saved;
+}
+
+void record_failed(int kind, int dirfd, const char *path, int error)
+{
+	struct record_file *map = record_map();
+	int saved = errno;
+	struct stamp stamp;
+
+	if (map == NULL)
+		return;
+	switch (error) {
+	case EFAULT:
+	case EBADF:
+		/* The program's own mistake. The path may not be readable. */
+		return;
+	case EACCES:
+	case EPERM:
+	case EROFS:
+	case EEXIST:
+	case EISDIR:
+	case ENOTDIR:
+	case ENOTEMPTY:
+	case EINVAL:
+	case ELOOP:
+	case ENXIO:
+	case ETXTBSY:
+	case EXDEV:
+		/* The call refused something that may exist. The server asks its host for the state of the file, not for
+		 * the call's errno, so record the state: it has the change time, which tells of changed permissions. */
+		stamp = stamp_now(kind, dirfd, path);
+		if (unreadable(&stamp))
+			return;
+		break;
+	default:
+		stamp = stamp_of_error(error);
+	}
+	put_path(map, kind, dirfd, path, &stamp, MARK_DONE);
+	errno = saved;
+}

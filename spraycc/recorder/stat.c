@@ -1,0 +1,282 @@
+/* Wrappers of the functions that examine files without opening them. */
+#include "record.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define NO_STAMP ((struct stamp){0, 0, 0, 0, 0})
+
+/* Entry points of glibc before 2.33, and fortified forms. They have no declaration. */
+int __xstat(int version, const char *path, struct stat *status);
+int __xstat64(int version, const char *path, struct stat64 *status);
+int __lxstat(int version, const char *path, struct stat *status);
+int __lxstat64(int version, const char *path, struct stat64 *status);
+int __fxstatat(int version, int dirfd, const char *path, struct stat *status, int flags);
+int __fxstatat64(int version, int dirfd, const char *path, struct stat64 *status, int flags);
+ssize_t __readlink_chk(const char *path, char *buffer, size_t size, size_t limit);
+ssize_t __readlinkat_chk(int dirfd, const char *path, char *buffer, size_t size, size_t limit);
+char *__realpath_chk(const char *path, char *buffer, size_t limit);
+
+static void examined(int result, int kind, int dirfd, const char *path, const void *status)
+{
+	struct stamp stamp;
+
+	if (record_map() == NULL)
+		return;
+	if (result != 0) {
+		record_failed(kind, dirfd, path, errno);
+		return;
+	}
+	/* struct stat64 is the same on a 64-bit host. */
+	stamp = stamp_of_stat(status);
+	record_read(kind, dirfd, path, &stamp);
+}
+
+static int kind_at(int flags)
+{
+	return flags & AT_SYMLINK_NOFOLLOW ? LOOKUP_LINK : LOOKUP_FILE;
+}
+
+#define STAT(function, kind, type) \
+	WRAPS(function); \
+	EXPORT int function(const char *restrict path, struct type *restrict status) \
+	{ \
+		int result = REAL(function)(path, status); \
+		examined(result, kind, AT_FDCWD, path, status); \
+		return result; \
+	}
+
+#define XSTAT(function, kind, type) \
+	WRAPS(function); \
+	EXPORT int function(int version, const char *path, struct type *status) \
+	{ \
+		int result = REAL(function)(version, path, status); \
+		examined(result, kind, AT_FDCWD, path, status); \
+		return result; \
+	}
+
+#define FSTATAT(function, type) \
+	WRAPS(function); \
+	EXPORT int function(int dirfd, const char *restrict path, struct type *restrict status, int flags) \
+	{ \
+		int result = REAL(function)(dirfd, path, status, flags); \
+		examined(result, kind_at(flags), dirfd, path, status); \
+		return result; \
+	}
+
+#define FXSTATAT(function, type) \
+	WRAPS(function); \
+	EXPORT int function(int version, int dirfd, const char *path, struct type *status, int flags) \
+	{ \
+		int result = REAL(function)(version, dirfd, path, status, flags); \
+		examined(result, kind_at(flags), dirfd, path, status); \
+		return result; \
+	}
+
+STAT(stat, LOOKUP_FILE, stat)
+STAT(stat64, LOOKUP_FILE, stat64)
+STAT(lstat, LOOKUP_LINK, stat)
+STAT(lstat64, LOOKUP_LINK, stat64)
+XSTAT(__xstat, LOOKUP_FILE, stat)
+XSTAT(__xstat64, LOOKUP_FILE, stat64)
+XSTAT(__lxstat, LOOKUP_LINK, stat)
+XSTAT(__lxstat64, LOOKUP_LINK, stat64)
+FSTATAT(fstatat, stat)
+FSTATAT(fstatat64, stat64)
+FXSTATAT(__fxstatat, stat)
+FXSTATAT(__fxstatat64, stat64)
+
+/* The result of the call is no stamp. The stamp is from just after the call. */
+static void looked(bool success, int kind, int dirfd, const char *path)
+{
+	if (success)
+		record_look(kind, dirfd, path);
+	else
+		record_failed(kind, dirfd, path, errno);
+}
+
+WRAPS(statx);
+EXPORT int statx(int dirfd, const char *restrict path, int flags, unsigned int mask, struct statx *restrict status)
+{
+	int result = REAL(statx)(dirfd, path, flags, mask, status);
+
+	/* No use is made of status: the program may have asked for fewer fields than a stamp has. */
+	looked(result == 0, kind_at(flags), dirfd, path);
+	return result;
+}
+
+#define ACCESS(function) \
+	WRAPS(function); \
+	EXPORT int function(const char *path, int mode) \
+	{ \
+		int result = REAL(function)(path, mode); \
+		looked(result == 0, LOOKUP_FILE, AT_FDCWD, path); \
+		return result; \
+	}
+
+ACCESS(access)
+ACCESS(euidaccess)
+ACCESS(eaccess)
+
+WRAPS(faccessat);
+EXPORT int faccessat(int dirfd, const char *path, int mode, int flags)
+{
+	int result = REAL(faccessat)(dirfd, path, mode, flags);
+
+	looked(result == 0, kind_at(flags), dirfd, path);
+	return result;
+}
+
+/* The stamp is from before the call: a later stamp could hide that the target is old. EINVAL means: not a link. */
+static void link_read(ssize_t length, int dirfd, const char *path, const struct stamp *old)
+{
+	if (length < 0 && errno != EINVAL)
+		record_failed(LOOKUP_LINK, dirfd, path, errno);
+	else if (length >= 0 || errno == EINVAL)
+		record_read(LOOKUP_LINK, dirfd, path, old);
+}
+
+static struct stamp before_link(int dirfd, const char *path)
+{
+	return record_map() != NULL ? stamp_now(LOOKUP_LINK, dirfd, path) : NO_STAMP;
+}
+
+WRAPS(readlink);
+EXPORT ssize_t readlink(const char *restrict path, char *restrict buffer, size_t size)
+{
+	struct stamp old = before_link(AT_FDCWD, path);
+	ssize_t length = REAL(readlink)(path, buffer, size);
+
+	link_read(length, AT_FDCWD, path, &old);
+	return length;
+}
+
+WRAPS(readlinkat);
+EXPORT ssize_t readlinkat(int dirfd, const char *restrict path, char *restrict buffer, size_t size)
+{
+	struct stamp old = before_link(dirfd, path);
+	ssize_t length = REAL(readlinkat)(dirfd, path, buffer, size);
+
+	link_read(length, dirfd, path, &old);
+	return length;
+}
+
+WRAPS(__readlink_chk);
+EXPORT ssize_t __readlink_chk(const char *path, char *buffer, size_t size, size_t limit)
+{
+	struct stamp old = before_link(AT_FDCWD, path);
+	ssize_t length = REAL(__readlink_chk)(path, buffer, size, limit);
+
+	link_read(length, AT_FDCWD, path, &old);
+	return length;
+}
+
+WRAPS(__readlinkat_chk);
+EXPORT ssize_t __readlinkat_chk(int dirfd, const char *path, char *buffer, size_t size, size_t limit)
+{
+	struct stamp old = before_link(dirfd, path);
+	ssize_t length = REAL(__readlinkat_chk)(dirfd, path, buffer, size, limit);
+
+	link_read(length, dirfd, path, &old);
+	return length;
+}
+
+/* Records every symbolic link that realpath(3) follows. The result depends on the links' texts, of which the stamp of a
+ * directory at the end tells nothing. */
+static void record_links(const char *given)
+{
+	enum { MOST_LINKS = 40 }; /* as in Linux: then realpath fails with ELOOP */
+	char path[PATH_MAX];
+	char target[PATH_MAX];
+	size_t at = 0;
+
+	if (strlen(given) >= sizeof(path)) {
+		record_undescribed();
+		return;
+	}
+	memcpy(path, given, strlen(given) + 1);
+	for (int links = 0; path[at] != '\0' && links < MOST_LINKS;) {
+		size_t end = at + strspn(path + at, "/");
+		size_t rest;
+		long length;
+		char after;
+
+		end += strcspn(path + end, "/");
+		after = path[end];
+		path[end] = '\0';
+		length = syscall(SYS_readlinkat, AT_FDCWD, path, target, sizeof(target));
+		if (length >= 0)
+			record_look(LOOKUP_LINK, AT_FDCWD, path);
+		path[end] = after;
+		if (length < 0) {
+			at = end;
+			continue;
+		}
+		/* The target takes the place of the component, or of everything before it. */
+		links++;
+		rest = strlen(path + end) + 1;
+		if (length > 0 && target[0] == '/')
+			at = 0;
+		else if (at != 0 || path[0] == '/')
+			at++;
+		if (at + (size_t)length + rest > sizeof(path)) {
+			record_undescribed();
+			return;
+		}
+		memmove(path + at + length, path + end, rest);
+		memcpy(path + at, target, (size_t)length);
+		/* Look at the target's own components from the slash before them. */
+		if (at != 0)
+			at--;
+	}
+}
+
+/* GCC asks for the real path of each system header, and few of these paths have a link in them. The links are recorded
+ * after the call. So make sure that they still lead to its result. */
+static char *resolved(char *result, const char *path)
+{
+	int error = errno;
+
+	if (record_map() != NULL && result != NULL && strcmp(path, result) != 0) {
+		record_links(path);
+		if (!record_same_file(path, result))
+			record_undescribed();
+	}
+	errno = error;
+	looked(result != NULL, LOOKUP_FILE, AT_FDCWD, path);
+	return result;
+}
+
+WRAPS(realpath);
+EXPORT char *realpath(const char *restrict path, char *restrict buffer)
+{
+	return resolved(REAL(realpath)(path, buffer), path);
+}
+
+WRAPS(__realpath_chk);
+EXPORT char *__realpath_chk(const char *path, char *buffer, size_t limit)
+{
+	return resolved(REAL(__realpath_chk)(path, buffer, limit), path);
+}
+
+WRAPS(canonicalize_file_name);
+EXPORT char *canonicalize_file_name(const char *path)
+{
+	return resolved(REAL(canonicalize_file_name)(path), path);
+}
+
+/* Only whether the directory is there: nothing remembers the working directory (record.h). The path may be relative, so
+ * the record is made before the change. */
+WRAPS(chdir);
+EXPORT int chdir(const char *path)
+{
+	/* The loader keeps the relative names that dlopen was called with. */
+	loaded_look();
+	record_look(LOOKUP_FILE, AT_FDCWD, path);
+	return REAL(chdir)(path);
+}

@@ -1,0 +1,255 @@
+"""The reader of a record, and the environment that it needs."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+
+from spraycc import stamps
+from spraycc.executor.recorder import (
+    DONE,
+    FILE_BYTES,
+    HEADER,
+    LIBRARY_NAME,
+    MAGIC,
+    RECORD,
+    RECORD_COUNT,
+    TEXT_BYTES,
+    TEXT_START,
+    WRITTEN,
+    Reads,
+    RecordFile,
+    can_preload,
+    environment,
+    find_recorder,
+    parse,
+)
+
+OVERFLOW, UNDESCRIBED = 1, 2
+MISSING = stamps.MISSING
+ONE = stamps.LAYOUT.pack(1, 11, 111, 1111, 11111)
+TWO = stamps.LAYOUT.pack(1, 22, 222, 2222, 22222)
+READ, WRITE, UNFINISHED = DONE, DONE | WRITTEN, 0
+
+#: lookup, stamp, mark
+Record = tuple[bytes, bytes, int]
+
+
+def parts(records: list[Record], flags: int = 0, pending: int = 0, magic: int = MAGIC) -> tuple[bytes, bytes, bytes]:
+    """The three parts of a file with these records."""
+    texts = b"".join(lookup + b"\0" for lookup, _, _ in records)
+    header = HEADER.pack(magic, len(records) << 32 | len(texts), flags, pending)
+    return header, b"".join(RECORD.pack(stamp, mark) for _, stamp, mark in records), texts
+
+
+@pytest.mark.parametrize(
+    ("records", "entries"),
+    [
+        pytest.param([], [], id="empty"),
+        pytest.param(
+            [(b"f/b", ONE, READ), (b"l/a", MISSING, READ), (b"f/a", TWO, READ)],
+            [(b"f/b", ONE, False), (b"l/a", MISSING, False), (b"f/a", TWO, False)],
+            id="in order",
+        ),
+        pytest.param(
+            [(b"f/a", MISSING, READ), (b"f/b", ONE, READ), (b"f/a", TWO, READ)],
+            [(b"f/a", MISSING, False), (b"f/b", ONE, False)],
+            id="only the first access of a lookup",
+        ),
+        pytest.param(
+            [(b"f/a", MISSING, WRITE), (b"f/a", ONE, READ), (b"l/a", ONE, READ), (b"n/a", ONE, READ)],
+            [(b"f/a", MISSING, True)],
+            id="written before read, by whatever kind of lookup",
+        ),
+        pytest.param(
+            [(b"f/a", ONE, READ), (b"f/a", MISSING, WRITE), (b"f/a", TWO, READ), (b"l/a", TWO, READ)],
+            [(b"f/a", ONE, False)],
+            id="read before written",
+        ),
+        pytest.param(
+            [(b"l/a", ONE, READ), (b"f/a", MISSING, WRITE), (b"f/a", TWO, READ)],
+            [(b"l/a", ONE, False), (b"f/a", MISSING, True)],
+            id="another lookup of it before written",
+        ),
+        pytest.param([(b"f/\xff \n", ONE, READ)], [(b"f/\xff \n", ONE, False)], id="any bytes"),
+    ],
+)
+def test_entries(records: list[Record], entries: list[tuple[bytes, bytes, bool]]) -> None:
+    assert parse(*parts(records)) == Reads(True, entries)
+
+
+SOME: list[Record] = [(b"f/a", ONE, READ), (b"f/b", TWO, READ)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"flags": OVERFLOW}, {"flags": UNDESCRIBED}, {"flags": 4}, {"pending": 1}, {"pending": -1}, {"magic": 0}],
+    ids=str,
+)
+def test_what_the_header_says_makes_it_incomplete(changes: dict[str, int]) -> None:
+    assert parse(*parts(SOME, **changes)) == Reads(False, [(b"f/a", ONE, False), (b"f/b", TWO, False)])
+
+
+def test_a_record_without_its_mark_makes_it_incomplete() -> None:
+    for mark in (UNFINISHED, WRITTEN, 4 | DONE):
+        assert parse(*parts([SOME[0], (b"f/x", TWO, mark), SOME[1]])) == Reads(False, [(b"f/a", ONE, False)])
+
+
+def test_a_killed_process_left_its_text_empty() -> None:
+    header, records, texts = parts([*SOME, (b"f/c", ONE, UNFINISHED)])
+    assert not parse(header, records, texts.replace(b"f/c", b"\0\0\0")).complete
+
+
+def test_parts_that_do_not_fit_together_are_incomplete() -> None:
+    header, records, texts = parts(SOME)
+    assert not parse(header, records[: -RECORD.size], texts).complete
+    assert not parse(header, records, texts[:-1]).complete
+    assert not parse(header, records, texts.replace(b"f/a", b"f\0a")).complete
+    assert not parse(header, records, texts.replace(b"a\0", b"ab")).complete
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> RecordFile:
+    return RecordFile(bytes(tmp_path / "record"))
+
+
+def fill(path: Path, header: bytes, records: bytes, texts: bytes) -> None:
+    with path.open("r+b") as out:
+        for offset, part in ((0, header), (HEADER.size, records), (TEXT_START, texts)):
+            out.seek(offset)
+            out.write(part)
+
+
+def test_the_layout_is_that_of_the_library() -> None:
+    assert (HEADER.size, RECORD.size, TEXT_START) == (64, 48, 64 + 65536 * 48)
+    assert struct.pack("=Q", MAGIC) in (b"SPYCCR01", b"10RCCYPS")
+
+
+def test_a_new_file_waits_for_the_command(file: RecordFile, tmp_path: Path) -> None:
+    assert file.path == bytes(tmp_path / "record")
+    assert os.stat(file.path).st_size == FILE_BYTES
+    assert os.stat(file.path).st_mode & 0o777 == 0o600
+    assert file.read() == Reads(False, []), "a command that has not loaded the library is not recorded"
+    fill(tmp_path / "record", *parts([]))
+    assert file.read() == Reads(True, [])
+    file.close()
+
+
+def test_a_file_is_read_again_and_again(file: RecordFile, tmp_path: Path) -> None:
+    fill(tmp_path / "record", *parts(SOME))
+    assert file.read() == file.read() == parse(*parts(SOME))
+    file.reset()
+    assert file.read() == Reads(False, [])
+    fill(tmp_path / "record", *parts(SOME[1:]))
+    assert file.read() == parse(*parts(SOME[1:]))
+    file.close()
+    assert list(tmp_path.iterdir()) == []
+    file.close()
+
+
+def test_a_process_of_an_earlier_task_keeps_the_earlier_file(file: RecordFile, tmp_path: Path) -> None:
+    with (tmp_path / "record").open("r+b") as left_behind:
+        file.reset()
+        left_behind.write(parts(SOME)[0])
+    assert file.read() == Reads(False, [])
+    file.close()
+
+
+@pytest.mark.parametrize(
+    "position",
+    [RECORD_COUNT + 1 << 32, (1 << 64) - 1, 1 << 32, 7, TEXT_BYTES + 1, RECORD_COUNT << 32 | TEXT_BYTES],
+    ids=hex,
+)
+def test_a_file_that_makes_no_sense_is_incomplete(file: RecordFile, tmp_path: Path, position: int) -> None:
+    fill(tmp_path / "record", HEADER.pack(MAGIC, position, 0, 0), b"", b"")
+    assert not file.read().complete
+    file.close()
+
+
+def test_a_file_that_the_command_has_cut_is_incomplete(file: RecordFile, tmp_path: Path) -> None:
+    fill(tmp_path / "record", *parts(SOME))
+    for size in (TEXT_START, HEADER.size, 10, 0):
+        os.truncate(file.path, size)
+        assert not file.read().complete
+    file.close()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((), (b"SPRAYCC_RECORD=/r", b"LD_PRELOAD=/lib/r.so")),
+        ((b"A=1", b"B=x=y"), (b"SPRAYCC_RECORD=/r", b"LD_PRELOAD=/lib/r.so", b"A=1", b"B=x=y")),
+        ((b"A=1", b"LD_PRELOAD=a.so b.so"), (b"SPRAYCC_RECORD=/r", b"A=1", b"LD_PRELOAD=/lib/r.so:a.so b.so")),
+        ((b"LD_PRELOAD=",), (b"SPRAYCC_RECORD=/r", b"LD_PRELOAD=/lib/r.so:")),
+        ((b"SPRAYCC_RECORD=/own",), (b"SPRAYCC_RECORD=/r", b"LD_PRELOAD=/lib/r.so", b"SPRAYCC_RECORD=/own")),
+    ],
+)
+def test_environment(before: tuple[bytes, ...], after: tuple[bytes, ...]) -> None:
+    assert environment(before, b"/lib/r.so", b"/r") == after
+
+
+def test_where_the_library_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = tmp_path / "lib" / "spraycc" / LIBRARY_NAME
+    library.parent.mkdir(parents=True)
+    library.touch()
+    monkeypatch.delenv("SPRAYCC_RECORDER", raising=False)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "bin" / "spraycc")])
+    assert find_recorder() == bytes(library)
+    monkeypatch.setenv("SPRAYCC_RECORDER", str(tmp_path / "nowhere.so"))
+    assert find_recorder() is None
+    named = tmp_path / "named.so"
+    named.touch()
+    monkeypatch.setenv("SPRAYCC_RECORDER", str(named))
+    assert find_recorder() == bytes(named)
+
+
+@pytest.mark.parametrize("name", ["a:b.so", "a b.so", "$ORIGIN.so"])
+def test_a_path_that_the_loader_would_split_is_not_used(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    (tmp_path / name).touch()
+    monkeypatch.setenv("SPRAYCC_RECORDER", str(tmp_path / name))
+    assert find_recorder() is None
+
+
+def elf(path: Path, *, loader: bytes = b"/lib64/ld-linux-x86-64.so.2\0", **changes: int) -> bytes:
+    """A header as this interpreter has it (64 bits), one program header, and the loader's name."""
+    head = bytearray(Path("/proc/self/exe").read_bytes()[:64])
+    head[32:40] = struct.pack("=Q", 64)  # e_phoff
+    head[54:58] = struct.pack("=HH", 56, 1)  # e_phentsize, e_phnum
+    for offset, value in changes.items():
+        head[int(offset.removeprefix("at_"))] = value
+    interpreter = struct.pack("=IIQQQQQQ", 3, 4, 120, 120, 120, len(loader), len(loader), 1)
+    path.write_bytes(bytes(head) + interpreter + loader)
+    path.chmod(0o755)
+    return bytes(path)
+
+
+@pytest.mark.skipif(struct.calcsize("P") != 8, reason="the recorder is for 64-bit hosts")
+def test_programs_by_their_headers(tmp_path: Path) -> None:
+    assert can_preload(elf(tmp_path / "same"))
+    assert not can_preload(elf(tmp_path / "other-class", at_4=1))
+    assert not can_preload(elf(tmp_path / "other-order", at_5=2 if sys.byteorder == "little" else 1))
+    assert not can_preload(elf(tmp_path / "other-machine", at_18=0xF7))
+    assert not can_preload(elf(tmp_path / "other-libc", loader=b"/lib/ld-musl-x86_64.so.1\0"))
+    assert not can_preload(elf(tmp_path / "no-header", at_56=0))
+    assert not can_preload(elf(tmp_path / "wild-table", at_39=0x7F))
+    assert not can_preload(elf(tmp_path / "no-size", at_54=0))
+
+
+@pytest.mark.parametrize("name", [b"libasan.so.8", b"libhwasan.so.0", b"libclang_rt.asan-x86_64.so"])
+def test_a_library_that_must_come_first(name: bytes, tmp_path: Path) -> None:
+    program = elf(tmp_path / "program")
+    assert can_preload(program, (b"LD_PRELOAD=libown.so", b"A=" + name))
+    assert not can_preload(program, (b"A=1", b"LD_PRELOAD=/usr/lib/" + name))
+
+
+def test_what_is_no_program_can_t_be_recorded(tmp_path: Path) -> None:
+    for number, content in enumerate((b"", b"\x7fELF", b"#!", b"#!\n", b"#! \n", b"#!/nowhere/sh\n", b"text\n")):
+        path = tmp_path / str(number)
+        path.write_bytes(content)
+        assert not can_preload(bytes(path)), content
+    assert not can_preload(bytes(tmp_path / "missing"))
+    assert not can_preload(bytes(tmp_path))

@@ -1,0 +1,85 @@
+"""Runs commands with the recorder: what its tests have in common."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hatch_build import LIBRARY_END, LIBRARY_FLAGS
+from spraycc.executor.recorder import Reads, RecordFile, environment
+from tests.system.executor.conftest import CFLAGS, REPOSITORY
+from tests.system.harness.waiting import HANG_S
+
+HERE = Path(__file__).resolve().parent
+#: The environment of the tests' commands.
+PLAIN = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library, compiled as the build hook does it, with all warnings."""
+    path = tmp_path_factory.mktemp("recorder") / "libspraycc-recorder.so"
+    sources = sorted(str(p) for p in (REPOSITORY / "spraycc" / "recorder").glob("*.c"))
+    subprocess.run(["cc", *CFLAGS, *LIBRARY_FLAGS, *sources, "-o", str(path), *LIBRARY_END], check=True)
+    return path
+
+
+def compiled(directory: Path, name: str, *words: str) -> Path:
+    source, program = str(HERE / f"{name}.c"), directory / name
+    subprocess.run(["cc", *CFLAGS, source, "-o", str(program), "-pthread", *words], check=True)
+    return program
+
+
+@dataclass
+class Recorder:
+    """Runs commands in ``work`` with the recorder."""
+
+    work: Path
+    library: Path
+    file: RecordFile
+
+    def env(self, **changes: str) -> dict[bytes, bytes]:
+        entries = [os.fsencode(f"{name}={value}") for name, value in {**PLAIN, **changes}.items()]
+        recorded = environment(entries, bytes(self.library), self.file.path)
+        return dict(entry.split(b"=", 1) for entry in recorded)
+
+    def run(self, *argv: str | Path, cwd: Path | None = None, **changes: str) -> subprocess.CompletedProcess[bytes]:
+        """Run a command after the record was emptied."""
+        self.file.reset()
+        return subprocess.run(argv, cwd=cwd or self.work, env=self.env(**changes), stdin=subprocess.DEVNULL, capture_output=True, timeout=HANG_S)  # fmt: skip
+
+    def reads(self, *argv: str | Path, cwd: Path | None = None, **changes: str) -> Reads:
+        """The record of a command that must succeed and say nothing."""
+        done = self.run(*argv, cwd=cwd, **changes)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+        return self.file.read()
+
+    def lookup(self, kind: str, path: str) -> bytes:
+        return os.fsencode(f"{kind}{self.work}/{path}")
+
+
+def plain(argv: list[str | Path], work: Path, **changes: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        argv, cwd=work, env={**PLAIN, **changes}, stdin=subprocess.DEVNULL, capture_output=True, timeout=HANG_S
+    )
+
+
+@pytest.fixture
+def recorder(tmp_path: Path, library: Path) -> Iterator[Recorder]:
+    (tmp_path / "work").mkdir()
+    file = RecordFile(bytes(tmp_path / "record"))
+    yield Recorder(tmp_path / "work", library, file)
+    file.close()
+
+
+def stamps_of(reads: Reads) -> dict[bytes, bytes]:
+    return {lookup: stamp for lookup, stamp, is_write in reads.entries if not is_write}
+
+
+def products_of(reads: Reads) -> set[bytes]:
+    return {lookup for lookup, _, is_write in reads.entries if is_write}
