@@ -222,6 +222,8 @@ class Scheduler(Ledger):
         task = executor.task
         if event.outcome is Outcome.UNFIT:
             self.pool.note_unfit(executor, task.needs)
+        if event.outcome is Outcome.DONE and len(task.executors) > 1:
+            self.tail.learn(won=executor.second)
         self.pool.free(executor, self._now)
         if executor.retiring:
             self._release(executor)

@@ -123,7 +123,7 @@ class Ledger:
         task.state = State.RUNNING
         self._begin(task, executor, second=False)
         if task.may_run_twice and executor.holds_all and task.expected.late_s is not None:
-            self.tail.watch(task, self._now + task.expected.late_s)
+            self.tail.watch(task, self._now, task.expected.late_s)
 
     def _dispatch_second(self, task: Task, executor: Executor) -> None:
         task.late_at = None

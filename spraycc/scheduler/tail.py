@@ -10,6 +10,8 @@ from spraycc.scheduler.tasks import Task
 
 #: Late tasks that are looked at for one that an idle executor suits.
 _LOOK_AHEAD = 8
+#: Tasks count as late after so many times their ``late_s``, at most.
+_MOST_PATIENCE = 16.0
 
 
 class Tail:
@@ -22,15 +24,21 @@ class Tail:
         self._late: dict[TaskId, tuple[float, Task]] = {}
         #: with more upcoming ones it is time to drop those that are not valid
         self._most = _LOOK_AHEAD
+        #: Where second attempts don't win, the host is slow and not the executor: each one that loses doubles the wait.
+        self._patience = 1.0
 
-    def watch(self, task: Task, late_at: float) -> None:
-        """It began now, and is late then."""
-        task.late_at = late_at
+    def watch(self, task: Task, now: float, late_s: float) -> None:
+        """It begins now, and takes so long at most, as tasks of its kind go."""
+        task.late_at = late_at = now + late_s * self._patience
         heappush(self._upcoming, (late_at, task.number, task))
         if len(self._upcoming) > self._most:
             self._upcoming = [entry for entry in self._upcoming if entry[2].late_at == entry[0]]
             heapify(self._upcoming)
             self._most = 2 * len(self._upcoming) + _LOOK_AHEAD
+
+    def learn(self, *, won: bool) -> None:
+        """Of two attempts the second one was the faster, or not."""
+        self._patience = 1.0 if won else min(2 * self._patience, _MOST_PATIENCE)
 
     def next_at(self) -> float | None:
         """When the next one will be late."""

@@ -117,6 +117,15 @@ def test_the_first_attempt_may_win_too(late):
     assert late.scheduler.snapshot()["executors"]["busy"] == 0
 
 
+@pytest.mark.parametrize(("winner", "loser", "late_after"), [("y", "x", 10), ("x", "y", 20)])
+def test_a_second_attempt_that_loses_makes_the_next_one_wait(late, winner, loser, late_after):
+    late.at(11, AttemptEnded(winner, 1, DONE), Abort(loser, 1))
+    late.at(11, AttemptEnded(loser, 1, CANCELLED))
+    late.do(TaskGone(1), 11)
+    late.do(task(2, seconds=3, late_s=10), 12)
+    assert late.scheduler.next_deadline() == 12 + late_after
+
+
 def test_a_result_that_crosses_the_abort_is_nothing(late):
     late.at(11, AttemptEnded("y", 1, DONE), Abort("x", 1))
     late.at(11, AttemptEnded("x", 1, DONE))
