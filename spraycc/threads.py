@@ -1,11 +1,19 @@
-"""Work in a thread, where there can be one."""
+"""Work in a thread, where there can be one; and a thread's own umask."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ctypes
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar, TypeVarTuple
 
 import trio
+
+#: <linux/sched.h>
+_CLONE_FS = 0x200
+_thread = threading.local()
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -22,6 +30,7 @@ async def run_in_thread(function: Callable[[*Ts], T], *arguments: *Ts, abandon_o
     def work() -> T:
         nonlocal began
         began = True
+        _separate_umask()
         return function(*arguments)
 
     try:
@@ -30,3 +39,28 @@ async def run_in_thread(function: Callable[[*Ts], T], *arguments: *Ts, abandon_o
         if began:
             raise
     return function(*arguments)
+
+
+@contextmanager
+def exact_modes() -> Iterator[None]:
+    """Files that this thread makes in the block have the modes that are asked for, whatever the umask. Other threads
+    are not concerned. Where the kernel refuses that (a container's filter) the umask counts as ever."""
+    if not _separate_umask():
+        yield
+        return
+    umask = os.umask(0)
+    try:
+        yield
+    finally:
+        os.umask(umask)
+
+
+def _separate_umask() -> bool:
+    """This thread shares its umask, and its working directory, with no other one from now on. unshare(2), CLONE_FS.
+
+    Each thread of ours does so when it begins: it would share those of the one that started it, in which exact_modes
+    may run.
+    """
+    if not hasattr(_thread, "separate"):
+        _thread.separate = ctypes.CDLL(None).unshare(_CLONE_FS) == 0
+    return bool(_thread.separate)

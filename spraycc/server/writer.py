@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from spraycc.errors import ProtocolError, WriteBackError
 from spraycc.server.environment import is_below
 from spraycc.server.temporaries import Temporaries
+from spraycc.threads import exact_modes
 from spraycc.wire.executor import Deleted, FileData, FileHole, MadeDirectory, MadeFile, MadeSymlink
 
 #: Contents of one attempt that are held in memory before they go to disk.
@@ -43,6 +44,8 @@ class _File:
     fd: int = -1
     #: its name, where it has one
     temporary: bytes = b""
+    #: permission bits of what ``fd`` is
+    mode: int = 0
 
 
 class Staging:
@@ -205,6 +208,8 @@ class Staging:
         file.pieces.clear()
 
     def _open_temporary(self, file: _File) -> None:
+        # With its final mode: each chmod is a SETATTR on NFS.
+        mode = (file.made.mode & 0o777) | 0o600
         directory = os.path.dirname(file.made.path)
         while True:
             try:
@@ -214,16 +219,20 @@ class Staging:
                 directory = os.path.dirname(directory)
         if self._open < _OPEN_FILES:
             try:
-                file.fd = os.open(b".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=within)
+                with exact_modes():
+                    file.fd = os.open(b".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, mode, dir_fd=within)
                 self._open += 1
+                file.mode = stat.S_IMODE(os.fstat(file.fd).st_mode)
                 return
             except OSError as exc:
                 # EOPNOTSUPP, EISDIR, ENOENT, EINVAL: what file systems (and old kernels) without it say
                 if exc.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
                     raise
         file.temporary = self._temporary_name(directory)
-        file.fd = os.open(file.temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with exact_modes():
+            file.fd = _create(file.temporary, mode)
         self._open += 1
+        file.mode = stat.S_IMODE(os.fstat(file.fd).st_mode)
 
     def _temporary_name(self, directory: bytes) -> bytes:
         return self._temporaries.name(directory, self._token)
@@ -289,7 +298,8 @@ class Staging:
             self._write(file)
         directory, name = os.path.split(path)
         within = self._enter(directory)
-        os.fchmod(file.fd, file.made.mode & 0o1777)
+        if file.mode != file.made.mode & 0o1777:
+            os.fchmod(file.fd, file.made.mode & 0o1777)
         mtime_ns = file.made.mtime_ns
         if mtime_ns is not None:
             os.utime(file.fd, ns=(mtime_ns, mtime_ns))
@@ -348,6 +358,24 @@ class Staging:
                 os.unlink(file.temporary)
             file.temporary = b""
         file.pieces.clear()
+
+
+def _create(path: bytes, mode: int) -> int:
+    """Make a file under a name that nobody else uses, open for writing.
+
+    An NFS client follows an exclusive creation with a SETATTR, because the file server keeps the proof of exclusiveness
+    in the file's times. So the creation is a plain one, and the new file is checked: others may have put one there.
+    Root may be another user on the file server (root_squash), which the check would not know.
+    """
+    flags = os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    if os.geteuid() == 0:
+        return os.open(path, flags | os.O_EXCL, mode)
+    fd = os.open(path, flags, mode)
+    found = os.fstat(fd)
+    if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and not found.st_size and found.st_uid == os.geteuid():
+        return fd
+    os.close(fd)
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
 
 def _link_unnamed(fd: int, name: bytes, directory: int) -> None:

@@ -120,6 +120,24 @@ def test_modes_are_the_commands_own_whatever_the_servers_umask(root: Path, mode:
     assert stat.S_IMODE((root / "f").stat().st_mode) == mode
 
 
+@pytest.mark.parametrize("unnamed", [False, True])
+def test_a_file_with_an_ordinary_mode_needs_no_chmod(
+    root: Path, unnamed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On NFS each is a request to the file server."""
+    if not unnamed:
+        monkeypatch.setattr(writer, "_OPEN_FILES", 0)
+    monkeypatch.delattr(os, "fchmod")
+    old = os.umask(0o077)
+    try:
+        work = staging(root)
+        work.take(file(root / "f", b"x", 0o664))
+        work.commit()
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((root / "f").stat().st_mode) == 0o664
+
+
 @pytest.mark.parametrize("spill", [False, True])
 @pytest.mark.parametrize("unnamed", [False, True])
 def test_an_existing_file_is_replaced_whole(
