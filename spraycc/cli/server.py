@@ -89,7 +89,7 @@ def _cancel_leftovers(root: bytes) -> int:
     from spraycc.cli.say import say
 
     # In a process of its own: the command line knows no trio.
-    argv = [sys.executable, "-P", "-m", "spraycc.server.leftovers", str(state_dir(root)), os.fsdecode(root)]
+    argv = [sys.executable, "-P", "-m", "spraycc.server.leftovers", str(state_dir(root))]
     done = subprocess.run(
         argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=start.server_environment()
     )

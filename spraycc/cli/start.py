@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
     from spraycc.cli.session import Session
 
-#: Time that a server has to listen. It takes 0.2 s; over a cold NFS its imports take seconds.
-START_TIMEOUT_S = 10.0
+#: A server has so long to listen, in seconds. It takes 0.2 s; on a slow host with a cold NFS its imports take 20 s.
+START_TIMEOUT_S = 60.0
+#: After so many seconds the user is told what the command line waits for.
+TELL_AFTER_S = 5.0
 _POLL_S = 0.005
 #: A log that is longer is put aside when a server starts.
 _MAX_LOG_BYTES = 8 * 1024 * 1024
@@ -145,7 +147,8 @@ class _Starter:
     command: Sequence[str]
     #: called once; then it does nothing
     meanwhile: Callable[[], None]
-    deadline: float = field(default_factory=lambda: time.monotonic() + START_TIMEOUT_S)
+    began: float = field(default_factory=time.monotonic)
+    told: bool = False
 
     def start(self) -> Session | None:
         """A session with a new server, or with one that somebody else has started. None: try again."""
@@ -167,7 +170,7 @@ class _Starter:
             if session is not None:
                 return session
             status = process.poll()
-            if status == 0 and time.monotonic() < self.deadline:
+            if status == 0 and time.monotonic() < self.began + START_TIMEOUT_S:
                 return None  # it has found another one
             if status is None:
                 process.kill()
@@ -190,7 +193,12 @@ class _Starter:
     def _wait_for(self, given_up: Callable[[], bool]) -> Session | None:
         """A session as soon as a server listens; None at the deadline, or where ``given_up`` and still none listens."""
         while True:
-            last = given_up() or time.monotonic() > self.deadline
+            waited_s = time.monotonic() - self.began
+            if waited_s > TELL_AFTER_S and not self.told:
+                self.told = True
+                what = f"waiting {START_TIMEOUT_S:g} s at most (its log: {_log_path(self.directory)})"
+                self.on_notice(f"the server takes long to start; {what}")
+            last = given_up() or waited_s > START_TIMEOUT_S
             session = connect(self.directory, self.on_notice, for_build=True)
             if session is not None or last:
                 return session
