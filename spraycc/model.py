@@ -49,6 +49,12 @@ class Description:
     outputs: tuple[bytes, ...] = ()
     #: it makes code for the CPU that it runs on (-march=native)
     native: bool = False
+    #: a successful run writes ``outputs`` and nothing else
+    complete: bool = False
+    #: further files that the line names for reading (-include), as written
+    reads: tuple[bytes, ...] = ()
+    #: directories of the header search path that the line names, as written
+    searches: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

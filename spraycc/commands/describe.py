@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from spraycc.commands.languages import ASSEMBLER_STAGES, Stage
 from spraycc.commands.names import Family, Tool, is_launcher, tool_of
-from spraycc.commands.outputs import is_file, is_header_only, outputs_of
+from spraycc.commands.outputs import Outputs, is_file, is_header_only, outputs_of
 from spraycc.commands.parse import Input, Mode, ParsedLine, parse
 from spraycc.commands.reasons import Reason
 from spraycc.commands.response import expand
@@ -116,8 +116,14 @@ def _description(
     kind: Kind, placement: Placement, reason: Reason, line: ParsedLine, sources: list[Input]
 ) -> Description:
     # A query writes nothing, whatever else it says.
-    names = () if reason in (Reason.QUERY, Reason.NO_INPUT, Reason.NOTHING_COMPILED) else outputs_of(line).names
-    return Description(kind, placement, reason.value, tuple([source.name for source in sources]), names)
+    if reason in (Reason.QUERY, Reason.NO_INPUT, Reason.NOTHING_COMPILED):
+        outputs = Outputs((), complete=True)
+    else:
+        outputs = outputs_of(line)
+    return Description(
+        kind, placement, reason.value, tuple([source.name for source in sources]), outputs.names,
+        complete=outputs.complete, reads=tuple(line.reads), searches=tuple(line.searches),
+    )  # fmt: skip
 
 
 def _probe_reason(line: ParsedLine, sources: list[Input], cwd: bytes) -> Reason | None:

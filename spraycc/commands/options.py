@@ -41,6 +41,7 @@ class Effect(enum.Enum):
     # inputs
     LANGUAGE = enum.auto()  #: -x
     READS = enum.auto()  #: names a file it reads, that could be standard input
+    SEARCHES = enum.auto()  #: names a directory in which it looks for headers: -I, -isystem
     LINKER_WORD = enum.auto()  #: an input or option for the linker: -lfoo, -Xlinker W
     LINKER_WORDS = enum.auto()  #: several, with commas between: -Wl,a,b
 

@@ -62,6 +62,8 @@ class ParsedLine:
     linker_words: list[bytes] = field(default_factory=list)
     #: files it reads besides its inputs, as far as they could be standard input
     reads: list[bytes] = field(default_factory=list)
+    #: directories in which it looks for headers, in the order of the line
+    searches: list[bytes] = field(default_factory=list)
 
     #: -MD or -MMD
     depend: bool = False
@@ -244,6 +246,7 @@ _EFFECTS: dict[Effect, _Handler | None] = {
     Effect.VERBOSE: _set("verbose", True),
     Effect.DRIVER_MODE: _driver_mode,
     Effect.READS: _collect("reads"),
+    Effect.SEARCHES: _collect("searches"),
     Effect.LINKER_WORD: _collect("linker_words"),
     Effect.LINKER_WORDS: _collect_split("linker_words"),
     Effect.CPP_WORD: _collect("cpp_words"),

@@ -400,3 +400,26 @@ OUTPUTS = [
 @pytest.mark.parametrize(("line", "outputs"), OUTPUTS, ids=[row[0] for row in OUTPUTS])
 def test_outputs_with_the_named_one_last(line: str, outputs: list[str]) -> None:
     assert [name.decode() for name in said(line).outputs] == outputs
+
+
+@pytest.mark.parametrize(
+    ("line", "reads", "searches"),
+    [
+        ("gcc -c a.c", (), ()),
+        (
+            "gcc -Iinc -I inc2 -c a.c -isystem sys -iquote q -idirafter last",
+            (),
+            (b"inc", b"inc2", b"sys", b"q", b"last"),
+        ),
+        ("gcc --include-directory=inc --include-directory inc2 -c a.c", (), (b"inc", b"inc2")),
+        ("gcc -include first.h -imacros m.h -c a.c", (b"first.h", b"m.h"), ()),
+        ("clang -isystem-after sys -Fframeworks -c a.c", (), (b"sys", b"frameworks")),
+        ("g++ @args -c a.cc", (), (b"from/args",)),
+        ("gcc -M -Iinc a.c", (), (b"inc",)),
+    ],
+)
+def test_which_files_and_directories_a_line_names_for_reading(
+    line: str, reads: tuple[bytes, ...], searches: tuple[bytes, ...]
+) -> None:
+    description = said(line, files={b"args": b"-Ifrom/args"})
+    assert (description.reads, description.searches) == (reads, searches)
