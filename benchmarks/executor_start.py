@@ -21,6 +21,7 @@ from typing import Any
 import trio
 
 from benchmarks.harness import Place, spread
+from spraycc import landmarks
 from spraycc.cluster.local import executor_command
 from spraycc.model import ExecutorId
 from spraycc.server.disk import Disk
@@ -28,7 +29,6 @@ from spraycc.server.executors import ExecutorLink
 from spraycc.server.listener import ExecutorListener, TcpAcceptor
 from spraycc.server.packing import ready_pack
 from spraycc.server.session import make_session, write_session_file
-from spraycc.server.witness import Witness
 
 #: Where Python's own library lies; of no concern here, as it is each host's own nearly everywhere.
 _PYTHON = tuple({os.path.realpath(p) for p in (os.path.dirname(os.__file__), "/lib", "/usr", "/etc")})
@@ -56,6 +56,9 @@ class _Hub:
 
     def __init__(self) -> None:
         self.send, self.ready = trio.open_memory_channel[ExecutorLink](16)
+
+    async def why_unusable(self, ready: object) -> str:
+        return ""
 
     def post(self, event: object) -> None: ...
     def executor_ready(self, link: ExecutorLink) -> None:
@@ -130,12 +133,11 @@ async def _start(place: Place, state: Path, pack: Path | None, trace: Sequence[s
     session = make_session()
     hub = _Hub()
     listener = ExecutorListener(hub, session, TcpAcceptor("127.0.0.1"), Disk())  # type: ignore[arg-type]
-    witness = Witness.make(os.fsencode(place.workspace), state)
-    assert witness is not None
     local = os.fspath(place.root / "local")
     file = write_session_file(
         session, state, addresses=[("127.0.0.1", listener.address[1])], workspace=os.fsencode(place.workspace),
-        scratch_dir=local, heartbeat_s=5, lost_after_s=20, log_dir=state, witness=witness.told,
+        scratch_dir=local, heartbeat_s=5, lost_after_s=20, log_dir=state,
+        landmarks=landmarks.choose(os.fsencode(place.workspace)),
     )  # fmt: skip
     argv = [
         *trace,
@@ -161,5 +163,4 @@ async def _start(place: Place, state: Path, pack: Path | None, trace: Sequence[s
             raise RuntimeError(f"{argv}: wait status {status:#x}")
         nursery.cancel_scope.cancel()
     file.unlink()
-    witness.remove()
     return Start(ready_ms, (usage.ru_utime + usage.ru_stime) * 1e3, sizes["Rss"], sizes["Pss"])

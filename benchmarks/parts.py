@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.cluster import on_grid_engine, on_slurm
+from benchmarks.coherence import coherence
 from benchmarks.configure import configure
 from benchmarks.data import data
 from benchmarks.dispatch import dispatch
@@ -28,6 +29,7 @@ PARTS: dict[str, Part] = {
     "fill": fill,
     "data": data,
     "submit-host": submit_host,
+    "coherence": coherence,
     "no-op": no_op,
     "wall": wall,
     "clean": clean,

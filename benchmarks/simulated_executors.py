@@ -40,7 +40,8 @@ from spraycc.allocator import keep_freed_memory
 from spraycc.errors import SprayccError
 from spraycc.executor.link import Link, LinkLost, connect, frame_of
 from spraycc.executor.session import Session, read_session
-from spraycc.wire.executor import CancelTask, FileData, Leave, MadeFile, Ping, Pong, Ready, StartTask, TaskEnded
+from spraycc.file_cache import cached
+from spraycc.wire.executor import CancelTask, FileData, Leave, MadeFile, Ping, Pong, Reads, Ready, StartTask, TaskEnded
 from spraycc.wire.framing import CHUNK_BYTES
 
 #: A barrier that is not reached lets one task go this often.
@@ -189,7 +190,9 @@ class Simulation:
             await self._made(f"join-{self.asked - self.free}")
         try:
             link = await connect(session, name)
-            await link.send(Ready(__version__, "simulated", os.getpid(), ("overlay", "in-place"), {}))
+            seen = tuple(map(cached, session.landmarks))
+            captures = ("overlay", "in-place")
+            await link.send(Ready(__version__, "simulated", os.getpid(), captures, {}, landmarks=seen))
             self.counters.executors += 1
             self.counters.joined.append(time.monotonic())
             async with trio.open_nursery() as nursery:
@@ -239,6 +242,8 @@ class Simulation:
         self.counters.cancelled += scope.cancelled_caught
         usage = (seconds, 0.0, seconds, 50_000_000)
         ended = frame_of(TaskEnded(task.task, 0, 0, scope.cancelled_caught, "", "", *usage))
+        if task.prove:
+            ended = frame_of(Reads(task.task, complete=True)) + ended
         with contextlib.suppress(LinkLost):
             frames: list[bytes] = []
             held = 0

@@ -44,6 +44,7 @@ class CaptureRefusal(enum.Enum):
     )
     COPY_UP = "copy-up"  #: the command met EOVERFLOW, EXDEV or EROFS inside the capture
     DIFFERENT = "different"  #: the executor's host has another compiler or CPU than the submit host: another executor
+    STALE = "stale"  #: the executor's host sees files that are not the submit host's: refresh, try once more, then here
     NO_SPACE = "no-space"  #: the executor's disk is full
     UNSUPPORTED = "unsupported"  #: it produced something that can't be sent (a device, a socket)
 

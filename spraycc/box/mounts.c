@@ -165,6 +165,8 @@ static void make_overlay(struct overlay *overlay)
 	configure(context, SET_STRING, "upperdir", fd_path(upper_fd).bytes);
 	configure(context, SET_STRING, "workdir", fd_path(work_fd).bytes);
 	configure(context, SET_FLAG, "userxattr", NULL);
+	/* A file's inode number is then the lower file's: the executor compares it with the submit host's. Linux 4.17. */
+	(void)syscall(SYS_fsconfig, context, SET_STRING, "xino", "off", 0);
 	/* Else the unmount writes all dirty pages of the upper layer's file system to disk (ovl_sync_fs). Linux 5.10. */
 	(void)syscall(SYS_fsconfig, context, SET_FLAG, "volatile", NULL, 0);
 	configure(context, CREATE, NULL, NULL);

@@ -111,9 +111,14 @@ def box(root: bytes, settings: Settings) -> Iterator[Finding]:
             yield Finding("capture", True, f"{' and '.join(host.captures)}; scratch files in {where}")
         else:
             yield Finding("capture", False, f"no overlay: {host.refusals.get('overlay', 'no reason given')}", remedy)
+        if host.recorder is not None:
+            yield Finding("recorder", True, os.fsdecode(host.recorder))
+        elif reason := host.refusals.get("recorder"):
+            yield Finding("recorder", False, reason, "a cluster's hosts need it: docs/nfs.md")
     finally:
         if host.scratch is not None:
             host.scratch.remove()
+        host.mounts.close()
         os.close(host.null)
 
 

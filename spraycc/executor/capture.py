@@ -8,13 +8,10 @@ instead. The rest is read-only for the command, so a write there is an error tha
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from spraycc.errors import CaptureError, CaptureRefusal
-
-_OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +20,6 @@ class Plan:
 
     roots: tuple[bytes, ...]
     dropped: tuple[tuple[bytes, str], ...] = ()
-
-
-def mount_points(mountinfo: bytes) -> frozenset[bytes]:
-    """All mount points in the text of /proc/self/mountinfo (proc_pid_mountinfo(5): the fifth word, blanks as octal)."""
-    points = [line.split(b" ", 5)[4] for line in mountinfo.splitlines()]
-    return frozenset(_OCTAL.sub(lambda m: bytes([int(m[1], 8)]), p) if b"\\" in p else p for p in points)
 
 
 def is_inside(path: bytes, directory: bytes) -> bool:

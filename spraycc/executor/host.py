@@ -12,14 +12,18 @@ from dataclasses import dataclass, field, replace
 
 from spraycc.errors import CaptureError, CaptureRefusal
 from spraycc.executor.box import BoxOrder, Ended, NotStarted, Streams
-from spraycc.executor.capture import Plan, mount_points, plan_capture
+from spraycc.executor.capture import Plan, plan_capture
+from spraycc.executor.coherence import make_record
 from spraycc.executor.memory import Memory
 from spraycc.executor.prepare import Identity, Prepared
+from spraycc.executor.recorder import LIBRARY_NAME, environment, find_recorder
 from spraycc.executor.running import run_box
 from spraycc.executor.scratch import Scratch, Slot, candidates, remove_tree
 from spraycc.executor.verdict import refusal_of
 from spraycc.executor.walk import produced
+from spraycc.filesystems import FileSystems, mounts
 from spraycc.model import TaskId
+from spraycc.stamps import FILE
 from spraycc.wire.executor import MadeFile
 
 _log = logging.getLogger(__name__)
@@ -37,10 +41,13 @@ class MountTable:
         self._poll.register(self._file, select.POLLPRI | select.POLLERR)
         self._points: frozenset[bytes] | None = None
 
+    def close(self) -> None:
+        self._file.close()
+
     def points(self) -> frozenset[bytes]:
         if self._points is None or self._poll.poll(0):
             self._file.seek(0)
-            self._points = mount_points(self._file.readall())
+            self._points = frozenset(mounts(self._file.readall()))
         return self._points
 
 
@@ -55,6 +62,10 @@ class Host:
     mounts: MountTable = field(default_factory=MountTable)
     memory: Memory = field(default_factory=Memory.explore)
     scratch: Scratch | None = None
+    #: the real path of the directory that all tasks need
+    workspace: bytes = b"/"
+    #: the recorder's library (spraycc/recorder/), if it is installed and works on this host
+    recorder: bytes | None = None
     #: an overlay works in it
     overlays: bool = True
     pid_namespace: bool = True
@@ -104,10 +115,9 @@ async def explore(host: Host, workspace: bytes, scratch_dir: str | None, name: s
         scratch_dir: where scratch directories are wanted, or None.
         name: of the scratch directory.
     """
-    workspace = os.path.realpath(workspace)
+    host.workspace = workspace = os.path.realpath(workspace)
     if not os.path.isdir(workspace):
-        reason = f"{os.fsdecode(workspace)} is not a directory on this host"
-        host.refusals = {"overlay": reason, "in-place": reason}
+        host.refusals = {"workspace": f"{os.fsdecode(workspace)} is not a directory on this host"}
         return
     captures = []
     for base in candidates(scratch_dir, os.environ.get("TMPDIR"), workspace):
@@ -139,6 +149,47 @@ async def explore(host: Host, workspace: bytes, scratch_dir: str | None, name: s
         else:
             host.refusals["in-place"] = str(end)
     host.captures = tuple(captures)
+    await _find_recorder(host)
+
+
+async def _find_recorder(host: Host) -> None:
+    """Set the recorder, if it records what a shell opens on this host. The C library may be too old for it."""
+    library = find_recorder()
+    try:
+        if library is None:
+            reason = f"{LIBRARY_NAME} is not installed there"
+        elif host.scratch is None:
+            reason = "there is no directory for its record"
+        elif not (reason := await _try_recorder(host, library, host.scratch.path)):
+            host.recorder = library
+            return
+    except OSError as exc:
+        reason = str(exc)
+    _log.info("no recorder: %s", reason)
+    if FileSystems().is_shared(host.workspace):
+        host.refusals["recorder"] = reason
+
+
+async def _try_recorder(host: Host, library: bytes, scratch: bytes) -> str:
+    """Why it does not work; empty where it does.
+
+    Raises:
+        OSError: the trial can't be made.
+    """
+    record = make_record(scratch)
+    try:
+        words = (b"sh", b"-c", b": <" + host.box)
+        env = environment((b"PATH=/usr/bin:/bin",), library, record.path)
+        said = bytearray()
+        end = await _run(host, BoxOrder(b"/bin/sh", words, env, b"/", in_place=True), said)
+        reads = record.read()
+    finally:
+        record.close()
+    if not isinstance(end, Ended) or end.code or end.signal or said:
+        return f"a trial of {LIBRARY_NAME} ended with {end}, output {bytes(said[:200])!r}"
+    if not reads.complete or all(lookup != FILE + host.box for lookup, _, _ in reads.entries):
+        return f"a trial of {LIBRARY_NAME} did not record what was read"
+    return ""
 
 
 def _scratch_for_prediction(host: Host, workspace: bytes, scratch_dir: str | None, name: str) -> None:
@@ -187,11 +238,12 @@ async def _try_overlay(host: Host, workspace: bytes, name: str) -> None:
     raise CaptureError(CaptureRefusal.HOST, "; without a pid namespace: ".join(reasons))
 
 
-async def _run(host: Host, order: BoxOrder) -> Ended | NotStarted:
-    async def ignore(descriptor: int, data: bytes) -> None:
-        pass
+async def _run(host: Host, order: BoxOrder, said: bytearray | None = None) -> Ended | NotStarted:
+    async def keep(descriptor: int, data: bytes) -> None:
+        if said is not None:
+            said.extend(data)
 
-    return await run_box(host.box, order, stdin=host.null, streams=Streams(one=True), on_output=ignore)
+    return await run_box(host.box, order, stdin=host.null, streams=Streams(one=True), on_output=keep)
 
 
 def _check(end: Ended | NotStarted) -> None:

@@ -29,8 +29,10 @@ from spraycc.executor.host import Host, explore
 from spraycc.executor.link import Link, LinkLost, connect
 from spraycc.executor.session import Session, read_session
 from spraycc.executor.tasks import Tasks
-from spraycc.executor.witness import missing_workspace
+from spraycc.file_cache import cached, refresh
 from spraycc.signals import receive_signals
+from spraycc.stamps import Stamp
+from spraycc.threads import run_in_thread
 from spraycc.wire.executor import EXECUTOR_ID_BYTES, CancelTask, Leave, Ping, Pong, Ready, StartTask
 
 _log = logging.getLogger(__name__)
@@ -186,13 +188,11 @@ async def _serve(session: Session, executor_id: str, host: Host, departure: _Dep
     """Everything from the connection to Leave."""
     link = await connect(session, executor_id)
     name = f"{socket.gethostname()}-{os.getpid()}-{executor_id}"
-    if reason := await missing_workspace(session.workspace, session.witness):
-        host.refusals = {"workspace": reason}
-    else:
-        await explore(host, session.workspace, session.scratch_dir, name)
+    landmarks = await run_in_thread(_stamps_of, session)
+    await explore(host, session.workspace, session.scratch_dir, name)
     ready = Ready(
         __version__, socket.gethostname(), os.getpid(), host.captures, host.refusals, batch_job(),
-        host.memory.part, host.memory.total_bytes,
+        host.memory.part, host.memory.total_bytes, landmarks,
     )  # fmt: skip
     await link.send(ready)
     _log.info("ready: captures %s, refusals %s, batch job %r", host.captures, host.refusals, ready.batch_job)
@@ -202,6 +202,12 @@ async def _serve(session: Session, executor_id: str, host: Host, departure: _Dep
     finally:
         # What it has done by its own account: nobody else's summary need be believed.
         _log.info("counters %s", json.dumps(tasks.counters.as_map()))
+
+
+def _stamps_of(session: Session) -> tuple[Stamp, ...]:
+    """The landmarks' stamps, fresh from the file server."""
+    refresh([session.workspace, *(lookup[1:] for lookup in session.landmarks)])
+    return tuple(cached(lookup) for lookup in session.landmarks)
 
 
 async def _serve_tasks(session: Session, link: Link, host: Host, tasks: Tasks, departure: _Departure) -> None:

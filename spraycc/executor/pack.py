@@ -20,6 +20,7 @@ import zlib
 from importlib.machinery import ExtensionFileLoader, SourceFileLoader
 
 from spraycc.executor import start
+from spraycc.executor.recorder import find_recorder
 
 #: Hexadecimal digits of a pack's hash in its name.
 HASH_DIGITS = 24
@@ -58,15 +59,17 @@ def make(directory: str, key: str) -> str:
             with open(loader.path, "rb") as file:
                 files[file_name] = file.read()
             sources.append(loader.path)
-    box = _box()
-    if box:
-        with open(box, "rb") as file:
-            files[os.path.basename(box)] = file.read()
-        sources.append(box)
+    box, recorder = _box(), os.fsdecode(find_recorder() or b"")
+    for binary in (box, recorder):
+        if binary:
+            with open(binary, "rb") as file:
+                files[os.path.basename(binary)] = file.read()
+            sources.append(binary)
     table = {
         "python": start.python_identity(),
         "path": [entry for entry in sys.path if os.path.isabs(entry)],
         "box": os.path.basename(box),
+        "recorder": os.path.basename(recorder),
         "modules": modules,
         "extensions": extensions,
     }

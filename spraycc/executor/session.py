@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spraycc.errors import ConfigError
+from spraycc.stamps import Lookup
 
 #: Version of the file's layout.
 SESSION_VERSION = 1
@@ -30,8 +31,8 @@ class Session:
     heartbeat_s: float
     lost_after_s: float
     log_dir: str
-    #: name and content of a file in the workspace, as every host must see it; None where nothing has to be proved
-    witness: tuple[str, str] | None = None
+    #: files of the workspace whose stamps the server wants to hear (spraycc/landmarks.py)
+    landmarks: tuple[Lookup, ...] = ()
 
 
 def read_session(path: str) -> Session:
@@ -72,17 +73,8 @@ def _session(content: dict[str, Any]) -> Session:
         heartbeat_s=float(content["heartbeat_s"]),
         lost_after_s=float(content["lost_after_s"]),
         log_dir=str(content["log_dir"]),
-        witness=_witness(content.get("witness")),
+        landmarks=tuple(os.fsencode(lookup) for lookup in content.get("landmarks", ())),
     )
     if len(session.secret) != 32 or not os.path.isabs(session.workspace):
         raise ValueError("secret of 32 bytes and an absolute workspace expected")
     return session
-
-
-def _witness(content: Any) -> tuple[str, str] | None:
-    if content is None:
-        return None
-    name, text = map(str, content)
-    if os.path.basename(name) != name or not name:
-        raise ValueError("the witness is a file in the workspace")
-    return name, text

@@ -1,7 +1,7 @@
 """The light start of an executor: ``python -S -P start.py [--unpack-in DIRECTORY] PACK EXECUTOR'S ARGUMENTS``.
 
 Hundreds of executors start at once, and each would open some 140 files of the installation over NFS. The *pack*
-(:mod:`spraycc.executor.pack` makes it) is one file with the code of every module that an executor imports and the two
+(:mod:`spraycc.executor.pack` makes it) is one file with the code of every module that an executor imports and the
 binaries that it needs. The first executor on a host copies it to the local disk; all others read it there.
 
 Whatever is wrong - another Python, a damaged or foreign copy, no local disk - the executor starts in the ordinary way.
@@ -35,8 +35,8 @@ MODULES = "modules"
 _LOCAL = ("/var/tmp", "/tmp", "/dev/shm")
 #: Copies that nobody has used for so long are removed when another is made.
 _UNUSED_S = 24 * 3600.0
-#: The variable by which the executor finds its helper.
-_BOX_VARIABLE = "SPRAYCC_BOX"
+#: The variables by which the executor finds its helper and the recorder.
+_VARIABLES = {"box": "SPRAYCC_BOX", "recorder": "SPRAYCC_RECORDER"}
 
 
 class PackError(Exception):
@@ -123,19 +123,22 @@ def load(copy: tuple[str, int]) -> Any:
     try:
         size = int.from_bytes(os.pread(file, 8, 0), "big")
         table = marshal.loads(os.pread(file, size, 8))
-        box = os.path.join(directory, table["box"]) if table["box"] else None
+        binaries = {kind: os.path.join(directory, table[kind]) for kind in _VARIABLES if table.get(kind)}
         if table["python"] != python_identity():
             raise _OtherPython(f"made for another Python: {table['python']}")
-        if box is not None and not os.access(box, os.X_OK):
-            raise PackError(f"{box} is not there any more")
+        for path in binaries.values():
+            if not os.access(path, os.X_OK):
+                raise PackError(f"{path} is not there any more")
         run_and_exit = _import_from(PackedModules(table, file, 8 + size, directory), table["path"])
     except _OtherPython:
         raise
     except Exception as exc:
         _remove_unused(directory, file)  # the next one copies it anew
         raise PackError(f"{directory}: {type(exc).__name__}: {exc}") from exc
-    if box is not None:
-        os.environ.setdefault(_BOX_VARIABLE, box)
+    if directory.startswith("/dev/shm/"):
+        binaries.pop("recorder", None)  # the box gives commands a /dev/shm of their own
+    for kind, path in binaries.items():
+        os.environ.setdefault(_VARIABLES[kind], path)
     return run_and_exit
 
 

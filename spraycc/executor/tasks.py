@@ -20,6 +20,7 @@ import trio
 
 from spraycc.errors import CaptureError, CaptureRefusal
 from spraycc.executor.box import BoxOrder, BoxProcess, Ended, Layer, NotStarted, Streams
+from spraycc.executor.coherence import Coherence
 from spraycc.executor.host import Host
 from spraycc.executor.link import Link, LinkLost, frame_of
 from spraycc.executor.prepare import Prepared, prepare_layers
@@ -124,6 +125,7 @@ class Tasks:
         self.counters = Counters()
         self._current: _Attempt | None = None
         self._sameness = Sameness()
+        self._coherence = Coherence(host.workspace, host.recorder, None if host.scratch is None else host.scratch.path)
         #: processes killed for want of memory, as of the last look
         self._kills = host.memory.kills()
         self._spent, self._to_remove = trio.open_memory_channel[bytes](math.inf)
@@ -171,6 +173,7 @@ class Tasks:
         end, refusal = Ended(0, 0, 0.0, 0.0, 0), None
         try:
             await self._sameness.check(attempt.start.same)
+            await self._coherence.fence(attempt.start)
             if attempt.start.capture in ("overlay", "predict") and self._host.scratch is not None:
                 slot = self._host.scratch.take()
             end = await self._attempt(attempt, slot)
@@ -226,10 +229,13 @@ class Tasks:
             order = host.order(command, None, None)
         else:
             raise CaptureError(CaptureRefusal.HOST, f"no capture mode {start.capture!r} on this host")
+        order = self._coherence.recorded(start, order)
         began_ns = time.time_ns()
         end = await self._run(attempt, order)
         if attempt.cancelled:
             return end
+        if (reads := self._coherence.reads(start)) is not None:
+            attempt.frames += frame_of(reads)
         if plan is not None:
             self._judge(attempt, end, directories)
             if attempt.watch is not None:

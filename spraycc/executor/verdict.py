@@ -27,6 +27,8 @@ _CAPTURE_ERRNOS = {
     errno.EROFS: CaptureRefusal.COPY_UP,
     errno.EXDEV: CaptureRefusal.COPY_UP,
     errno.EOVERFLOW: CaptureRefusal.COPY_UP,
+    # an overlay over NFS does not look a name up anew when the file server has replaced the file; a bare mount does
+    errno.ESTALE: CaptureRefusal.STALE,
     errno.ENOSPC: CaptureRefusal.NO_SPACE,
     errno.EDQUOT: CaptureRefusal.NO_SPACE,
 }
@@ -66,6 +68,7 @@ _ENGLISH = {
     errno.EROFS: "Read-only file system",
     errno.EXDEV: "Invalid cross-device link",
     errno.EOVERFLOW: "Value too large for defined data type",
+    errno.ESTALE: "Stale file handle",
     errno.ENOSPC: "No space left on device",
     errno.EDQUOT: "Disk quota exceeded",
     errno.ENOMEM: "Cannot allocate memory",
@@ -184,6 +187,8 @@ def refusal_of(error: OSError) -> CaptureError:
         kind = CaptureRefusal.NO_SPACE
     elif error.errno in (errno.EROFS, errno.EXDEV, errno.EOVERFLOW):
         kind = CaptureRefusal.COPY_UP
+    elif error.errno == errno.ESTALE:
+        kind = CaptureRefusal.STALE
     return CaptureError(kind, str(error))
 
 

@@ -504,6 +504,7 @@ _TABLE: dict[tuple[State, Outcome | type[TaskGone] | type[ExecutorLost]], Callab
     (State.RUNNING, Outcome.OUT_OF_MEMORY): Scheduler._lost,
     (State.RUNNING, Outcome.REFUSED): Scheduler._refused,
     (State.RUNNING, Outcome.UNFIT): Scheduler._lost,
+    (State.RUNNING, Outcome.STALE): Scheduler._lost,
     (State.RUNNING, Outcome.CANCELLED): Scheduler._killed,  # nobody asked for it: the executor is being shut down
     (State.RUNNING, ExecutorLost): Scheduler._lost,
     **{(state, how): Scheduler._aborted for state in (State.ANSWERED, State.GONE) for how in (*Outcome, ExecutorLost)},

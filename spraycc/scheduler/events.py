@@ -45,6 +45,8 @@ class Outcome(enum.Enum):
     CANCELLED = "cancelled"  #: after Abort
     #: this executor's host is not fit for what the task needs, nor for any other with the same need: elsewhere
     UNFIT = "unfit"
+    #: the executor's host had old files in its cache: once more, soon
+    STALE = "stale"
 
 
 @dataclass(frozen=True, slots=True)

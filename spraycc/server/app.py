@@ -13,12 +13,14 @@ import signal
 import socket
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import trio
 
 import spraycc
+from spraycc import landmarks
 from spraycc.cluster.local import executor_command
 from spraycc.cluster.registry import BATCH, useful_s
 from spraycc.errors import ProtocolError, SprayccError
@@ -26,6 +28,7 @@ from spraycc.model import ExecutorId, Usage
 from spraycc.scheduler.events import Event, Outcome, SubmissionFailed
 from spraycc.server.addresses import listening_host, reachable
 from spraycc.server.builds import Builds, clear_builds
+from spraycc.server.coherence.inputs import Inputs
 from spraycc.server.control import Control
 from spraycc.server.dispatch import Dispatcher
 from spraycc.server.executors import ExecutorLink
@@ -42,10 +45,11 @@ from spraycc.server.starters import RETRY_S, ProcessStarter
 from spraycc.server.submission import Submitter
 from spraycc.server.tasks import Task
 from spraycc.server.toolchains import needs_of
-from spraycc.server.witness import Witness
 from spraycc.settings import Settings
 from spraycc.signals import receive_signals
+from spraycc.stamps import Lookup
 from spraycc.threads import run_in_thread
+from spraycc.wire.executor import Ready
 from spraycc.wire.runner import FROM_SERVER, RUNNER_PROTOCOL, TO_SERVER, Hello, Refused, RunTask
 
 log = logging.getLogger(__name__)
@@ -96,7 +100,8 @@ class Server:
         self._launcher: Launcher | None = None
         self._launcher_for: tuple[object, ...] = ()
         self._launchers: list[Launcher] = []
-        self._witness: Witness | None = None
+        #: files by which executors show that they see our workspace
+        self._landmarks: tuple[Lookup, ...] = ()
         #: what was said to differ on some executor's host
         self._differing: set[str] = set()
         #: why executors did not come the last time, and when that was; empty again when one has
@@ -112,6 +117,20 @@ class Server:
     @property
     def capture(self) -> str:
         return self._dispatcher.settings.capture
+
+    @property
+    def inputs(self) -> Inputs:
+        return self._dispatcher.inputs
+
+    async def why_unusable(self, ready: Ready) -> str:
+        if not self._landmarks:
+            return ""
+        agree = partial(landmarks.agree, self._landmarks, ready.landmarks)
+        if not await self._dispatcher.disk.do("look", agree):
+            return f"{os.fsdecode(self._workspace)} is not the submit host's directory of that name"
+        if reason := ready.refusals.get("recorder"):
+            return f"whether its files are old could not be seen, as it can't record what commands read ({reason})"
+        return ""
 
     @property
     def executor_lasts_s(self) -> float | None:
@@ -144,8 +163,6 @@ class Server:
             listener.close()
             if self._session_file is not None:
                 remove_session_file(self._session_file)
-            if self._witness is not None:
-                self._witness.remove()
             # Where builds go on without us, their runners still need the lock slots; the last build's end removes them.
             if not self._builds.open:
                 shutil.rmtree(self._runtime_dir / "builds", ignore_errors=True)
@@ -277,10 +294,9 @@ class Server:
         try:
             session = await run_in_thread(make_session)
             is_local = settings.cluster == "local"
+            self._landmarks = () if is_local else await run_in_thread(landmarks.choose, self._workspace)
             bound = listening_host(settings.listen, local=is_local)
             listener = ExecutorListener(self, session, TcpAcceptor(bound), self._dispatcher.disk, self._links)
-            if self._witness is None and not is_local:
-                self._witness = Witness.make(self._workspace, self._state_dir)
             if self._session_file is not None:
                 remove_session_file(self._session_file)
             self._session_file = write_session_file(
@@ -292,7 +308,7 @@ class Server:
                 heartbeat_s=settings.heartbeat_s,
                 lost_after_s=settings.lost_after_s,
                 log_dir=self._state_dir,
-                witness=None if is_local or self._witness is None else self._witness.told,
+                landmarks=self._landmarks,
             )
             pack = None if is_local else await ready_pack(packs_dir(self._state_dir))
             self._launcher = self._make_launcher(settings, self._session_file, pack)
@@ -432,7 +448,6 @@ class Server:
         for path in logs[:-EXECUTOR_LOGS]:
             path.unlink(missing_ok=True)
         clear_builds(self._runtime_dir)
-        Witness.clear(self._workspace, self._state_dir)
 
     def _make_slots(self) -> None:
         """Lock files for the time after us: as many commands may run here at once, should this server die."""

@@ -125,6 +125,7 @@ class Control:
             self._peer.send_now(FROM_SERVER.pack(Refused(f"the server can't open a build: {exc}")))
             return
         self._build = build
+        dispatcher.build_begins()
         log.info("build %s: opened, cap %s: %s", build.id, request.cap, b" ".join(request.argv)[:200])
         dispatcher.post(BuildOpenedEvent(build.id, request.cap))
         fifo = os.fsencode(build.directory / "fifo") if build.pool is not None else b""

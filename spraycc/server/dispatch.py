@@ -12,6 +12,9 @@ from spraycc.model import ExecutorId, Placement, TaskId, Usage
 from spraycc.scheduler import actions, events
 from spraycc.scheduler.core import Scheduler
 from spraycc.server.builds import Builds
+from spraycc.server.coherence.inputs import Inputs
+from spraycc.server.coherence.tracker import Tracker
+from spraycc.server.coherence.watcher import Watcher
 from spraycc.server.disk import Disk
 from spraycc.server.executors import ExecutorLink
 from spraycc.server.history import TaskHistory
@@ -66,10 +69,23 @@ class Dispatcher:
         self._heavy = trio.Event()
         self.toolchains = Toolchains()
         self.disk = Disk()
+        self._inputs: Inputs | None = None
         #: set by the application: starts executors
         self.ask_executors: Any = None
         #: set by the application: takes back what was asked for and has not started
         self.withdraw_executors: Any = None
+
+    @property
+    def inputs(self) -> Inputs:
+        """What tasks read. Made when first needed: a server without a cluster watches no directories."""
+        if self._inputs is None:
+            self._inputs = Inputs(Tracker(Watcher.open()), self.disk)
+        return self._inputs
+
+    def build_begins(self) -> None:
+        """A build sees what other hosts have changed before."""
+        if self._inputs is not None:
+            self._inputs.build_begins()
 
     @property
     def is_busy(self) -> bool:
@@ -157,6 +173,7 @@ class Dispatcher:
                 figures.second_won += 1
         elif task.id in self.tasks and task.chosen is None:  # else it was one of two, and the other one counts
             figures.retried += 1
+            figures.stale += outcome is events.Outcome.STALE
             if outcome is events.Outcome.OUT_OF_MEMORY:
                 self.history.note_memory(task.key, usage)
 

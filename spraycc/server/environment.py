@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from spraycc.jobserver.makeflags import without_jobserver_in
-from spraycc.model import Command
+from spraycc.model import Command, Description
 from spraycc.server.looks import real_path
 
 
@@ -35,25 +35,27 @@ TMP = b"/tmp"
 
 def plan_capture(
     command: Command,
-    outputs: tuple[bytes, ...],
+    description: Description,
     workspace: bytes,
     home: bytes,
     realpath: Callable[[bytes], bytes] = real_path,
+    is_directory: Callable[[bytes], bool] = os.path.isdir,
 ) -> CapturePlan | None:
     """The roots for one command: the workspace, and whatever else it works in or is known to write to.
+
+    If all files that it writes are known, only their directories are captured. Everything else is read through the bare
+    mount, which costs an NFS file server less: the client keeps names, and a task's overlay asks for each name anew.
 
     None where that would be a directory that can't or must not be overlaid as a whole (``/``, the home directory,
     /tmp as working directory): such a command runs on the submit host.
     """
     refused = {b"/", home, TMP, b"/var/tmp", b"/dev/shm"}
-    roots = [workspace]
     cwd = realpath(command.cwd)
-    if not is_below(cwd, workspace):
-        roots.append(cwd)
-    named = []
+    roots: list[bytes] = []
+    named: list[bytes] = []
     # most outputs are named without a directory
     directories = {command.cwd: cwd, cwd: cwd}
-    for output in outputs:
+    for output in description.outputs:
         path = os.path.join(cwd, output)
         if path.startswith(b"/dev/"):
             continue
@@ -61,9 +63,13 @@ def plan_capture(
         real = directories.get(directory)
         if real is None:
             real = directories[directory] = realpath(directory)
-            if not any(is_below(real, root) for root in roots) and not is_below(real, TMP):
-                roots.append(real)
         named.append(os.path.join(real, name))
+    written = dict.fromkeys(os.path.dirname(path) for path in named)
+    if not (description.complete and all(map(is_directory, written))):
+        written = {workspace: None, cwd: None, **written}
+    for directory in written:
+        if not any(is_below(directory, root) for root in roots) and (directory == cwd or not is_below(directory, TMP)):
+            roots.append(directory)
     if any(root in refused for root in roots):
         return None
     return CapturePlan(tuple(roots), (TMP,), tuple(named))

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 import trio
 
 from spraycc.errors import CaptureRefusal, ProtocolError, SprayccError, VersionMismatch, WriteBackError
-from spraycc.model import ExecutorId, TaskId, Usage
+from spraycc.model import ExecutorId, Kind, TaskId, Usage
 from spraycc.scheduler.events import AttemptEnded, Event, ExecutorJoined, ExecutorLost, MemoryReported, Outcome
+from spraycc.server.coherence.inputs import Inputs, Stamps, Told
 from spraycc.server.environment import remote_environment
 from spraycc.server.redirect import redirect
 from spraycc.server.tasks import Attempt, Task
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 
 #: Time that a peer has for Ready, once it has proved itself.
 READY_S = 20.0
+#: A task is tried so often by hosts that see other files than the submit host; then it runs here.
+STALE_ATTEMPTS = 2
 
 
 class Hub(Protocol):
@@ -42,6 +45,15 @@ class Hub(Protocol):
     @property
     def executor_lasts_s(self) -> float | None:
         """So long an executor that has just started is given tasks; None is no limit."""
+        ...
+
+    @property
+    def inputs(self) -> Inputs:
+        """What tasks read."""
+        ...
+
+    async def why_unusable(self, ready: wire.Ready) -> str:
+        """Why what a command reads on this host may be something else than here; empty where that would be seen."""
         ...
 
     def post(self, event: Event) -> None: ...
@@ -73,6 +85,13 @@ class ExecutorLink:
         #: the attempt in flight; stays until its TaskEnded even if nobody wants it any more
         self.task: Task | None = None
         self._attempt: Attempt | None = None
+        #: stamps of files that it has been told, and those that went with the task in flight
+        self._told = Told()
+        self._stamps: Stamps = ()
+        #: the version of the table of stamps that the task in flight was sent with
+        self._version = 0
+        #: what the task in flight has read
+        self._reads: wire.Reads | None = None
         self.joined_at = trio.current_time()
         self._hub = hub
         self._connection = connection
@@ -113,6 +132,11 @@ class ExecutorLink:
                 self._cannot_predict(task)
                 return begun
             start = dataclasses.replace(start, argv=predicted.argv, redirected=predicted.outputs)
+        self._reads = None
+        if task.expected is not None:
+            self._stamps, self._version = self._hub.inputs.tell(task.expected, self._told)
+            made = self._hub.inputs.busy_directories() if task.description.kind is Kind.UNKNOWN else ()
+            start = dataclasses.replace(start, prove=True, stamps=self._stamps, refresh=made)
         self._post(dataclasses.replace(start, same=task.same) if task.same else start)
         return begun
 
@@ -179,7 +203,8 @@ class ExecutorLink:
                 if not isinstance(message, wire.Ready):
                     raise ProtocolError("the first message of an executor is 'ready'")
                 self.ready = message
-                refusal = self._choose_capture(message)
+                unusable = message.refusals.get("workspace") or await self._hub.why_unusable(message)
+                refusal = self._choose_capture(message, unusable)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write)
                     if refusal:
@@ -228,10 +253,10 @@ class ExecutorLink:
             holds_all=self.capture == "overlay",
         )
 
-    def _choose_capture(self, ready: wire.Ready) -> str:
-        """Set the capture; the text says why there is none."""
-        if "workspace" in ready.refusals:
-            return f"host {ready.host} can't be used: {ready.refusals['workspace']}"
+    def _choose_capture(self, ready: wire.Ready, unusable: str) -> str:
+        """Set the capture; the text says why there is none. ``unusable``: why there can't be one."""
+        if unusable:
+            return f"host {ready.host} can't be used: {unusable}"
         wanted = self._hub.capture
         if wanted == "auto":
             wanted = "predict" if "overlay" not in ready.captures and "predict" in ready.captures else "overlay"
@@ -287,6 +312,8 @@ class ExecutorLink:
         elif isinstance(message, wire.TaskOutput):
             assert self._attempt is not None
             await self.task.take_output(self._attempt, message.fd, message.data)
+        elif isinstance(message, wire.Reads):
+            self._reads = message
         else:
             await self._take_change(message)
 
@@ -325,10 +352,20 @@ class ExecutorLink:
         returned = staging.bytes_received
         attempt = self._attempt
         assert attempt is not None
+        why = ended.text or str(self._write_back_failed or f"status {ended.code}, signal {ended.signal}")
         outcome = self._outcome(ended)
+        if outcome is Outcome.DONE and task.expected is not None:
+            outcome, why = await self._proved(task, ended, why)
+            if self._aborted:
+                outcome = Outcome.CANCELLED
+        if outcome is Outcome.STALE:
+            if task.expected is not None:
+                self._hub.inputs.forget_told(self._stamps, self._told)
+            task.stale += 1
+            if task.stale >= STALE_ATTEMPTS:
+                outcome = Outcome.REFUSED
         if outcome is Outcome.DONE and not task.choose(attempt):
             outcome = Outcome.CANCELLED  # the other attempt's result is being written
-        why = ended.text or str(self._write_back_failed or f"status {ended.code}, signal {ended.signal}")
         if outcome is Outcome.DONE and not staging.is_empty:
             try:
                 await self._write_back.commit(staging)
@@ -343,8 +380,7 @@ class ExecutorLink:
         if outcome not in (Outcome.DONE, Outcome.CANCELLED):
             task.refusals.append(why)
             log.info(
-                "task %d on %s: attempt does not count (%s): %s", task.id, self.id, outcome.value,
-                ended.text or f"status {ended.code}, signal {ended.signal}",
+                "task %d on %s: attempt does not count (%s): %s", task.id, self.id, outcome.value, why
             )  # fmt: skip
             if outcome is Outcome.UNFIT:
                 self._hub.host_differs(task, ended.text)
@@ -362,9 +398,26 @@ class ExecutorLink:
                 task.peer.dismiss()
             raise
 
+    async def _proved(self, task: Task, ended: wire.TaskEnded, why: str) -> tuple[Outcome, str]:
+        """DONE if all that the command read was the submit host's, or need not be proved; else the outcome and why."""
+        assert task.expected is not None
+        reads = self._reads
+        if reads is None or not reads.complete:
+            # A compile's result must be proved. Of other commands a failure may be due to a file that is there by now.
+            if task.description.kind is Kind.UNKNOWN and not ended.code:
+                return Outcome.DONE, why
+            return Outcome.REFUSED, "the executor could not record which files the command read"
+        mismatch = await self._hub.inputs.check(task.expected, self._told, self._version, reads.matched, reads.others)
+        if mismatch is None:
+            return Outcome.DONE, why
+        assert self.ready is not None
+        return Outcome.STALE, f"host {self.ready.host} saw other files: {mismatch}"
+
     def _outcome(self, ended: wire.TaskEnded) -> Outcome:
         if ended.cancelled or self._aborted:
             return Outcome.CANCELLED
+        if ended.refusal == CaptureRefusal.STALE.value:
+            return Outcome.STALE
         if ended.refusal == CaptureRefusal.DIFFERENT.value:
             return Outcome.UNFIT
         if ended.refusal or self._write_back_failed is not None:

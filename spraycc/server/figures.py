@@ -24,6 +24,8 @@ class Figures:
     failed: int = 0
     #: attempts that did not count, for whatever reason
     retried: int = 0
+    #: those of them whose host saw other files than the submit host
+    stale: int = 0
     #: attempts beside another one that took too long, and how many of them were the ones that counted
     second: int = 0
     second_won: int = 0
@@ -64,6 +66,7 @@ class Figures:
             "local": self.local,
             "failed": self.failed,
             "retried": self.retried,
+            "stale": self.stale,
             "second": self.second,
             "second_won": self.second_won,
             "cancelled": self.cancelled,

@@ -1,11 +1,10 @@
-"""``python -m spraycc.server.leftovers STATE_DIR WORKSPACE``: cancels what a killed server has left in the cluster.
+"""``python -m spraycc.server.leftovers STATE_DIR``: cancels what a killed server has left in the cluster.
 
 Prints how many submissions it found. Exit status 1 where the cluster manager can't be asked.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -13,19 +12,18 @@ import trio
 
 from spraycc.errors import SprayccError
 from spraycc.server.submission import cancel_leftovers
-from spraycc.server.witness import Witness
 from spraycc.settings import Settings
 
 
 def main() -> int:
-    state_dir, workspace = Path(sys.argv[1]), os.fsencode(sys.argv[2])
+    state_dir = Path(sys.argv[1])
     try:
         found = trio.run(cancel_leftovers, Settings(), state_dir)
     except SprayccError as exc:
         sys.stderr.write(f"{exc}\n")
         return 1
     # Each holds a secret; their server is gone.
-    for path in (*state_dir.glob("session-*.json"), Path(os.fsdecode(Witness.path_of(workspace, state_dir)))):
+    for path in state_dir.glob("session-*.json"):
         path.unlink(missing_ok=True)
     sys.stdout.write(f"{found}\n")
     return 0

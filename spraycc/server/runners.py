@@ -50,6 +50,9 @@ async def serve_runner(dispatcher: Dispatcher, peer: Peer, request: RunTask, wor
         same=same,
     )
     expected = UNKNOWN
+    if plan is not None and settings.cluster != "local":
+        task.expected = dispatcher.inputs.expect(command, description, plan.outputs)
+        await dispatcher.inputs.prepare(task.expected)
     if plan is not None:
         await dispatcher.history.loaded()
         task.key = dispatcher.history.key_of(task)
@@ -132,7 +135,7 @@ def _decide(
     description = _apply_wish(ruled, wish)
     if description.placement is not Placement.REMOTE:
         return description, None, by_default
-    plan = plan_capture(command, description.outputs, workspace, home)
+    plan = plan_capture(command, description, workspace, home)
     if plan is None:
         description = _here(description, "its directories can't be captured")
     elif any(map(_is_special, plan.outputs)):

@@ -9,9 +9,11 @@ import json
 import os
 import secrets
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from spraycc.stamps import Lookup
 from spraycc.wire.executor import EXECUTOR_PROTOCOL
 
 #: Version of the session file's layout.
@@ -80,7 +82,7 @@ def write_session_file(
     heartbeat_s: float,
     lost_after_s: float,
     log_dir: Path,
-    witness: tuple[str, str] | None = None,
+    landmarks: Sequence[Lookup] = (),
 ) -> Path:
     """Write the session file, 0600, under a name that was never used before. The caller removes it at its end."""
     path = directory / f"session-{secrets.token_hex(8)}.json"
@@ -95,7 +97,7 @@ def write_session_file(
         "heartbeat_s": heartbeat_s,
         "lost_after_s": lost_after_s,
         "log_dir": str(log_dir),
-        "witness": list(witness) if witness else None,
+        "landmarks": [os.fsdecode(lookup) for lookup in landmarks],
     }
     fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(fd, "w") as file:

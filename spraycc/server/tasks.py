@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from spraycc.model import BuildId, Command, Description, ExecutorId, TaskId, Usage
+from spraycc.server.coherence.inputs import Expected
 from spraycc.server.environment import CapturePlan
 from spraycc.server.peer import Peer
 from spraycc.wire.runner import FROM_SERVER, Exited, Output, RunHere
@@ -69,6 +70,10 @@ class Task:
     live: bool
     #: what the executor's host must have just as this one
     same: tuple[tuple[bytes, str], ...] = ()
+    #: which files it is expected to read; None where executors run on this host and see what it sees
+    expected: Expected | None = None
+    #: attempts that read something else than the submit host has
+    stale: int = 0
     #: the executor that its result is from, or that had it last
     executor: ExecutorId | None = None
     attempts: int = 0

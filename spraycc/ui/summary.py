@@ -18,7 +18,7 @@ def summary_line(figures: Mapping[str, Any]) -> str:
     wall_s = float(figures.get("wall_s", 0.0))
     cpu_s = float(figures.get("cpu_s_remote", 0.0))
     parts = [f"{_count(tasks, 'task')} ({remote} remote, {int(figures.get('local', 0))} here)" if tasks else "no tasks"]
-    parts += [f"{figures[key]} {key}" for key in ("failed", "retried", "cancelled") if figures.get(key)]
+    parts += [f"{figures[key]} {key}" for key in ("failed", "retried", "stale", "cancelled") if figures.get(key)]
     if figures.get("second"):
         parts.append(f"{_count(int(figures['second']), 'second attempt')} ({figures.get('second_won', 0)} won)")
     parts.append(f"{wall_s:.1f} s")

@@ -92,6 +92,8 @@ class Ready(Message):
     #: not known
     memory_part: str = ""
     memory_bytes: int = 0
+    #: stamps of the files that the session names as landmarks, in its order
+    landmarks: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,13 @@ class StartTask(Message):
     terminals: tuple[int, ...] = ()
     #: their rows and columns
     window: tuple[int, int] = (0, 0)
+    #: the server wants to hear what the command read (Reads)
+    prove: bool = False
+    #: stamps of the submit host (spraycc/stamps.py) that are new to this executor: (number, lookup, stamp). A number
+    #: that was told before has a new stamp now, or none any more where the stamp is empty
+    stamps: tuple[tuple[int, bytes, bytes], ...] = ()
+    #: directories to refresh first if the command can't be recorded: it may read anything that builds have made
+    refresh: tuple[bytes, ...] = ()
 
     @classmethod
     def of(
@@ -262,6 +271,20 @@ class FileHole(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Reads(Message):
+    """Executor → server: which files the command read and which names it looked for in vain (executor/proof.py)."""
+
+    TAG: ClassVar[str] = "reads"
+    task: TaskId
+    #: nothing is missing; False where the command could not be recorded, or not as a whole
+    complete: bool
+    #: numbers of the lookups whose stamps were those that the server told: a bit set, little endian
+    matched: bytes = b""
+    #: the other lookups, each with the stamp of this host
+    others: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TaskEnded(Message):
     """Executor → server: the attempt is over; every output and file frame of it came before.
 
@@ -285,5 +308,16 @@ class TaskEnded(Message):
 
 TO_EXECUTOR = Grammar(StartTask, CancelTask, Leave, Ping, Pong)
 FROM_EXECUTOR = Grammar(
-    Ready, TaskOutput, Deleted, MadeDirectory, MadeSymlink, MadeFile, FileData, FileHole, TaskEnded, Ping, Pong
+    Ready,
+    TaskOutput,
+    Deleted,
+    MadeDirectory,
+    MadeSymlink,
+    MadeFile,
+    FileData,
+    FileHole,
+    Reads,
+    TaskEnded,
+    Ping,
+    Pong,
 )

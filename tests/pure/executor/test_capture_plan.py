@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spraycc.errors import CaptureError, CaptureRefusal
-from spraycc.executor.capture import is_inside, mount_points, plan_capture
+from spraycc.executor.capture import is_inside, plan_capture
 
 SCRATCH = b"/var/tmp/spraycc-1/executor-h-1-e"
 
@@ -77,12 +77,3 @@ def test_plans_are_sound(required, optional, needed, mounts):
     for path in needed:
         if any(is_inside(path, root) for root in required):
             assert any(is_inside(path, root) for root in roots)
-
-
-def test_mount_points_are_unescaped():
-    text = (
-        b"22 27 0:21 / /proc rw,relatime shared:5 - proc proc rw\n"
-        b"27 1 254:0 /sub / rw - ext4 /dev/vda rw\n"
-        b"30 27 0:9 / /mnt/a\\040b\\134c rw master:1 propagate_from:2 - nfs4 server:/x rw\n"
-    )
-    assert mount_points(text) == {b"/proc", b"/", b"/mnt/a b\\c"}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from os.path import normpath
+
 import pytest
 
-from spraycc.model import Command
+from spraycc.model import Command, Description, Kind, Placement
 from spraycc.server.environment import CapturePlan, is_below, plan_capture, remote_environment
 
 WS = b"/ws"
@@ -15,8 +17,11 @@ def command(cwd: bytes = WS) -> Command:
     return Command((b"gcc",), b"/usr/bin/gcc", cwd, (), 0o022)
 
 
-def plan(cwd: bytes, *outputs: bytes, workspace: bytes = WS) -> CapturePlan | None:
-    return plan_capture(command(cwd), outputs, workspace, HOME, realpath=lambda p: p.replace(b"/link", b"/real"))
+def plan(cwd: bytes, *outputs: bytes, complete: bool = False, missing: bytes = b"") -> CapturePlan | None:
+    description = Description(Kind.COMPILE, Placement.REMOTE, "compile", (b"a.c",), outputs, complete=complete)
+    return plan_capture(
+        command(cwd), description, WS, HOME, lambda p: normpath(p.replace(b"/link", b"/real")), lambda p: p != missing
+    )
 
 
 @pytest.mark.parametrize(
@@ -34,6 +39,28 @@ def plan(cwd: bytes, *outputs: bytes, workspace: bytes = WS) -> CapturePlan | No
 )
 def test_roots(cwd: bytes, outputs: tuple[bytes, ...], roots: tuple[bytes, ...], named: tuple[bytes, ...]) -> None:
     assert plan(cwd, *outputs) == CapturePlan(roots, (b"/tmp",), named)
+
+
+@pytest.mark.parametrize(
+    ("cwd", "outputs", "roots"),
+    [
+        (b"/ws", (b"obj/a.d", b"obj/a.o"), (b"/ws/obj",)),
+        (b"/ws", (b"dep/a.d", b"obj/a.o"), (b"/ws/dep", b"/ws/obj")),
+        (b"/ws/src", (b"a.o",), (b"/ws/src",)),
+        (b"/ws/src", (b"../a.o",), (b"/ws",)),
+        (b"/ws", (b"/out/a.o",), (b"/out",)),
+        (b"/else", (b"/ws/obj/a.o",), (b"/ws/obj",)),
+        (b"/ws", (b"/tmp/a.o",), ()),
+        (b"/ws", (), ()),
+        (b"/ws", (b"new/a.o",), (b"/ws",)),
+    ],
+)
+def test_roots_where_all_that_is_written_is_known(
+    cwd: bytes, outputs: tuple[bytes, ...], roots: tuple[bytes, ...]
+) -> None:
+    found = plan(cwd, *outputs, complete=True, missing=b"/ws/new")
+    assert found is not None
+    assert found.roots == roots
 
 
 @pytest.mark.parametrize("cwd", [b"/", HOME, b"/tmp", b"/var/tmp"])

@@ -18,6 +18,8 @@ import trio.testing
 from spraycc.model import BuildId, Command, Description, ExecutorId, Kind, Placement, TaskId, Usage
 from spraycc.scheduler.events import AttemptEnded, Event, ExecutorJoined, ExecutorLost, Outcome
 from spraycc.server import executors, listener
+from spraycc.server.coherence.inputs import Inputs
+from spraycc.server.coherence.tracker import Tracker
 from spraycc.server.disk import Disk
 from spraycc.server.environment import CapturePlan
 from spraycc.server.executors import ExecutorLink
@@ -37,12 +39,16 @@ class FakeHub:
 
     capture = "auto"
     executor_lasts_s = None
+    inputs = Inputs(Tracker(None), Disk())
 
     def __init__(self) -> None:
         self.links: dict[ExecutorId, ExecutorLink] = {}
         self.unfit: list[str] = []
         self.finished: list[tuple[int, int, int]] = []
         self._send, self.events = trio.open_memory_channel[Event](100)
+
+    async def why_unusable(self, ready: object) -> str:
+        return ""
 
     def post(self, event: Event) -> None:
         self._send.send_nowait(event)

@@ -28,12 +28,25 @@ from spraycc.server.peer import Peer
 from spraycc.server.pool import STUCK_S
 from spraycc.server.starters import RETRY_S
 from spraycc.settings import Settings
+from spraycc.stamps import FILE, MISSING, look
 from spraycc.tls import TlsSocket
 from spraycc.wire import runner as wire
-from spraycc.wire.executor import CancelTask, Leave, MadeFile, Ping, Pong, Ready, StartTask, TaskEnded, TaskOutput
+from spraycc.wire.executor import (
+    CancelTask,
+    Leave,
+    MadeFile,
+    Ping,
+    Pong,
+    Reads,
+    Ready,
+    StartTask,
+    TaskEnded,
+    TaskOutput,
+)
 from spraycc.wire.framing import FrameReader, encode_frame
 from spraycc.wire.schema import Message
 from tests.sim.server.pairs import Door, Pairs
+from tests.sim.server.silent_watcher import SilentWatcher
 
 SETTINGS = Settings(executors=4, cluster="command", start_command=("true", "{command}"), listen="127.0.0.1",
                     capture="overlay", local_slots=2, light_slots=2, link_memory_mb=0)  # fmt: skip
@@ -175,8 +188,15 @@ class Executor:
         assert isinstance(message, StartTask), message
         return message
 
-    async def done(self, start: StartTask, contents: bytes = b"object", words: bytes = b"", **changes: Any) -> None:
-        """The task has ended, and has written its output."""
+    async def done(
+        self,
+        start: StartTask,
+        contents: bytes = b"object",
+        words: bytes = b"",
+        reads: tuple[tuple[bytes, bytes], ...] | None = (),
+        **changes: Any,
+    ) -> None:
+        """The task has ended, and has written its output. ``reads``: what it has read; None where that is not known."""
         ended: dict[str, Any] = {
             "task": start.task, "code": 0, "signal": 0, "cancelled": False, "refusal": "", "text": "",
             "user_s": 0.1, "system_s": 0.1, "wall_s": 0.2, "peak_rss_bytes": 1000,
@@ -184,6 +204,8 @@ class Executor:
         messages: list[Message] = [TaskOutput(start.task, 2, words)] if words else []
         if contents:
             messages.append(MadeFile(start.task, start.outputs[-1], 0o644, len(contents), None, contents))
+        if start.prove:
+            messages.append(Reads(start.task, reads is not None, b"", reads or ()))
         await self.link.send(*messages, TaskEnded(**(ended | changes)))
 
 
@@ -248,7 +270,8 @@ class World:
         await link_module._shake_hands(connection, session, name)
         executor = Executor(Link(connection))
         self._links.append(executor.link)
-        await executor.link.send(Ready("0", host, 7, ("overlay",), {}))
+        seen = tuple(look(lookup) for lookup in session.landmarks)
+        await executor.link.send(Ready("0", host, 7, ("overlay",), {}, landmarks=seen))
         self._nursery.start_soon(executor.run)
         await settle()
         return executor
@@ -419,6 +442,93 @@ async def test_what_an_executor_refuses_runs_here(tmp_path: Path, monkeypatch: p
         assert (figures["local"], figures["remote"], figures["retried"]) == (1, 0, 1)
 
 
+async def test_a_task_whose_host_saw_another_file_is_tried_once_more_and_then_runs_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        runner = world.compile(build, "a")
+        await settle()
+        header = FILE + bytes(world.workspace / "a.h")
+        executor = await world.executor("e1")
+        start = await executor.task()
+        assert header not in [lookup for _, lookup, _ in start.stamps]
+        (world.workspace / "a.h").touch()
+        await executor.done(start, words=b"no a.h\n", reads=((header, MISSING),))
+        start = await executor.task()
+        assert look(header) in [stamp for _, lookup, stamp in start.stamps if lookup == header]
+        await executor.done(start, words=b"no a.h\n", reads=((header, MISSING),))
+        output, last = await runner.result()
+        assert isinstance(last, wire.RunHere)
+        assert output == {1: b"", 2: b""}
+        assert not (world.workspace / "a.o").exists()
+        runner.close()
+        figures = await build.finish()
+        assert (figures["local"], figures["remote"], figures["stale"], figures["retried"]) == (1, 0, 1, 2)
+
+
+async def test_a_task_that_read_what_is_here_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        (world.workspace / "a.h").touch()
+        runner = world.compile(build, "a")
+        await settle()
+        header = FILE + bytes(world.workspace / "a.h")
+        executor = await world.executor("e1")
+        await executor.done(await executor.task(), reads=((header, look(header)), (header + b"x", MISSING)))
+        assert (await runner.result())[1] == wire.Exited(0, 0)
+        runner.close()
+        assert (await build.finish())["stale"] == 0
+
+
+async def test_a_build_sees_what_other_hosts_changed_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No event tells of such a change, so the time is all that makes the server look again; and here it stands."""
+    monkeypatch.setattr("spraycc.server.dispatch.Watcher.open", SilentWatcher)
+    async with serving(tmp_path, monkeypatch) as world:
+        header = FILE + bytes(world.workspace / "a.h")
+        executor = None
+        for contents in ("", "longer"):
+            (world.workspace / "a.h").write_text(contents)
+            build = await world.build()
+            runner = world.compile(build, "a")
+            await settle()
+            executor = executor or await world.executor("e1")
+            await executor.done(await executor.task(), reads=((header, look(header)),))
+            assert (await runner.result())[1] == wire.Exited(0, 0)
+            runner.close()
+            assert (await build.finish())["stale"] == 0
+
+
+async def test_a_compile_of_which_it_is_not_known_what_it_read_runs_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        runner = world.compile(build, "a")
+        await settle()
+        executor = await world.executor("e1")
+        await executor.done(await executor.task(), reads=None)
+        assert isinstance((await runner.result())[1], wire.RunHere)
+        runner.close()
+        assert (await build.finish())["local"] == 1
+
+
+@pytest.mark.parametrize("code", [0, 1])
+async def test_another_command_of_which_that_is_not_known_counts_if_it_succeeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        runner = world.runner(build, "gen", "x", wish="remote")
+        await settle()
+        executor = await world.executor("e1")
+        await executor.done(await executor.task(), b"", reads=None, code=code)
+        last = (await runner.result())[1]
+        assert isinstance(last, wire.RunHere) if code else last == wire.Exited(0, 0)
+        runner.close()
+        await build.finish()
+
+
 async def test_links_run_here_and_no_more_at_once_than_there_are_slots(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -573,8 +683,16 @@ async def test_executors_that_can_not_be_started_are_told_of_and_tried_again(
         assert all(port.closed for port in world.ports)
 
 
-async def test_an_executor_that_can_capture_nothing_is_asked_to_leave_and_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("captures", "refusals", "words"),
+    [
+        ((), {"overlay": "EPERM"}, "can't capture outputs by overlay: EPERM"),
+        (("overlay",), {"recorder": "it is too new"}, "can't record what commands read (it is too new)"),
+        (("overlay",), {"workspace": "/w is not a directory on this host"}, "/w is not a directory on this host"),
+    ],
+)
+async def test_an_executor_that_can_t_be_used_is_asked_to_leave_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, captures: tuple[str, ...], refusals: dict[str, str], words: str
 ) -> None:
     async with serving(tmp_path, monkeypatch) as world:
         build = await world.build()
@@ -586,9 +704,12 @@ async def test_an_executor_that_can_capture_nothing_is_asked_to_leave_and_named(
         connection = TlsSocket(world.ports[-1].connect(), tls_context(session.certificate), server_side=False)
         await link_module._shake_hands(connection, session, "e2")
         link = Link(connection)
-        await link.send(Ready("0", "node7", 1, (), {"overlay": "EPERM"}))
+        seen = tuple(look(lookup) for lookup in session.landmarks)
+        await link.send(Ready("0", "node7", 1, captures, refusals, landmarks=seen))
         assert isinstance(await link.receive(), Leave)
-        assert "node7" in (await build.status())["trouble"]
+        trouble = (await build.status())["trouble"]
+        assert "node7" in trouble
+        assert words in trouble
         link.close()
 
 

@@ -170,6 +170,29 @@ def test_a_server_that_never_listens_is_killed(starter: Starter, monkeypatch: py
         os.kill(pid, 0)
 
 
+def test_a_server_that_takes_long_is_told_of_once(starter: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start, "TELL_AFTER_S", -1.0)
+    notices: list[str] = []
+    gate = starter.directory / "gate"
+    script = (
+        f"until [ -e '{gate}' ]; do sleep 0.01; done; exec '{sys.executable}' '{FAKE}' run --dir '{starter.directory}'"
+    )
+
+    def open_gate() -> None:
+        wait_until(lambda: bool(notices))
+        gate.touch()
+
+    opener = threading.Thread(target=open_gate)
+    opener.start()
+    session = start.connect_or_start(
+        starter.path, WORKSPACE, Settings(), notices.append, command=["/bin/sh", "-c", script]
+    )
+    opener.join()
+    session.close()
+    (line,) = notices
+    assert line.startswith("the server takes long to start; waiting 60 s at most")
+
+
 def test_one_that_ends_as_it_has_found_another(starter: Starter) -> None:
     """The loser of a race ends with 0; whoever started it goes on with the winner."""
     script = f"trap '' TERM; if mkdir '{starter.directory}/first' 2>/dev/null; then exit 0; fi; exec '{sys.executable}' '{FAKE}' run --dir '{starter.directory}'"
@@ -353,6 +376,7 @@ def test_doctor_names_every_subject(setup: Setup, server: FakeServer) -> None:
         "runner",
         "shims",
         "capture",
+        "recorder",
         "user namespaces",
         "make",
         "ninja",

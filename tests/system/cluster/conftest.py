@@ -9,6 +9,7 @@ import pytest
 
 from tests.system.cluster.fakes import FakeManager
 from tests.system.cluster.managers import PATH, GridEngine, Slurm
+from tests.system.cluster.ssh_server import SSHD, SshServer
 from tests.system.harness import needs
 from tests.system.harness.sandbox import Account, Sandbox
 
@@ -88,3 +89,22 @@ def sandbox(slurm: Slurm) -> Iterator[Sandbox]:
 @pytest.fixture
 def grid_engine_sandbox(grid_engine: GridEngine) -> Iterator[Sandbox]:
     yield from sandbox_of(grid_engine)
+
+
+@pytest.fixture
+def ssh() -> Iterator[SshServer]:
+    """Two hosts by name, each taking two executors; SprayCC is set to use them."""
+    if not SSHD:
+        needs.missing("sshd", "openssh-server")
+    sandbox = Sandbox(Account.unprivileged())
+    server = SshServer(sandbox, ["red", "blue"])
+    server.start()
+    sandbox.settings |= {
+        "SPRAYCC_CLUSTER": "ssh",
+        "SPRAYCC_HOSTS": "red:2 blue:2",
+        "SPRAYCC_SUBMIT_ARGUMENTS": server.options,
+    }
+    yield server
+    sandbox.stop()
+    server.close()
+    sandbox.close()

@@ -5,38 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
-from tests.system.cluster.ssh_server import SSHD, SshServer
-from tests.system.harness import needs
+from tests.system.cluster.ssh_server import SshServer
 from tests.system.harness.projects import GatedCompiler, c_project, objects, output_of
-from tests.system.harness.sandbox import Account, Sandbox
+from tests.system.harness.sandbox import Sandbox
 from tests.system.harness.waiting import HANG_S
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 UNITS = 8
-
-
-@pytest.fixture
-def ssh() -> Iterator[SshServer]:
-    """Two hosts by name, each taking two executors; SprayCC is set to use them."""
-    if not SSHD:
-        needs.missing("sshd", "openssh-server")
-    sandbox = Sandbox(Account.unprivileged())
-    server = SshServer(sandbox, ["red", "blue"])
-    server.start()
-    sandbox.settings |= {
-        "SPRAYCC_CLUSTER": "ssh",
-        "SPRAYCC_HOSTS": "red:2 blue:2",
-        "SPRAYCC_SUBMIT_ARGUMENTS": server.options,
-    }
-    yield server
-    sandbox.stop()
-    server.close()
-    sandbox.close()
 
 
 @pytest.fixture
@@ -123,8 +102,6 @@ def test_executors_leave_when_the_server_was_killed(sandbox: Sandbox, ssh: SshSe
     sandbox.wait_for("the connections are closed", lambda: not ssh.sessions())
     for path in (sandbox.home / ".local/state").rglob("session-*.json"):
         path.unlink()  # a killed server's
-    for path in sandbox.workspace.glob(".spraycc-witness-*"):
-        path.unlink()
 
 
 def server_log(sandbox: Sandbox) -> str:

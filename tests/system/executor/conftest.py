@@ -41,6 +41,7 @@ from spraycc.wire.executor import (
     MadeSymlink,
     Ping,
     Pong,
+    Reads,
     Ready,
     StartTask,
     TaskEnded,
@@ -188,6 +189,8 @@ class Result:
     stdout: bytes = b""
     stderr: bytes = b""
     made: list[Message] = field(default_factory=list)
+    #: what the command has read, where it was asked
+    reads: Reads | None = None
 
     @property
     def files(self) -> dict[bytes, bytes]:
@@ -251,6 +254,7 @@ class Peer:
         """All of the task that runs."""
         stdout, stderr = bytearray(), bytearray()
         made: list[Message] = []
+        reads: Reads | None = None
         while True:
             match message := self.receive():
                 case TaskOutput(_, 1, data):
@@ -258,7 +262,9 @@ class Peer:
                 case TaskOutput(_, 2, data):
                     stderr += data
                 case TaskEnded():
-                    return Result(message, bytes(stdout), bytes(stderr), made)
+                    return Result(message, bytes(stdout), bytes(stderr), made, reads)
+                case Reads():
+                    reads = message
                 case Deleted() | MadeDirectory() | MadeSymlink() | MadeFile() | FileData() | FileHole():
                     made.append(message)
                 case _:

@@ -16,6 +16,7 @@ import pytest
 from spraycc.cluster.local import executor_command
 from spraycc.executor import start
 from spraycc.executor.pack import make
+from spraycc.executor.recorder import LIBRARY_NAME
 from spraycc.server.packing import existing_pack, ready_pack
 from tests.system.harness.waiting import HANG_S
 
@@ -74,7 +75,7 @@ def test_it_starts_from_the_pack(pack: Path, local: Path) -> None:
     (copy,) = copies(local)
     assert pack.name.endswith(f"{copy.name}.pack")
     assert copy.stat().st_mode & 0o777 == 0o700
-    assert {path.name for path in copy.iterdir()} >= {start.MODULES, "spraycc-box"}
+    assert {path.name for path in copy.iterdir()} >= {start.MODULES, "spraycc-box", LIBRARY_NAME}
 
 
 def test_a_later_start_opens_nothing_of_the_installation(pack: Path, local: Path, tmp_path: Path) -> None:
@@ -90,6 +91,32 @@ def test_a_later_start_opens_nothing_of_the_installation(pack: Path, local: Path
 
     assert set(files_opened(*argv[:3], "-c", _WATCH + _START, *argv[3:])) == {start.__file__}
     assert len(files_opened(sys.executable, "-P", "-c", _WATCH + _ORDINARY)) > 50  # so it would be seen
+
+
+#: Without SPRAYCC_RECORDER the recorder would be looked for beside these.
+_FIND = """
+import sys, sysconfig
+sys.argv[0] = "/nowhere/bin/executor"
+sys.executable = "/nowhere/bin/python"
+sysconfig.get_path = lambda name: "/nowhere"
+sys.path.insert(0, os.path.dirname(START))
+import start
+start.load(start.local_copy(PACK, [LOCAL]))
+from spraycc.executor.recorder import find_recorder
+print(os.fsdecode(find_recorder() or b"none"))
+"""
+
+
+@pytest.mark.parametrize("named", [None, "/nowhere/named.so"])
+def test_an_executor_finds_the_recorder_beside_its_modules(pack: Path, local: Path, named: str | None) -> None:
+    program = f"import os\nSTART, PACK, LOCAL = {start.__file__!r}, {str(pack)!r}, {str(local)!r}\n{_FIND}"
+    environment = {"SPRAYCC_RECORDER": named} if named else {}
+    done = subprocess.run(
+        [sys.executable, "-S", "-P", "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    (copy,) = copies(local)
+    assert done.stdout.strip() == ("none" if named else str(copy / LIBRARY_NAME))
 
 
 @pytest.mark.slow
@@ -150,7 +177,11 @@ def test_a_damaged_copy_is_made_anew(pack: Path, local: Path) -> None:
     argv = light(pack, local, "--help")
     run(argv)
     (copy,) = copies(local)
-    for spoil in (lambda: (copy / start.MODULES).write_bytes(b"\0" * 100), lambda: (copy / "spraycc-box").unlink()):
+    for spoil in (
+        lambda: (copy / start.MODULES).write_bytes(b"\0" * 100),
+        lambda: (copy / "spraycc-box").unlink(),
+        lambda: (copy / LIBRARY_NAME).unlink(),
+    ):
         spoil()
         done = run(argv)
         assert "not started from" in done.stderr

@@ -1,0 +1,154 @@
+"""File coherence on the executor: stamps told by the server, the fence before a command, the proof after it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from spraycc.executor.box import BoxOrder
+from spraycc.executor.capture import is_inside
+from spraycc.executor.fence import Fence
+from spraycc.executor.proof import Told, directory_of, prove
+from spraycc.executor.recorder import RecordFile, can_preload, environment
+from spraycc.file_cache import cached
+from spraycc.filesystems import FileSystems
+from spraycc.stamps import Lookup, Stamp
+from spraycc.wire.executor import Reads, StartTask
+
+_log = logging.getLogger(__name__)
+
+#: Directories of hosts' own disks in which users put inputs: what lies there on one host only must not be read. (What a
+#: command makes there itself does not count as read.)
+_USERS = (b"/tmp", b"/dev/shm", b"/home", b"/root")
+#: Directories of the system, its packages and what they keep.
+_SYSTEM = tuple(b"/" + name for name in b"usr bin sbin lib lib32 lib64 libx32 etc opt var proc sys dev".split())
+
+
+class Coherence:
+    """One for an executor. A task goes through :meth:`fence`, :meth:`recorded`, its run, and :meth:`reads`."""
+
+    def __init__(
+        self,
+        workspace: bytes,
+        library: bytes | None,
+        scratch: bytes | None,
+        fence: Fence | None = None,
+        look: Callable[[Lookup], Stamp] = cached,
+        file_systems: FileSystems | None = None,
+    ) -> None:
+        """
+        Args:
+            workspace: files in it always count, on whatever file system it lies.
+            library: the recorder, or None where it is not installed or does not work on this host.
+            scratch: the executor's scratch directory, or None.
+        """
+        self._workspace = workspace
+        self._library = library
+        self._scratch = scratch
+        self._fence = fence or Fence()
+        self._look = look
+        self._file_systems = file_systems or FileSystems()
+        self._told: dict[Lookup, Told] = {}
+        self._by_number: dict[int, Lookup] = {}
+        self._record: RecordFile | None = None
+        self._is_recording = False
+
+    async def fence(self, start: StartTask) -> None:
+        """Take the stamps that came with a task, and bring this host's file cache to them.
+
+        Stamps of files on this host's own disks are not compared: hosts may have a tool or a library each.
+
+        Raises:
+            CaptureError: (STALE) this host still sees something else. The stamps are forgotten, as the server does.
+        """
+        stamps = []
+        for number, lookup, stamp in start.stamps:
+            if (old := self._by_number.pop(number, None)) is not None:
+                self._told.pop(old, None)
+            if not stamp:
+                continue
+            self._by_number[number] = lookup
+            self._told[lookup] = Told(number, stamp)
+            if self._concerns(directory_of(lookup)):
+                stamps.append((lookup, stamp))
+        try:
+            await self._fence.pass_with(stamps)
+            if start.refresh and not self._can_record(start):
+                await self._fence.refresh_all(start.refresh)
+        except BaseException:
+            for number, lookup, _ in start.stamps:
+                self._told.pop(lookup, None)
+                self._by_number.pop(number, None)
+            raise
+
+    def recorded(self, start: StartTask, order: BoxOrder) -> BoxOrder:
+        """The order with the recorder in it, where the server wants a proof and the program can be recorded."""
+        self._is_recording = False
+        if not self._can_record(start):
+            return order
+        assert self._scratch is not None
+        assert self._library is not None
+        try:
+            if self._record is None:
+                self._record = make_record(self._scratch)
+            else:
+                self._record.reset()
+        except OSError as exc:
+            _log.warning("the command can't be recorded: %s", exc)
+            return order
+        self._is_recording = True
+        writable = order.writable if order.in_place else (*order.writable, os.path.dirname(self._record.path))
+        return replace(order, env=environment(order.env, self._library, self._record.path), writable=writable)
+
+    def reads(self, start: StartTask) -> Reads | None:
+        """What the command read, for the server; None where the server does not ask. Nothing of the command runs any
+        more."""
+        if not start.prove:
+            return None
+        if not self._is_recording or self._record is None:
+            # Without shared files there is nothing to prove.
+            return Reads(start.task, complete=not self._file_systems.is_shared(self._workspace))
+        reads = self._record.read()
+        # An assembler looks at the object that is there before it makes its own, which does not depend on it.
+        # The recorder is the executor's own, perhaps in a directory of this host alone.
+        ignored = frozenset((*start.outputs, self._library))
+        scratch = self._scratch or b"/dev"
+        lookups = [
+            (lookup, stamp) for lookup, stamp, is_write in reads.entries
+            if not (is_write or lookup[1:] in ignored or is_inside(lookup[1:], scratch))
+        ]  # fmt: skip
+        proof = prove(
+            lookups,
+            self._told,
+            self._concerns,
+            lambda directory: _is_in(directory, _SYSTEM),
+            self._file_systems.names_follow_directory,
+            self._look,
+        )
+        return Reads(start.task, reads.complete, proof.matched, proof.others)
+
+    def _can_record(self, start: StartTask) -> bool:
+        return start.prove and None not in (self._library, self._scratch) and can_preload(start.program, start.env)
+
+    def _concerns(self, directory: bytes) -> bool:
+        """Whether files in this directory must be the submit host's."""
+        if is_inside(directory, self._workspace) or _is_in(directory, _USERS):
+            return True
+        return self._file_systems.is_shared(directory)
+
+
+def _is_in(directory: bytes, places: Iterable[bytes]) -> bool:
+    return any(is_inside(directory, place) for place in places)
+
+
+def make_record(scratch: bytes) -> RecordFile:
+    """A file for the recorder, in a directory of its own: commands may write to that.
+
+    Raises:
+        OSError: the scratch disk is full, or can't be written.
+    """
+    directory = os.path.join(scratch, b"record")
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    return RecordFile.create(os.path.join(directory, b"reads"))

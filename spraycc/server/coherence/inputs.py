@@ -1,0 +1,266 @@
+"""The files that tasks read: the stamps that go to an executor with a task, and the check of what the task has read.
+
+For each task the server *expects* lookups: those of the last task with the same target or the same source, and the
+files and directories that the command line names. With the task it *tells* the executor the stamps that are new to it.
+When the command has ended, the server *checks* its lookups, and throws the attempt away if one of them had another
+result than on the submit host.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+
+import trio
+
+from spraycc.model import Command, Description, Kind
+from spraycc.server.coherence.tracker import Tracker
+from spraycc.server.coherence.view import TableFullError, bits_of, directory_of, ids_of
+from spraycc.server.disk import Disk
+from spraycc.stamps import FILE, LINK, MISSING, NAMES, Lookup, Stamp, describe
+
+#: Tasks whose reads are remembered, the last ones.
+_REMEMBERED = 20_000
+#: So many entries are read from the disk while everybody waits. When a task goes to an executor no more are read, and
+#: those that are still stale are not told.
+_INLINE = 200
+#: An executor is told so many directories in which builds make files, the last ones.
+_BUSY_TOLD = 500
+
+#: stamps for an executor: number, lookup, stamp
+Stamps = tuple[tuple[int, Lookup, Stamp], ...]
+#: In place of a stamp that the executor shall forget.
+NO_STAMP = b""
+
+
+@dataclass(slots=True)
+class Told:
+    """The stamps that one executor has been told, as a set of ids."""
+
+    epoch: int = -1
+    ids: int = 0
+    #: the table's version as of the last time
+    version: int = 0
+
+
+@dataclass(slots=True)
+class Expected:
+    """What a task is expected to look up."""
+
+    #: names under which its reads are remembered, the best first
+    keys: tuple[object, ...] = ()
+    lookups: tuple[Lookup, ...] = ()
+    #: directories of the search path, the source and the command itself
+    directories: tuple[bytes, ...] = ()
+    #: files that the command writes: what it sees of them beforehand is not remembered
+    outputs: frozenset[bytes] = frozenset()
+    #: what an attempt has read and the submit host has otherwise
+    surprises: set[Lookup] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """A lookup that gave the executor's host something else than the submit host."""
+
+    lookup: Lookup
+    ours: Stamp
+    #: None: the one that we told the executor before ours changed
+    theirs: Stamp | None
+
+    def __str__(self) -> str:
+        path = os.fsdecode(self.lookup[1:])
+        if self.theirs is None:
+            return (
+                f"{path} has changed on the submit host since its executor was told of it (now: {describe(self.ours)})"
+            )
+        return f"{path} was {describe(self.theirs)} for the command, and is {describe(self.ours)} on the submit host"
+
+
+class Inputs:
+    """One for a server."""
+
+    def __init__(self, tracker: Tracker, disk: Disk, clock: Callable[[], float] = trio.current_time) -> None:
+        self._tracker = tracker
+        self._disk = disk
+        self._clock = clock
+        self._reads: OrderedDict[object, int] = OrderedDict()
+        #: Directories in which builds make files, in the order in which that was seen. Executors are told no stamps of
+        #: their names: those change with each file. So each missing name in them is proved by itself.
+        self._busy: dict[bytes, None] = {}
+        self._busy_ids = 0
+
+    # -- before
+
+    def build_begins(self) -> None:
+        """What other hosts have changed before a build, the build sees: all files are looked at again."""
+        self._tracker.look_again()
+
+    def expect(self, command: Command, description: Description, outputs: Iterable[bytes]) -> Expected:
+        """What this command is expected to look up, by its line alone.
+
+        Args:
+            outputs: absolute paths that it is known to write.
+        """
+        outputs = tuple(outputs)
+        cwd = command.cwd
+        files = [os.path.join(cwd, name) for name in (*description.inputs, *description.reads)]
+        searched = [os.path.join(cwd, name) for name in description.searches]
+        if description.kind is Kind.UNKNOWN:
+            # Any word may name a file or a directory.
+            words = [os.path.join(cwd, word) for word in command.argv[1:] if word and not word.startswith(b"-")]
+            files += words
+            searched += words
+        directories = tuple(dict.fromkeys([cwd, *map(directory_of, files), *searched]))
+        for output in outputs:
+            self._mark_busy(directory_of(output))
+        lookups = [*(FILE + path for path in files if path not in outputs), *(NAMES + path for path in directories)]
+        keys = [("target", path) for path in outputs[-1:]] + [("source", path) for path in files[:1]]
+        return Expected(tuple(keys), tuple(filter(_is_proper, lookups)), directories, frozenset(outputs))
+
+    def busy_directories(self) -> tuple[bytes, ...]:
+        """Directories in which builds made files, the last ones. A command that can't be recorded may read them."""
+        return tuple(self._busy)[-_BUSY_TOLD:]
+
+    async def prepare(self, expected: Expected) -> None:
+        """Read the stamps that will go with the task, while it waits for an executor."""
+        await self._refresh(self._wanted(expected))
+
+    def tell(self, expected: Expected, told: Told) -> tuple[Stamps, int]:
+        """The stamps that go with the task to this executor, and the table's version. Does not wait."""
+        wanted = self._wanted(expected)  # first: it may begin a new table
+        tracker, view = self._tracker, self._tracker.view
+        if told.epoch != tracker.epoch:
+            told.epoch, told.ids, told.version = tracker.epoch, 0, view.version
+        # What the executor shall forget: it would take an older stamp for ours.
+        dropped = told.ids & self._busy_ids
+        reading = tracker.plan(wanted, self._clock())
+        if reading is not None:
+            stale = bits_of(entry for entry, _ in reading.entries)
+            if len(reading.entries) <= _INLINE and not self._disk.is_slow("look"):
+                tracker.read(reading)
+                tracker.learn(reading)
+                stale = view.stale(stale, self._clock()) & ~bits_of(entry for entry, _ in reading.results)
+            wanted &= ~stale
+            dropped |= told.ids & stale
+        stamps = [(entry, view.lookup_of(entry), NO_STAMP) for entry in ids_of(dropped)]
+        told.ids &= ~(view.changed_since(told.version) | dropped)
+        told.version = view.version
+        for entry in ids_of(wanted & ~told.ids):
+            stamp = view.stamp_of(entry)
+            if stamp is not None:
+                stamps.append((entry, view.lookup_of(entry), stamp))
+                told.ids |= 1 << entry
+        return tuple(stamps), view.version
+
+    def forget_told(self, stamps: Stamps, told: Told) -> None:
+        """The executor could not agree with these stamps, and has forgotten them."""
+        told.ids &= ~bits_of(entry for entry, *_ in stamps)
+
+    # -- after
+
+    async def check(
+        self, expected: Expected, told: Told, version: int, matched: bytes, others: Iterable[tuple[Lookup, Stamp]]
+    ) -> Mismatch | None:
+        """Compare what the command read with what the submit host has now. None: it is the same, and is remembered.
+
+        Args:
+            version: from :meth:`tell`, when the command was sent.
+            matched: from the executor: the set of ids whose stamps were the told ones, little endian.
+            others: from the executor: other lookups, with the stamps of its host.
+        """
+        tracker = self._tracker
+        epoch = tracker.epoch
+        known = int.from_bytes(matched, "little")
+        proper = [(lookup, stamp) for lookup, stamp in others if _is_proper(lookup)]
+        found = self._ids(lookup for lookup, _ in proper)
+        if told.epoch != epoch or tracker.epoch != epoch or known & ~tracker.view.everything:
+            # The ids are of a table that was full. The next attempt is told stamps of the new one.
+            lookup = expected.lookups[0] if expected.lookups else FILE + b"/"
+            return Mismatch(lookup, MISSING, None)
+        await self._refresh(known | found)
+        view = tracker.view
+        if tracker.epoch != epoch:
+            return Mismatch(expected.lookups[0] if expected.lookups else FILE + b"/", MISSING, None)
+        wrong: list[Mismatch] = []
+        # An executor keeps a stamp that it was told until it is told another one: it may be older than this task.
+        for entry in ids_of(known & (view.changed_since(version) | ~told.ids)):
+            wrong.append(Mismatch(view.lookup_of(entry), view.stamp_of(entry) or MISSING, None))
+        for lookup, stamp in proper:
+            ours = view.stamp_of(view.add(lookup)) or MISSING
+            if stamp != ours:
+                wrong.append(Mismatch(lookup, ours, stamp))
+        if not wrong:
+            self._remember(expected, known | found)
+            return None
+        for mismatch in wrong:
+            expected.surprises.add(mismatch.lookup)
+            if mismatch.lookup[:1] == NAMES:
+                self._mark_busy(mismatch.lookup[1:])
+            else:
+                expected.surprises.add(NAMES + directory_of(mismatch.lookup[1:]))
+        surprises = self._ids(expected.surprises)
+        told.ids &= ~(surprises & ~self._busy_ids)
+        await self._refresh(surprises)  # they go with the next attempt
+        return wrong[0]
+
+    # -- internal
+
+    def _wanted(self, expected: Expected) -> int:
+        wanted = self._ids((*expected.lookups, *expected.surprises))
+        view = self._tracker.view
+        changed = view.ever_changed
+        for directory in expected.directories:
+            wanted |= view.in_directory(directory) & changed
+        for key in expected.keys:
+            if (reads := self._reads.get(key)) is not None:
+                wanted |= reads
+                break
+        return wanted & ~self._busy_ids
+
+    def _ids(self, lookups: Iterable[Lookup]) -> int:
+        """The set of their ids. Begins a new table where the old one is full: ids of that one mean nothing then."""
+        lookups = tuple(lookups)
+        try:
+            return self._tracker.ids(lookups)
+        except TableFullError:
+            self._tracker.start_over()
+            self._reads.clear()
+            self._busy.clear()
+            self._busy_ids = 0
+            return self._tracker.ids(lookups)
+
+    def _remember(self, expected: Expected, reads: int) -> None:
+        view = self._tracker.view
+        for path in expected.outputs:
+            for kind in (FILE, LINK):
+                if (entry := view.id_of(kind + path)) is not None:
+                    reads &= ~(1 << entry)
+        for key in expected.keys:
+            self._reads[key] = reads
+            self._reads.move_to_end(key)
+        while len(self._reads) > _REMEMBERED:
+            self._reads.popitem(last=False)
+
+    def _mark_busy(self, directory: bytes) -> None:
+        if directory not in self._busy:
+            self._busy[directory] = None
+            self._busy_ids |= self._ids([NAMES + directory])
+
+    async def _refresh(self, wanted: int) -> None:
+        reading = self._tracker.plan(wanted, self._clock())
+        if reading is None:
+            return
+        read = partial(self._tracker.read, reading)
+        if len(reading.entries) > _INLINE:  # many requests in a row
+            await self._disk.do_in_thread(read)
+        else:
+            await self._disk.do("look", read)
+        self._tracker.learn(reading)
+
+
+def _is_proper(lookup: Lookup) -> bool:
+    """Whether the system can be asked: an absolute path without a byte 0."""
+    return lookup[:1] in (FILE, NAMES, LINK) and lookup[1:2] == b"/" and b"\0" not in lookup

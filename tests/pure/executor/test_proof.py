@@ -1,0 +1,97 @@
+"""The proof: which lookups go back by number, which with their stamp, and which need not be named."""
+
+from __future__ import annotations
+
+import pytest
+
+from spraycc.executor.proof import Told, bit_set, prove
+from spraycc.stamps import MISSING, Lookup, Stamp
+
+OLD, NEW, NAMES_1, NAMES_2 = (bytes([n]) * 40 for n in (1, 2, 3, 4))
+
+
+def numbers(bits: bytes) -> set[int]:
+    value = int.from_bytes(bits, "little")
+    return {number for number in range(value.bit_length()) if value >> number & 1}
+
+
+def proved(
+    reads: list[tuple[Lookup, Stamp]], told: dict[Lookup, Told], now: dict[Lookup, Stamp] | None = None
+) -> tuple[set[int], tuple[tuple[Lookup, Stamp], ...]]:
+    proof = prove(
+        reads,
+        told,
+        lambda d: d.startswith(b"/w"),
+        lambda d: d.startswith(b"/usr"),
+        lambda d: d != b"/w/fuse",
+        (now or {}).__getitem__,
+    )
+    return numbers(proof.matched), proof.others
+
+
+def test_a_told_stamp_goes_back_as_its_number() -> None:
+    told = {b"f/w/a.h": Told(3, OLD), b"f/w/b.h": Told(70, NEW)}
+    assert proved([(b"f/w/a.h", OLD), (b"f/w/b.h", NEW)], told) == ({3, 70}, ())
+
+
+@pytest.mark.parametrize("told", [{}, {b"f/w/a.h": Told(3, NEW)}], ids=["not told", "told otherwise"])
+def test_any_other_stamp_goes_back_as_it_is(told: dict[Lookup, Told]) -> None:
+    assert proved([(b"f/w/a.h", OLD)], told) == (set(), ((b"f/w/a.h", OLD),))
+
+
+def test_a_missing_name_that_was_told_to_be_there_goes_back() -> None:
+    told = {b"f/w/inc/a.h": Told(1, NEW), b"n/w/inc": Told(2, NAMES_1)}
+    assert proved([(b"f/w/inc/a.h", MISSING)], told) == (set(), ((b"f/w/inc/a.h", MISSING),))
+
+
+def test_missing_names_are_covered_by_their_directory() -> None:
+    told = {b"n/w/inc": Told(5, NAMES_1)}
+    reads = [(b"f/w/inc/a.h", MISSING), (b"f/w/inc/b.h", MISSING)]
+    assert proved(reads, told, {b"n/w/inc": NAMES_1}) == ({5}, ())
+
+
+@pytest.mark.parametrize(
+    ("told", "now"),
+    [
+        ({}, {}),
+        ({b"n/w/inc": Told(5, NAMES_1)}, {b"n/w/inc": NAMES_2}),
+    ],
+    ids=["the directory was not told", "it changed on this host"],
+)
+def test_else_each_missing_name_goes_back(told: dict[Lookup, Told], now: dict[Lookup, Stamp]) -> None:
+    reads = [(b"f/w/inc/a.h", MISSING), (b"l/w/inc/b.h", MISSING)]
+    assert proved(reads, told, now) == (set(), ((b"f/w/inc/a.h", MISSING), (b"l/w/inc/b.h", MISSING)))
+
+
+def test_where_names_are_cached_by_themselves_the_directory_covers_none() -> None:
+    told = {b"n/w/fuse": Told(5, NAMES_1)}
+    reads = [(b"f/w/fuse/a.h", MISSING)]
+    assert proved(reads, told, {b"n/w/fuse": NAMES_1}) == (set(), ((b"f/w/fuse/a.h", MISSING),))
+
+
+def test_a_missing_name_that_was_told_to_be_missing_needs_no_directory() -> None:
+    assert proved([(b"f/w/inc/a.h", MISSING)], {b"f/w/inc/a.h": Told(9, MISSING)}) == ({9}, ())
+
+
+def test_files_of_this_host_alone_do_not_count() -> None:
+    reads = [(b"f/usr/include/stdio.h", OLD), (b"f/usr/include/x.h", MISSING), (b"n/usr/include", OLD)]
+    assert proved(reads, {}) == (set(), ())
+
+
+def test_a_name_that_this_host_alone_may_lack_counts_outside_the_system() -> None:
+    reads = [(b"f/data/inc/a.h", MISSING), (b"f/data/inc/b.h", OLD)]
+    assert proved(reads, {}) == (set(), ((b"f/data/inc/a.h", MISSING),))
+
+
+def test_a_listed_directory_counts_by_the_file_server_s_stamp() -> None:
+    """The command sees the overlay's directory, with a stamp of its own."""
+    told = {b"n/w/inc": Told(5, NAMES_1)}
+    assert proved([(b"n/w/inc", OLD)], told, {b"n/w/inc": NAMES_1}) == ({5}, ())
+    assert proved([(b"n/w/inc", OLD)], told, {b"n/w/inc": NAMES_2}) == (set(), ((b"n/w/inc", OLD),))
+    assert proved([(b"n/w/inc", OLD)], {}) == (set(), ((b"n/w/inc", OLD),))
+
+
+def test_bit_sets() -> None:
+    assert bit_set(set()) == b""
+    assert bit_set({0}) == b"\x01"
+    assert bit_set({0, 7, 8, 17}) == b"\x81\x01\x02"

@@ -1,0 +1,296 @@
+"""The server's account of what tasks read: expected, told to executors, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spraycc.executor.proof import bit_set
+from spraycc.model import Command, Description, Kind, Placement
+from spraycc.server.coherence.inputs import NO_STAMP, Expected, Inputs, Stamps, Told
+from spraycc.server.coherence.tracker import Tracker
+from spraycc.server.disk import Disk
+from spraycc.stamps import FILE, MISSING, NAMES, Lookup, Stamp
+from tests.sim.server.silent_watcher import SilentWatcher
+
+SOURCE, HEADER, OBJECT = b"/w/src/u.c", b"/w/inc/a.h", b"/w/obj/u.o"
+
+
+def stamp(number: int) -> Stamp:
+    return bytes([number]) * 40
+
+
+class Host:
+    """A submit host whose disk is a dict, and executors that read from another one."""
+
+    def __init__(self, limit: int = 1000, *, fresh: bool = False) -> None:
+        """``fresh``: stamps are used for a while, as where directories can be watched."""
+        self.disk: dict[Lookup, Stamp] = {
+            FILE + SOURCE: stamp(1), FILE + HEADER: stamp(2), NAMES + b"/w/inc": stamp(3), NAMES + b"/w/src": stamp(4),
+            NAMES + b"/w": stamp(5), NAMES + b"/w/obj": stamp(6),
+        }  # fmt: skip
+        self.looks: list[Lookup] = []
+        self.now = 100.0
+        self.seconds_per_look = 0.0
+        self._waited_s = 0.0
+        tracker = Tracker(SilentWatcher() if fresh else None, look=self.look, limit=limit)
+        self._disk = Disk(clock=lambda: self._waited_s, cpu_clock=lambda: 0.0, in_thread=self._inline)
+        self.inputs = Inputs(tracker, self._disk, clock=lambda: self.now)
+
+    @staticmethod
+    async def _inline(function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(*arguments)
+
+    def disk_is_slow(self) -> bool:
+        return self._disk.is_slow("look")
+
+    def look(self, lookup: Lookup) -> Stamp:
+        self.looks.append(lookup)
+        self._waited_s += self.seconds_per_look
+        return self.disk.get(lookup, MISSING)
+
+    def expect(self, source: bytes = b"src/u.c", target: bytes = OBJECT, kind: Kind = Kind.COMPILE) -> Expected:
+        argv = (b"gcc", b"-Iinc", b"-c", source, b"-o", target)
+        command = Command(argv, b"/usr/bin/gcc", b"/w", (), 0o22)
+        inputs = (source,) if kind is Kind.COMPILE else ()
+        description = Description(kind, Placement.REMOTE, "compile", inputs, (target,), searches=(b"inc",))
+        return self.inputs.expect(command, description, (target,))
+
+
+def told_by(stamps: Stamps) -> dict[Lookup, Stamp]:
+    return {lookup: stamp for _, lookup, stamp in stamps}
+
+
+def matched(stamps: Stamps, *lookups: Lookup) -> bytes:
+    ids = {lookup: entry for entry, lookup, _ in stamps}
+    return bit_set({ids[lookup] for lookup in lookups})
+
+
+async def test_a_first_task_is_told_what_its_line_names() -> None:
+    host = Host()
+    expected = host.expect()
+    await host.inputs.prepare(expected)
+    stamps, _ = host.inputs.tell(expected, Told())
+    told = told_by(stamps)
+    assert told == {lookup: host.disk[lookup] for lookup in told}
+    assert {FILE + SOURCE, NAMES + b"/w/inc", NAMES + b"/w/src", NAMES + b"/w"} == set(told)
+
+
+async def test_what_a_task_read_is_told_with_the_next_one_of_its_target_or_source() -> None:
+    host = Host()
+    expected = host.expect()
+    stamps, version = host.inputs.tell(expected, told := Told())
+    assert await host.inputs.check(expected, told, version, b"", [(FILE + HEADER, stamp(2))]) is None
+    for again in (host.expect(), host.expect(target=b"/w/obj/other.o")):
+        stamps, _ = host.inputs.tell(again, Told())
+        assert told_by(stamps)[FILE + HEADER] == stamp(2)
+    stamps, _ = host.inputs.tell(host.expect(b"src/v.c", b"/w/obj/v.o"), Told())
+    assert FILE + HEADER not in told_by(stamps)
+
+
+async def test_only_what_is_new_to_an_executor_is_told() -> None:
+    host = Host()
+    told = Told()
+    first, version = host.inputs.tell(host.expect(), told)
+    assert first
+    assert host.inputs.tell(host.expect(), told) == ((), version)
+    host.disk[FILE + SOURCE] = stamp(9)
+    changed, later = host.inputs.tell(host.expect(), told)
+    assert told_by(changed) == {FILE + SOURCE: stamp(9)}
+    assert later > version
+    other, _ = host.inputs.tell(host.expect(), Told())
+    assert len(other) == len(first)
+
+
+@pytest.mark.parametrize("theirs", [MISSING, stamp(7)], ids=["missing", "another file"])
+async def test_another_file_than_ours_is_a_mismatch_and_is_told_next(theirs: Stamp) -> None:
+    host = Host()
+    expected = host.expect()
+    _, version = host.inputs.tell(expected, told := Told())
+    mismatch = await host.inputs.check(expected, told, version, b"", [(FILE + HEADER, theirs)])
+    assert mismatch is not None
+    assert str(mismatch).startswith("/w/inc/a.h was ")
+    again, _ = host.inputs.tell(expected, told)
+    assert told_by(again)[FILE + HEADER] == stamp(2)
+
+
+async def test_a_file_that_was_missed_and_is_there_now() -> None:
+    """A new header, earlier in the search order."""
+    host = Host()
+    expected = host.expect()
+    _, version = host.inputs.tell(expected, told := Told())
+    host.disk[FILE + b"/w/inc/new.h"] = stamp(8)
+    mismatch = await host.inputs.check(expected, told, version, b"", [(FILE + b"/w/inc/new.h", MISSING)])
+    assert mismatch is not None
+    assert mismatch.ours == stamp(8)
+
+
+async def test_a_change_while_the_command_ran() -> None:
+    host = Host()
+    expected = host.expect()
+    stamps, version = host.inputs.tell(expected, told := Told())
+    read = matched(stamps, FILE + SOURCE)
+    assert await host.inputs.check(expected, told, version, read, []) is None
+    host.disk[FILE + SOURCE] = stamp(9)
+    mismatch = await host.inputs.check(expected, told, version, read, [])
+    assert "/w/src/u.c has changed on the submit host" in str(mismatch)
+
+
+async def test_names_that_come_into_a_directory_while_the_command_ran() -> None:
+    """The first time the attempt is thrown away; then the directory is known as busy, and missing names are listed."""
+    host = Host()
+    expected = host.expect()
+    stamps, version = host.inputs.tell(expected, told := Told())
+    host.disk[NAMES + b"/w/inc"] = stamp(33)
+    assert await host.inputs.check(expected, told, version, matched(stamps, NAMES + b"/w/inc"), []) is not None
+    again, _ = host.inputs.tell(expected, told)
+    assert told_by(again)[NAMES + b"/w/inc"] == NO_STAMP
+    again, version = host.inputs.tell(expected, told)
+    assert NAMES + b"/w/inc" not in told_by(again)
+    # The executor has forgotten the old stamp, so it lists what it read.
+    assert await host.inputs.check(expected, told, version, b"", [(FILE + b"/w/inc/x.h", MISSING)]) is None
+
+
+async def test_where_the_disk_is_slow_an_executor_forgets_what_is_not_looked_at_in_time() -> None:
+    """It would take the stamp that it has for ours, and the attempt would be thrown away, whatever the command read."""
+    host = Host()
+    expected = host.expect()
+    stamps, _ = host.inputs.tell(expected, told := Told())
+    host.seconds_per_look = 1.0
+    await host.inputs.prepare(expected)
+    assert host.inputs.tell(host.expect(), told)[0] == tuple((entry, lookup, NO_STAMP) for entry, lookup, _ in stamps)
+    host.seconds_per_look = 0.0
+    while host.disk_is_slow():
+        await host.inputs.prepare(expected)
+    assert told_by(host.inputs.tell(host.expect(), told)[0]) == told_by(stamps)
+
+
+async def test_what_an_attempt_missed_is_told_with_the_next_one_even_where_the_disk_is_slow() -> None:
+    host = Host(fresh=True)
+    expected = host.expect()
+    header = FILE + b"/w/src/gen.h"
+    _, version = host.inputs.tell(expected, told := Told())
+    host.seconds_per_look = 1.0
+    await host.inputs.prepare(host.expect(b"v.c"))
+    assert host.disk_is_slow()
+    host.disk[header] = stamp(8)
+    assert await host.inputs.check(expected, told, version, b"", [(header, MISSING)]) is not None
+    assert told_by(host.inputs.tell(expected, told)[0])[header] == stamp(8)
+
+
+async def test_where_outputs_go_is_busy_from_the_beginning() -> None:
+    host = Host()
+    """Executors are told no stamps of its names: those change with each object."""
+    stamps, _ = host.inputs.tell(host.expect(target=b"/w/src/u.o"), Told())
+    assert {lookup for lookup in told_by(stamps) if lookup[:1] == NAMES} == {NAMES + b"/w/inc", NAMES + b"/w"}
+
+
+async def test_a_directory_that_becomes_busy_is_forgotten_by_executors() -> None:
+    host = Host()
+    told = Told()
+    host.inputs.tell(host.expect(), told)
+    stamps, _ = host.inputs.tell(host.expect(target=b"/w/src/u.o"), told)
+    assert told_by(stamps) == {NAMES + b"/w/src": b""}
+    assert host.inputs.tell(host.expect(target=b"/w/src/u.o"), told)[0] == ()
+
+
+async def test_a_task_s_own_output_is_checked_and_not_remembered() -> None:
+    host = Host()
+    expected = host.expect()
+    host.disk[FILE + OBJECT] = stamp(50)
+    _, version = host.inputs.tell(expected, told := Told())
+    assert await host.inputs.check(expected, told, version, b"", [(FILE + OBJECT, stamp(49))]) is not None
+    expected = host.expect()
+    _, version = host.inputs.tell(expected, told)
+    assert await host.inputs.check(expected, told, version, b"", [(FILE + OBJECT, stamp(50))]) is None
+    stamps, _ = host.inputs.tell(host.expect(), Told())
+    assert FILE + OBJECT not in told_by(stamps)
+
+
+async def test_names_that_ever_changed_are_told_to_tasks_that_search_there() -> None:
+    host = Host()
+    expected = host.expect()
+    for number in (1, 2):
+        host.disk[FILE + HEADER] = stamp(number)
+        _, version = host.inputs.tell(expected, told := Told())
+        assert await host.inputs.check(expected, told, version, b"", [(FILE + HEADER, stamp(number))]) is None
+    stamps, _ = host.inputs.tell(host.expect(b"src/v.c", b"/w/obj/v.o"), Told())
+    assert told_by(stamps)[FILE + HEADER] == stamp(2)
+
+
+async def test_a_command_of_which_nothing_is_known() -> None:
+    """Its words may be files or directories."""
+    host = Host()
+    stamps, _ = host.inputs.tell(host.expect(source=b"data", target=b"/w/out/x", kind=Kind.UNKNOWN), Told())
+    assert {FILE + b"/w/data", NAMES + b"/w/data"} <= set(told_by(stamps))
+
+
+async def test_directories_in_which_builds_make_files() -> None:
+    host = Host()
+    for target in (b"/w/gen/made.h", b"/w/obj/a.o", b"/w/obj/b.o"):
+        host.expect(target=target)
+    assert host.inputs.busy_directories() == (b"/w/gen", b"/w/obj")
+
+
+@pytest.mark.parametrize("lookup", [b"", b"f", b"frelative", b"x/w/a", b"f/w/a\0b"])
+async def test_lookups_that_are_none_are_ignored(lookup: bytes) -> None:
+    host = Host()
+    expected = host.expect()
+    _, version = host.inputs.tell(expected, told := Told())
+    assert await host.inputs.check(expected, told, version, b"", [(lookup, stamp(1))]) is None
+    assert lookup not in host.looks
+
+
+async def test_a_full_table_begins_anew() -> None:
+    host = Host(limit=8)
+    expected = host.expect()
+    _, version = host.inputs.tell(expected, told := Told())
+    others = [(FILE + b"/w/inc/%d.h" % number, MISSING) for number in range(6)]
+    assert await host.inputs.check(expected, told, version, b"", others) is not None
+    expected = host.expect()
+    stamps, version = host.inputs.tell(expected, told)
+    assert FILE + SOURCE in told_by(stamps)
+    assert await host.inputs.check(expected, told, version, matched(stamps, FILE + SOURCE), []) is None
+
+
+async def test_numbers_that_were_never_told_are_a_mismatch() -> None:
+    host = Host()
+    expected = host.expect()
+    _, version = host.inputs.tell(expected, told := Told())
+    assert await host.inputs.check(expected, told, version, bit_set({5000}), []) is not None
+
+
+def test_of_the_real_disk(tmp_path: Path) -> None:
+    """The default look is the real one."""
+    (tmp_path / "a").touch()
+    tracker = Tracker(None)
+    ids = tracker.ids([FILE + bytes(tmp_path / "a"), FILE + bytes(tmp_path / "b")])
+    tracker.refresh(ids, 0.0)
+    assert tracker.view.stamp_of(0) != MISSING
+    assert tracker.view.stamp_of(1) == MISSING
+
+
+async def test_a_stamp_that_an_executor_was_told_for_an_earlier_task_is_not_taken_for_the_present_one() -> None:
+    host = Host()
+    low = FILE + b"/w/inc/sub/b.h"
+    host.disk[low] = stamp(2)
+    x, y = Told(), Told()
+    # u.c reads sub/b.h; remembered
+    _, version = host.inputs.tell(host.expect(), x)
+    assert await host.inputs.check(host.expect(), x, version, b"", [(low, stamp(2))]) is None
+    # u.c again on x: x is told sub/b.h
+    stamps, version = host.inputs.tell(host.expect(), x)
+    assert told_by(stamps)[low] == stamp(2)
+    number = matched(stamps, low)
+    assert await host.inputs.check(host.expect(), x, version, number, []) is None
+    # sub/b.h is edited; u.c is rebuilt on y
+    host.disk[low] = stamp(9)
+    _, version = host.inputs.tell(host.expect(), y)
+    # v.c, of which nothing is remembered, on x, whose cache still has the old sub/b.h: x still holds the old told stamp
+    new = host.expect(b"src/v.c", b"/w/obj/v.o")
+    stamps, version = host.inputs.tell(new, x)
+    assert low not in told_by(stamps)
+    assert await host.inputs.check(new, x, version, number, []) is not None

@@ -1,0 +1,173 @@
+"""What an executor says of the files that a command has read, and the stamps that it is told before."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spraycc.executor.box import find_box
+from spraycc.executor.host import Host, explore
+from spraycc.executor.proof import bit_set
+from spraycc.filesystems import FileSystems
+from spraycc.stamps import FILE, MISSING, NAMES, Lookup, look
+from tests.system.executor.conftest import Result, Running
+
+pytestmark = [pytest.mark.overlay]
+
+SOURCE = '#include "first.h"\n#include "value.h"\nint value = VALUE;\n'
+
+
+@pytest.fixture
+def unit(executor: Running) -> Path:
+    """A unit whose headers lie in two directories; objects go to a third."""
+    for name, text in {
+        "src/u.c": SOURCE, "one/first.h": "", "two/value.h": "#define VALUE 1\n", "obj/.keep": "",
+    }.items():  # fmt: skip
+        path = executor.workspace / name
+        if not path.parent.is_dir():
+            executor.place.directory(str(path.parent.relative_to(executor.place.top)), 0o755)
+        executor.place.file(path, text)
+    return executor.workspace
+
+
+def compile_unit(executor: Running, *stamps: tuple[int, Lookup, bytes], **changes: Any) -> Result:
+    output = bytes(executor.workspace / "obj/u.o")
+    words = ("gcc", "-Ione", "-Itwo", "-c", "src/u.c", "-o", "obj/u.o")
+    return executor.run(*words, prove=True, stamps=stamps, outputs=(output,), **changes)
+
+
+def others(result: Result) -> dict[Lookup, bytes]:
+    assert result.reads is not None
+    assert result.reads.complete
+    return dict(result.reads.others)
+
+
+@pytest.mark.parametrize("capture", ["overlay", "in-place"])
+def test_files_that_were_read_and_names_that_were_missing(executor: Running, unit: Path, capture: str) -> None:
+    result = compile_unit(executor, capture=capture)
+    assert result.ended.code == 0
+    found = others(result)
+    base = bytes(unit)
+    for name in (b"/src/u.c", b"/one/first.h", b"/two/value.h"):
+        ((path, stamp),) = [(p, s) for p, s in found.items() if p == FILE + base + name]
+        assert stamp == look(path), name
+    assert found[FILE + base + b"/one/value.h"] == MISSING
+    assert found[FILE + base + b"/src/value.h"] == MISSING
+    assert not [path for path in found if not path[1:].startswith(base)]  # nothing of this host's own disks
+    assert not [path for path in found if path.endswith(b"u.o")]
+
+
+def test_stamps_that_were_told_go_back_as_numbers(executor: Running, unit: Path) -> None:
+    base = bytes(unit)
+    told = [
+        FILE + base + b"/two/value.h",
+        NAMES + base + b"/one",
+        NAMES + base + b"/src",
+        FILE + base + b"/never/read.h",
+    ]
+    result = compile_unit(executor, *[(number, path, look(path)) for number, path in enumerate(told, start=3)])
+    assert result.reads is not None
+    assert result.reads.matched == bit_set({3, 4, 5})
+    found = others(result)
+    assert {FILE + base + name for name in (b"/one/first.h", b"/src/u.c")} <= set(found)
+    assert not {*told, FILE + base + b"/one/value.h", FILE + base + b"/src/value.h"} & set(found)
+    # What was told stays told until it changes.
+    (unit / "two/value.h").write_text("#define VALUE 22\n")
+    again = compile_unit(executor)
+    assert again.reads is not None
+    assert again.reads.matched == bit_set({4, 5})
+    assert others(again)[told[0]] == look(told[0])
+
+
+def test_a_number_that_is_told_no_more(executor: Running, unit: Path) -> None:
+    names = NAMES + bytes(unit / "one")
+    assert compile_unit(executor, (7, names, look(names))).reads.matched == bit_set({7})  # type: ignore[union-attr]
+    result = compile_unit(executor, (7, names, b""))
+    assert result.reads is not None
+    assert result.reads.matched == b""
+    assert FILE + bytes(unit / "one/value.h") in others(result)
+
+
+def test_a_stamp_that_this_host_can_t_agree_with_refuses_the_task(executor: Running, unit: Path) -> None:
+    header = FILE + bytes(unit / "two/value.h")
+    result = compile_unit(executor, (1, header, MISSING))
+    assert result.ended.refusal == "stale"
+    assert f"{unit}/two/value.h is not as on the submit host: file, inode " in result.ended.text
+    assert result.ended.text.endswith(" in place of missing")
+    assert result.made == []
+    # It is forgotten: the next task does not depend on it.
+    assert others(compile_unit(executor))[header] == look(header)
+
+
+def test_a_command_that_fails_has_its_reads_told(executor: Running, unit: Path) -> None:
+    (unit / "two/value.h").unlink()
+    result = compile_unit(executor)
+    assert result.ended.code == 1
+    assert b"value.h: No such file" in result.stderr
+    assert others(result)[FILE + bytes(unit / "two/value.h")] == MISSING
+
+
+def test_a_program_that_can_not_be_recorded_is_said_to_be_incomplete(executor: Running, unit: Path) -> None:
+    result = executor.shell("/sbin/ldconfig --version >obj/version", prove=True)  # a static program
+    assert result.ended.code == 0
+    assert result.reads is not None
+    assert not result.reads.complete
+
+
+def test_a_program_with_an_environment_of_its_own_is_recorded(executor: Running, unit: Path) -> None:
+    result = executor.shell("env -i /bin/cat src/u.c >obj/copy", prove=True)
+    assert result.ended.code == 0
+    assert result.reads is not None
+    assert result.reads.complete
+    source = FILE + bytes(unit / "src/u.c")
+    assert others(result)[source] == look(source)
+
+
+def test_nothing_is_recorded_unless_asked(executor: Running, unit: Path) -> None:
+    assert executor.run("env").reads is None
+    assert b"SPRAYCC" not in executor.run("env").stdout
+
+
+def test_the_command_does_not_see_the_recorder(executor: Running) -> None:
+    plain, recorded = executor.run("env"), executor.run("env", prove=True)
+    assert recorded.reads is not None
+    assert recorded.reads.complete
+    # A scratch directory for each task.
+    lines = [
+        [line for line in result.stdout.splitlines() if not line.startswith(b"TMPDIR=")] for result in (plain, recorded)
+    ]
+    assert lines[0] == lines[1] != []
+
+
+def test_directories_that_were_listed(executor: Running, unit: Path) -> None:
+    """The stamp that the command saw is the overlay's; only one that was told can be compared."""
+    names = NAMES + bytes(unit / "one")
+    assert names in others(executor.shell("ls one", prove=True))
+    result = executor.shell("ls one", prove=True, stamps=((4, names, look(names)),))
+    assert result.reads is not None
+    assert result.reads.matched == bit_set({4})
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_a_host_without_the_library_says_so_where_it_matters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_shared: bool
+) -> None:
+    monkeypatch.setenv("SPRAYCC_RECORDER", "/nowhere")
+    monkeypatch.setattr(FileSystems, "is_shared", lambda self, directory: is_shared)
+    with open("/dev/null", "rb") as null:
+        host = Host(find_box(), null.fileno())
+        await explore(host, os.fsencode(tmp_path), str(tmp_path / "scratch"), "x")
+        host.mounts.close()
+    assert host.recorder is None
+    assert host.refusals.get("recorder") == ("libspraycc-recorder.so is not installed there" if is_shared else None)
+
+
+def test_without_the_library_nothing_is_known_of_shared_files_alone(server: Any, launch: Any, who: Any) -> None:
+    executor = server.running(launch(server.session_file(), SPRAYCC_RECORDER="/nowhere"))
+    result = executor.shell("cat /dev/null", prove=True)
+    assert result.reads is not None
+    assert result.reads.complete  # the workspace is on this host's own disk
+    executor.leave()
