@@ -1,4 +1,4 @@
-"""What it costs to tell an executor stamps of files and to prove what a task has read, in CPU time.
+"""The CPU time of stamps that an executor is told, and of the proof of what a task has read.
 
 Real files on a local disk, so a look is as cheap as it gets: what is measured is our own work. The steady state is that
 of a build in which the headers don't change; "changed" is a task after all headers have changed.

@@ -103,8 +103,7 @@ class Coherence:
         return replace(order, env=environment(order.env, self._library, self._record.path), writable=writable)
 
     def reads(self, start: StartTask) -> Reads | None:
-        """What the command read, for the server; None where the server does not ask. Nothing of the command runs any
-        more."""
+        """The files that the command read, for the server. The command has ended. None: the server does not ask."""
         if not start.prove:
             return None
         if not self._is_recording or self._record is None:

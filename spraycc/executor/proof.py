@@ -11,8 +11,8 @@ drops cached names when it sees that the directory has changed, as NFS's does; F
 The server does not tell stamps of directories in which the build keeps making files, because they change with each
 file. In all other directories than those with a told stamp the missing names are listed.
 
-What lies on this host's own disks is not compared, as hosts may have a tool or a library each. But the submit host may
-have a directory that this host lacks. So a name that is missing here counts, except in the system's directories.
+Files on this host's own disks are not compared, because hosts may have a tool or a library each. But the submit host
+may have a directory that this host lacks. So a name that is missing here counts, except in the system's directories.
 
 A program that lists a directory sees the overlay's directory, whose stamp is not the file server's. So such a read
 counts only if the server has told the directory's stamp, and it holds before and after the command.
