@@ -34,10 +34,23 @@ def choose(workspace: bytes) -> tuple[Lookup, ...]:
     return (NAMES + workspace, *(lookup for _, lookup in sorted(found)[:_MOST]))
 
 
-def agree(lookups: Sequence[Lookup], stamps: Sequence[Stamp]) -> bool:
-    """Whether a host with these stamps sees the same directory as this host.
+class Landmarks:
+    """The submit host's side: what is named, and what it looked like."""
 
-    One equal stamp shows it: other files may be changed, made anew or removed while executors start.
-    """
-    pairs = zip(lookups, stamps, strict=False)
-    return any(stamp not in (MISSING, b"") and stamp == look(lookup) for lookup, stamp in pairs)
+    def __init__(self, workspace: bytes) -> None:
+        """Takes a look at each."""
+        self.lookups = choose(workspace)
+        self._first = self._look()
+
+    def agree(self, stamps: Sequence[Stamp]) -> bool:
+        """Whether a host with these stamps, in the order of ``lookups``, sees the same directory as this host.
+
+        One equal stamp shows it: other files may be changed, made anew or removed while executors start. A stamp of the
+        first look counts as well, as all of them may be changed at once (``chown -R``).
+        """
+        seen = self._first | self._look()
+        pairs = zip(self.lookups, stamps, strict=False)
+        return any(stamp not in (MISSING, b"") and (lookup, stamp) in seen for lookup, stamp in pairs)
+
+    def _look(self) -> set[tuple[Lookup, Stamp]]:
+        return {(lookup, look(lookup)) for lookup in self.lookups}

@@ -193,7 +193,8 @@ static bool is_below(const char *path, const char *directory)
 	return strncmp(path, directory, length) == 0 && (path[length] == '/' || path[length] == '\0');
 }
 
-/* Shared memory (shm_overview(7)) of the command's own. Where it can't be had, the shared one is there, read-only. */
+/* Shared memory (shm_overview(7)) of the command's own, where /dev/shm is not overlaid. Where it can't be had, the shared one
+ * is there, read-only. */
 static void mount_shared_memory(const struct options *options)
 {
 	static const char where[] = "/dev/shm";

@@ -49,8 +49,8 @@ _NEARLY_ALL = 0.8
 #: So much of the output is kept, for what it says of the command's end.
 _TAIL_BYTES = 4096
 
-#: Layers that lie ready: the workspace's and /tmp's.
-_USUAL_LAYERS = 2
+#: Layers that lie ready: the workspace's, /tmp's and that of /dev/shm.
+_USUAL_LAYERS = 3
 
 
 @dataclass(slots=True)

@@ -20,10 +20,11 @@ from typing import Any
 import trio
 
 import spraycc
-from spraycc import landmarks
 from spraycc.cluster.local import executor_command
 from spraycc.cluster.registry import BATCH, useful_s
 from spraycc.errors import ProtocolError, SprayccError
+from spraycc.filesystems import FileSystems
+from spraycc.landmarks import Landmarks
 from spraycc.model import ExecutorId, Usage
 from spraycc.scheduler.events import Event, Outcome, SubmissionFailed
 from spraycc.server.addresses import listening_host, reachable
@@ -45,9 +46,9 @@ from spraycc.server.starters import RETRY_S, ProcessStarter
 from spraycc.server.submission import Submitter
 from spraycc.server.tasks import Task
 from spraycc.server.toolchains import needs_of
+from spraycc.server.writeback import WriteBack
 from spraycc.settings import Settings
 from spraycc.signals import receive_signals
-from spraycc.stamps import Lookup
 from spraycc.threads import run_in_thread
 from spraycc.wire.executor import Ready
 from spraycc.wire.runner import FROM_SERVER, RUNNER_PROTOCOL, TO_SERVER, Hello, Refused, RunTask
@@ -101,7 +102,7 @@ class Server:
         self._launcher_for: tuple[object, ...] = ()
         self._launchers: list[Launcher] = []
         #: files by which executors show that they see our workspace
-        self._landmarks: tuple[Lookup, ...] = ()
+        self._landmarks: Landmarks | None = None
         #: what was said to differ on some executor's host
         self._differing: set[str] = set()
         #: why executors did not come the last time, and when that was; empty again when one has
@@ -123,10 +124,9 @@ class Server:
         return self._dispatcher.inputs
 
     async def why_unusable(self, ready: Ready) -> str:
-        if not self._landmarks:
+        if self._landmarks is None:
             return ""
-        agree = partial(landmarks.agree, self._landmarks, ready.landmarks)
-        if not await self._dispatcher.disk.do("look", agree):
+        if not await self._dispatcher.disk.do("look", partial(self._landmarks.agree, ready.landmarks)):
             return f"{os.fsdecode(self._workspace)} is not the submit host's directory of that name"
         if reason := ready.refusals.get("recorder"):
             return f"whether its files are old could not be seen, as it can't record what commands read ({reason})"
@@ -294,9 +294,11 @@ class Server:
         try:
             session = await run_in_thread(make_session)
             is_local = settings.cluster == "local"
-            self._landmarks = () if is_local else await run_in_thread(landmarks.choose, self._workspace)
+            self._landmarks = None if is_local else await run_in_thread(Landmarks, self._workspace)
             bound = listening_host(settings.listen, local=is_local)
-            listener = ExecutorListener(self, session, TcpAcceptor(bound), self._dispatcher.disk, self._links)
+            is_shared = await run_in_thread(FileSystems().is_shared, self._workspace)
+            write_back = WriteBack(self._dispatcher.disk, is_own_disk=not is_shared)
+            listener = ExecutorListener(self, session, TcpAcceptor(bound), write_back, self._links)
             if self._session_file is not None:
                 remove_session_file(self._session_file)
             self._session_file = write_session_file(
@@ -308,7 +310,7 @@ class Server:
                 heartbeat_s=settings.heartbeat_s,
                 lost_after_s=settings.lost_after_s,
                 log_dir=self._state_dir,
-                landmarks=self._landmarks,
+                landmarks=() if self._landmarks is None else self._landmarks.lookups,
             )
             pack = None if is_local else await ready_pack(packs_dir(self._state_dir))
             self._launcher = self._make_launcher(settings, self._session_file, pack)

@@ -31,6 +31,7 @@ class CapturePlan:
 
 #: Captured wherever possible, as commands leave things there; never required, as a mount may lie below.
 TMP = b"/tmp"
+SHARED_MEMORY = b"/dev/shm"
 
 
 def plan_capture(
@@ -49,7 +50,7 @@ def plan_capture(
     None where that would be a directory that can't or must not be overlaid as a whole (``/``, the home directory,
     /tmp as working directory): such a command runs on the submit host.
     """
-    refused = {b"/", home, TMP, b"/var/tmp", b"/dev/shm"}
+    refused = {b"/", home, TMP, b"/var/tmp", SHARED_MEMORY}
     cwd = realpath(command.cwd)
     roots: list[bytes] = []
     named: list[bytes] = []
@@ -57,7 +58,7 @@ def plan_capture(
     directories = {command.cwd: cwd, cwd: cwd}
     for output in description.outputs:
         path = os.path.join(cwd, output)
-        if path.startswith(b"/dev/"):
+        if path.startswith(b"/dev/") and not is_below(path, SHARED_MEMORY):
             continue
         directory, name = os.path.split(path)
         real = directories.get(directory)
@@ -68,11 +69,12 @@ def plan_capture(
     if not (description.complete and all(map(is_directory, written))):
         written = {workspace: None, cwd: None, **written}
     for directory in written:
-        if not any(is_below(directory, root) for root in roots) and (directory == cwd or not is_below(directory, TMP)):
+        is_optional = is_below(directory, TMP) or is_below(directory, SHARED_MEMORY)
+        if not any(is_below(directory, root) for root in roots) and (directory == cwd or not is_optional):
             roots.append(directory)
     if any(root in refused for root in roots):
         return None
-    return CapturePlan(tuple(roots), (TMP,), tuple(named))
+    return CapturePlan(tuple(roots), (TMP, SHARED_MEMORY), tuple(named))
 
 
 def is_below(path: bytes, root: bytes) -> bool:

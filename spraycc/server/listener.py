@@ -12,7 +12,6 @@ import trio
 
 from spraycc.errors import ProtocolError, VersionMismatch
 from spraycc.model import ExecutorId
-from spraycc.server.disk import Disk
 from spraycc.server.executors import ExecutorLink, Hub
 from spraycc.server.session import Session
 from spraycc.server.writeback import WriteBack
@@ -94,7 +93,7 @@ class ExecutorListener:
         hub: Hub,
         session: Session,
         acceptor: Acceptor,
-        disk: Disk,
+        write_back: WriteBack,
         links: dict[ExecutorId, ExecutorLink] | None = None,
     ) -> None:
         """
@@ -102,14 +101,14 @@ class ExecutorListener:
             hub: told of executors.
             session: its secret is what peers have to prove.
             acceptor: taken over; :meth:`close` closes it.
-            disk: where results go.
+            write_back: where results go.
             links: those of all listeners of this server: an id stands for one executor, whichever listener it came by.
         """
         self._hub = hub
         self._session = session
         self._unproved = trio.Semaphore(UNPROVED)
         self._links = links if links is not None else {}
-        self._write_back = WriteBack(disk)
+        self._write_back = write_back
         self._acceptor = acceptor
         self.address = acceptor.address
 

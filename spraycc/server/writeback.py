@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from spraycc.server.disk import Disk
 from spraycc.server.temporaries import Temporaries
 from spraycc.server.writer import Staging
@@ -15,10 +17,16 @@ INLINE_CHANGES = 64
 class WriteBack:
     """Commits stagings to ``disk``."""
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, *, is_own_disk: bool = False) -> None:
+        """``is_own_disk``: the workspace is on a file system of this host, which takes times from this host's clock."""
         self._disk = disk
         #: for all stagings that are committed here
         self.temporaries = Temporaries()
+        self._is_own_disk = is_own_disk
+
+    def begin(self, roots: tuple[bytes, ...], token: bytes) -> Staging:
+        """A staging for an attempt that begins now."""
+        return Staging(roots, token, self.temporaries, time.time_ns() if self._is_own_disk else None)
 
     async def commit(self, staging: Staging) -> None:
         """Make everything of it visible.

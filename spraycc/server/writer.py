@@ -52,8 +52,19 @@ class Staging:
     """What one attempt has produced so far. Not thread-safe; :meth:`commit` may run in another thread if nothing else
     does."""
 
-    def __init__(self, roots: tuple[bytes, ...], token: bytes, temporaries: Temporaries) -> None:
-        """``token`` is unique among the attempts of this server's life, digits and dashes; it names temporary files."""
+    def __init__(
+        self, roots: tuple[bytes, ...], token: bytes, temporaries: Temporaries, since_ns: int | None = None
+    ) -> None:
+        """
+        Args:
+            roots: directories in which the attempt may make files.
+            token: unique among the attempts of this server's life, digits and dashes. It names temporary files.
+            temporaries: where names of temporary files are kept.
+            since_ns: when the attempt began, by the clock of the file system (ns). Files that have changed since then
+                are not removed: the command has not seen them, because a parallel task made them. None: the clock of
+                the file system is not this host's.
+        """
+        self._since_ns = since_ns
         self._roots = roots
         self._token = token
         self._temporaries = temporaries
@@ -245,7 +256,7 @@ class Staging:
         # What was a directory a moment ago may be a link to anywhere after this.
         self._leave_directory()
         if isinstance(change, Deleted):
-            _remove(change.path)
+            self._remove(change.path)
         elif isinstance(change, MadeSymlink):
             temporary = self._temporary_name(os.path.dirname(change.path))
             os.symlink(change.target, temporary)
@@ -259,7 +270,7 @@ class Staging:
         mode = made.mode & 0o7777
         with suppress(FileNotFoundError):
             if made.emptied or not stat.S_ISDIR(os.lstat(made.path).st_mode):
-                _remove(made.path)
+                self._remove(made.path)
         is_new = True
         try:
             os.mkdir(made.path, 0o700)
@@ -324,7 +335,7 @@ class Staging:
             try:
                 os.rename(temporary, path)
             except (IsADirectoryError, NotADirectoryError):
-                _remove(path)
+                self._remove(path)
                 os.rename(temporary, path)
         except OSError:
             with suppress(OSError):
@@ -348,6 +359,28 @@ class Staging:
             os.close(self._directory_fd)
             self._directory, self._directory_fd = b"", -1
 
+    def _remove(self, path: bytes) -> None:
+        """Remove a file, or a directory with all below it. Files that have changed since the attempt began stay."""
+        with suppress(FileNotFoundError):
+            status = os.lstat(path)
+            if stat.S_ISDIR(status.st_mode):
+                self._remove_directory(path)
+            elif self._since_ns is None or status.st_ctime_ns < self._since_ns:
+                os.unlink(path)
+
+    def _remove_directory(self, path: bytes) -> None:
+        if self._since_ns is None:
+            shutil.rmtree(path)
+            return
+        for _, directories, files, fd in os.fwalk(path, topdown=False, onerror=_fail):
+            for name in (*files, *directories):
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):
+                    _remove_if_empty(name, fd)
+                elif status.st_ctime_ns < self._since_ns:
+                    os.unlink(name, dir_fd=fd)
+        _remove_if_empty(path)
+
     def _close(self, file: _File) -> None:
         if file.fd >= 0:
             os.close(file.fd)
@@ -358,6 +391,18 @@ class Staging:
                 os.unlink(file.temporary)
             file.temporary = b""
         file.pieces.clear()
+
+
+def _fail(error: OSError) -> None:
+    raise error
+
+
+def _remove_if_empty(name: bytes, within: int | None = None) -> None:
+    try:
+        os.rmdir(name, dir_fd=within)
+    except OSError as exc:
+        if exc.errno != errno.ENOTEMPTY:
+            raise
 
 
 def _create(path: bytes, mode: int) -> int:
@@ -382,15 +427,3 @@ def _link_unnamed(fd: int, name: bytes, directory: int) -> None:
     # os.link calls linkat(2), which alone can follow the link in /proc, where it is given a directory's descriptor;
     # else it calls link(2), and that answers EXDEV (seen: CPython 3.11).
     os.link(b"/proc/self/fd/%d" % fd, name, dst_dir_fd=directory, follow_symlinks=True)
-
-
-def _remove(path: bytes) -> None:
-    """Remove a file, or a directory with all below it; what is not there is removed already."""
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return
-    except (IsADirectoryError, PermissionError):
-        if not stat.S_ISDIR(os.lstat(path).st_mode):
-            raise
-        shutil.rmtree(path)

@@ -33,12 +33,13 @@ def plan(cwd: bytes, *outputs: bytes, complete: bool = False, missing: bytes = b
         (b"/else", (b"a.o",), (b"/ws", b"/else"), (b"/else/a.o",)),
         (b"/ws", (b"/out/a.o",), (b"/ws", b"/out"), (b"/out/a.o",)),
         (b"/ws", (b"/tmp/x.o",), (b"/ws",), (b"/tmp/x.o",)),
+        (b"/ws", (b"/dev/shm/x.o",), (b"/ws",), (b"/dev/shm/x.o",)),
         (b"/ws", (b"/dev/null",), (b"/ws",), ()),
         (b"/ws/link", (b"a.o",), (b"/ws",), (b"/ws/real/a.o",)),
     ],
 )
 def test_roots(cwd: bytes, outputs: tuple[bytes, ...], roots: tuple[bytes, ...], named: tuple[bytes, ...]) -> None:
-    assert plan(cwd, *outputs) == CapturePlan(roots, (b"/tmp",), named)
+    assert plan(cwd, *outputs) == CapturePlan(roots, (b"/tmp", b"/dev/shm"), named)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_roots_where_all_that_is_written_is_known(
     assert found.roots == roots
 
 
-@pytest.mark.parametrize("cwd", [b"/", HOME, b"/tmp", b"/var/tmp"])
+@pytest.mark.parametrize("cwd", [b"/", HOME, b"/tmp", b"/var/tmp", b"/dev/shm"])
 def test_directories_that_are_never_captured_whole(cwd: bytes) -> None:
     assert plan(cwd, b"a.o") is None
 

@@ -416,3 +416,39 @@ def test_a_full_disk_is_the_write_backs_failure(root: Path, monkeypatch: pytest.
     with pytest.raises(WriteBackError, match="No space left"):
         work.commit()
     assert names(root) == set()
+
+
+def now_ns(root: Path) -> int:
+    """The file system's time, after all files that are there: their times are as old as the kernel's last tick."""
+    newest = max(path.lstat().st_ctime_ns for path in (root, *root.rglob("*")))
+    probe = root.parent / "probe"
+    while True:
+        probe.touch()
+        time_ns = probe.stat().st_ctime_ns
+        probe.unlink()
+        if time_ns > newest:
+            return time_ns
+
+
+def test_files_of_parallel_tasks_survive_the_removal_of_their_directory(root: Path) -> None:
+    """A command has removed a directory with all that it saw in it; meanwhile another task has put a file there."""
+    (root / "d" / "sub").mkdir(parents=True)
+    (root / "d" / "old").touch()
+    (root / "d" / "gone").mkdir()
+    (root / "d" / "link").symlink_to("gone")
+    since_ns = now_ns(root)
+    (root / "d" / "sub" / "new").touch()
+    work = Staging((os.fsencode(root),), b"7-1", Temporaries(), since_ns)
+    work.take(Deleted(T, os.fsencode(root / "d")))
+    work.commit()
+    assert {str(path.relative_to(root)) for path in root.rglob("*")} == {"d", "d/sub", "d/sub/new"}
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_all_else_is_removed(root: Path, is_known: bool) -> None:
+    (root / "d" / "sub").mkdir(parents=True)
+    (root / "d" / "sub" / "old").touch()
+    work = Staging((os.fsencode(root),), b"7-1", Temporaries(), now_ns(root) if is_known else None)
+    work.take(Deleted(T, os.fsencode(root / "d")))
+    work.commit()
+    assert not list(root.iterdir())

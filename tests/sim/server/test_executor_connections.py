@@ -26,6 +26,7 @@ from spraycc.server.executors import ExecutorLink
 from spraycc.server.listener import ExecutorListener
 from spraycc.server.session import Session, make_session
 from spraycc.server.tasks import Task
+from spraycc.server.writeback import WriteBack
 from spraycc.wire import executor as wire
 from spraycc.wire import framing as wire_framing
 from spraycc.wire.framing import FrameReader, encode_frame
@@ -151,7 +152,7 @@ async def serving(
 ) -> AsyncIterator[Server]:
     hub = hub or FakeHub()
     pairs = Pairs()
-    listening = ExecutorListener(hub, session, pairs, Disk(), links)
+    listening = ExecutorListener(hub, session, pairs, WriteBack(Disk()), links)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(listening.run)
         server = Server(hub, pairs, session)
