@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import struct
 
@@ -22,6 +23,9 @@ LINK = b"l"  #: do not follow the last symbolic link, as lstat(2) and readlink(2
 
 Lookup = bytes
 Stamp = bytes
+
+#: Components that do nothing: empty, or a dot.
+_IDLE = re.compile(rb"(?:/\.?)+(?=/|\Z)")
 
 #: kind, inode, size, modification time, change time (times in ns)
 LAYOUT = struct.Struct("=QQQqq")
@@ -38,6 +42,13 @@ _ERROR = 6  #: the lookup failed: the inode is the errno
 
 #: The stamp of a name that does not exist.
 MISSING: Stamp = bytes(STAMP_BYTES)
+
+
+def tidy(path: bytes) -> bytes:
+    """The absolute path without components that do nothing, and without a slash at its end. ``..`` stays."""
+    if b"//" not in path and b"/./" not in path and not path.endswith((b"/", b"/.")):
+        return path
+    return _IDLE.sub(b"", path) or b"/"
 
 
 def look(lookup: Lookup) -> Stamp:
@@ -75,13 +86,23 @@ def is_regular(stamp: Stamp) -> bool:
     return bool(LAYOUT.unpack(stamp)[0] == _REGULAR)
 
 
+def is_failure(stamp: Stamp) -> bool:
+    """Whether the lookup gave nothing: there is no such file, or an error instead."""
+    return LAYOUT.unpack(stamp)[0] in (_MISSING, _ERROR)
+
+
 def describe(stamp: Stamp) -> str:
-    """The stamp in words, for messages: "missing", "file, inode 5, 12 bytes, modified 1700000000.123"."""
-    kind, inode, size, mtime_ns, _ = LAYOUT.unpack(stamp)
+    """The stamp in words, for messages: "missing", "file, inode 5, 12 bytes, modified 1700000000.123, changed …"."""
+    kind, inode, size, mtime_ns, ctime_ns = LAYOUT.unpack(stamp)
     names = {_REGULAR: "file", _LINK: "symbolic link", _NAMES: "directory"}
     if kind in names:
         length = "" if kind == _NAMES else f"{size} bytes, "
-        return f"{names[kind]}, inode {inode}, {length}modified {mtime_ns // 10**9}.{mtime_ns % 10**9:09d}"
+        times = f"modified {_seconds(mtime_ns)}, changed {_seconds(ctime_ns)}"
+        return f"{names[kind]}, inode {inode}, {length}{times}"
     if kind == _ERROR:
         return os.strerror(inode)
     return {_MISSING: "missing", _DIRECTORY: "directory"}.get(kind, "special file")
+
+
+def _seconds(time_ns: int) -> str:
+    return f"{time_ns // 10**9}.{time_ns % 10**9:09d}"

@@ -66,7 +66,12 @@ def newest_record(name: str) -> Path | None:
 def reasons(tasks: list[dict[str, Any]]) -> list[str]:
     """The counts, the most frequent first."""
     counts = Counter((task["ran"], _reason(task)) for task in tasks)
-    return [f"{count:7}  {ran:9}  {reason}" for (ran, reason), count in counts.most_common()] or ["no tasks"]
+    lines = [f"{count:7}  {ran:9}  {reason}" for (ran, reason), count in counts.most_common()] or ["no tasks"]
+    stale = [task for task in tasks if task.get("stale")]
+    if stale:
+        lines.append(f"{len(stale):7}  of them were tried again: their hosts saw other files than the submit host.")
+        lines.append(f"         `spraycc why {stale[0]['target']}` names the files of the first one")
+    return lines
 
 
 def told(task: dict[str, Any], root: str) -> str:

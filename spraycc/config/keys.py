@@ -20,8 +20,8 @@ PREFIX = "SPRAYCC_"
 RESERVED_VARIABLES = frozenset(
     PREFIX + name
     for name in (
-        *("SOCKET", "BUILD", "SHIMS", "SLOT", "CCACHE", "RUNNER", "RUNTIME_DIR", "BOX", "LOG_LEVEL"),
-        *("UPSTREAM_CACHE", "VERSION"),
+        *("SOCKET", "BUILD", "SHIMS", "SLOT", "CCACHE", "RUNNER", "RUNTIME_DIR", "BOX", "RECORDER"),
+        *("LOG_LEVEL", "UPSTREAM_CACHE", "VERSION"),
     )
 )
 #: Words for None, which TOML has not: "decide by the machine", unless the key says otherwise here.

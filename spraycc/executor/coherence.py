@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -21,9 +22,24 @@ _log = logging.getLogger(__name__)
 
 #: Directories of hosts' own disks in which users put inputs: what lies there on one host only must not be read. (What a
 #: command makes there itself does not count as read.)
-_USERS = (b"/tmp", b"/dev/shm", b"/home", b"/root")
-#: Directories of the system, its packages and what they keep.
-_SYSTEM = tuple(b"/" + name for name in b"usr bin sbin lib lib32 lib64 libx32 etc opt var proc sys dev".split())
+_USERS = (b"/tmp", b"/var/tmp", b"/dev/shm", b"/home", b"/root")
+#: Names of which each host has its own, and with which programs cope: Java's shared counters.
+_OF_EACH_HOST = re.compile(rb"/tmp/(hsperfdata_|\.java_pid|\.attach_pid)")
+#: Directories of the system in which programs look for much that changes nothing. /usr/include, /usr/local and /opt are
+#: not among them: another header may be found in place of one that only the submit host has there.
+_SYSTEM = tuple(
+    b"/" + name
+    for name in (
+        b"usr/bin usr/sbin usr/lib usr/lib32 usr/lib64 usr/libx32 usr/libexec usr/share usr/local/bin usr/local/lib "
+        b"usr/local/share bin sbin lib lib32 lib64 libx32 etc run var proc sys dev"
+    ).split()
+)
+
+
+#: A message with more than that is not sent: the record counts as incomplete.
+_MOST_BYTES = 8 * 1024 * 1024
+#: Real paths of so many directories are kept.
+_MOST_DIRECTORIES = 10_000
 
 
 class Coherence:
@@ -50,6 +66,7 @@ class Coherence:
         self._fence = fence or Fence()
         self._look = look
         self._file_systems = file_systems or FileSystems()
+        self._real_directories: dict[bytes, bytes] = {}
         self._told: dict[Lookup, Told] = {}
         self._by_number: dict[int, Lookup] = {}
         self._record: RecordFile | None = None
@@ -75,7 +92,7 @@ class Coherence:
                 stamps.append((lookup, stamp))
         try:
             await self._fence.pass_with(stamps)
-            if start.refresh and not self._can_record(start):
+            if self._refreshes(start):
                 await self._fence.refresh_all(start.refresh)
         except BaseException:
             for number, lookup, _ in start.stamps:
@@ -102,40 +119,89 @@ class Coherence:
         writable = order.writable if order.in_place else (*order.writable, os.path.dirname(self._record.path))
         return replace(order, env=environment(order.env, self._library, self._record.path), writable=writable)
 
-    def reads(self, start: StartTask) -> Reads | None:
-        """The files that the command read, for the server. The command has ended. None: the server does not ask."""
+    def reads(self, start: StartTask, failed: bool) -> Reads | None:
+        """The files that the command read, for the server. The command has ended. None: the server does not ask.
+
+        Args:
+            failed: it ended with another status than 0.
+        """
         if not start.prove:
             return None
+        # Where cached names have a time of their own, a refresh may not reach the file server.
+        refreshed = self._refreshes(start) and self._file_systems.names_follow_directory(self._workspace)
         if not self._is_recording or self._record is None:
             # Without shared files there is nothing to prove.
-            return Reads(start.task, complete=not self._file_systems.is_shared(self._workspace))
+            return Reads(start.task, not self._file_systems.is_shared(self._workspace), refreshed)
         reads = self._record.read()
         # An assembler looks at the object that is there before it makes its own, which does not depend on it.
         # The recorder is the executor's own, perhaps in a directory of this host alone.
         ignored = frozenset((*start.outputs, self._library))
         scratch = self._scratch or b"/dev"
+        products = _Products()
         lookups = [
             (lookup, stamp) for lookup, stamp, is_write in reads.entries
-            if not (is_write or lookup[1:] in ignored or is_inside(lookup[1:], scratch))
+            if not (
+                products.take(lookup[1:], is_write) or lookup[1:] in ignored or is_inside(lookup[1:], scratch)
+                or _OF_EACH_HOST.match(lookup[1:])
+            )
         ]  # fmt: skip
         proof = prove(
             lookups,
             self._told,
             self._concerns,
-            lambda directory: _is_in(directory, _SYSTEM),
+            lambda directory: not failed and _is_in(self._real(directory), _SYSTEM),
             self._file_systems.names_follow_directory,
             self._look,
         )
-        return Reads(start.task, reads.complete, proof.matched, proof.others)
+        if sum(len(lookup) + len(stamp) for lookup, stamp in proof.others) > _MOST_BYTES:
+            return Reads(start.task, False, refreshed)
+        return Reads(start.task, reads.complete, refreshed, proof.matched, proof.others)
+
+    def _refreshes(self, start: StartTask) -> bool:
+        """Whether directories are refreshed before this command, because its record will not tell all that it reads."""
+        return start.incomplete or (bool(start.refresh) and not self._can_record(start))
 
     def _can_record(self, start: StartTask) -> bool:
         return start.prove and None not in (self._library, self._scratch) and can_preload(start.program, start.env)
 
     def _concerns(self, directory: bytes) -> bool:
         """Whether files in this directory must be the submit host's."""
-        if is_inside(directory, self._workspace) or _is_in(directory, _USERS):
+        if is_inside(directory, self._workspace) or _is_in(self._real(directory), _USERS):
             return True
         return self._file_systems.is_shared(directory)
+
+    def _real(self, directory: bytes) -> bytes:
+        """The directory without links and dots, as of a while ago."""
+        if len(self._real_directories) >= _MOST_DIRECTORIES:
+            self._real_directories.clear()
+        real = self._real_directories.get(directory)
+        if real is None:
+            real = self._real_directories[directory] = os.path.realpath(directory)
+        return real
+
+
+class _Products:
+    """The files that a command has made by now, under whatever path it names them."""
+
+    def __init__(self) -> None:
+        self._names: set[bytes] = set()
+        self._files: set[tuple[bytes, bytes]] = set()
+        self._real: dict[bytes, bytes] = {}
+
+    def take(self, path: bytes, is_write: bool) -> bool:
+        """The command has written or read this file. Returns whether the file is its product."""
+        directory, name = os.path.split(path)
+        if is_write:
+            self._names.add(name)
+            self._files.add((self._real_of(directory), name))
+            return True
+        return name in self._names and (self._real_of(directory), name) in self._files
+
+    def _real_of(self, directory: bytes) -> bytes:
+        real = self._real.get(directory)
+        if real is None:
+            real = self._real[directory] = os.path.realpath(directory)
+        return real
 
 
 def _is_in(directory: bytes, places: Iterable[bytes]) -> bool:
@@ -150,4 +216,4 @@ def make_record(scratch: bytes) -> RecordFile:
     """
     directory = os.path.join(scratch, b"record")
     os.makedirs(directory, mode=0o700, exist_ok=True)
-    return RecordFile.create(os.path.join(directory, b"reads"))
+    return RecordFile(os.path.join(directory, b"reads"))

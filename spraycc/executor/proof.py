@@ -12,7 +12,9 @@ The server does not tell stamps of directories in which the build keeps making f
 file. In all other directories than those with a told stamp the missing names are listed.
 
 Files on this host's own disks are not compared, because hosts may have a tool or a library each. But the submit host
-may have a directory that this host lacks. So a name that is missing here counts, except in the system's directories.
+may have a file that this host lacks, or lets nobody read. So names that are missing here count. Programs look in the
+system's own directories for much that changes nothing: catalogues of messages, libraries, each program of PATH. A name
+that is missing there counts only if the command has failed.
 
 A program that lists a directory sees the overlay's directory, whose stamp is not the file server's. So such a read
 counts only if the server has told the directory's stamp, and it holds before and after the command.
@@ -24,7 +26,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from spraycc.stamps import FILE, LINK, MISSING, NAMES, Lookup, Stamp
+from spraycc.stamps import FILE, LINK, MISSING, NAMES, Lookup, Stamp, is_failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def prove(
     reads: Iterable[tuple[Lookup, Stamp]],
     told: dict[Lookup, Told],
     is_compared: Callable[[bytes], bool],
-    is_system: Callable[[bytes], bool],
+    ignores_missing: Callable[[bytes], bool],
     names_follow_directory: Callable[[bytes], bool],
     look: Callable[[Lookup], Stamp],
 ) -> Proof:
@@ -59,7 +61,7 @@ def prove(
         reads: each lookup of the command once, with the stamp of the first time. Without its own products.
         told: by lookup.
         is_compared: whether the files in a directory (absolute path) must be the submit host's.
-        is_system: whether a name that is missing in a directory that is not compared means nothing.
+        ignores_missing: whether a name that is missing in a directory that is not compared means nothing.
         names_follow_directory: whether this host's cache of the names in a directory is as old as its cache of the
             directory, at most.
         look: this host's cached stamp now; asked for NAMES of directories only.
@@ -77,7 +79,7 @@ def prove(
         relevant = compared.get(directory)
         if relevant is None:
             relevant = compared[directory] = is_compared(directory)
-        if not relevant and (stamp != MISSING or is_system(directory)):
+        if not relevant and (not is_failure(stamp) or ignores_missing(directory)):
             continue
         if stamp == MISSING and lookup[:1] in (FILE, LINK) and known is None:
             missing.setdefault(directory, []).append(lookup)

@@ -5,15 +5,23 @@ and writes each access there at once, so the record outlives any end of a proces
 spraycc/recorder/record.h, in the host's byte order:
 
 ====================  =====================================================================================
-0, 64 bytes           magic, position, flags, pending, and 4 unused numbers, 64 bits each
-64, 48 bytes each     65,536 records: a stamp (spraycc/stamps.py) and a mark (1: whole, 2: the command's product)
-3,145,792, 8 MiB      for each record, in the same order, the lookup and a NUL
+0, 64 bytes           magic, position, flags, pending, and 4 numbers of the library's, 64 bits each
+64, 48 bytes each     262,144 records: a stamp (spraycc/stamps.py) and a mark (1: whole, 2: the command's product)
+12,582,976, 32 MiB    for each record, in the same order, the lookup and a NUL
 ====================  =====================================================================================
 
 The high half of ``position`` counts records, the low half the bytes of the lookups. A flag says that something is
 missing. ``pending`` counts programs that were executed and have not loaded the library. The executor writes 1 for the
 command; each program takes 1 away. So a program that the recorder can't see (a static one, for instance) leaves another
 number than 0.
+
+The stamp of a product says what its name leads to now, as this decides which later reads are of products:
+
+- kind 2: a new directory, so all that is below it is a product, too;
+- kind 4: a symbolic link, or a directory that had another name: reads by way of it are of other files;
+- kind 5: something else. If the inode is not 0, a directory moved from this name to that of the record with this number
+  (counted from 1). So if all below this name was a product, all below the other name is.
+- kind 0: what it led to before.
 
 The command does not see the two variables that the recorder needs: the library takes them out of the environment, and
 hands them on to the programs that the command executes (spraycc/recorder/environment.c).
@@ -22,6 +30,7 @@ hands them on to the programs that the command executes (spraycc/recorder/enviro
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import struct
 import sys
@@ -39,8 +48,8 @@ VARIABLE = b"SPRAYCC_RECORD"
 _PRELOAD = b"LD_PRELOAD="
 
 MAGIC = 0x3130524343595053
-RECORD_COUNT = 65536
-TEXT_BYTES = 8 * 1024 * 1024
+RECORD_COUNT = 262_144
+TEXT_BYTES = 32 * 1024 * 1024
 #: magic, position, flags, pending
 HEADER = struct.Struct("=QQQq32x")
 RECORD = struct.Struct(f"={stamps.STAMP_BYTES}sQ")
@@ -81,15 +90,16 @@ class RecordFile:
         self._fd = -1
         self._make()
 
-    @classmethod
-    def create(cls, path: bytes) -> RecordFile:
-        """The same as the constructor."""
-        return cls(path)
-
     def _make(self) -> None:
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        os.ftruncate(self._fd, FILE_BYTES)
-        os.pwrite(self._fd, _EMPTY, 0)
+        try:
+            os.ftruncate(self._fd, FILE_BYTES)
+            # The rest are holes. The library looks for room before it writes there, but not in the header's page.
+            os.posix_fallocate(self._fd, 0, mmap.PAGESIZE)
+            os.pwrite(self._fd, _EMPTY, 0)
+        except OSError:
+            self.close()
+            raise
 
     def reset(self) -> None:
         """Forget everything, for the next task.
@@ -137,20 +147,98 @@ def parse(header: bytes, records: bytes, texts: bytes) -> Reads:
         and count == len(lookups)
     )
     entries: dict[Lookup, tuple[Lookup, Stamp, bool]] = {}
-    products: set[bytes] = set()
+    products = _Products()
+    names = products.names
+    # A few thousand records are usual, so the common case calls no function.
+    for index in _untidy(texts):
+        lookups[index] = _tidy(lookups[index])
     for lookup, (stamp, mark) in zip(lookups, RECORD.iter_unpack(records), strict=False):
         if mark == DONE:
-            if lookup not in entries and lookup[1:] not in products:
+            known = entries.get(lookup)
+            if known is not None and not known[2]:
+                continue
+            if (lookup[1:] not in names and not products.has_trees) or not products.cover(lookup):
                 entries[lookup] = (lookup, stamp, False)
         elif mark == DONE | WRITTEN:
-            products.add(lookup[1:])
+            name_now, number = stamps.LAYOUT.unpack(stamp)[:2]
+            if 0 < number <= len(lookups):
+                products.move(lookup[1:], lookups[number - 1][1:])
+            products.add(lookup[1:], name_now)
             if lookup not in entries:
-                entries[lookup] = (lookup, stamp, True)
+                entries[lookup] = (lookup, stamps.MISSING, True)
         else:
             # A process was killed while it wrote this record. Lookups after it may belong to other records.
             complete = False
             break
     return Reads(complete, list(entries.values()))
+
+
+def _untidy(texts: bytes) -> set[int]:
+    """Which of the lookups have a path that is not tidy. Searching all texts at once is much faster than each."""
+    found: set[int] = set()
+    for idle in (b"//", b"/./", b"/\0", b"/.\0"):
+        index = counted = 0
+        at = texts.find(idle)
+        while at >= 0 and (end := texts.find(b"\0", at)) >= 0:
+            index += texts.count(b"\0", counted, at)
+            counted = at
+            found.add(index)
+            at = texts.find(idle, end)
+    return found
+
+
+def _tidy(lookup: Lookup) -> Lookup:
+    """The lookup with a tidy path. A slash at the end has the last symbolic link followed, too."""
+    path = stamps.tidy(lookup[1:])
+    if len(path) + 1 == len(lookup):
+        return lookup
+    follows = lookup.startswith(stamps.LINK) and lookup.endswith((b"/", b"/."))
+    return (stamps.FILE if follows else lookup[:1]) + path
+
+
+# What the name of a product leads to now.
+_AS_BEFORE, _TREE, _ELSEWHERE, _ANOTHER = 0, 2, 4, 5
+
+
+class _Products:
+    """The names that the command has made, replaced or removed so far, by their paths' texts."""
+
+    def __init__(self) -> None:
+        #: what each name leads to now
+        self.names: dict[bytes, int] = {}
+        self.has_trees = False
+
+    def add(self, path: bytes, name_now: int) -> None:
+        if name_now == _AS_BEFORE:
+            self.names.setdefault(path, _ANOTHER)
+        else:
+            self.names[path] = name_now
+            self.has_trees |= name_now == _TREE
+
+    def move(self, path: bytes, to: bytes) -> None:
+        """A directory has moved from this path to the other."""
+        if self.names.get(path) == _TREE or (path not in self.names and self._is_below_tree(path)):
+            self.names[to] = _TREE
+            start = path + b"/"
+            below = [(name, now) for name, now in self.names.items() if name.startswith(start)]
+            self.names.update((to + b"/" + name.removeprefix(start), now) for name, now in below)
+
+    def cover(self, lookup: Lookup) -> bool:
+        """Whether the lookup leads to nothing but products."""
+        path = lookup[1:]
+        name_now = self.names.get(path)
+        if name_now is not None:
+            return name_now != _ELSEWHERE or lookup.startswith(stamps.LINK)
+        return self._is_below_tree(path)
+
+    def _is_below_tree(self, path: bytes) -> bool:
+        """Whether the nearest product above the path is a tree, by the text. ``..`` may lead out of a tree."""
+        while self.has_trees and (slash := path.rfind(b"/")) > 0 and not path.endswith(b"/.."):
+            path = path[:slash]
+            name_now = self.names.get(path)
+            if name_now is not None:
+                return name_now == _TREE
+        return False
 
 
 def environment(env: Sequence[bytes], library: bytes, path: bytes) -> tuple[bytes, ...]:

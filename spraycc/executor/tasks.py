@@ -234,7 +234,7 @@ class Tasks:
         end = await self._run(attempt, order)
         if attempt.cancelled:
             return end
-        if (reads := self._coherence.reads(start)) is not None:
+        if (reads := self._coherence.reads(start, failed=bool(end.code or end.signal))) is not None:
             attempt.frames += frame_of(reads)
         if plan is not None:
             self._judge(attempt, end, directories)

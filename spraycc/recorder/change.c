@@ -1,141 +1,261 @@
 /* Wrappers of the functions that make, replace and remove names. The first record of a name says whether it is an input of
- * the command or its own product, so an existing file that is renamed or linked is recorded as read before. */
+ * the command or its own product. So what must have been there before, or missing, is recorded as read before. */
 #include "record.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/time.h>
+#include <sys/xattr.h>
 #include <unistd.h>
+#include <utime.h>
 
-/* A name was made or removed, or the call failed because of what is there. */
-static int changed(int result, int dirfd, const char *path)
-{
-	if (result == 0)
-		record_written(dirfd, path);
-	else
-		record_failed(LOOKUP_LINK, dirfd, path, errno);
-	return result;
-}
+/* Entry points of glibc before 2.33. They have no declaration. */
+int __xmknod(int version, const char *path, mode_t mode, dev_t *device);
+int __xmknodat(int version, int dirfd, const char *path, mode_t mode, dev_t *device);
 
-static struct stamp before(int dirfd, const char *path)
+static struct stamp before(int kind, int dirfd, const char *path)
 {
 	struct stamp none = {0, 0, 0, 0, 0};
 
-	return record_map() != NULL ? stamp_now(LOOKUP_LINK, dirfd, path) : none;
+	return record_map() != NULL ? stamp_now(kind, dirfd, path) : none;
 }
 
-static int renamed(int result, int from_dirfd, const char *from, const struct stamp *old, int dirfd, const char *to)
+/* What a name leads to that the file with this stamp has got. */
+static int name_of(const struct stamp *old)
 {
-	if (result == 0) {
-		record_read(LOOKUP_LINK, from_dirfd, from, old);
-		record_written(from_dirfd, from);
-		record_written(dirfd, to);
-	} else {
-		record_failed(LOOKUP_LINK, from_dirfd, from, errno);
-		record_failed(LOOKUP_LINK, dirfd, to, errno);
-	}
+	return old->kind == STAMP_LINK || old->kind == STAMP_DIRECTORY ? NAME_LEADS_ELSEWHERE : NAME_IS_ANOTHER;
+}
+
+/* The stamps before a call that gives a file another name. */
+struct renaming {
+	int from_dirfd;
+	const char *from;
+	struct stamp old;
+	int dirfd;
+	const char *to;
+	/* A directory replaces only an empty one. */
+	struct stamp names;
+};
+
+static struct renaming before_renaming(int from_dirfd, const char *from, int dirfd, const char *to)
+{
+	struct renaming renaming = {.from_dirfd = from_dirfd, .from = from, .dirfd = dirfd, .to = to};
+
+	renaming.old = before(LOOKUP_LINK, from_dirfd, from);
+	if (renaming.old.kind == STAMP_DIRECTORY)
+		renaming.names = before(LOOKUP_NAMES, dirfd, to);
+	return renaming;
+}
+
+static int renaming_failed(int result, const struct renaming *renaming)
+{
+	int error = errno;
+
+	/* Of the two only the target must be empty. */
+	record_failed(LOOKUP_LINK, renaming->from_dirfd, renaming->from, error == ENOTEMPTY ? EEXIST : error);
+	record_failed(LOOKUP_LINK, renaming->dirfd, renaming->to, error);
+	return result;
+}
+
+/* Whether a directory is the command's own the reader decides: the old name's record has the number of the new one's. */
+static int renamed(int result, const struct renaming *renaming)
+{
+	const struct stamp *old = &renaming->old;
+	uint64_t number;
+
+	if (result != 0)
+		return renaming_failed(result, renaming);
+	record_read(LOOKUP_LINK, renaming->from_dirfd, renaming->from, old);
+	if (renaming->names.kind == STAMP_NAMES)
+		record_read(LOOKUP_NAMES, renaming->dirfd, renaming->to, &renaming->names);
+	number = record_named(name_of(old), renaming->dirfd, renaming->to, 0);
+	record_named(NAME_IS_ANOTHER, renaming->from_dirfd, renaming->from, old->kind == STAMP_DIRECTORY ? number : 0);
 	return result;
 }
 
 WRAPS(rename);
 EXPORT int rename(const char *from, const char *to)
 {
-	struct stamp old = before(AT_FDCWD, from);
+	struct renaming renaming = before_renaming(AT_FDCWD, from, AT_FDCWD, to);
 
-	return renamed(REAL(rename)(from, to), AT_FDCWD, from, &old, AT_FDCWD, to);
+	return renamed(REAL(rename)(from, to), &renaming);
 }
 
 WRAPS(renameat);
 EXPORT int renameat(int from_dirfd, const char *from, int dirfd, const char *to)
 {
-	struct stamp old = before(from_dirfd, from);
+	struct renaming renaming = before_renaming(from_dirfd, from, dirfd, to);
 
-	return renamed(REAL(renameat)(from_dirfd, from, dirfd, to), from_dirfd, from, &old, dirfd, to);
+	return renamed(REAL(renameat)(from_dirfd, from, dirfd, to), &renaming);
+}
+
+/* RENAME_EXCHANGE: the other file stays, under the first name. */
+static int exchanged(const struct renaming *renaming, const struct stamp *other)
+{
+	record_read(LOOKUP_LINK, renaming->from_dirfd, renaming->from, &renaming->old);
+	record_read(LOOKUP_LINK, renaming->dirfd, renaming->to, other);
+	record_named(name_of(&renaming->old), renaming->dirfd, renaming->to, 0);
+	record_named(name_of(other), renaming->from_dirfd, renaming->from, 0);
+	return 0;
 }
 
 WRAPS(renameat2);
 EXPORT int renameat2(int from_dirfd, const char *from, int dirfd, const char *to, unsigned int flags)
 {
-	struct stamp old = before(from_dirfd, from);
-	/* RENAME_EXCHANGE: the other file stays, under the first name. */
-	struct stamp other = before(dirfd, to);
+	static const struct stamp missing = {STAMP_MISSING, 0, 0, 0, 0};
+	struct renaming renaming = before_renaming(from_dirfd, from, dirfd, to);
+	struct stamp other = before(LOOKUP_LINK, dirfd, to);
 	int result = REAL(renameat2)(from_dirfd, from, dirfd, to, flags);
 
 	if (result == 0 && (flags & RENAME_EXCHANGE) != 0)
-		record_read(LOOKUP_LINK, dirfd, to, &other);
-	return renamed(result, from_dirfd, from, &old, dirfd, to);
+		return exchanged(&renaming, &other);
+	if (result == 0 && (flags & RENAME_NOREPLACE) != 0)
+		record_read(LOOKUP_LINK, dirfd, to, &missing);
+	return renamed(result, &renaming);
 }
 
-static int linked(int result, int from_dirfd, const char *from, const struct stamp *old, int dirfd, const char *to)
+static int linked(int result, int kind, const struct renaming *renaming)
 {
-	if (result == 0) {
-		record_read(LOOKUP_LINK, from_dirfd, from, old);
-		record_written(dirfd, to);
-	} else {
-		record_failed(LOOKUP_LINK, from_dirfd, from, errno);
-		record_failed(LOOKUP_LINK, dirfd, to, errno);
-	}
+	if (result != 0)
+		return renaming_failed(result, renaming);
+	record_read(kind, renaming->from_dirfd, renaming->from, &renaming->old);
+	record_made(name_of(&renaming->old), renaming->dirfd, renaming->to);
 	return result;
 }
 
 WRAPS(link);
 EXPORT int link(const char *from, const char *to)
 {
-	struct stamp old = before(AT_FDCWD, from);
+	struct renaming renaming = before_renaming(AT_FDCWD, from, AT_FDCWD, to);
 
-	return linked(REAL(link)(from, to), AT_FDCWD, from, &old, AT_FDCWD, to);
+	return linked(REAL(link)(from, to), LOOKUP_LINK, &renaming);
 }
 
 WRAPS(linkat);
 EXPORT int linkat(int from_dirfd, const char *from, int dirfd, const char *to, int flags)
 {
-	struct stamp old = before(from_dirfd, from);
+	struct renaming renaming = before_renaming(from_dirfd, from, dirfd, to);
+	int kind = (flags & AT_SYMLINK_FOLLOW) != 0 ? LOOKUP_FILE : LOOKUP_LINK;
 
-	return linked(REAL(linkat)(from_dirfd, from, dirfd, to, flags), from_dirfd, from, &old, dirfd, to);
+	if (kind == LOOKUP_FILE)
+		renaming.old = before(kind, from_dirfd, from);
+	return linked(REAL(linkat)(from_dirfd, from, dirfd, to, flags), kind, &renaming);
+}
+
+/* A look-up without a record of its own: a name can be made only if it is missing. */
+static int made(int result, int name_now, int dirfd, const char *path)
+{
+	if (result == 0)
+		record_made(name_now, dirfd, path);
+	else
+		record_failed(LOOKUP_LINK, dirfd, path, errno);
+	return result;
 }
 
 /* These take one name and say 0 or -1. */
-#define CHANGE(function, parameters, arguments, dirfd, path) \
+#define MAKE(function, name_now, parameters, arguments, dirfd, path) \
 	WRAPS(function); \
 	EXPORT int function parameters \
 	{ \
-		return changed(REAL(function) arguments, dirfd, path); \
+		return made(REAL(function) arguments, name_now, dirfd, path); \
 	}
 
-CHANGE(unlink, (const char *path), (path), AT_FDCWD, path)
-CHANGE(unlinkat, (int dirfd, const char *path, int flags), (dirfd, path, flags), dirfd, path)
-CHANGE(rmdir, (const char *path), (path), AT_FDCWD, path)
-CHANGE(remove, (const char *path), (path), AT_FDCWD, path)
-CHANGE(mkdir, (const char *path, mode_t mode), (path, mode), AT_FDCWD, path)
-CHANGE(mkdirat, (int dirfd, const char *path, mode_t mode), (dirfd, path, mode), dirfd, path)
-CHANGE(symlink, (const char *target, const char *path), (target, path), AT_FDCWD, path)
-CHANGE(symlinkat, (const char *target, int dirfd, const char *path), (target, dirfd, path), dirfd, path)
-CHANGE(mknod, (const char *path, mode_t mode, dev_t device), (path, mode, device), AT_FDCWD, path)
-CHANGE(mknodat, (int dirfd, const char *path, mode_t mode, dev_t device), (dirfd, path, mode, device), dirfd, path)
-CHANGE(mkfifo, (const char *path, mode_t mode), (path, mode), AT_FDCWD, path)
-CHANGE(mkfifoat, (int dirfd, const char *path, mode_t mode), (dirfd, path, mode), dirfd, path)
+MAKE(mkdir, NAME_IS_TREE, (const char *path, mode_t mode), (path, mode), AT_FDCWD, path)
+MAKE(mkdirat, NAME_IS_TREE, (int dirfd, const char *path, mode_t mode), (dirfd, path, mode), dirfd, path)
+MAKE(symlink, NAME_LEADS_ELSEWHERE, (const char *target, const char *path), (target, path), AT_FDCWD, path)
+MAKE(symlinkat, NAME_LEADS_ELSEWHERE, (const char *target, int dirfd, const char *path), (target, dirfd, path), dirfd,
+     path)
+MAKE(mknod, NAME_IS_ANOTHER, (const char *path, mode_t mode, dev_t device), (path, mode, device), AT_FDCWD, path)
+MAKE(mknodat, NAME_IS_ANOTHER, (int dirfd, const char *path, mode_t mode, dev_t device), (dirfd, path, mode, device),
+     dirfd, path)
+MAKE(mkfifo, NAME_IS_ANOTHER, (const char *path, mode_t mode), (path, mode), AT_FDCWD, path)
+MAKE(mkfifoat, NAME_IS_ANOTHER, (int dirfd, const char *path, mode_t mode), (dirfd, path, mode), dirfd, path)
+MAKE(__xmknod, NAME_IS_ANOTHER, (int version, const char *path, mode_t mode, dev_t *device),
+     (version, path, mode, device), AT_FDCWD, path)
+MAKE(__xmknodat, NAME_IS_ANOTHER, (int version, int dirfd, const char *path, mode_t mode, dev_t *device),
+     (version, dirfd, path, mode, device), dirfd, path)
 
-/* The contents that are left are the old ones, so the file is read, too. */
-#define TRUNCATE(function) \
+struct removal removal_before(int dirfd, const char *path)
+{
+	struct removal removal = {LOOKUP_LINK, before(LOOKUP_LINK, dirfd, path)};
+
+	if (removal.old.kind == STAMP_DIRECTORY)
+		removal = (struct removal){LOOKUP_NAMES, before(LOOKUP_NAMES, dirfd, path)};
+	return removal;
+}
+
+int removal_after(int result, const struct removal *removal, int dirfd, const char *path)
+{
+	if (result == 0) {
+		record_read(removal->kind, dirfd, path, &removal->old);
+		record_named(NAME_IS_ANOTHER, dirfd, path, 0);
+	} else {
+		record_failed(LOOKUP_LINK, dirfd, path, errno);
+	}
+	return result;
+}
+
+#define REMOVE(function, parameters, arguments, dirfd, path) \
 	WRAPS(function); \
-	EXPORT int function(const char *path, off_t length) \
+	EXPORT int function parameters \
 	{ \
-		struct stamp old = record_map() != NULL ? stamp_now(LOOKUP_FILE, AT_FDCWD, path) : (struct stamp){0}; \
-		int result = REAL(function)(path, length); \
-		if (result == 0) \
-			record_read(LOOKUP_FILE, AT_FDCWD, path, &old); \
-		return changed(result, AT_FDCWD, path); \
+		struct removal removal = removal_before(dirfd, path); \
+		return removal_after(REAL(function) arguments, &removal, dirfd, path); \
 	}
 
-TRUNCATE(truncate)
-TRUNCATE(truncate64)
+REMOVE(unlink, (const char *path), (path), AT_FDCWD, path)
+REMOVE(unlinkat, (int dirfd, const char *path, int flags), (dirfd, path, flags), dirfd, path)
+REMOVE(rmdir, (const char *path), (path), AT_FDCWD, path)
+REMOVE(remove, (const char *path), (path), AT_FDCWD, path)
+
+/* These change a part of the file and keep the rest, so the file is read, too. */
+#define ALTER(function, kind, parameters, arguments, dirfd, path) \
+	WRAPS(function); \
+	EXPORT int function parameters \
+	{ \
+		struct stamp old = before(kind, dirfd, path); \
+		int result = REAL(function) arguments; \
+		if (result == 0) { \
+			record_read(kind, dirfd, path, &old); \
+			record_written(dirfd, path); \
+		} else { \
+			record_failed(kind, dirfd, path, errno); \
+		} \
+		return result; \
+	}
+
+ALTER(truncate, LOOKUP_FILE, (const char *path, off_t length), (path, length), AT_FDCWD, path)
+ALTER(truncate64, LOOKUP_FILE, (const char *path, off64_t length), (path, length), AT_FDCWD, path)
+ALTER(chmod, LOOKUP_FILE, (const char *path, mode_t mode), (path, mode), AT_FDCWD, path)
+ALTER(lchmod, LOOKUP_LINK, (const char *path, mode_t mode), (path, mode), AT_FDCWD, path)
+ALTER(fchmodat, KIND_AT(flags), (int dirfd, const char *path, mode_t mode, int flags), (dirfd, path, mode, flags),
+      dirfd, path)
+ALTER(chown, LOOKUP_FILE, (const char *path, uid_t user, gid_t group), (path, user, group), AT_FDCWD, path)
+ALTER(lchown, LOOKUP_LINK, (const char *path, uid_t user, gid_t group), (path, user, group), AT_FDCWD, path)
+ALTER(fchownat, KIND_AT(flags), (int dirfd, const char *path, uid_t user, gid_t group, int flags),
+      (dirfd, path, user, group, flags), dirfd, path)
+ALTER(utime, LOOKUP_FILE, (const char *path, const struct utimbuf *times), (path, times), AT_FDCWD, path)
+ALTER(utimes, LOOKUP_FILE, (const char *path, const struct timeval times[2]), (path, times), AT_FDCWD, path)
+ALTER(lutimes, LOOKUP_LINK, (const char *path, const struct timeval times[2]), (path, times), AT_FDCWD, path)
+/* Without a path these two change what the descriptor has open. */
+ALTER(futimesat, LOOKUP_FILE, (int dirfd, const char *path, const struct timeval times[2]), (dirfd, path, times), dirfd,
+      path)
+ALTER(utimensat, KIND_AT(flags), (int dirfd, const char *path, const struct timespec times[2], int flags),
+      (dirfd, path, times, flags), dirfd, path)
+ALTER(setxattr, LOOKUP_FILE, (const char *path, const char *name, const void *value, size_t size, int flags),
+      (path, name, value, size, flags), AT_FDCWD, path)
+ALTER(lsetxattr, LOOKUP_LINK, (const char *path, const char *name, const void *value, size_t size, int flags),
+      (path, name, value, size, flags), AT_FDCWD, path)
+ALTER(removexattr, LOOKUP_FILE, (const char *path, const char *name), (path, name), AT_FDCWD, path)
+ALTER(lremovexattr, LOOKUP_LINK, (const char *path, const char *name), (path, name), AT_FDCWD, path)
 
 /* The C library opens these files itself. Their names are new, and stand in the template afterwards. */
-static int made(int fd, const char *path)
+static int made_file(int fd, const char *path)
 {
 	if (fd >= 0)
-		record_written(AT_FDCWD, path);
+		record_named(NAME_IS_ANOTHER, AT_FDCWD, path, 0);
 	return fd;
 }
 
@@ -143,7 +263,7 @@ static int made(int fd, const char *path)
 	WRAPS(function); \
 	EXPORT int function parameters \
 	{ \
-		return made(REAL(function) arguments, path); \
+		return made_file(REAL(function) arguments, path); \
 	}
 
 MKSTEMP(mkstemp, (char *path), (path))
@@ -161,6 +281,6 @@ EXPORT char *mkdtemp(char *path)
 	char *result = REAL(mkdtemp)(path);
 
 	if (result != NULL)
-		record_written(AT_FDCWD, path);
+		record_named(NAME_IS_TREE, AT_FDCWD, path, 0);
 	return result;
 }

@@ -217,7 +217,7 @@ static bool lend(void)
 		return false;
 	if (lent.size < size) {
 		size_t room = (size + MOST_BYTES - 1) / MOST_BYTES * MOST_BYTES;
-		long place = syscall(SYS_mmap, NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0L);
+		long place = raw_syscall(SYS_mmap, NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0L);
 
 		if (place == -1)
 			return false;

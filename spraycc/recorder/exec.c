@@ -11,11 +11,13 @@
 #include <ftw.h>
 #include <glob.h>
 #include <limits.h>
+#include <sched.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <wordexp.h>
@@ -38,11 +40,26 @@ static bool executable(const char *path)
 {
 	struct stamp stamp = stamp_now(LOOKUP_FILE, AT_FDCWD, path);
 	int error = errno;
-	bool found = stamp.kind == STAMP_REGULAR && syscall(SYS_faccessat, AT_FDCWD, path, X_OK) == 0;
+	bool found = stamp.kind == STAMP_REGULAR && raw_syscall(SYS_faccessat, AT_FDCWD, path, X_OK) == 0;
 
 	errno = error;
 	record_read(LOOKUP_FILE, AT_FDCWD, path, &stamp);
 	return found;
+}
+
+static size_t longest_directory(const char *path)
+{
+	size_t most = 0;
+
+	for (;; path++) {
+		size_t length = strcspn(path, ":");
+
+		if (length > most)
+			most = length;
+		path += length;
+		if (*path == '\0')
+			return most;
+	}
 }
 
 /* Looks for the program in the directories of PATH as execvp does, and records each look. True if it was found and loads the
@@ -51,6 +68,8 @@ static bool search(const char *file)
 {
 	const char *path = getenv("PATH");
 	size_t file_length;
+	size_t size;
+	char *name;
 
 	if (record_map() == NULL || file == NULL)
 		return false;
@@ -62,12 +81,16 @@ static bool search(const char *file)
 		return false;
 	if (path == NULL)
 		path = "/bin:/usr/bin";
+	/* As little of the stack as the longest directory needs: a signal handler's stack may have two pages. */
+	size = longest_directory(path) + 1 + file_length + 1;
+	if (size > PATH_MAX)
+		size = PATH_MAX;
+	name = __builtin_alloca(size);
 	for (;;) {
-		char name[PATH_MAX];
 		size_t length = strcspn(path, ":");
 
 		/* execvp passes over directories that are too long, too. An empty one is the working directory. */
-		if (length + 1 + file_length < sizeof(name)) {
+		if (length + 1 + file_length < size) {
 			memcpy(name, path, length);
 			if (length != 0)
 				name[length] = '/';
@@ -248,7 +271,7 @@ EXPORT FILE *popen(const char *command, const char *mode)
 	return pipe;
 }
 
-/* Functions that look names up inside the C library, where no wrapper sees them. After chroot, paths mean other files. */
+/* Functions that look names up inside the C library, where no wrapper sees them. */
 #define HIDES(type, function, parameters, arguments) \
 	WRAPS(function); \
 	EXPORT type function parameters \
@@ -271,4 +294,27 @@ HIDES(FTS *, fts_open, (char *const *paths, int options, int (*compare)(const FT
 HIDES(FTS64 *, fts64_open, (char *const *paths, int options, int (*compare)(const FTSENT64 **, const FTSENT64 **)),
       (paths, options, compare))
 HIDES(int, wordexp, (const char *restrict words, wordexp_t *restrict found, int flags), (words, found, flags))
+
+/* After these, paths mean other files. */
+int pivot_root(const char *root, const char *old);
+
 HIDES(int, chroot, (const char *path), (path))
+HIDES(int, pivot_root, (const char *root, const char *old), (root, old))
+HIDES(int, mount, (const char *source, const char *path, const char *type, unsigned long flags, const void *data),
+      (source, path, type, flags, data))
+HIDES(int, umount, (const char *path), (path))
+HIDES(int, umount2, (const char *path, int flags), (path, flags))
+HIDES(int, setns, (int fd, int type), (fd, type))
+#if __GLIBC_PREREQ(2, 36)
+HIDES(int, move_mount, (int from_dirfd, const char *from, int dirfd, const char *to, unsigned int flags),
+      (from_dirfd, from, dirfd, to, flags))
+HIDES(int, open_tree, (int dirfd, const char *path, unsigned int flags), (dirfd, path, flags))
+#endif
+/* A child's program and files are looked up in another working directory than ours. */
+#if __GLIBC_PREREQ(2, 29)
+HIDES(int, posix_spawn_file_actions_addchdir_np,
+      (posix_spawn_file_actions_t *restrict actions, const char *restrict path), (actions, path))
+HIDES(int, posix_spawn_file_actions_addfchdir_np, (posix_spawn_file_actions_t * actions, int fd), (actions, fd))
+#endif
+/* A file without a name. */
+HIDES(int, open_by_handle_at, (int mount, struct file_handle *handle, int flags), (mount, handle, flags))

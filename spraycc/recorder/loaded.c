@@ -82,7 +82,7 @@ static void look_at_program(void)
 {
 	static const char deleted[] = " (deleted)";
 	char path[PATH_MAX];
-	long length = syscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", path, sizeof(path) - 1);
+	long length = raw_syscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", path, sizeof(path) - 1);
 
 	if (length <= 0 || path[0] != '/') {
 		record_undescribed();
@@ -99,7 +99,7 @@ void loaded_begin(void)
 {
 	int error = errno;
 
-	atomic_store_explicit(&owner, syscall(SYS_getpid), memory_order_relaxed);
+	atomic_store_explicit(&owner, raw_syscall(SYS_getpid), memory_order_relaxed);
 	look_at_program();
 	look_at_objects();
 	errno = error;
@@ -109,7 +109,7 @@ void loaded_look(void)
 {
 	int error = errno;
 
-	if (record_map() != NULL && syscall(SYS_getpid) == atomic_load_explicit(&owner, memory_order_relaxed))
+	if (record_map() != NULL && raw_syscall(SYS_getpid) == atomic_load_explicit(&owner, memory_order_relaxed))
 		look_at_objects();
 	errno = error;
 }

@@ -4,19 +4,34 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <mntent.h>
+#include <semaphore.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
-/* The fortified forms, which have no declaration. */
+/* Fortified forms and old names. They have no declaration. */
+int __open(const char *path, int flags, ...);
+int __open64(const char *path, int flags, ...);
+FILE *_IO_fopen(const char *restrict path, const char *restrict mode);
+FILE *__setmntent(const char *path, const char *mode);
 int __open_2(const char *path, int flags);
 int __open64_2(const char *path, int flags);
 int __openat_2(int dirfd, const char *path, int flags);
 int __openat64_2(int dirfd, const char *path, int flags);
 
+/* Only if the name is missing. No link is followed. */
+static bool makes(int flags)
+{
+	return (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL);
+}
+
 static int kind_of(int flags)
 {
-	return flags & O_NOFOLLOW ? LOOKUP_LINK : LOOKUP_FILE;
+	return (flags & O_NOFOLLOW) != 0 || makes(flags) ? LOOKUP_LINK : LOOKUP_FILE;
 }
 
 static bool writes(int flags)
@@ -32,19 +47,18 @@ static bool unnamed(int flags)
 /* The file's old contents may become part of the new ones, so they are an input. */
 static bool keeps(int flags)
 {
-	return writes(flags) && (flags & O_TRUNC) == 0 && (flags & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL) &&
-	       !unnamed(flags);
+	return writes(flags) && (flags & O_TRUNC) == 0 && !makes(flags) && !unnamed(flags);
 }
 
 /* The stamp before a call that may change the file. */
-static struct stamp before(int dirfd, const char *path, int flags)
+struct stamp open_before(int dirfd, const char *path, int flags)
 {
 	struct stamp none = {0, 0, 0, 0, 0};
 
 	return keeps(flags) && record_map() != NULL ? stamp_now(kind_of(flags), dirfd, path) : none;
 }
 
-static void opened(int fd, int dirfd, const char *path, int flags, const struct stamp *old)
+void open_after(int fd, int dirfd, const char *path, int flags, const struct stamp *old)
 {
 	int kind = kind_of(flags);
 
@@ -56,6 +70,8 @@ static void opened(int fd, int dirfd, const char *path, int flags, const struct 
 		record_opened(kind, dirfd, path, fd, true);
 	else if (!writes(flags))
 		record_opened(kind, dirfd, path, fd, false);
+	else if (makes(flags))
+		record_made(NAME_IS_ANOTHER, dirfd, path);
 	else {
 		if (keeps(flags))
 			record_read(kind, dirfd, path, old);
@@ -77,9 +93,9 @@ static void opened(int fd, int dirfd, const char *path, int flags, const struct 
 	EXPORT int function(const char *path, int flags, ...) \
 	{ \
 		MODE(mode, flags) \
-		struct stamp old = before(AT_FDCWD, path, flags); \
+		struct stamp old = open_before(AT_FDCWD, path, flags); \
 		int fd = REAL(function)(path, flags, mode); \
-		opened(fd, AT_FDCWD, path, flags, &old); \
+		open_after(fd, AT_FDCWD, path, flags, &old); \
 		return fd; \
 	}
 
@@ -88,9 +104,9 @@ static void opened(int fd, int dirfd, const char *path, int flags, const struct 
 	EXPORT int function(int dirfd, const char *path, int flags, ...) \
 	{ \
 		MODE(mode, flags) \
-		struct stamp old = before(dirfd, path, flags); \
+		struct stamp old = open_before(dirfd, path, flags); \
 		int fd = REAL(function)(dirfd, path, flags, mode); \
-		opened(fd, dirfd, path, flags, &old); \
+		open_after(fd, dirfd, path, flags, &old); \
 		return fd; \
 	}
 
@@ -98,9 +114,9 @@ static void opened(int fd, int dirfd, const char *path, int flags, const struct 
 	WRAPS(function); \
 	EXPORT int function(const char *path, int flags) \
 	{ \
-		struct stamp old = before(AT_FDCWD, path, flags); \
+		struct stamp old = open_before(AT_FDCWD, path, flags); \
 		int fd = REAL(function)(path, flags); \
-		opened(fd, AT_FDCWD, path, flags, &old); \
+		open_after(fd, AT_FDCWD, path, flags, &old); \
 		return fd; \
 	}
 
@@ -108,9 +124,9 @@ static void opened(int fd, int dirfd, const char *path, int flags, const struct 
 	WRAPS(function); \
 	EXPORT int function(int dirfd, const char *path, int flags) \
 	{ \
-		struct stamp old = before(dirfd, path, flags); \
+		struct stamp old = open_before(dirfd, path, flags); \
 		int fd = REAL(function)(dirfd, path, flags); \
-		opened(fd, dirfd, path, flags, &old); \
+		open_after(fd, dirfd, path, flags, &old); \
 		return fd; \
 	}
 
@@ -119,12 +135,14 @@ static void opened(int fd, int dirfd, const char *path, int flags, const struct 
 	EXPORT int function(const char *path, mode_t mode) \
 	{ \
 		int fd = REAL(function)(path, mode); \
-		opened(fd, AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, NULL); \
+		open_after(fd, AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, NULL); \
 		return fd; \
 	}
 
 OPEN(open)
 OPEN(open64)
+OPEN(__open)
+OPEN(__open64)
 OPENAT(openat)
 OPENAT(openat64)
 OPEN_2(__open_2)
@@ -156,9 +174,9 @@ static int flags_of(const char *mode)
 	EXPORT FILE *function(const char *restrict path, const char *restrict mode) \
 	{ \
 		int flags = flags_of(mode); \
-		struct stamp old = before(AT_FDCWD, path, flags); \
+		struct stamp old = open_before(AT_FDCWD, path, flags); \
 		FILE *file = REAL(function)(path, mode); \
-		opened(file != NULL ? fileno(file) : -1, AT_FDCWD, path, flags, &old); \
+		open_after(file != NULL ? fileno(file) : -1, AT_FDCWD, path, flags, &old); \
 		return file; \
 	}
 
@@ -168,14 +186,17 @@ static int flags_of(const char *mode)
 	EXPORT FILE *function(const char *restrict path, const char *restrict mode, FILE *restrict file) \
 	{ \
 		int flags = flags_of(mode); \
-		struct stamp old = before(AT_FDCWD, path, flags); \
+		struct stamp old = open_before(AT_FDCWD, path, flags); \
 		FILE *opened_file = REAL(function)(path, mode, file); \
-		opened(opened_file != NULL ? fileno(opened_file) : -1, AT_FDCWD, path, flags, &old); \
+		open_after(opened_file != NULL ? fileno(opened_file) : -1, AT_FDCWD, path, flags, &old); \
 		return opened_file; \
 	}
 
 FOPEN(fopen)
 FOPEN(fopen64)
+FOPEN(_IO_fopen)
+FOPEN(setmntent)
+FOPEN(__setmntent)
 FREOPEN(freopen)
 FREOPEN(freopen64)
 
@@ -236,3 +257,92 @@ SCANDIR(scandir, dirent)
 SCANDIR(scandir64, dirent64)
 SCANDIRAT(scandirat, dirent)
 SCANDIRAT(scandirat64, dirent64)
+
+/* The child opens the file inside the C library, so the record is made before. A child that opens it in another working directory
+ * makes the record incomplete (exec.c). */
+WRAPS(posix_spawn_file_actions_addopen);
+EXPORT int posix_spawn_file_actions_addopen(posix_spawn_file_actions_t *restrict actions, int fd,
+                                            const char *restrict path, int flags, mode_t mode)
+{
+	if (!writes(flags) || keeps(flags) || makes(flags))
+		record_look(kind_of(flags), AT_FDCWD, path);
+	if (writes(flags) && !unnamed(flags))
+		record_written(AT_FDCWD, path);
+	return REAL(posix_spawn_file_actions_addopen)(actions, fd, path, flags, mode);
+}
+
+#if __GLIBC_PREREQ(2, 34)
+/* Before, other libraries than the C library have these. */
+
+enum { SHM_BYTES = 16 + NAME_MAX };
+
+/* The path that the C library makes of the name. Empty if the C library refuses the name. */
+static void shm_path(char path[SHM_BYTES], const char *start, const char *name)
+{
+	size_t length;
+
+	name += strspn(name, "/");
+	length = strlen(name);
+	path[0] = '\0';
+	if (length == 0 || length > NAME_MAX || strchr(name, '/') != NULL)
+		return;
+	memcpy(path, start, strlen(start));
+	memcpy(path + strlen(start), name, length + 1);
+}
+
+WRAPS(shm_open);
+EXPORT int shm_open(const char *name, int flags, mode_t mode)
+{
+	char path[SHM_BYTES];
+	struct stamp old;
+	int fd;
+
+	shm_path(path, "/dev/shm/", name);
+	old = open_before(AT_FDCWD, path, flags);
+	fd = REAL(shm_open)(name, flags, mode);
+	open_after(fd, AT_FDCWD, path, flags, &old);
+	return fd;
+}
+
+WRAPS(sem_open);
+EXPORT sem_t *sem_open(const char *name, int flags, ...)
+{
+	char path[SHM_BYTES];
+	struct stamp old;
+	mode_t mode = 0;
+	unsigned value = 0;
+	int as_opened;
+	sem_t *semaphore;
+
+	if ((flags & O_CREAT) != 0) {
+		va_list arguments;
+
+		va_start(arguments, flags);
+		mode = va_arg(arguments, mode_t);
+		value = va_arg(arguments, unsigned);
+		va_end(arguments);
+	}
+	shm_path(path, "/dev/shm/sem.", name);
+	/* The C library heeds no other flags, and maps the file for writing. */
+	as_opened = O_RDWR | (flags & (O_CREAT | O_EXCL));
+	old = open_before(AT_FDCWD, path, as_opened);
+	semaphore = REAL(sem_open)(name, flags, mode, value);
+	open_after(semaphore != SEM_FAILED ? 0 : -1, AT_FDCWD, path, as_opened, &old);
+	return semaphore;
+}
+
+/* To remove a name is a look at it, too. */
+#define UNLINK_SHM(function, start) \
+	WRAPS(function); \
+	EXPORT int function(const char *name) \
+	{ \
+		char path[SHM_BYTES]; \
+		struct removal removal; \
+		shm_path(path, start, name); \
+		removal = removal_before(AT_FDCWD, path); \
+		return removal_after(REAL(function)(name), &removal, AT_FDCWD, path); \
+	}
+
+UNLINK_SHM(shm_unlink, "/dev/shm/")
+UNLINK_SHM(sem_unlink, "/dev/shm/sem.")
+#endif

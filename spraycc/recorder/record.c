@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/futex.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -11,6 +12,8 @@
 #include <unistd.h>
 
 #define NS_PER_S INT64_C(1000000000)
+/* The smallest page of all hosts. */
+#define PAGE_BYTES UINT64_C(4096)
 
 /* The map, or one of two marks: 0 for "not looked for yet", NOTHING for "nothing is to be recorded". */
 static _Atomic uintptr_t the_map;
@@ -26,14 +29,14 @@ static uintptr_t map_file(void)
 
 	if (path == NULL || path[0] != '/')
 		return NOTHING;
-	fd = syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK, 0);
+	fd = raw_syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK, 0);
 	if (fd < 0)
 		return NOTHING;
 	/* A file of another size is none of ours, and a shorter one would end the program by SIGBUS. */
-	if (syscall(SYS_fstat, fd, &status) == 0 && S_ISREG(status.st_mode) &&
+	if (raw_syscall(SYS_fstat, fd, &status) == 0 && S_ISREG(status.st_mode) &&
 	    (uint64_t)status.st_size == sizeof(struct record_file))
 		place = mmap(NULL, sizeof(struct record_file), PROT_READ | PROT_WRITE, MAP_SHARED, (int)fd, 0);
-	syscall(SYS_close, fd);
+	raw_syscall(SYS_close, fd);
 	if (place == MAP_FAILED)
 		return NOTHING;
 	/* Without it, each fault reads ahead, and ext4 makes far more of the file than what is written: 3 ms a compile. */
@@ -68,6 +71,13 @@ struct record_file *record_map(void)
 	if (map == 0)
 		map = find_map();
 	return map == NOTHING ? NULL : (struct record_file *)map;
+}
+
+void record_stop(void)
+{
+	record_undescribed();
+	/* Other threads may still use the map, so it stays mapped. */
+	atomic_store_explicit(&the_map, NOTHING, memory_order_release);
 }
 
 static void set_flag(struct record_file *map, uint64_t flag)
@@ -105,23 +115,73 @@ static bool leads_out(const char *path)
 	       (descriptor != NULL && strchr(descriptor + 3, '/') != NULL);
 }
 
-/* Where a path leads: directory is absolute, rest is relative to it. */
-static enum place place_of(const char *directory, const char *rest)
+/* The component of a path that begins here has this name. */
+static bool is_named(const char *component, const char *name)
 {
-	static const char *const names[] = {"/dev", "/proc", "/sys"};
+	size_t size = strlen(name);
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		size_t size = strlen(names[i]);
-
-		if (strncmp(directory, names[i], size) == 0 && (directory[size] == '\0' || directory[size] == '/'))
-			return leads_out(directory) || leads_out(rest) ? LEADS_OUT : KERNELS_OWN;
-	}
-	return ORDINARY;
+	return strncmp(component, name, size) == 0 && (component[size] == '\0' || component[size] == '/');
 }
 
-/* The lookup is the kind, the prefix, a slash if the path has none, and the path. */
-static void put(struct record_file *map, int kind, const char *prefix, size_t prefix_length, const char *path,
-                const struct stamp *stamp, uint64_t mark)
+/* The directory of which these are the first components. /dev/shm is an ordinary directory, in which users put files. */
+static bool is_kernels_own(const char *const top[2], size_t depth)
+{
+	if (depth == 0)
+		return false;
+	if (is_named(top[0], "dev"))
+		return depth == 1 || !is_named(top[1], "shm");
+	return is_named(top[0], "proc") || is_named(top[0], "sys");
+}
+
+/* Where a path leads, by its text: directory is absolute, rest is relative to it. */
+static enum place place_of(const char *directory, const char *rest)
+{
+	const char *const parts[] = {directory, rest};
+	const char *top[2];
+	size_t depth = 0;
+
+	for (size_t i = 0; i < 2; i++)
+		for (const char *at = parts[i] + strspn(parts[i], "/"); *at != '\0'; at += strspn(at, "/")) {
+			if (is_named(at, "..")) {
+				if (is_kernels_own(top, depth))
+					return LEADS_OUT;
+				depth -= depth != 0;
+			} else if (!is_named(at, ".")) {
+				if (depth < 2)
+					top[depth] = at;
+				depth++;
+			}
+			at += strcspn(at, "/");
+		}
+	if (!is_kernels_own(top, depth))
+		return ORDINARY;
+	return leads_out(directory) || leads_out(rest) ? LEADS_OUT : KERNELS_OWN;
+}
+
+/* True if the disk has room for the area up to this end. Where a write by this process would end it by SIGBUS, a write by the
+ * kernel fails with EFAULT. So the kernel adds 0 (FUTEX_WAKE_OP) to a number of each page that nobody has tried before. */
+static bool has_room(_Atomic uint64_t *ready, const void *area, uint64_t end)
+{
+	size_t before = (uintptr_t)area % PAGE_BYTES;
+	const char *pages = (const char *)area - before;
+	uint64_t at = atomic_load_explicit(ready, memory_order_relaxed);
+
+	end += before;
+	if (end <= at)
+		return true;
+	for (; at < end; at += PAGE_BYTES)
+		if (raw_syscall(SYS_futex, pages + at, FUTEX_WAKE_OP_PRIVATE, 0, 0, pages + at,
+		                FUTEX_OP(FUTEX_OP_ADD, 0, FUTEX_OP_CMP_EQ, 0)) < 0)
+			return false;
+	/* Another thread may have stored a higher number. Then some pages are tried again. */
+	atomic_store_explicit(ready, at, memory_order_relaxed);
+	return true;
+}
+
+/* The lookup is the kind, the prefix, a slash if the path has none, and the path. Returns the number of the record, counted
+ * from 1, or 0. */
+static uint64_t put(struct record_file *map, int kind, const char *prefix, size_t prefix_length, const char *path,
+                    const struct stamp *stamp, uint64_t mark)
 {
 	size_t path_length = strlen(path);
 	bool slash = prefix_length > 1; /* not below the root directory, whose path ends with one */
@@ -134,18 +194,20 @@ static void put(struct record_file *map, int kind, const char *prefix, size_t pr
 
 	if (length >= PATH_MAX) {
 		set_flag(map, RECORD_UNDESCRIBED);
-		return;
+		return 0;
 	}
 	/* The check keeps the low half of the position from running over into the high half. */
 	if (atomic_load_explicit(&map->header.flags, memory_order_relaxed) & RECORD_OVERFLOW)
-		return;
+		return 0;
 	length += 2;
 	before = atomic_fetch_add_explicit(&map->header.position, (UINT64_C(1) << 32) | length, memory_order_relaxed);
 	index = before >> 32;
 	offset = (uint32_t)before;
-	if (index >= RECORD_COUNT || offset + length > TEXT_BYTES) {
+	if (index >= RECORD_COUNT || offset + length > TEXT_BYTES ||
+	    !has_room(&map->header.ready_records, map->records, (index + 1) * sizeof(struct record)) ||
+	    !has_room(&map->header.ready_texts, map->texts, offset + length)) {
 		set_flag(map, RECORD_OVERFLOW);
-		return;
+		return 0;
 	}
 	text = map->texts + offset;
 	*text++ = (char)kind;
@@ -158,6 +220,7 @@ static void put(struct record_file *map, int kind, const char *prefix, size_t pr
 	record = &map->records[index];
 	record->stamp = *stamp;
 	atomic_store_explicit(&record->mark, mark, memory_order_release);
+	return index + 1;
 }
 
 void descriptor_path(int fd, char path[DESCRIPTOR_PATH])
@@ -184,12 +247,12 @@ static size_t directory_path(int dirfd, char *buffer, size_t size)
 
 	if (dirfd == AT_FDCWD) {
 		/* The kernel counts the NUL. */
-		length = syscall(SYS_getcwd, buffer, size) - 1;
+		length = raw_syscall(SYS_getcwd, buffer, size) - 1;
 	} else {
 		if (dirfd < 0)
 			return 0;
 		descriptor_path(dirfd, link);
-		length = syscall(SYS_readlinkat, AT_FDCWD, link, buffer, size);
+		length = raw_syscall(SYS_readlinkat, AT_FDCWD, link, buffer, size);
 		if (length >= (long)sizeof(deleted) - 1 &&
 		    memcmp(buffer + length - (sizeof(deleted) - 1), deleted, sizeof(deleted) - 1) == 0)
 			return 0;
@@ -200,45 +263,53 @@ static size_t directory_path(int dirfd, char *buffer, size_t size)
 	return (size_t)length;
 }
 
-static void put_placed(struct record_file *map, int kind, const char *prefix, size_t prefix_length, const char *path,
-                       const struct stamp *stamp, uint64_t mark)
+static uint64_t put_placed(struct record_file *map, int kind, const char *prefix, size_t prefix_length,
+                           const char *path, const struct stamp *stamp, uint64_t mark)
 {
 	switch (prefix_length != 0 ? place_of(prefix, path) : place_of(path, "")) {
 	case ORDINARY:
-		put(map, kind, prefix, prefix_length, path, stamp, mark);
-		break;
+		return put(map, kind, prefix, prefix_length, path, stamp, mark);
 	case KERNELS_OWN:
 		break;
 	case LEADS_OUT:
 		set_flag(map, RECORD_UNDESCRIBED);
 		break;
 	}
+	return 0;
 }
 
-/* A function of its own, so that only a relative path takes a page of stack. */
-static __attribute__((noinline)) void put_relative(struct record_file *map, int kind, int dirfd, const char *path,
-                                                   const struct stamp *stamp, uint64_t mark)
+/* Functions of their own, so that only a relative path takes this much of the stack, and a page only if the directory's path
+ * is long: a signal handler's stack may have two pages. */
+#define PUT_RELATIVE(function, bytes, otherwise) \
+	static __attribute__((noinline)) uint64_t function(struct record_file *map, int kind, int dirfd, const char *path, \
+	                                                   const struct stamp *stamp, uint64_t mark) \
+	{ \
+		char prefix[bytes]; \
+		size_t length = directory_path(dirfd, prefix, sizeof(prefix) - 1); \
+		prefix[length] = '\0'; \
+		if (length == 0) \
+			otherwise; \
+		return put_placed(map, kind, prefix, length, path, stamp, mark); \
+	}
+
+static uint64_t undescribed(struct record_file *map)
 {
-	char prefix[PATH_MAX];
-	size_t length = directory_path(dirfd, prefix, sizeof(prefix) - 1);
-
-	prefix[length] = '\0';
-	if (length == 0)
-		set_flag(map, RECORD_UNDESCRIBED);
-	else
-		put_placed(map, kind, prefix, length, path, stamp, mark);
+	set_flag(map, RECORD_UNDESCRIBED);
+	return 0;
 }
 
-static void put_path(struct record_file *map, int kind, int dirfd, const char *path, const struct stamp *stamp,
-                     uint64_t mark)
+PUT_RELATIVE(put_below_long, PATH_MAX, return undescribed(map))
+PUT_RELATIVE(put_relative, 512, return put_below_long(map, kind, dirfd, path, stamp, mark))
+
+static uint64_t put_path(struct record_file *map, int kind, int dirfd, const char *path, const struct stamp *stamp,
+                         uint64_t mark)
 {
 	/* An empty path names nothing, or the descriptor itself, whose opening was recorded. */
 	if (path == NULL || path[0] == '\0')
-		return;
+		return 0;
 	if (path[0] != '/')
-		put_relative(map, kind, dirfd, path, stamp, mark);
-	else
-		put_placed(map, kind, "", 0, path, stamp, mark);
+		return put_relative(map, kind, dirfd, path, stamp, mark);
+	return put_placed(map, kind, "", 0, path, stamp, mark);
 }
 
 static struct stamp stamp_of_error(int error)
@@ -288,7 +359,7 @@ static struct stamp stamp_of_statx(const struct statx *status, bool names)
 static int cached_statx(int dirfd, const char *path, int flags, struct statx *status)
 {
 	flags |= AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT;
-	if (syscall(SYS_statx, dirfd, path, flags, STATX_BASIC_STATS, status) == 0)
+	if (raw_syscall(SYS_statx, dirfd, path, flags, STATX_BASIC_STATS, status) == 0)
 		return 0;
 	/* Linux before 4.11, or a filter that knows no statx: no stamp can be had. */
 	if (errno == ENOSYS || errno == EPERM)
@@ -363,15 +434,30 @@ void record_opened(int kind, int dirfd, const char *path, int fd, bool only_a_pl
 	errno = saved;
 }
 
-void record_written(int dirfd, const char *path)
+uint64_t record_named(int name_now, int dirfd, const char *path, uint64_t moved_to)
 {
-	static const struct stamp none = {STAMP_MISSING, 0, 0, 0, 0};
+	struct stamp stamp = {(uint64_t)name_now, moved_to, 0, 0, 0};
 	struct record_file *map = record_map();
 	int saved = errno;
+	uint64_t number = 0;
 
 	if (map != NULL)
-		put_path(map, LOOKUP_FILE, dirfd, path, &none, MARK_DONE | MARK_WRITTEN);
+		number = put_path(map, LOOKUP_FILE, dirfd, path, &stamp, MARK_DONE | MARK_WRITTEN);
 	errno = saved;
+	return number;
+}
+
+void record_written(int dirfd, const char *path)
+{
+	record_named(NAME_AS_BEFORE, dirfd, path, 0);
+}
+
+void record_made(int name_now, int dirfd, const char *path)
+{
+	static const struct stamp missing = {STAMP_MISSING, 0, 0, 0, 0};
+
+	record_read(LOOKUP_LINK, dirfd, path, &missing);
+	record_named(name_now, dirfd, path, 0);
 }
 
 void record_failed(int kind, int dirfd, const char *path, int error)
@@ -393,10 +479,13 @@ void record_failed(int kind, int dirfd, const char *path, int error)
 	case EEXIST:
 	case EISDIR:
 	case ENOTDIR:
-	case ENOTEMPTY:
 	case EINVAL:
 	case ELOOP:
+	case ENODATA:
+	case ENOTSUP:
 	case ENXIO:
+	case EOVERFLOW:
+	case ERANGE:
 	case ETXTBSY:
 	case EXDEV:
 		/* The call refused something that may exist. The server asks its host for the state of the file, not for
@@ -404,6 +493,10 @@ void record_failed(int kind, int dirfd, const char *path, int error)
 		stamp = stamp_now(kind, dirfd, path);
 		if (unreadable(&stamp))
 			return;
+		break;
+	case ENOTEMPTY:
+		kind = LOOKUP_NAMES;
+		stamp = stamp_now(kind, dirfd, path);
 		break;
 	default:
 		stamp = stamp_of_error(error);

@@ -5,7 +5,7 @@
  * nothing. Without the variable, or without a usable file, the library records nothing and passes all calls on.
  *
  * The constructor takes both variables out of the command's environment, and the functions that execute a program hand them
- * on (environment.c). A raw system call is not seen, nor is the program that it executes.
+ * on (environment.c). A system call without the C library is not seen, nor is the program that it executes.
  *
  * A call that is recorded returns what the C library's function returns, and leaves errno as that function left it.
  *
@@ -21,6 +21,9 @@
  *   records   RECORD_COUNT of struct record, 48 bytes each
  *   texts     TEXT_BYTES: for each record the lookup (kind, absolute path) and a NUL
  * Stamps and lookups are those of spraycc/stamps.py.
+ *
+ * The file has holes. A page that the disk has no room for would end the process by SIGBUS when it is written. So the
+ * library has the kernel try each page before the first write to it.
  */
 #ifndef SPRAYCC_RECORD_H
 #define SPRAYCC_RECORD_H
@@ -34,18 +37,19 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 
 #if !defined(__GLIBC__) || !defined(__LP64__)
 #error "the recorder wraps the functions of glibc on 64-bit hosts, where struct stat and struct stat64 are the same"
 #endif
 
 #define RECORD_MAGIC UINT64_C(0x3130524343595053) /* "SPYCCR01" on a little-endian host */
-#define RECORD_COUNT UINT32_C(65536)
-#define TEXT_BYTES UINT32_C(8388608)
+#define RECORD_COUNT UINT32_C(262144)
+#define TEXT_BYTES UINT32_C(33554432)
 
 /* Bits of record_header.flags. Each of them makes the reader treat the whole record as incomplete. */
 enum {
-	RECORD_OVERFLOW = 1,    /* more records or texts than there is room for */
+	RECORD_OVERFLOW = 1,    /* more records or texts than the file or the disk has room for */
 	RECORD_UNDESCRIBED = 2, /* the command did something that the recorder can't describe */
 };
 
@@ -58,7 +62,10 @@ struct record_header {
 	/* Programs that were executed and have not loaded this library. The executor writes 1, for the command itself.
 	 * A number other than 0 at the end means that a program ran unseen: a static one, for instance. */
 	_Atomic int64_t pending;
-	uint64_t reserved[4];
+	/* Where the pages end that the disk has room for: counted from the first page of the records, and of the texts. */
+	_Atomic uint64_t ready_records;
+	_Atomic uint64_t ready_texts;
+	uint64_t reserved[2];
 };
 
 /* Kinds of stamps: spraycc/stamps.py. */
@@ -83,7 +90,15 @@ struct stamp {
 /* Bits of record.mark, which is written last. */
 enum {
 	MARK_DONE = 1,
-	MARK_WRITTEN = 2, /* the command made, replaced or removed the file; the stamp is zeros */
+	MARK_WRITTEN = 2, /* the command made, replaced or removed the file */
+};
+
+/* What the name of a MARK_WRITTEN record leads to now. It is the kind in the record's stamp. */
+enum {
+	NAME_AS_BEFORE = 0,                 /* what it led to before, of which the command has changed something */
+	NAME_IS_TREE = STAMP_DIRECTORY,     /* a new directory: the command has made all that is below it */
+	NAME_LEADS_ELSEWHERE = STAMP_LINK,  /* a symbolic link, or a directory that had another name */
+	NAME_IS_ANOTHER = STAMP_OTHER,      /* another file than before, or none */
 };
 
 struct record {
@@ -107,10 +122,15 @@ enum {
 	LOOKUP_LINK = 'l',
 };
 
+/* The kind for the flags of fstatat and its like. */
+#define KIND_AT(flags) (((flags) & AT_SYMLINK_NOFOLLOW) != 0 ? LOOKUP_LINK : LOOKUP_FILE)
+
 /* record.c. These leave errno as it is. A path may be relative to dirfd, or to the working directory (AT_FDCWD). */
 
 /* The map, or NULL if nothing is to be recorded. */
 struct record_file *record_map(void);
+/* From now on, this process records nothing and makes no system call of its own. The record is incomplete. */
+void record_stop(void);
 /* A program is about to be executed (+1), or could not be executed (-1). */
 void record_pending(int change);
 /* The command did something that no record describes. */
@@ -129,9 +149,44 @@ void record_read(int kind, int dirfd, const char *path, const struct stamp *stam
 void record_look(int kind, int dirfd, const char *path);
 /* A read that opened the descriptor fd. A directory becomes LOOKUP_NAMES unless the descriptor is only a place. */
 void record_opened(int kind, int dirfd, const char *path, int fd, bool only_a_place);
+/* The command has changed what the name leads to. */
 void record_written(int dirfd, const char *path);
+/* The command has made, replaced or removed the name: NAME_…. A directory that moved away: moved_to is the number of its
+ * new name's record. Returns the number of the record, or 0. */
+uint64_t record_named(int name_now, int dirfd, const char *path, uint64_t moved_to);
+/* The command has made the name, which was missing. */
+void record_made(int name_now, int dirfd, const char *path);
 /* A call failed with this errno. */
 void record_failed(int kind, int dirfd, const char *path, int error);
+
+/* open.c: around a call that opens a file with these flags of open(2). */
+
+/* The stamp of a file that the call may change. */
+struct stamp open_before(int dirfd, const char *path, int flags);
+void open_after(int fd, int dirfd, const char *path, int flags, const struct stamp *old);
+
+/* change.c: around a call that removes a name and says 0 or -1. A directory can be removed only if it is empty, so all its
+ * names are read. */
+struct removal {
+	int kind;
+	struct stamp old;
+};
+
+struct removal removal_before(int dirfd, const char *path);
+int removal_after(int result, const struct removal *removal, int dirfd, const char *path);
+
+/* stat.c */
+
+/* After a call that examines the file, and says nothing from which a stamp could be made. */
+void stat_after(bool success, int kind, int dirfd, const char *path);
+/* Around readlink(2). */
+struct stamp readlink_before(int dirfd, const char *path);
+void readlink_after(ssize_t length, int dirfd, const char *path, const struct stamp *old);
+
+/* syscall.c */
+
+/* syscall(2). The exported syscall is a wrapper, and records. */
+long raw_syscall(long number, ...);
 
 /* environment.c */
 

@@ -6,7 +6,12 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
+#include <sys/ipc.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #define NO_STAMP ((struct stamp){0, 0, 0, 0, 0})
@@ -21,6 +26,7 @@ int __fxstatat64(int version, int dirfd, const char *path, struct stat64 *status
 ssize_t __readlink_chk(const char *path, char *buffer, size_t size, size_t limit);
 ssize_t __readlinkat_chk(int dirfd, const char *path, char *buffer, size_t size, size_t limit);
 char *__realpath_chk(const char *path, char *buffer, size_t limit);
+int __statfs(const char *path, struct statfs *status);
 
 static void examined(int result, int kind, int dirfd, const char *path, const void *status)
 {
@@ -35,11 +41,6 @@ static void examined(int result, int kind, int dirfd, const char *path, const vo
 	/* struct stat64 is the same on a 64-bit host. */
 	stamp = stamp_of_stat(status);
 	record_read(kind, dirfd, path, &stamp);
-}
-
-static int kind_at(int flags)
-{
-	return flags & AT_SYMLINK_NOFOLLOW ? LOOKUP_LINK : LOOKUP_FILE;
 }
 
 #define STAT(function, kind, type) \
@@ -65,7 +66,7 @@ static int kind_at(int flags)
 	EXPORT int function(int dirfd, const char *restrict path, struct type *restrict status, int flags) \
 	{ \
 		int result = REAL(function)(dirfd, path, status, flags); \
-		examined(result, kind_at(flags), dirfd, path, status); \
+		examined(result, KIND_AT(flags), dirfd, path, status); \
 		return result; \
 	}
 
@@ -74,7 +75,7 @@ static int kind_at(int flags)
 	EXPORT int function(int version, int dirfd, const char *path, struct type *status, int flags) \
 	{ \
 		int result = REAL(function)(version, dirfd, path, status, flags); \
-		examined(result, kind_at(flags), dirfd, path, status); \
+		examined(result, KIND_AT(flags), dirfd, path, status); \
 		return result; \
 	}
 
@@ -92,7 +93,7 @@ FXSTATAT(__fxstatat, stat)
 FXSTATAT(__fxstatat64, stat64)
 
 /* The result of the call is no stamp. The stamp is from just after the call. */
-static void looked(bool success, int kind, int dirfd, const char *path)
+void stat_after(bool success, int kind, int dirfd, const char *path)
 {
 	if (success)
 		record_look(kind, dirfd, path);
@@ -106,34 +107,59 @@ EXPORT int statx(int dirfd, const char *restrict path, int flags, unsigned int m
 	int result = REAL(statx)(dirfd, path, flags, mask, status);
 
 	/* No use is made of status: the program may have asked for fewer fields than a stamp has. */
-	looked(result == 0, kind_at(flags), dirfd, path);
+	stat_after(result == 0, KIND_AT(flags), dirfd, path);
 	return result;
 }
 
-#define ACCESS(function) \
+/* These say -1 if they fail. */
+#define ASK(type, function, kind, parameters, arguments, dirfd, path) \
 	WRAPS(function); \
-	EXPORT int function(const char *path, int mode) \
+	EXPORT type function parameters \
 	{ \
-		int result = REAL(function)(path, mode); \
-		looked(result == 0, LOOKUP_FILE, AT_FDCWD, path); \
+		type result = REAL(function) arguments; \
+		stat_after(result != -1, kind, dirfd, path); \
 		return result; \
 	}
 
-ACCESS(access)
-ACCESS(euidaccess)
-ACCESS(eaccess)
+#define ASK_FILE(type, function, parameters, arguments) \
+	ASK(type, function, LOOKUP_FILE, parameters, arguments, AT_FDCWD, path)
+#define ASK_LINK(type, function, parameters, arguments) \
+	ASK(type, function, LOOKUP_LINK, parameters, arguments, AT_FDCWD, path)
 
-WRAPS(faccessat);
-EXPORT int faccessat(int dirfd, const char *path, int mode, int flags)
+ASK_FILE(int, access, (const char *path, int mode), (path, mode))
+ASK_FILE(int, euidaccess, (const char *path, int mode), (path, mode))
+ASK_FILE(int, eaccess, (const char *path, int mode), (path, mode))
+ASK(int, faccessat, KIND_AT(flags), (int dirfd, const char *path, int mode, int flags), (dirfd, path, mode, flags),
+    dirfd, path)
+ASK_FILE(key_t, ftok, (const char *path, int project), (path, project))
+ASK_FILE(ssize_t, getxattr, (const char *path, const char *name, void *value, size_t size), (path, name, value, size))
+ASK_LINK(ssize_t, lgetxattr, (const char *path, const char *name, void *value, size_t size), (path, name, value, size))
+ASK_FILE(ssize_t, listxattr, (const char *path, char *list, size_t size), (path, list, size))
+ASK_LINK(ssize_t, llistxattr, (const char *path, char *list, size_t size), (path, list, size))
+/* Only whether the file is there: hosts may mount a file system in different ways. */
+ASK_FILE(int, statfs, (const char *path, struct statfs *status), (path, status))
+ASK_FILE(int, statfs64, (const char *path, struct statfs64 *status), (path, status))
+ASK_FILE(int, __statfs, (const char *path, struct statfs *status), (path, status))
+ASK_FILE(int, statvfs, (const char *restrict path, struct statvfs *restrict status), (path, status))
+ASK_FILE(int, statvfs64, (const char *restrict path, struct statvfs64 *restrict status), (path, status))
+ASK(int, inotify_add_watch, (flags & IN_DONT_FOLLOW) != 0 ? LOOKUP_LINK : LOOKUP_FILE,
+    (int fd, const char *path, uint32_t flags), (fd, path, flags), AT_FDCWD, path)
+ASK(int, name_to_handle_at, (flags & AT_SYMLINK_FOLLOW) != 0 ? LOOKUP_FILE : LOOKUP_LINK,
+    (int dirfd, const char *path, struct file_handle *handle, int *mount, int flags),
+    (dirfd, path, handle, mount, flags), dirfd, path)
+
+/* -1 may mean: no limit. errno is the caller's then. */
+WRAPS(pathconf);
+EXPORT long pathconf(const char *path, int name)
 {
-	int result = REAL(faccessat)(dirfd, path, mode, flags);
+	long result = REAL(pathconf)(path, name);
 
-	looked(result == 0, kind_at(flags), dirfd, path);
+	record_look(LOOKUP_FILE, AT_FDCWD, path);
 	return result;
 }
 
 /* The stamp is from before the call: a later stamp could hide that the target is old. EINVAL means: not a link. */
-static void link_read(ssize_t length, int dirfd, const char *path, const struct stamp *old)
+void readlink_after(ssize_t length, int dirfd, const char *path, const struct stamp *old)
 {
 	if (length < 0 && errno != EINVAL)
 		record_failed(LOOKUP_LINK, dirfd, path, errno);
@@ -141,7 +167,7 @@ static void link_read(ssize_t length, int dirfd, const char *path, const struct 
 		record_read(LOOKUP_LINK, dirfd, path, old);
 }
 
-static struct stamp before_link(int dirfd, const char *path)
+struct stamp readlink_before(int dirfd, const char *path)
 {
 	return record_map() != NULL ? stamp_now(LOOKUP_LINK, dirfd, path) : NO_STAMP;
 }
@@ -149,40 +175,40 @@ static struct stamp before_link(int dirfd, const char *path)
 WRAPS(readlink);
 EXPORT ssize_t readlink(const char *restrict path, char *restrict buffer, size_t size)
 {
-	struct stamp old = before_link(AT_FDCWD, path);
+	struct stamp old = readlink_before(AT_FDCWD, path);
 	ssize_t length = REAL(readlink)(path, buffer, size);
 
-	link_read(length, AT_FDCWD, path, &old);
+	readlink_after(length, AT_FDCWD, path, &old);
 	return length;
 }
 
 WRAPS(readlinkat);
 EXPORT ssize_t readlinkat(int dirfd, const char *restrict path, char *restrict buffer, size_t size)
 {
-	struct stamp old = before_link(dirfd, path);
+	struct stamp old = readlink_before(dirfd, path);
 	ssize_t length = REAL(readlinkat)(dirfd, path, buffer, size);
 
-	link_read(length, dirfd, path, &old);
+	readlink_after(length, dirfd, path, &old);
 	return length;
 }
 
 WRAPS(__readlink_chk);
 EXPORT ssize_t __readlink_chk(const char *path, char *buffer, size_t size, size_t limit)
 {
-	struct stamp old = before_link(AT_FDCWD, path);
+	struct stamp old = readlink_before(AT_FDCWD, path);
 	ssize_t length = REAL(__readlink_chk)(path, buffer, size, limit);
 
-	link_read(length, AT_FDCWD, path, &old);
+	readlink_after(length, AT_FDCWD, path, &old);
 	return length;
 }
 
 WRAPS(__readlinkat_chk);
 EXPORT ssize_t __readlinkat_chk(int dirfd, const char *path, char *buffer, size_t size, size_t limit)
 {
-	struct stamp old = before_link(dirfd, path);
+	struct stamp old = readlink_before(dirfd, path);
 	ssize_t length = REAL(__readlinkat_chk)(dirfd, path, buffer, size, limit);
 
-	link_read(length, dirfd, path, &old);
+	readlink_after(length, dirfd, path, &old);
 	return length;
 }
 
@@ -209,7 +235,7 @@ static void record_links(const char *given)
 		end += strcspn(path + end, "/");
 		after = path[end];
 		path[end] = '\0';
-		length = syscall(SYS_readlinkat, AT_FDCWD, path, target, sizeof(target));
+		length = raw_syscall(SYS_readlinkat, AT_FDCWD, path, target, sizeof(target));
 		if (length >= 0)
 			record_look(LOOKUP_LINK, AT_FDCWD, path);
 		path[end] = after;
@@ -248,7 +274,7 @@ static char *resolved(char *result, const char *path)
 			record_undescribed();
 	}
 	errno = error;
-	looked(result != NULL, LOOKUP_FILE, AT_FDCWD, path);
+	stat_after(result != NULL, LOOKUP_FILE, AT_FDCWD, path);
 	return result;
 }
 

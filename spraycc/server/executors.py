@@ -117,9 +117,7 @@ class ExecutorLink:
         plan = task.plan
         self.task = task
         self._aborted = False
-        self._staging = Staging(
-            (*plan.roots, *plan.optional_roots), b"%d-%d" % (task.id, attempt), self._write_back.temporaries
-        )
+        self._staging = self._write_back.begin((*plan.roots, *plan.optional_roots), b"%d-%d" % (task.id, attempt))
         self._write_back_failed = None
         self._attempt = begun = task.begin_attempt(self.id)
         env = remote_environment(task.command.env)
@@ -135,8 +133,11 @@ class ExecutorLink:
         self._reads = None
         if task.expected is not None:
             self._stamps, self._version = self._hub.inputs.tell(task.expected, self._told)
-            made = self._hub.inputs.busy_directories() if task.description.kind is Kind.UNKNOWN else ()
-            start = dataclasses.replace(start, prove=True, stamps=self._stamps, refresh=made)
+            start = dataclasses.replace(start, prove=True, stamps=self._stamps)
+            if task.description.kind is Kind.UNKNOWN:
+                made = self._hub.inputs.busy_directories()
+                incomplete = self._hub.inputs.was_incomplete(task.expected)
+                start = dataclasses.replace(start, refresh=made, incomplete=incomplete)
         self._post(dataclasses.replace(start, same=task.same) if task.same else start)
         return begun
 
@@ -313,6 +314,7 @@ class ExecutorLink:
             assert self._attempt is not None
             await self.task.take_output(self._attempt, message.fd, message.data)
         elif isinstance(message, wire.Reads):
+            message.check()
             self._reads = message
         else:
             await self._take_change(message)
@@ -354,6 +356,8 @@ class ExecutorLink:
         assert attempt is not None
         why = ended.text or str(self._write_back_failed or f"status {ended.code}, signal {ended.signal}")
         outcome = self._outcome(ended)
+        if outcome is Outcome.STALE and self.ready is not None:
+            why = f"host {self.ready.host}: {why}"
         if outcome is Outcome.DONE and task.expected is not None:
             outcome, why = await self._proved(task, ended, why)
             if self._aborted:
@@ -401,17 +405,22 @@ class ExecutorLink:
     async def _proved(self, task: Task, ended: wire.TaskEnded, why: str) -> tuple[Outcome, str]:
         """DONE if all that the command read was the submit host's, or need not be proved; else the outcome and why."""
         assert task.expected is not None
-        reads = self._reads
-        if reads is None or not reads.complete:
-            # A compile's result must be proved. Of other commands a failure may be due to a file that is there by now.
-            if task.description.kind is Kind.UNKNOWN and not ended.code:
-                return Outcome.DONE, why
+        inputs, reads = self._hub.inputs, self._reads
+        # A compile's result must be proved. Of other commands a failure may be due to a file that is there by now.
+        must_be_complete = task.description.kind is not Kind.UNKNOWN or ended.code != 0
+        if reads is None or (must_be_complete and not reads.complete):
             return Outcome.REFUSED, "the executor could not record which files the command read"
-        mismatch = await self._hub.inputs.check(task.expected, self._told, self._version, reads.matched, reads.others)
-        if mismatch is None:
-            return Outcome.DONE, why
         assert self.ready is not None
-        return Outcome.STALE, f"host {self.ready.host} saw other files: {mismatch}"
+        mismatch = await inputs.check(task.expected, self._told, self._version, reads.matched, reads.others)
+        if mismatch is not None:
+            return Outcome.STALE, f"host {self.ready.host} saw other files: {mismatch}"
+        if not reads.complete and not reads.refreshed:
+            unknown = f"host {self.ready.host} could not record all files that the command read"
+            if inputs.was_incomplete(task.expected):
+                return Outcome.REFUSED, f"{unknown}, and can't be sure that they are up to date"
+            inputs.note_incomplete(task.expected)
+            return Outcome.STALE, unknown
+        return Outcome.DONE, why
 
     def _outcome(self, ended: wire.TaskEnded) -> Outcome:
         if ended.cancelled or self._aborted:

@@ -80,6 +80,7 @@ def line_of(task: Task) -> dict[str, Any]:
         "why": task.why_here,
         "refusals": task.refusals,
         "attempts": task.attempts,
+        "stale": task.stale,
         "executor": task.executor or "",
         "status": task.status,
         "s": round(time.monotonic() - task.arrived, 4),

@@ -45,6 +45,9 @@ def render(figures: Mapping[str, Any]) -> Iterator[RenderableType]:
         )
     else:
         yield Text("no build is open")
+    stale = sum(build.get("stale", 0) for build in builds)
+    if stale:
+        yield Text(f"attempts thrown away as their hosts saw other files than the submit host: {stale}")
     executors = figures.get("executors", [])
     if executors:
         yield _table(

@@ -10,10 +10,14 @@ from typing import Any, ClassVar
 
 from spraycc.errors import ProtocolError, VersionMismatch
 from spraycc.model import Command, TaskId
+from spraycc.stamps import STAMP_BYTES
 from spraycc.wire.schema import Grammar, Message
 
 #: Version of everything in this module, the handshake included.
 EXECUTOR_PROTOCOL = 1
+
+#: The most lookups that one command can have: records of the recorder (spraycc/recorder/record.h).
+MOST_READS = 262_144
 
 NONCE_BYTES = 32
 EXECUTOR_ID_BYTES = 16
@@ -136,6 +140,8 @@ class StartTask(Message):
     stamps: tuple[tuple[int, bytes, bytes], ...] = ()
     #: directories to refresh first if the command can't be recorded: it may read anything that builds have made
     refresh: tuple[bytes, ...] = ()
+    #: the last record of such a command was incomplete, so they are refreshed in any case
+    incomplete: bool = False
 
     @classmethod
     def of(
@@ -278,10 +284,17 @@ class Reads(Message):
     task: TaskId
     #: nothing is missing; False where the command could not be recorded, or not as a whole
     complete: bool
+    #: the directories that came with the task were refreshed before the command began
+    refreshed: bool = False
     #: numbers of the lookups whose stamps were those that the server told: a bit set, little endian
     matched: bytes = b""
     #: the other lookups, each with the stamp of this host
     others: tuple[tuple[bytes, bytes], ...] = ()
+
+    def check(self) -> None:
+        """Raise ProtocolError: no recorder has so many lookups, or stamps of that size."""
+        if len(self.others) > MOST_READS or any(len(stamp) != STAMP_BYTES for _, stamp in self.others):
+            raise ProtocolError(f"{len(self.others)} lookups, or a stamp of a wrong size")
 
 
 @dataclass(frozen=True, slots=True)

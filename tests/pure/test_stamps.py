@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spraycc.stamps import FILE, LINK, MISSING, NAMES, STAMP_BYTES, describe, look, of_error
+from spraycc.stamps import FILE, LINK, MISSING, NAMES, STAMP_BYTES, describe, look, of_error, tidy
 
 
 def test_a_stamp_changes_with_what_a_reader_can_see(tmp_path: Path) -> None:
@@ -59,6 +59,31 @@ def test_a_path_below_a_file_is_missing(tmp_path: Path) -> None:
 def test_errors_are_stamps_of_their_own() -> None:
     assert of_error(errno.ENOENT) == of_error(errno.ENOTDIR) == MISSING
     assert len({of_error(number) for number in (errno.EACCES, errno.ESTALE, errno.ELOOP, errno.ENOENT)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("path", "tidied"),
+    [
+        (b"/", b"/"),
+        (b"//", b"/"),
+        (b"/.", b"/"),
+        (b"/a/b.h", b"/a/b.h"),
+        (b"/a/./b", b"/a/b"),
+        (b"/a//b", b"/a/b"),
+        (b"/./a/.//././b", b"/a/b"),
+        (b"/a/", b"/a"),
+        (b"/a/.", b"/a"),
+        (b"/a//./", b"/a"),
+        (b"/a/..", b"/a/.."),
+        (b"/a/./../b/", b"/a/../b"),
+        (b"/a/.b", b"/a/.b"),
+        (b"/a/..b/.c./d", b"/a/..b/.c./d"),
+        (b"/a/.\n", b"/a/.\n"),
+        (b"/a/\n", b"/a/\n"),
+    ],
+)
+def test_tidy(path: bytes, tidied: bytes) -> None:
+    assert tidy(path) == tidied
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ result than on the submit host.
 from __future__ import annotations
 
 import os
+import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -20,7 +21,7 @@ from spraycc.model import Command, Description, Kind
 from spraycc.server.coherence.tracker import Tracker
 from spraycc.server.coherence.view import TableFullError, bits_of, directory_of, ids_of
 from spraycc.server.disk import Disk
-from spraycc.stamps import FILE, LINK, MISSING, NAMES, Lookup, Stamp, describe
+from spraycc.stamps import FILE, LINK, MISSING, NAMES, Lookup, Stamp, describe, tidy
 
 #: Tasks whose reads are remembered, the last ones.
 _REMEMBERED = 20_000
@@ -29,6 +30,12 @@ _REMEMBERED = 20_000
 _INLINE = 200
 #: An executor is told so many directories in which builds make files, the last ones.
 _BUSY_TOLD = 500
+#: So many words of a command line that may name files are looked at, and so many commands of which the record was
+#: incomplete are remembered.
+_WORDS = 1_000
+_INCOMPLETE = 1_000
+
+_INTERPRETER = re.compile(rb"(ba|da|k|z|c|tc)?sh$|env$|perl|python|ruby|node$|java$")
 
 #: stamps for an executor: number, lookup, stamp
 Stamps = tuple[tuple[int, Lookup, Stamp], ...]
@@ -57,8 +64,12 @@ class Expected:
     directories: tuple[bytes, ...] = ()
     #: files that the command writes: what it sees of them beforehand is not remembered
     outputs: frozenset[bytes] = frozenset()
+    #: by which it is known whether the records of such commands are complete
+    tool: object = None
     #: what an attempt has read and the submit host has otherwise
     surprises: set[Lookup] = field(default_factory=set)
+    #: directories that an attempt has listed without having been told of them
+    listings: set[Lookup] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +102,9 @@ class Inputs:
         #: their names: those change with each file. So each missing name in them is proved by itself.
         self._busy: dict[bytes, None] = {}
         self._busy_ids = 0
+        #: The directories (NAMES) that tasks with a key list. They are told even if they are busy.
+        self._listings: OrderedDict[object, int] = OrderedDict()
+        self._incomplete: dict[object, None] = {}
 
     # -- before
 
@@ -106,23 +120,37 @@ class Inputs:
         """
         outputs = tuple(outputs)
         cwd = command.cwd
-        files = [os.path.join(cwd, name) for name in (*description.inputs, *description.reads)]
-        searched = [os.path.join(cwd, name) for name in description.searches]
+        words = [word for word in command.argv[1:] if word and not word.startswith(b"-")]
+        names, searches = [*description.inputs, *description.reads], [*description.searches]
         if description.kind is Kind.UNKNOWN:
             # Any word may name a file or a directory.
-            words = [os.path.join(cwd, word) for word in command.argv[1:] if word and not word.startswith(b"-")]
-            files += words
-            searched += words
+            names += words[:_WORDS]
+            searches += words[:_WORDS]
+        files = [tidy(os.path.join(cwd, name)) for name in names]
+        searched = [tidy(os.path.join(cwd, name)) for name in searches]
         directories = tuple(dict.fromkeys([cwd, *map(directory_of, files), *searched]))
         for output in outputs:
             self._mark_busy(directory_of(output))
         lookups = [*(FILE + path for path in files if path not in outputs), *(NAMES + path for path in directories)]
         keys = [("target", path) for path in outputs[-1:]] + [("source", path) for path in files[:1]]
-        return Expected(tuple(keys), tuple(filter(_is_proper, lookups)), directories, frozenset(outputs))
+        return Expected(
+            tuple(keys), tuple(filter(_is_proper, lookups)), directories, frozenset(outputs),
+            _tool_of(command.program, words),
+        )  # fmt: skip
 
     def busy_directories(self) -> tuple[bytes, ...]:
         """Directories in which builds made files, the last ones. A command that can't be recorded may read them."""
         return tuple(self._busy)[-_BUSY_TOLD:]
+
+    def note_incomplete(self, expected: Expected) -> None:
+        """An executor could not record all that this command read. The next attempts refresh directories first."""
+        self._incomplete[expected.tool] = None
+        while len(self._incomplete) > _INCOMPLETE:
+            del self._incomplete[next(iter(self._incomplete))]
+
+    def was_incomplete(self, expected: Expected) -> bool:
+        """Whether the record of such a command was incomplete."""
+        return expected.tool in self._incomplete
 
     async def prepare(self, expected: Expected) -> None:
         """Read the stamps that will go with the task, while it waits for an executor."""
@@ -135,7 +163,7 @@ class Inputs:
         if told.epoch != tracker.epoch:
             told.epoch, told.ids, told.version = tracker.epoch, 0, view.version
         # What the executor shall forget: it would take an older stamp for ours.
-        dropped = told.ids & self._busy_ids
+        dropped = told.ids & self._busy_ids & ~wanted
         reading = tracker.plan(wanted, self._clock())
         if reading is not None:
             stale = bits_of(entry for entry, _ in reading.entries)
@@ -196,13 +224,15 @@ class Inputs:
             self._remember(expected, known | found)
             return None
         for mismatch in wrong:
-            expected.surprises.add(mismatch.lookup)
-            if mismatch.lookup[:1] == NAMES:
+            if mismatch.lookup[:1] != NAMES:
+                expected.surprises |= {mismatch.lookup, NAMES + directory_of(mismatch.lookup[1:])}
+            elif mismatch.theirs is None:
                 self._mark_busy(mismatch.lookup[1:])
             else:
-                expected.surprises.add(NAMES + directory_of(mismatch.lookup[1:]))
-        surprises = self._ids(expected.surprises)
-        told.ids &= ~(surprises & ~self._busy_ids)
+                # The stamp is the overlay's, or the directory has changed: only a stamp told before can be compared.
+                expected.listings.add(mismatch.lookup)
+        surprises = self._ids((*expected.surprises, *expected.listings))
+        told.ids &= ~surprises
         await self._refresh(surprises)  # they go with the next attempt
         return wrong[0]
 
@@ -214,11 +244,13 @@ class Inputs:
         changed = view.ever_changed
         for directory in expected.directories:
             wanted |= view.in_directory(directory) & changed
+        listings = self._ids(expected.listings)
         for key in expected.keys:
             if (reads := self._reads.get(key)) is not None:
                 wanted |= reads
+                listings |= self._listings.get(key, 0)
                 break
-        return wanted & ~self._busy_ids
+        return (wanted & ~self._busy_ids) | listings
 
     def _ids(self, lookups: Iterable[Lookup]) -> int:
         """The set of their ids. Begins a new table where the old one is full: ids of that one mean nothing then."""
@@ -228,6 +260,7 @@ class Inputs:
         except TableFullError:
             self._tracker.start_over()
             self._reads.clear()
+            self._listings.clear()
             self._busy.clear()
             self._busy_ids = 0
             return self._tracker.ids(lookups)
@@ -238,11 +271,15 @@ class Inputs:
             for kind in (FILE, LINK):
                 if (entry := view.id_of(kind + path)) is not None:
                     reads &= ~(1 << entry)
+        listings = self._ids(expected.listings)
         for key in expected.keys:
             self._reads[key] = reads
             self._reads.move_to_end(key)
-        while len(self._reads) > _REMEMBERED:
-            self._reads.popitem(last=False)
+            if listings:
+                self._listings[key] = self._listings.get(key, 0) | listings
+        for remembered in (self._reads, self._listings):
+            while len(remembered) > _REMEMBERED:
+                remembered.popitem(last=False)
 
     def _mark_busy(self, directory: bytes) -> None:
         if directory not in self._busy:
@@ -259,6 +296,14 @@ class Inputs:
         else:
             await self._disk.do("look", read)
         self._tracker.learn(reading)
+
+
+def _tool_of(program: bytes, words: Sequence[bytes]) -> object:
+    """What decides whether a command can be recorded as a whole: its program, or what an interpreter is told to run."""
+    name = os.path.basename(program)
+    if words and _INTERPRETER.match(name):
+        return (program, words[0].split(b" ", 1)[0])
+    return program
 
 
 def _is_proper(lookup: Lookup) -> bool:

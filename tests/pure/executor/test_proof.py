@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from spraycc.executor.proof import Told, bit_set, prove
-from spraycc.stamps import MISSING, Lookup, Stamp
+from spraycc.stamps import LAYOUT, MISSING, Lookup, Stamp, of_error
 
-OLD, NEW, NAMES_1, NAMES_2 = (bytes([n]) * 40 for n in (1, 2, 3, 4))
+OLD, NEW, NAMES_1, NAMES_2 = (LAYOUT.pack(kind, n, 0, 0, 0) for n, kind in ((1, 1), (2, 1), (3, 3), (4, 3)))
 
 
 def numbers(bits: bytes) -> set[int]:
@@ -16,13 +18,16 @@ def numbers(bits: bytes) -> set[int]:
 
 
 def proved(
-    reads: list[tuple[Lookup, Stamp]], told: dict[Lookup, Told], now: dict[Lookup, Stamp] | None = None
+    reads: list[tuple[Lookup, Stamp]],
+    told: dict[Lookup, Told],
+    now: dict[Lookup, Stamp] | None = None,
+    system: bytes = b"/usr",
 ) -> tuple[set[int], tuple[tuple[Lookup, Stamp], ...]]:
     proof = prove(
         reads,
         told,
         lambda d: d.startswith(b"/w"),
-        lambda d: d.startswith(b"/usr"),
+        lambda d: d.startswith(system),
         lambda d: d != b"/w/fuse",
         (now or {}).__getitem__,
     )
@@ -81,6 +86,11 @@ def test_files_of_this_host_alone_do_not_count() -> None:
 def test_a_name_that_this_host_alone_may_lack_counts_outside_the_system() -> None:
     reads = [(b"f/data/inc/a.h", MISSING), (b"f/data/inc/b.h", OLD)]
     assert proved(reads, {}) == (set(), ((b"f/data/inc/a.h", MISSING),))
+
+
+def test_so_does_a_file_that_this_host_lets_nobody_read() -> None:
+    refused = of_error(errno.EACCES)
+    assert proved([(b"f/data/inc/a.h", refused), (b"f/usr/x", refused)], {}) == (set(), ((b"f/data/inc/a.h", refused),))
 
 
 def test_a_listed_directory_counts_by_the_file_server_s_stamp() -> None:

@@ -35,6 +35,14 @@ ONE = stamps.LAYOUT.pack(1, 11, 111, 1111, 11111)
 TWO = stamps.LAYOUT.pack(1, 22, 222, 2222, 22222)
 READ, WRITE, UNFINISHED = DONE, DONE | WRITTEN, 0
 
+
+def now(kind: int, number: int = 0) -> bytes:
+    """The stamp of a product."""
+    return stamps.LAYOUT.pack(kind, number, 0, 0, 0)
+
+
+TREE, ELSEWHERE, ANOTHER = now(2), now(4), now(5)
+
 #: lookup, stamp, mark
 Record = tuple[bytes, bytes, int]
 
@@ -75,11 +83,84 @@ def parts(records: list[Record], flags: int = 0, pending: int = 0, magic: int = 
             [(b"l/a", ONE, False), (b"f/a", MISSING, True)],
             id="another lookup of it before written",
         ),
+        pytest.param(
+            [(b"l/a", MISSING, READ), (b"f/a", ANOTHER, WRITE), (b"f/a", ONE, READ)],
+            [(b"l/a", MISSING, False), (b"f/a", MISSING, True)],
+            id="a name that was missing and was made",
+        ),
+        pytest.param(
+            [(b"f/a", MISSING, WRITE), (b"l/a", ONE, READ), (b"f/a", ANOTHER, WRITE)],
+            [(b"f/a", MISSING, True)],
+            id="the command's own file was removed",
+        ),
+        pytest.param(
+            [
+                (b"f/a/./b", ONE, READ),
+                (b"f/a//b", TWO, READ),
+                (b"n/a/.", ONE, READ),
+                (b"l/a/", TWO, READ),
+                (b"l/b/./", TWO, READ),
+                (b"l/", ONE, READ),
+            ],
+            [
+                (b"f/a/b", ONE, False),
+                (b"n/a", ONE, False),
+                (b"f/a", TWO, False),
+                (b"f/b", TWO, False),
+                (b"l/", ONE, False),
+            ],
+            id="tidy paths; a slash at the end has the link followed",
+        ),
         pytest.param([(b"f/\xff \n", ONE, READ)], [(b"f/\xff \n", ONE, False)], id="any bytes"),
     ],
 )
 def test_entries(records: list[Record], entries: list[tuple[bytes, bytes, bool]]) -> None:
     assert parse(*parts(records)) == Reads(True, entries)
+
+
+MADE = [(b"f/t", TREE, WRITE)]
+FILE_IN_IT: list[Record] = [(b"f/t/x", MISSING, WRITE)]
+
+
+def moved(number: int) -> list[Record]:
+    """The directory t was moved to d, by two records; the first of them has this number."""
+    return [(b"f/d", ELSEWHERE, WRITE), (b"f/t", now(5, number), WRITE)]
+
+
+@pytest.mark.parametrize(
+    ("records", "read"),
+    [
+        (MADE, {b"f/ta", b"f/t/../a", b"f/a"}),
+        ([*MADE, (b"f/t", MISSING, WRITE)], {b"f/ta", b"f/t/../a", b"f/a"}),
+        ([(b"f/t", MISSING, WRITE)], {b"f/t/x", b"f/t/a", b"f/t/a/b", b"f/ta", b"f/t/../a", b"f/a"}),
+        ([*MADE, (b"f/t/a", ELSEWHERE, WRITE)], {b"f/t/a", b"f/t/a/b", b"f/ta", b"f/t/../a", b"f/a"}),
+        ([(b"f/t/a", TREE, WRITE)], {b"f/t/x", b"f/t", b"f/ta", b"f/t/../a", b"f/a"}),
+        ([*MADE, (b"f/t", ANOTHER, WRITE), (b"f/t", ELSEWHERE, WRITE)], {b"f/t", b"f/t/x", b"f/t/a", b"f/t/a/b", b"f/ta", b"f/t/../a", b"f/a"}),
+    ],
+    ids=["made", "made and touched", "touched", "link in it", "below", "replaced by a link"],
+)  # fmt: skip
+def test_below_a_directory_that_the_command_made(records: list[Record], read: set[bytes]) -> None:
+    paths = (b"f/t", b"f/t/x", b"f/t/a", b"f/t/a/b", b"f/ta", b"f/t/../a", b"f/a")
+    entries = parse(*parts([*records, *((path, ONE, READ) for path in paths)])).entries
+    assert {lookup for lookup, _, is_write in entries if not is_write} == read
+
+
+@pytest.mark.parametrize(
+    ("records", "read"),
+    [
+        ([*MADE, *FILE_IN_IT, *moved(3)], {b"f/d/..", b"f/d/../x"}),
+        ([*MADE, *moved(2), (b"f/t", TREE, WRITE), *FILE_IN_IT], {b"f/d/..", b"f/d/../x"}),
+        ([*MADE, (b"f/t/l", ELSEWHERE, WRITE), *moved(3)], {b"f/d/..", b"f/d/../x", b"f/d/l/x"}),
+        (moved(1), {b"f/d", b"n/d", b"f/d/x", b"f/d/l/x", b"f/d/..", b"f/d/../x"}),
+        ([*MADE, *moved(99)], {b"f/d", b"n/d", b"f/d/x", b"f/d/l/x", b"f/d/..", b"f/d/../x"}),
+        ([(b"f/o", TREE, WRITE), *moved(2)], {b"f/d", b"n/d", b"f/d/x", b"f/d/l/x", b"f/d/..", b"f/d/../x"}),
+    ],
+    ids=["with a file", "made again", "with a link", "not the command's", "no such record", "another's"],
+)
+def test_a_directory_that_was_moved(records: list[Record], read: set[bytes]) -> None:
+    paths = (b"f/d", b"l/d", b"n/d", b"f/d/x", b"f/d/l/x", b"f/d/..", b"f/d/../x")
+    entries = parse(*parts([*records, *((path, ONE, READ) for path in paths)])).entries
+    assert {lookup for lookup, _, is_write in entries if not is_write} == read
 
 
 SOME: list[Record] = [(b"f/a", ONE, READ), (b"f/b", TWO, READ)]
@@ -125,7 +206,7 @@ def fill(path: Path, header: bytes, records: bytes, texts: bytes) -> None:
 
 
 def test_the_layout_is_that_of_the_library() -> None:
-    assert (HEADER.size, RECORD.size, TEXT_START) == (64, 48, 64 + 65536 * 48)
+    assert (HEADER.size, RECORD.size, TEXT_START) == (64, 48, 12_582_976)
     assert struct.pack("=Q", MAGIC) in (b"SPYCCR01", b"10RCCYPS")
 
 

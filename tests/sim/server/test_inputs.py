@@ -52,6 +52,11 @@ class Host:
         self._waited_s += self.seconds_per_look
         return self.disk.get(lookup, MISSING)
 
+    def expect_words(self, *argv: bytes) -> Expected:
+        """A command of which nothing but the line is known."""
+        command = Command(argv, b"/usr/bin/" + argv[0].lstrip(b"./"), b"/w", (), 0o22)
+        return self.inputs.expect(command, Description(Kind.UNKNOWN, Placement.REMOTE, "remote"), ())
+
     def expect(self, source: bytes = b"src/u.c", target: bytes = OBJECT, kind: Kind = Kind.COMPILE) -> Expected:
         argv = (b"gcc", b"-Iinc", b"-c", source, b"-o", target)
         command = Command(argv, b"/usr/bin/gcc", b"/w", (), 0o22)
@@ -233,6 +238,52 @@ async def test_directories_in_which_builds_make_files() -> None:
     for target in (b"/w/gen/made.h", b"/w/obj/a.o", b"/w/obj/b.o"):
         host.expect(target=target)
     assert host.inputs.busy_directories() == (b"/w/gen", b"/w/obj")
+
+
+async def test_a_directory_that_a_command_lists_is_told_before_the_next_attempt() -> None:
+    """What the command saw was the overlay's directory, with a stamp of its own. The build makes files in it, too."""
+    host = Host()
+    names = NAMES + b"/w/obj"
+    host.expect(target=b"/w/obj/z.o")
+    for source, target in ((b"gen", b"/w/out/x"), (b"gen", b"/w/out/x"), (b"other", b"/w/obj/y.o")):
+        expected = host.expect(source=source, target=target, kind=Kind.UNKNOWN)
+        stamps, version = host.inputs.tell(expected, told := Told())
+        if target == b"/w/obj/y.o":
+            assert names not in told_by(stamps), "another command does not list it"
+            continue
+        if names not in told_by(stamps):
+            mismatch = await host.inputs.check(expected, told, version, b"", [(names, stamp(99))])
+            assert mismatch is not None
+            stamps, version = host.inputs.tell(expected, told)
+        assert told_by(stamps)[names] == stamp(6)
+        assert await host.inputs.check(expected, told, version, matched(stamps, names), []) is None
+
+
+async def test_dots_and_slashes_in_words_are_no_other_files() -> None:
+    host = Host()
+    stamps, _ = host.inputs.tell(host.expect(source=b"./data//x/.", target=b"/w/out/x", kind=Kind.UNKNOWN), Told())
+    assert {FILE + b"/w/data/x", NAMES + b"/w/data/x"} <= set(told_by(stamps))
+
+
+@pytest.mark.parametrize(
+    ("words", "same"),
+    [
+        ((b"./gen.sh", b"a.in", b"a.out"), True),
+        ((b"sh", b"-c", b"./gen a.in >a.out"), True),
+        ((b"python3", b"gen.py", b"a.in"), True),
+        ((b"sh", b"-c", b"cat a.in >a.out"), False),
+        ((b"python3", b"other.py", b"a.in"), False),
+    ],
+)
+async def test_an_incomplete_record_is_remembered_for_the_tool(words: tuple[bytes, ...], same: bool) -> None:
+    host = Host()
+    for known in (
+        (b"./gen.sh", b"b.in", b"b.out"),
+        (b"sh", b"-c", b"./gen b.in >b.out"),
+        (b"python3", b"gen.py", b"b.in"),
+    ):
+        host.inputs.note_incomplete(host.expect_words(*known))
+    assert host.inputs.was_incomplete(host.expect_words(*words)) is same
 
 
 @pytest.mark.parametrize("lookup", [b"", b"f", b"frelative", b"x/w/a", b"f/w/a\0b"])

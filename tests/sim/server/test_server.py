@@ -194,6 +194,8 @@ class Executor:
         contents: bytes = b"object",
         words: bytes = b"",
         reads: tuple[tuple[bytes, bytes], ...] | None = (),
+        complete: bool | None = None,
+        refreshed: bool = False,
         **changes: Any,
     ) -> None:
         """The task has ended, and has written its output. ``reads``: what it has read; None where that is not known."""
@@ -205,7 +207,9 @@ class Executor:
         if contents:
             messages.append(MadeFile(start.task, start.outputs[-1], 0o644, len(contents), None, contents))
         if start.prove:
-            messages.append(Reads(start.task, reads is not None, b"", reads or ()))
+            messages.append(
+                Reads(start.task, (reads is not None) if complete is None else complete, refreshed, others=reads or ())
+            )
         await self.link.send(*messages, TaskEnded(**(ended | changes)))
 
 
@@ -513,18 +517,84 @@ async def test_a_compile_of_which_it_is_not_known_what_it_read_runs_here(
         assert (await build.finish())["local"] == 1
 
 
-@pytest.mark.parametrize("code", [0, 1])
-async def test_another_command_of_which_that_is_not_known_counts_if_it_succeeds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+async def test_another_command_of_which_that_is_not_known_is_tried_again_after_a_refresh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then it counts, and the next one of its kind is refreshed at once."""
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        executor = None
+        for is_first in (True, False):
+            runner = world.runner(build, "gen", "x", wish="remote")
+            await settle()
+            executor = executor or await world.executor("e1")
+            start = await executor.task()
+            assert start.incomplete is not is_first
+            if is_first:
+                await executor.done(start, b"", reads=None)
+                start = await executor.task()
+                assert start.incomplete
+            await executor.done(start, b"", reads=None, refreshed=True)
+            assert (await runner.result())[1] == wire.Exited(0, 0)
+            runner.close()
+        figures = await build.finish()
+        assert (figures["remote"], figures["stale"]) == (2, 1)
+
+
+async def test_a_command_that_could_not_be_recorded_counts_if_it_succeeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its executor has refreshed first, as it knew that."""
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        runner = world.runner(build, "gen", "x", wish="remote")
+        await settle()
+        executor = await world.executor("e1")
+        await executor.done(await executor.task(), b"", reads=None, refreshed=True)
+        assert (await runner.result())[1] == wire.Exited(0, 0)
+        runner.close()
+        assert (await build.finish())["stale"] == 0
+
+
+async def test_where_no_refresh_helps_it_runs_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        runner = world.runner(build, "gen", "x", wish="remote")
+        await settle()
+        executor = await world.executor("e1")
+        for _ in range(2):
+            await executor.done(await executor.task(), b"", reads=None)
+        assert isinstance((await runner.result())[1], wire.RunHere)
+        runner.close()
+        await build.finish()
+
+
+async def test_what_is_known_of_an_incomplete_record_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        (world.workspace / "a.h").touch()
+        build = await world.build()
+        runner = world.runner(build, "gen", "x", wish="remote")
+        await settle()
+        executor = await world.executor("e1")
+        other = (FILE + bytes(world.workspace / "a.h"), MISSING)
+        for _ in range(2):
+            start = await executor.task()
+            await executor.done(start, b"", reads=(other,), complete=False, refreshed=True)
+        assert isinstance((await runner.result())[1], wire.RunHere)
+        runner.close()
+        assert (await build.finish())["stale"] == 1
+
+
+async def test_a_command_that_fails_and_of_which_that_is_not_known_runs_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serving(tmp_path, monkeypatch) as world:
         build = await world.build()
         runner = world.runner(build, "gen", "x", wish="remote")
         await settle()
         executor = await world.executor("e1")
-        await executor.done(await executor.task(), b"", reads=None, code=code)
-        last = (await runner.result())[1]
-        assert isinstance(last, wire.RunHere) if code else last == wire.Exited(0, 0)
+        await executor.done(await executor.task(), b"", reads=None, refreshed=True, code=1)
+        assert isinstance((await runner.result())[1], wire.RunHere)
         runner.close()
         await build.finish()
 

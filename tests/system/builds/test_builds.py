@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from tests.system.harness.projects import GCC, FakeCompiler, GatedCompiler, c_project, objects, output_of, unit
+from tests.system.harness.projects import GCC, FakeCompiler, Gate, GatedCompiler, c_project, objects, output_of, unit
 from tests.system.harness.sandbox import Sandbox
 from tests.system.harness.waiting import HANG_S
 
@@ -159,3 +160,31 @@ def test_order_of_stdout_and_stderr_in_one_pipe(sandbox: Sandbox) -> None:
     assert built.figures["remote"] == 1
     assert plain.out.count(b"\n") > 100
     assert built.out == plain.out
+
+
+@pytest.mark.overlay
+@pytest.mark.parametrize(("where", "is_captured"), [("/tmp", True), ("/dev/shm", True), ("/var/tmp", False)])
+def test_headers_and_objects_on_this_hosts_own_disks(sandbox: Sandbox, where: str, is_captured: bool) -> None:
+    with tempfile.TemporaryDirectory(dir=where) as name:
+        directory = Path(name)
+        sandbox.write({"value.h": "#define VALUE 7\n"}, directory)
+        sandbox.give(directory)
+        rule = f"a.o: a.c\n\tgcc -I{name} -c -o $@ $<\n\tspraycc-run --remote cp $@ {name}/copy.o\n"
+        sandbox.write({"a.c": '#include "value.h"\nint value = VALUE;\n', "Makefile": rule})
+        built = sandbox.build("make", executors=1).ok()
+        assert built.figures["remote"] == 1 + is_captured, built.words()
+        assert (sandbox.workspace / "a.o").read_bytes() == (directory / "copy.o").read_bytes()
+
+
+@pytest.mark.overlay
+def test_a_directory_that_one_task_removes_and_another_one_fills(sandbox: Sandbox) -> None:
+    gate = Gate(sandbox)
+    (sandbox.workspace / "tmp").mkdir()
+    sandbox.give(sandbox.workspace)
+    remote: list[str | Path] = [sandbox.bin / "spraycc", "run", "--remote", "--", "sh", "-c"]
+    with sandbox.start([*remote, f"rmdir tmp && {gate.wait('/')}"]) as process:
+        sandbox.wait_for("it waits", lambda: any("sleep 0.02" in running.command for running in sandbox.processes()))
+        sandbox.run(*remote, "mkdir -p tmp && echo keep >tmp/keep").ok()
+        gate.open()
+        assert process.wait(HANG_S) == 0
+    assert (sandbox.workspace / "tmp/keep").read_text() == "keep\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.harness.projects import FakeCompiler, c_project, objects, output_of
+from tests.system.harness.projects import FakeCompiler, Gate, c_project, objects, output_of
 from tests.system.harness.sandbox import Finished, Sandbox
 from tests.system.harness.waiting import HANG_S
 
@@ -48,11 +48,12 @@ def test_another_compiler(sandbox: Sandbox) -> None:
 
     It comes while the fit one is busy: where it is the only one that is there, what it refuses runs here.
     """
-    gate = sandbox.aside / "gate"
+    gate = Gate(sandbox)
+    waits = gate.wait('"$0"')
     compiler = FakeCompiler(
         sandbox,
         "[ \"$1\" = --version ] && echo 'gcc 12.9 of the submit host' && exit\n"
-        f'case " $* " in *" -c "*) until [ -e \'{gate}\' ]; do sleep 0.02; done ;; esac',
+        f'case " $* " in *" -c "*) {waits} ;; esac',
     )
     other = sandbox.aside / "other-gcc"
     sandbox.write({"other-gcc": "#!/bin/sh\necho 'gcc 13.1 of the cluster'\nexit 1\n"}, sandbox.aside, mode=0o755)
@@ -63,7 +64,7 @@ def test_another_compiler(sandbox: Sandbox) -> None:
         sandbox.wait_for_busy_executors(1)
         (sandbox.aside / "go").touch()
         sandbox.wait_for("both are there", lambda: len(sandbox.status().get("executors", ())) == 2)
-        gate.touch()
+        gate.open()
         _, err = process.communicate(timeout=HANG_S)
     done = Finished(tuple(command), process.returncode, b"", err, sandbox.figures(summary)).ok()
     assert len(objects(sandbox.workspace)) == UNITS + 1

@@ -101,7 +101,8 @@ def test_no_second_heavy_unit_on_a_host(sandbox: Sandbox) -> None:
     with sandbox.start(command) as process:
         # Four light ones, one after the other, and one of the heavy ones: the other executor has nothing to do.
         for name in ("u3", "u4", "u5", "main"):
-            (compiler.gate.parent / f"gate.{name}.c").touch()
+            os.utime(sandbox.workspace / f"{name}.c", (1, 1))
+        compiler.gate.open_for(sandbox.workspace / "main.c")
         sandbox.wait_for("only heavy ones are left", lambda: light_ones_done(sandbox))
         sandbox.wait_for(
             "one of them is queued, though two executors are idle",

@@ -97,18 +97,27 @@ def test_where_hosts_see_other_files_it_runs_here(sandbox: Sandbox, theirs: str)
     assert str(sandbox.workspace) in why, why
 
 
-def test_a_header_on_the_submit_hosts_own_disk(sandbox: Sandbox) -> None:
-    """Each executor has a /tmp of its own, without that header."""
-    script = """\
+@pytest.mark.parametrize("has_another", [True, False], ids=["another is found", "none is found"])
+@pytest.mark.parametrize(
+    ("where", "as_written"),
+    [("/tmp", ""), ("/var/tmp", ""), ("/dev/shm", ""), ("/tmp", "/usr/.."), ("/var/tmp", "/.//usr/bin/../..")],
+)
+def test_a_header_on_the_submit_hosts_own_disk(
+    sandbox: Sandbox, where: str, as_written: str, has_another: bool
+) -> None:
+    """Each executor has another disk there, without that header."""
+    with tempfile.TemporaryDirectory(dir=where) as directory:
+        script = f"""\
 #!/bin/sh
-exec unshare --user --map-current-user --mount --keep-caps sh -c 'mount -t tmpfs none /tmp && exec "$0" "$@"' "$@"
+exec unshare --user --map-current-user --mount --keep-caps sh -c 'mount -t tmpfs none {directory} && exec "$0" "$@"' "$@"
 """
-    wrapper = sandbox.write({"own-tmp": script}, sandbox.aside, mode=0o755) / "own-tmp"
-    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        wrapper = sandbox.write({"own-disk": script}, sandbox.aside, mode=0o755) / "own-disk"
         sandbox.write({"value.h": '#define VALUE "local"\n'}, Path(directory))
-        os.chmod(directory, 0o755)
+        sandbox.give(Path(directory))
         makefile = sandbox.workspace / "obj/Makefile"
-        makefile.write_text(makefile.read_text().replace("-I../first", f"-I{directory}"))
+        makefile.write_text(makefile.read_text().replace("-I../first", f"-I{as_written}{directory}"))
+        if not has_another:
+            (sandbox.workspace / "inc/value.h").unlink()
         figures = build(sandbox, "--wait-for-cluster", "--executor-prefix", str(wrapper))
     assert marks(sandbox) == {b"local"}
     assert figures["remote"] == 0

@@ -2,7 +2,7 @@
  * directory, and prints a line for each call: function, "hit" or "miss", whether it succeeded, errno.
  *
  * The hit's name is hit.FUNCTION, the missing one's miss.FUNCTION, the name that a function makes new.FUNCTION. They are
- * made by system calls, which the recorder does not see. All functions are found by dlsym: some have no declaration.
+ * made by a function of the C library that the recorder does not see. All functions are found by dlsym: some have no declaration.
  */
 #include <dirent.h>
 #include <dlfcn.h>
@@ -17,6 +17,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
+#include <sys/ipc.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -29,6 +32,8 @@ enum { UNTOUCHED = 7777 };
 static const char *name;
 static uintptr_t address;
 static char made[PATH_MAX];
+/* The C library's own syscall. */
+static long (*raw)(long number, ...);
 static char *words[] = {"true", NULL};
 extern char **environ;
 
@@ -72,7 +77,7 @@ static int do_open(const char *path)
 
 static int do_openat(const char *path)
 {
-	int here = (int)syscall(SYS_openat, AT_FDCWD, ".", O_RDONLY | O_DIRECTORY);
+	int here = (int)raw(SYS_openat, AT_FDCWD, ".", O_RDONLY | O_DIRECTORY);
 	int result = from_fd(F(int, (int, const char *, int, ...))(here, path, O_RDONLY));
 	int error = errno;
 
@@ -93,7 +98,7 @@ static int do_fopen(const char *path)
 
 static int do_freopen(const char *path)
 {
-	FILE *stream = fdopen((int)syscall(SYS_dup, 0), "r");
+	FILE *stream = fdopen((int)raw(SYS_dup, 0), "r");
 
 	errno = UNTOUCHED;
 	return from_stream(F(FILE *, (const char *, const char *, FILE *))(path, "r", stream));
@@ -198,7 +203,7 @@ static int do_chdir(const char *path)
 	int result = F(int, (const char *))(path);
 	int error = errno;
 
-	if (result == 0 && syscall(SYS_chdir, "..") != 0)
+	if (result == 0 && raw(SYS_chdir, "..") != 0)
 		return -2;
 	errno = error;
 	return result;
@@ -267,13 +272,161 @@ static int do_mkdtemp(const char *path)
 	return F(char *, (char *))(template) != NULL ? 0 : -1;
 }
 
+static int do_chown(const char *path)
+{
+	return F(int, (const char *, uid_t, gid_t))(path, (uid_t)-1, (gid_t)-1);
+}
+
+static int do_chmodat(const char *path)
+{
+	return F(int, (int, const char *, mode_t, int))(AT_FDCWD, path, 0700, 0);
+}
+
+static int do_chownat(const char *path)
+{
+	return F(int, (int, const char *, uid_t, gid_t, int))(AT_FDCWD, path, (uid_t)-1, (gid_t)-1, 0);
+}
+
+static int do_utime(const char *path)
+{
+	return F(int, (const char *, const void *))(path, NULL);
+}
+
+static int do_utimeat(const char *path)
+{
+	return F(int, (int, const char *, const void *, int))(AT_FDCWD, path, NULL, 0);
+}
+
+static int do_setxattr(const char *path)
+{
+	return F(int, (const char *, const char *, const void *, size_t, int))(path, "user.name", "value", 5, 0);
+}
+
+static int do_removexattr(const char *path)
+{
+	return F(int, (const char *, const char *))(path, "user.name");
+}
+
+static int do_getxattr(const char *path)
+{
+	char value[100];
+	return F(ssize_t, (const char *, const char *, void *, size_t))(path, "user.name", value, sizeof(value)) >= 0 ? 0
+	                                                                                                              : -1;
+}
+
+static int do_listxattr(const char *path)
+{
+	char list[1000];
+	return F(ssize_t, (const char *, char *, size_t))(path, list, sizeof(list)) >= 0 ? 0 : -1;
+}
+
+static int do_statfs(const char *path)
+{
+	char status[1000];
+	return F(int, (const char *, void *))(path, status);
+}
+
+static int do_pathconf(const char *path)
+{
+	return F(long, (const char *, int))(path, _PC_LINK_MAX) > 0 ? 0 : -1;
+}
+
+static int do_ftok(const char *path)
+{
+	return F(key_t, (const char *, int))(path, 1) != -1 ? 0 : -1;
+}
+
+static int do_setmntent(const char *path)
+{
+	return from_stream(F(FILE *, (const char *, const char *))(path, "r"));
+}
+
+static int do_inotify(const char *path)
+{
+	int queue = inotify_init();
+	int watch = F(int, (int, const char *, uint32_t))(queue, path, IN_ATTRIB);
+	int error = errno;
+
+	close(queue);
+	errno = error;
+	return watch >= 0 ? 0 : -1;
+}
+
+static int do_name_to_handle(const char *path)
+{
+	union {
+		struct file_handle handle;
+		char room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
+	} to = {.handle.handle_bytes = MAX_HANDLE_SZ};
+	int mount;
+
+	return F(int, (int, const char *, void *, int *, int))(AT_FDCWD, path, &to, &mount, 0);
+}
+
+static int do_xmknod(const char *path)
+{
+	dev_t device = 0;
+	return F(int, (int, const char *, mode_t, dev_t *))(0, path, S_IFIFO | 0600, &device);
+}
+
+static int do_xmknodat(const char *path)
+{
+	dev_t device = 0;
+	return F(int, (int, int, const char *, mode_t, dev_t *))(0, AT_FDCWD, path, S_IFIFO | 0600, &device);
+}
+
+/* A child whose file actions are these. */
+static int do_file_action(const char *path)
+{
+	posix_spawn_file_actions_t actions;
+	pid_t child;
+	int status = -1;
+	int error;
+	const int fd = (int)raw(SYS_openat, AT_FDCWD, path, O_PATH);
+
+	posix_spawn_file_actions_init(&actions);
+	if (ends_with(name, "addopen"))
+		error = F(int, (void *, int, const char *, int, mode_t))(&actions, 5, path, O_RDONLY, 0);
+	else if (ends_with(name, "addchdir_np"))
+		error = F(int, (void *, const char *))(&actions, path);
+	else
+		error = F(int, (void *, int))(&actions, fd);
+	if (error == 0)
+		error = posix_spawn(&child, "/bin/true", &actions, NULL, words, environ);
+	if (error == 0)
+		waitpid(child, &status, 0);
+	posix_spawn_file_actions_destroy(&actions);
+	close(fd);
+	errno = UNTOUCHED;
+	return error != 0 ? error : status;
+}
+
+/* None of them succeeds: there is no such file system, mount or descriptor. */
+static int do_mount(const char *path)
+{
+	if (strcmp(name, "mount") == 0)
+		return F(int, (const char *, const char *, const char *, unsigned long, void *))("none", path, "nowhere", 0,
+		                                                                                 NULL);
+	if (strcmp(name, "pivot_root") == 0)
+		return F(int, (const char *, const char *))(path, path);
+	if (strcmp(name, "move_mount") == 0)
+		return F(int, (int, const char *, int, const char *, unsigned))(AT_FDCWD, path, AT_FDCWD, path, 0);
+	if (strcmp(name, "open_tree") == 0)
+		return F(int, (int, const char *, unsigned))(AT_FDCWD, path, UINT_MAX);
+	if (strcmp(name, "setns") == 0)
+		return F(int, (int, int))(-1, 0);
+	if (strcmp(name, "open_by_handle_at") == 0)
+		return F(int, (int, void *, int))(-1, NULL, 0);
+	return F(int, (const char *, int))(path, 0);
+}
+
 /* In a child of vfork: 100 + errno if the program is not executed. */
 static int do_exec(const char *path)
 {
 	char absolute[PATH_MAX];
 	int status;
 	pid_t child;
-	const int fd = starts_with(name, "fexecve") ? (int)syscall(SYS_openat, AT_FDCWD, path, O_PATH) : -1;
+	const int fd = starts_with(name, "fexecve") ? (int)raw(SYS_openat, AT_FDCWD, path, O_PATH) : -1;
 
 	snprintf(absolute, sizeof(absolute), "./%s", path);
 	child = vfork();
@@ -365,14 +518,14 @@ static int do_wordexp(const char *path)
 
 static int do_fchdir(const char *path)
 {
-	int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
+	int fd = (int)raw(SYS_openat, AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
 	int result;
 	int error;
 
 	errno = UNTOUCHED;
 	result = F(int, (int))(fd);
 	error = errno;
-	if (result == 0 && syscall(SYS_chdir, "..") != 0)
+	if (result == 0 && raw(SYS_chdir, "..") != 0)
 		return -2;
 	errno = error;
 	return result;
@@ -412,6 +565,50 @@ static int do_chroot(const char *path)
 	return status;
 }
 
+/* A name of this process, and one that is missing, in /dev/shm. */
+static int do_shm(const char *path)
+{
+	char own[100];
+	char file[120];
+	const int makes = starts_with(path, "hit");
+	const int flags = makes ? O_CREAT | O_EXCL | O_RDWR : O_RDWR;
+	int result;
+	int error;
+
+	snprintf(own, sizeof(own), "/%s-%d", path, (int)getpid());
+	snprintf(file, sizeof(file), "/dev/shm/%s%s", starts_with(name, "sem") ? "sem." : "", own + 1);
+	if (makes && ends_with(name, "unlink"))
+		close((int)raw(SYS_openat, AT_FDCWD, file, O_CREAT | O_WRONLY, 0600));
+	errno = UNTOUCHED;
+	if (ends_with(name, "unlink"))
+		return F(int, (const char *))(own);
+	if (starts_with(name, "shm"))
+		result = from_fd(F(int, (const char *, int, mode_t))(own, flags, 0600));
+	else
+		result = F(void *, (const char *, int, ...))(own, flags, 0600, 1) != NULL ? 0 : -1;
+	error = errno;
+	raw(SYS_unlinkat, AT_FDCWD, file, 0);
+	/* The C library sets it even if it succeeds. */
+	errno = result == 0 ? UNTOUCHED : error;
+	return result;
+}
+
+static int do_syscall(const char *path)
+{
+	return from_fd((int)F(long, (long, ...))(SYS_openat, AT_FDCWD, path, O_RDONLY, 0));
+}
+
+static int do_prctl(const char *path)
+{
+	char title[16] = "";
+
+	if (starts_with(path, "miss"))
+		return F(int, (int, ...))(-1, 0L, 0L, 0L, 0L);
+	if (F(int, (int, ...))(PR_SET_NAME, "four", 0L, 0L, 0L) != 0)
+		return -2;
+	return F(int, (int, ...))(PR_GET_NAME, title, 0L, 0L, 0L) + strcmp(title, "four");
+}
+
 enum hit { FILE_HIT, DIRECTORY_HIT, LINK_HIT, PROGRAM_HIT, NEW_HIT };
 
 static const struct call {
@@ -419,10 +616,10 @@ static const struct call {
 	int (*run)(const char *path);
 	enum hit hit;
 } calls[] = {
-	{"open open64 __open_2 __open64_2", do_open, FILE_HIT},
+	{"open open64 __open __open64 __open_2 __open64_2", do_open, FILE_HIT},
 	{"openat openat64 __openat_2 __openat64_2", do_openat, FILE_HIT},
 	{"creat creat64", do_creat, NEW_HIT},
-	{"fopen fopen64", do_fopen, FILE_HIT},
+	{"fopen fopen64 _IO_fopen", do_fopen, FILE_HIT},
 	{"freopen freopen64", do_freopen, FILE_HIT},
 	{"opendir", do_opendir, DIRECTORY_HIT},
 	{"scandir scandir64 scandirat scandirat64", do_scandir, DIRECTORY_HIT},
@@ -448,6 +645,24 @@ static const struct call {
 	{"symlink", do_symlink, NEW_HIT},
 	{"symlinkat", do_symlinkat, NEW_HIT},
 	{"truncate truncate64", do_truncate, FILE_HIT},
+	{"chmod lchmod", do_access, FILE_HIT},
+	{"fchmodat", do_chmodat, FILE_HIT},
+	{"chown lchown", do_chown, FILE_HIT},
+	{"fchownat", do_chownat, FILE_HIT},
+	{"utime utimes lutimes", do_utime, FILE_HIT},
+	{"futimesat utimensat", do_utimeat, FILE_HIT},
+	{"setxattr lsetxattr", do_setxattr, FILE_HIT},
+	{"removexattr lremovexattr", do_removexattr, FILE_HIT},
+	{"getxattr lgetxattr", do_getxattr, FILE_HIT},
+	{"listxattr llistxattr", do_listxattr, FILE_HIT},
+	{"statfs statfs64 __statfs statvfs statvfs64", do_statfs, FILE_HIT},
+	{"pathconf", do_pathconf, FILE_HIT},
+	{"ftok", do_ftok, FILE_HIT},
+	{"setmntent __setmntent", do_setmntent, FILE_HIT},
+	{"inotify_add_watch", do_inotify, FILE_HIT},
+	{"name_to_handle_at", do_name_to_handle, FILE_HIT},
+	{"__xmknod", do_xmknod, NEW_HIT},
+	{"__xmknodat", do_xmknodat, NEW_HIT},
 	{"mkstemp mkstemp64 mkostemp mkostemp64 mkstemps mkstemps64 mkostemps mkostemps64", do_mkstemp, NEW_HIT},
 	{"mkdtemp", do_mkdtemp, NEW_HIT},
 	{"fchdir", do_fchdir, DIRECTORY_HIT},
@@ -462,6 +677,12 @@ static const struct call {
 	{"fts_open fts64_open", do_fts, DIRECTORY_HIT},
 	{"wordexp", do_wordexp, FILE_HIT},
 	{"chroot", do_chroot, DIRECTORY_HIT},
+	{"posix_spawn_file_actions_addopen", do_file_action, FILE_HIT},
+	{"posix_spawn_file_actions_addchdir_np posix_spawn_file_actions_addfchdir_np", do_file_action, DIRECTORY_HIT},
+	{"shm_open shm_unlink sem_open sem_unlink", do_shm, NEW_HIT},
+	{"syscall", do_syscall, FILE_HIT},
+	{"prctl", do_prctl, FILE_HIT},
+	{"mount umount umount2 pivot_root setns move_mount open_tree open_by_handle_at", do_mount, DIRECTORY_HIT},
 };
 
 static void make(const char *path, enum hit hit)
@@ -470,19 +691,19 @@ static void make(const char *path, enum hit hit)
 
 	switch (hit) {
 	case FILE_HIT:
-		fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT, 0600);
+		fd = (int)raw(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT, 0600);
 		if (write(fd, "four", 4) != 4)
 			abort();
 		close(fd);
 		break;
 	case DIRECTORY_HIT:
-		syscall(SYS_mkdirat, AT_FDCWD, path, 0700);
+		raw(SYS_mkdirat, AT_FDCWD, path, 0700);
 		break;
 	case LINK_HIT:
-		syscall(SYS_symlinkat, "target", AT_FDCWD, path);
+		raw(SYS_symlinkat, "target", AT_FDCWD, path);
 		break;
 	case PROGRAM_HIT:
-		syscall(SYS_symlinkat, "/bin/true", AT_FDCWD, path);
+		raw(SYS_symlinkat, "/bin/true", AT_FDCWD, path);
 		break;
 	case NEW_HIT:
 		break;
@@ -521,6 +742,7 @@ int main(int argc, char **argv)
 {
 	static char names[4096];
 
+	raw = (long (*)(long, ...))(uintptr_t)dlsym(dlopen("libc.so.6", RTLD_NOW), "syscall");
 	make("target", FILE_HIT);
 	setvbuf(stdout, NULL, _IONBF, 0);
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {

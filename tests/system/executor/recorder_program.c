@@ -1,17 +1,25 @@
-/* Small programs for the tests of the recorder: recorder_program NAME. */
+/* Small programs for the tests of the recorder: recorder_program NAME, or look PATH. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { THREADS = 8, OPENS = 500, TOO_MANY = 70000 };
+enum { THREADS = 8, OPENS = 500, TOO_MANY = 300000, MANY = 70000 };
 
 static void *open_many(void *number)
 {
@@ -54,10 +62,135 @@ static void child_of_vfork(void)
 	open("of-parent", O_RDONLY);
 }
 
+static void look_often(int times)
+{
+	for (int i = 0; i < times; i++)
+		access("nowhere", F_OK);
+}
+
 static void overflow(void)
 {
-	for (int i = 0; i < TOO_MANY; i++)
-		access("nowhere", F_OK);
+	look_often(TOO_MANY);
+}
+
+static void many(void)
+{
+	look_often(MANY);
+}
+
+static void *spawn_and_look(void *unused)
+{
+	char *words[] = {"true", NULL};
+	pid_t child;
+	int status;
+
+	(void)unused;
+	if (posix_spawnp(&child, "true", NULL, NULL, words, environ) != 0 || waitpid(child, &status, 0) != child ||
+	    status != 0)
+		abort();
+	access("of-thread", F_OK);
+	free(realpath("link", NULL));
+	return NULL;
+}
+
+static void small_thread(void)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+
+	pthread_attr_init(&attributes);
+	if (pthread_attr_setstacksize(&attributes, 16384) != 0 ||
+	    pthread_create(&thread, &attributes, spawn_and_look, NULL) != 0)
+		abort();
+	pthread_join(thread, NULL);
+}
+
+static void execute(int number)
+{
+	int status;
+	pid_t child = fork();
+
+	(void)number;
+	if (child == 0) {
+		access("of-handler", F_OK);
+		execlp("true", "true", NULL);
+		_exit(3);
+	}
+	if (waitpid(child, &status, 0) != child || status != 0)
+		_exit(4);
+}
+
+/* Two pages, and below them one that must not be touched. */
+static void small_handler_stack(void)
+{
+	char *pages = mmap(NULL, 3 * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	stack_t stack = {.ss_sp = pages + 4096, .ss_size = 2 * 4096};
+	struct sigaction action = {.sa_handler = execute, .sa_flags = SA_ONSTACK};
+
+	if (pages == MAP_FAILED || mprotect(stack.ss_sp, stack.ss_size, PROT_READ | PROT_WRITE) != 0 ||
+	    sigaltstack(&stack, NULL) != 0 || sigaction(SIGUSR1, &action, NULL) != 0 || raise(SIGUSR1) != 0)
+		abort();
+}
+
+/* The filter ends a process that makes another system call than the program's own, of those that the recorder makes. */
+static const struct sock_filter instructions[] = {
+	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_statx, 5, 0),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_futex, 4, 0),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getcwd, 3, 0),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_readlinkat, 2, 0),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getpid, 1, 0),
+	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+};
+
+static void work_with_filter(void)
+{
+	pid_t child;
+	int status;
+
+	open("behind-the-filter", O_RDONLY);
+	unlink("behind-the-filter");
+	child = fork();
+	if (child == 0) {
+		access("behind-the-filter", F_OK);
+		/* It dies if it is recorded, too. */
+		execl("/bin/true", "true", NULL);
+		_exit(3);
+	}
+	if (waitpid(child, &status, 0) != child || status != 0)
+		abort();
+}
+
+static void filter_by_prctl(void)
+{
+	struct sock_fprog filter = {sizeof(instructions) / sizeof(instructions[0]),
+	                            (struct sock_filter *)(uintptr_t)instructions};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1L, 0L, 0L, 0L) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0)
+		abort();
+	work_with_filter();
+}
+
+static void filter_by_syscall(void)
+{
+	struct sock_fprog filter = {sizeof(instructions) / sizeof(instructions[0]),
+	                            (struct sock_filter *)(uintptr_t)instructions};
+
+	if (syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1L, 0L, 0L, 0L) != 0 ||
+	    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) != 0)
+		abort();
+	work_with_filter();
+}
+
+/* As libseccomp does. */
+static void filter_question(void)
+{
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL) != -1 || errno != EFAULT)
+		abort();
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0L, NULL) != -1 || errno != EFAULT)
+		abort();
+	access("nowhere", F_OK);
 }
 
 static void odd_paths(void)
@@ -93,23 +226,12 @@ static void long_path(void)
 	open(path, O_RDONLY);
 }
 
-/* Another file for each process. */
-static void by_proc(void)
-{
-	access("/proc/self/cwd/nowhere", F_OK);
-}
-
 static void by_descriptor(void)
 {
 	char path[64];
 
 	snprintf(path, sizeof(path), "/dev/fd/%d/nowhere", open(".", O_PATH | O_DIRECTORY));
 	access(path, F_OK);
-}
-
-static void out_of_dev(void)
-{
-	access("/dev/../nowhere", F_OK);
 }
 
 static void no_directory(void)
@@ -125,9 +247,19 @@ int main(int argc, char **argv)
 		const char *name;
 		void (*run)(void);
 	} programs[] = {
-		{"threads", threads},     {"vfork", child_of_vfork},        {"overflow", overflow},
-		{"odd-paths", odd_paths}, {"long-path", long_path},         {"no-directory", no_directory},
-		{"by-proc", by_proc},     {"by-descriptor", by_descriptor}, {"out-of-dev", out_of_dev},
+		{"threads", threads},
+		{"vfork", child_of_vfork},
+		{"overflow", overflow},
+		{"many", many},
+		{"small-thread", small_thread},
+		{"small-handler-stack", small_handler_stack},
+		{"filter-by-prctl", filter_by_prctl},
+		{"filter-by-syscall", filter_by_syscall},
+		{"filter-question", filter_question},
+		{"odd-paths", odd_paths},
+		{"long-path", long_path},
+		{"no-directory", no_directory},
+		{"by-descriptor", by_descriptor},
 		{"nothing", NULL},
 	};
 
@@ -137,5 +269,9 @@ int main(int argc, char **argv)
 				programs[i].run();
 			return 0;
 		}
+	if (argc == 3 && strcmp(argv[1], "look") == 0) {
+		access(argv[2], F_OK);
+		return 0;
+	}
 	return 2;
 }

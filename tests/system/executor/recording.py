@@ -29,10 +29,29 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def exported(library: Path) -> set[str]:
+    lines = subprocess.run(["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True).stdout
+    # The linker's marks of a section's bounds.
+    return {line.split()[2] for line in lines.splitlines()} - {"__start_spraycc_reals", "__stop_spraycc_reals"}
+
+
 def compiled(directory: Path, name: str, *words: str) -> Path:
     source, program = str(HERE / f"{name}.c"), directory / name
     subprocess.run(["cc", *CFLAGS, source, "-o", str(program), "-pthread", *words], check=True)
     return program
+
+
+def shared(path: Path, text: str, *words: str | Path) -> Path:
+    """A library of this C text."""
+    path.with_suffix(".c").write_text(text)
+    command = ["cc", *CFLAGS, "-fPIC", "-shared", path.with_suffix(".c"), "-o", path, *words]
+    subprocess.run(command, check=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compiled(tmp_path_factory.mktemp("program"), "recorder_program")
 
 
 @dataclass
@@ -58,6 +77,13 @@ class Recorder:
         done = self.run(*argv, cwd=cwd, **changes)
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
         return self.file.read()
+
+    def run_alike(self, command: list[str | Path], **changes: str) -> bool:
+        """The command runs as it does without the recorder. Whether the record is complete."""
+        done = self.run(*command, cwd=None, **changes)
+        without = plain(command, self.work, **changes)
+        assert (done.returncode, done.stdout, done.stderr) == (without.returncode, without.stdout, without.stderr)
+        return self.file.read().complete
 
     def lookup(self, kind: str, path: str) -> bytes:
         return os.fsencode(f"{kind}{self.work}/{path}")

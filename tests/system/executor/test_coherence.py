@@ -56,7 +56,11 @@ def test_files_that_were_read_and_names_that_were_missing(executor: Running, uni
         assert stamp == look(path), name
     assert found[FILE + base + b"/one/value.h"] == MISSING
     assert found[FILE + base + b"/src/value.h"] == MISSING
-    assert not [path for path in found if not path[1:].startswith(base)]  # nothing of this host's own disks
+    # Of this host's own disks only what it lacks, where headers are looked for.
+    elsewhere = {path[1:]: stamp for path, stamp in found.items() if not path[1:].startswith(base)}
+    assert set(elsewhere.values()) <= {MISSING}
+    real = [os.path.realpath(path) for path in elsewhere]
+    assert not [path for path in real if path.startswith((b"/usr/lib/", b"/usr/bin/", b"/etc/", b"/proc/"))]
     assert not [path for path in found if path.endswith(b"u.o")]
 
 
@@ -108,6 +112,8 @@ def test_a_command_that_fails_has_its_reads_told(executor: Running, unit: Path) 
     assert result.ended.code == 1
     assert b"value.h: No such file" in result.stderr
     assert others(result)[FILE + bytes(unit / "two/value.h")] == MISSING
+    # Whatever it missed may be why.
+    assert [path for path, stamp in others(result).items() if path.startswith(b"f/usr/lib/") and stamp == MISSING]
 
 
 def test_a_program_that_can_not_be_recorded_is_said_to_be_incomplete(executor: Running, unit: Path) -> None:
@@ -171,3 +177,17 @@ def test_without_the_library_nothing_is_known_of_shared_files_alone(server: Any,
     assert result.reads is not None
     assert result.reads.complete  # the workspace is on this host's own disk
     executor.leave()
+
+
+def test_a_product_is_known_by_all_its_names(executor: Running, unit: Path) -> None:
+    """A file that the command made and then reads is no input, whatever path it uses."""
+    (unit / "link").symlink_to("obj")
+    result = executor.shell("echo 1 >link/made; cat obj/made; cat obj/../link/./made", prove=True)
+    assert result.ended.code == 0
+    assert result.stdout == b"1\n1\n"
+    assert not [path for path in others(result) if path.endswith(b"/made")]
+
+
+def test_counters_of_java_are_no_input(executor: Running, unit: Path) -> None:
+    result = executor.shell("ls /tmp/hsperfdata_nobody; cat src/u.c >obj/copy", prove=True)
+    assert not [path for path in others(result) if b"hsperfdata" in path]

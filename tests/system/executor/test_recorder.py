@@ -15,30 +15,45 @@ import pytest
 from spraycc import stamps
 from spraycc.executor.recorder import FILE_BYTES, can_preload
 from tests.system.executor import recording
-from tests.system.executor.recording import PLAIN, Recorder, compiled, plain, products_of, stamps_of
+from tests.system.executor.recording import PLAIN, Recorder, compiled, exported, plain, products_of, stamps_of
 from tests.system.harness import needs
 from tests.system.harness.waiting import wait_until
 
 library = recording.library
 recorder = recording.recorder
+program = recording.program
 
 #: Functions that look names up where the recorder can't see it, or change the meaning of paths.
-HIDE = {"ftw", "ftw64", "nftw", "nftw64", "glob", "glob64", "fts_open", "fts64_open", "wordexp", "chroot"}
+HIDE = (
+    "ftw ftw64 nftw nftw64 glob glob64 fts_open fts64_open wordexp chroot pivot_root mount umount umount2 setns move_mount open_tree "
+    "posix_spawn_file_actions_addchdir_np posix_spawn_file_actions_addfchdir_np open_by_handle_at"
+)
+#: Functions that change a part of a file.
+ALTER = (
+    "truncate truncate64 chmod lchmod fchmodat chown lchown fchownat utime utimes lutimes futimesat utimensat setxattr lsetxattr "
+    "removexattr lremovexattr"
+)
 #: What a function's hit is recorded as: lookups, by their kind. "w" is the mark of the command's product.
 KINDS = {
-    "f": "open open64 __open_2 __open64_2 openat openat64 __openat_2 __openat64_2 fopen fopen64 freopen freopen64 stat stat64 __xstat "
-    "__xstat64 fstatat fstatat64 statx access eaccess euidaccess faccessat realpath __realpath_chk canonicalize_file_name chdir "
-    "execve execv execvp execvpe execveat execl execlp execle posix_spawn posix_spawnp system popen truncate truncate64",
+    "f": "open open64 __open __open64 __open_2 __open64_2 openat openat64 __openat_2 __openat64_2 fopen fopen64 _IO_fopen setmntent __setmntent "
+    "freopen freopen64 stat stat64 __xstat __xstat64 fstatat fstatat64 statx access eaccess euidaccess faccessat realpath __realpath_chk canonicalize_file_name chdir "
+    "syscall execve execv execvp execvpe execveat execl execlp execle posix_spawn posix_spawnp system popen truncate truncate64 chmod fchmodat "
+    "chown fchownat utime utimes futimesat utimensat setxattr removexattr getxattr listxattr statfs statfs64 __statfs statvfs "
+    "statvfs64 pathconf ftok inotify_add_watch posix_spawn_file_actions_addopen",
     "n": "opendir scandir scandir64 scandirat scandirat64",
     "l": "lstat lstat64 __lxstat __lxstat64 __fxstatat __fxstatat64 readlink __readlink_chk readlinkat __readlinkat_chk realpath "
-    "__realpath_chk canonicalize_file_name rename renameat renameat2 link linkat",
-    "w": "creat creat64 unlink remove rmdir unlinkat mkdir mkfifo mknod mkdirat mkfifoat mknodat symlink symlinkat mkstemp mkstemp64 "
-    "mkostemp mkostemp64 mkstemps mkstemps64 mkostemps mkostemps64 mkdtemp",
+    "__realpath_chk canonicalize_file_name rename renameat renameat2 link linkat lchmod lchown lutimes lsetxattr "
+    "lremovexattr lgetxattr llistxattr name_to_handle_at",
+    "w": "creat creat64 unlink remove rmdir unlinkat mkdir mkfifo mknod mkdirat mkfifoat mknodat __xmknod __xmknodat symlink symlinkat "
+    "mkstemp mkstemp64 mkostemp mkostemp64 mkstemps mkstemps64 mkostemps mkostemps64 mkdtemp",
 }
+#: The functions among these that make a name which was missing, and those that remove a name: with the kind of the look-up.
+MAKE = "mkdir mkfifo mknod mkdirat mkfifoat mknodat __xmknod __xmknodat symlink symlinkat"
+REMOVE = {"unlink": "l", "remove": "l", "rmdir": "n", "unlinkat": "l"}
 #: The descriptor's opening was recorded.
 BY_DESCRIPTOR = {"fexecve", "fchdir"}
-#: Wrapped for what the loader has done meanwhile.
-OTHERS = {"dlclose", "_exit", "_Exit", "quick_exit"}
+#: Wrapped for what the loader has done meanwhile, for names in /dev/shm, and for filters of system calls.
+OTHERS = {"dlclose", "_exit", "_Exit", "quick_exit", "shm_open", "shm_unlink", "sem_open", "sem_unlink", "prctl"}
 
 pytestmark = pytest.mark.needs("cc", package="gcc")
 
@@ -46,11 +61,6 @@ pytestmark = pytest.mark.needs("cc", package="gcc")
 @pytest.fixture(scope="session")
 def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compiled(tmp_path_factory.mktemp("calls"), "recorder_calls")
-
-
-@pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compiled(tmp_path_factory.mktemp("program"), "recorder_program")
 
 
 def write_project(work: Path) -> None:
@@ -75,8 +85,7 @@ def test_everything_that_a_compile_reads_is_recorded(recorder: Recorder, compile
     write_project(recorder.work)
     command = [cc, "@words", "-MMD", "-MF", "t.d", "-c", "t.c", "-o", "t.o"]
     reads = recorder.reads(*command)
-    # GCC looks for the file of -include as ./forced/all.h, and the depfile leaves the dot out.
-    found = {lookup.replace(b"/./", b"/"): stamp for lookup, stamp in stamps_of(reads).items()}
+    found = stamps_of(reads)
     assert reads.complete
     depends = prerequisites(plain([cc, "@words", "-M", "t.c"], recorder.work).stdout.decode())
     assert len(depends) > 5
@@ -122,12 +131,6 @@ def test_a_recorded_compile_gives_the_same(recorder: Recorder, compiler: str) ->
         assert recorder.file.read().complete, words
 
 
-def exported(library: Path) -> set[str]:
-    lines = subprocess.run(["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True).stdout
-    # The linker's marks of a section's bounds.
-    return {line.split()[2] for line in lines.splitlines()} - {"__start_spraycc_reals", "__stop_spraycc_reals"}
-
-
 def test_every_wrapped_function_does_what_it_does_without_the_recorder(recorder: Recorder, library: Path, calls: Path, tmp_path: Path) -> None:  # fmt: skip
     (tmp_path / "plain").mkdir()
     without = subprocess.run([calls], cwd=tmp_path / "plain", env={**PLAIN, "PATH": "/usr/bin:."}, stdin=subprocess.DEVNULL, capture_output=True)  # fmt: skip
@@ -142,27 +145,35 @@ def test_every_wrapped_function_does_what_it_does_without_the_recorder(recorder:
 
 
 def test_every_wrapped_function_is_recorded(recorder: Recorder, library: Path, calls: Path) -> None:
+    hidden, altering = set(HIDE.split()), set(ALTER.split())
+    unlisted = hidden | BY_DESCRIPTOR | OTHERS
     for name in sorted(exported(library)):
         work = recorder.work / f"in.{name}"
         work.mkdir()
         done = recorder.run(calls, name, cwd=work, PATH="/usr/bin:.")
         assert done.returncode == 0
         reads = recorder.file.read()
-        assert reads.complete == (name not in HIDE), name
+        assert reads.complete == (name not in hidden), name
         found, products = stamps_of(reads), products_of(reads)
         kinds = [kind for kind, names in KINDS.items() if name in names.split()]
-        assert kinds or name in HIDE | BY_DESCRIPTOR | OTHERS, name
+        assert kinds or name in unlisted, name
         for kind in kinds:
             if kind == "w":
                 assert any(path.startswith(os.fsencode(f"f{work}/hit.{name}")) for path in products), name
-                assert not [path for path in found if f"hit.{name}" in os.fsdecode(path)], name
+                before = {
+                    path[:1].decode(): stamp for path, stamp in found.items() if f"hit.{name}" in os.fsdecode(path)
+                }
+                assert before.keys() == (
+                    {REMOVE[name]} if name in REMOVE else {"l"} if name in MAKE.split() else set()
+                ), name
+                assert all((stamp == stamps.MISSING) == (name not in REMOVE) for stamp in before.values()), name
                 continue
             spelt = "/bin/sh" if name in ("system", "popen") else f"{work}/hit.{name}"
-            lookup = os.fsencode(kind + (spelt.replace("/hit", "/./hit") if name in ("execl", "execvp", "execvpe", "execlp", "posix_spawnp") else spelt))  # fmt: skip
+            lookup = os.fsencode(kind + spelt)
             assert lookup in found, (name, lookup, found)
-            if name not in ("rename", "renameat", "renameat2", "link", "linkat", "truncate", "truncate64"):
+            if name not in altering | {"rename", "renameat", "renameat2", "link", "linkat"}:
                 assert found[lookup] == stamps.look(lookup), name
-        if name not in HIDE | BY_DESCRIPTOR | OTHERS | {"system", "popen"} and not name.startswith(("mkstemp", "mkostemp", "mkdtemp")):  # fmt: skip
+        if name not in unlisted | {"system", "popen"} and not name.startswith(("mkstemp", "mkostemp", "mkdtemp")):  # fmt: skip
             assert [stamp for path, stamp in found.items() if f"miss.{name}" in os.fsdecode(path)], name
             assert {stamp for path, stamp in found.items() if f"miss.{name}" in os.fsdecode(path)} == {stamps.MISSING}
 
@@ -184,7 +195,7 @@ def test_a_child_of_vfork_has_its_own_working_directory(recorder: Recorder, prog
     found = stamps_of(reads)
     assert found[recorder.lookup("f", "sub/of-child")] == stamps.MISSING
     assert found[recorder.lookup("f", "of-parent")] == stamps.MISSING
-    assert found[recorder.lookup("f", "sub/./nowhere")] == stamps.MISSING
+    assert found[recorder.lookup("f", "sub/nowhere")] == stamps.MISSING
 
 
 def test_odd_paths(recorder: Recorder, program: Path) -> None:
@@ -197,8 +208,8 @@ def test_odd_paths(recorder: Recorder, program: Path) -> None:
     assert reads.complete
     found = {lookup: stamp for lookup, stamp in stamps_of(reads).items() if os.fsencode(recorder.work) in lookup}
     assert found.keys() == {
-        *(recorder.lookup("f", path) for path in ("sub", "sub/../sub/./below", "one/x", "x.txt/below-a-file", "x.txt")),
-        *(recorder.lookup("l", path) for path in ("one", "two")),
+        *(recorder.lookup("f", path) for path in ("sub", "sub/../sub/below", "one/x", "x.txt/below-a-file", "x.txt")),
+        *(recorder.lookup("l", path) for path in ("one", "two", "x.txt")),
     }
     for lookup, stamp in found.items():
         assert stamp == stamps.look(lookup), lookup
@@ -207,9 +218,61 @@ def test_odd_paths(recorder: Recorder, program: Path) -> None:
     assert not {lookup for lookup in others if lookup.startswith((b"f/dev", b"f/proc"))}
 
 
-@pytest.mark.parametrize("name", ["long-path", "no-directory", "overflow", "by-proc", "by-descriptor", "out-of-dev"])
+@pytest.mark.parametrize(
+    "name", ["long-path", "no-directory", "overflow", "by-descriptor", "filter-by-prctl", "filter-by-syscall"]
+)
 def test_what_can_t_be_described_makes_the_record_incomplete(recorder: Recorder, program: Path, name: str) -> None:
     assert not recorder.reads(program, name).complete
+
+
+def test_a_question_about_filters_is_no_filter(recorder: Recorder, program: Path) -> None:
+    reads = recorder.reads(program, "filter-question")
+    assert reads.complete
+    assert recorder.lookup("f", "nowhere") in stamps_of(reads)
+
+
+def test_many_looks(recorder: Recorder, program: Path) -> None:
+    assert recorder.reads(program, "many").complete
+
+
+@pytest.mark.parametrize(("name", "seen"), [("small-thread", "of-thread"), ("small-handler-stack", "of-handler")])
+def test_small_stacks(recorder: Recorder, program: Path, name: str, seen: str) -> None:
+    (recorder.work / "link").symlink_to(".")
+    reads = recorder.reads(program, name)
+    assert reads.complete
+    assert recorder.lookup("f", seen) in stamps_of(reads)
+    assert (b"l" + bytes(recorder.work / "link") in stamps_of(reads)) == (name == "small-thread")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/proc/self/cwd/x", "//proc/self/cwd/x", "/./proc/self/cwd/x", "/usr/../proc/self/cwd/x", "/dev/../x", "/dev//./../x"],
+)  # fmt: skip
+def test_another_file_for_each_process_makes_the_record_incomplete(
+    recorder: Recorder, program: Path, path: str
+) -> None:
+    assert not recorder.reads(program, "look", path).complete
+
+
+@pytest.mark.parametrize(
+    ("path", "cwd", "lookup"),
+    [
+        ("/dev/null", "/", None),
+        ("//dev/./null", "/", None),
+        ("null", "/dev", None),
+        ("/sys/nowhere", "/", None),
+        ("/dev/shm/nowhere.h", "/", "f/dev/shm/nowhere.h"),
+        ("nowhere.h", "/dev/shm", "f/dev/shm/nowhere.h"),
+        ("sub/../nowhere.h", "/dev/shm", "f/dev/shm/sub/../nowhere.h"),
+        ("/usr/../usr/../nowhere/x", "/", "f/usr/../usr/../nowhere/x"),
+        ("/usr/lib/gcc/../../../device/x", "/", "f/usr/lib/gcc/../../../device/x"),
+    ],
+)
+def test_only_the_kernels_own_files_are_left_out(recorder: Recorder, program: Path, path: str, cwd: str, lookup: str | None) -> None:  # fmt: skip
+    before = set(stamps_of(recorder.reads(program, "nothing", cwd=Path(cwd))))
+    reads = recorder.reads(program, "look", path, cwd=Path(cwd))
+    assert reads.complete
+    assert set(stamps_of(reads)) - before == ({os.fsencode(lookup)} if lookup else set())
 
 
 SCRIPT = """
@@ -221,14 +284,17 @@ os.rename("old", "renamed"); open("renamed").close()
 os.link("source", "linked")
 os.unlink("removed"); os.path.exists("removed")
 open("replaced").close(); open("replaced", "w").close(); open("replaced").close()
+os.chmod("made", 0o600); os.utime("made"); os.chmod("changed", 0o600); os.utime("changed"); open("changed").close()
+actions = [(os.POSIX_SPAWN_OPEN, 0, "input", os.O_RDONLY, 0), (os.POSIX_SPAWN_OPEN, 1, "output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)]
+os.waitpid(os.posix_spawn("/bin/cat", ["cat"], {}, file_actions=actions), 0); open("output").close()
 """
 
 
 def test_inputs_and_products(recorder: Recorder) -> None:
     python = os.path.realpath(sys.executable)
-    for name in ("log", "old", "source", "removed", "replaced"):
+    for name in ("log", "old", "source", "removed", "replaced", "changed", "input"):
         (recorder.work / name).write_text(name)
-    before = {lookup: stamps.look(lookup) for kind in "fl" for name in ("log", "old", "source", "replaced") for lookup in [recorder.lookup(kind, name)]}  # fmt: skip
+    before = {lookup: stamps.look(lookup) for kind in "fl" for name in ("log", "old", "source", "removed", "replaced", "changed", "input") for lookup in [recorder.lookup(kind, name)]}  # fmt: skip
     (recorder.work.parent / "script.py").write_text(SCRIPT)
     reads = recorder.reads(python, "-S", "-E", recorder.work.parent / "script.py")
     assert reads.complete
@@ -238,12 +304,17 @@ def test_inputs_and_products(recorder: Recorder) -> None:
         (recorder.lookup("f", "log"), before[recorder.lookup("f", "log")], False),
         (recorder.lookup("f", "fresh"), stamps.MISSING, False),
         (recorder.lookup("l", "old"), before[recorder.lookup("l", "old")], False),
-        (recorder.lookup("f", "old"), stamps.MISSING, True),
         (recorder.lookup("f", "renamed"), stamps.MISSING, True),
+        (recorder.lookup("f", "old"), stamps.MISSING, True),
         (recorder.lookup("l", "source"), before[recorder.lookup("l", "source")], False),
+        (recorder.lookup("l", "linked"), stamps.MISSING, False),
         (recorder.lookup("f", "linked"), stamps.MISSING, True),
+        (recorder.lookup("l", "removed"), before[recorder.lookup("l", "removed")], False),
         (recorder.lookup("f", "removed"), stamps.MISSING, True),
         (recorder.lookup("f", "replaced"), before[recorder.lookup("f", "replaced")], False),
+        (recorder.lookup("f", "changed"), before[recorder.lookup("f", "changed")], False),
+        (recorder.lookup("f", "input"), before[recorder.lookup("f", "input")], False),
+        (recorder.lookup("f", "output"), stamps.MISSING, True),
     ]
 
 

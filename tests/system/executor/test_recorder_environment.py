@@ -16,7 +16,7 @@ from spraycc.executor.recorder import can_preload
 from tests.pure.executor.test_recorder import elf
 from tests.system.executor import recording
 from tests.system.executor.conftest import CFLAGS, REPOSITORY
-from tests.system.executor.recording import HERE, Recorder, compiled, plain, stamps_of
+from tests.system.executor.recording import HERE, Recorder, compiled, plain, shared, stamps_of
 from tests.system.harness import needs
 
 library = recording.library
@@ -33,11 +33,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library that the user preloads."""
-    directory = tmp_path_factory.mktemp("preloaded")
-    (directory / "own.c").write_text("int own; int own = 1;\n")
-    path = directory / "libown.so"
-    subprocess.run(["cc", *CFLAGS, "-fPIC", "-shared", directory / "own.c", "-o", path], check=True)
-    return path
+    return shared(tmp_path_factory.mktemp("preloaded") / "libown.so", "int own; int own = 1;\n")
 
 
 PRINT = "import os; [print(os.fsdecode(name + b'=' + value)) for name, value in os.environb.items()]"
@@ -83,14 +79,9 @@ HOW = ["execve", "execve-null", "execvp", "fexecve", "spawn", "spawnp", "vfork"]
 def test_a_program_is_recorded_however_it_is_executed(recorder: Recorder, runs: Path, how: str) -> None:
     (recorder.work / "seen").write_text("seen\n")
     command: list[str | Path] = [runs, how, "/bin/sh", "-c", "cat seen; /usr/bin/env; true"]
-    done = recorder.run(*command)
-    without = plain(command, recorder.work)
-    assert (done.returncode, done.stdout, done.stderr) == (without.returncode, without.stdout, without.stderr)
-    assert done.stdout.startswith(b"seen\n")
-    reads = recorder.file.read()
-    assert reads.complete
+    assert recorder.run_alike(command)
     lookup = recorder.lookup("f", "seen")
-    assert stamps_of(reads).get(lookup) == stamps.look(lookup)
+    assert stamps_of(recorder.file.read()).get(lookup) == stamps.look(lookup)
 
 
 @pytest.mark.parametrize("how", ["system", "popen", "threads"])
@@ -111,14 +102,6 @@ def test_an_environment_that_is_too_large_goes_on_as_it_is(recorder: Recorder, r
     assert not recorder.reads(runs, "many", "/bin/true").complete
 
 
-def run_alike(recorder: Recorder, command: list[str | Path], **changes: str) -> bool:
-    """The command runs as it does without the recorder. Whether the record is complete."""
-    done = recorder.run(*command, cwd=None, **changes)
-    without = plain(command, recorder.work, **changes)
-    assert (done.returncode, done.stdout, done.stderr) == (without.returncode, without.stdout, without.stderr)
-    return recorder.file.read().complete
-
-
 @pytest.mark.parametrize("name", ["address", "thread", "leak", "undefined"])
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_programs_with_sanitizers(recorder: Recorder, compiler: str, name: str) -> None:
@@ -128,28 +111,32 @@ def test_programs_with_sanitizers(recorder: Recorder, compiler: str, name: str) 
         pytest.skip(f"{compiler} has no library for -fsanitize={name}")
     seen = (compiler, name) != ("gcc", "address")
     assert can_preload(bytes(recorder.work / "program")) == seen
-    assert run_alike(recorder, ["sh", "-c", "./program; env ./program; true"]) == seen
+    assert recorder.run_alike(["sh", "-c", "./program; env ./program; true"]) == seen
     if not seen:
         asan = plain(["gcc", "-print-file-name=libasan.so"], recorder.work).stdout.decode().strip()
         command = ["sh", "-c", f"LD_PRELOAD={asan} ./program; true"]
-        assert not run_alike(recorder, list(command))
+        assert not recorder.run_alike(list(command))
 
 
 def test_programs_that_can_t_load_the_recorder_run_as_without(recorder: Recorder, runs: Path) -> None:
     compiled(recorder.work, "recorder_environment", "-static")
-    assert not run_alike(recorder, ["sh", "-c", "./recorder_environment main; true"])
+    assert not recorder.run_alike(["sh", "-c", "./recorder_environment main; true"])
     shutil.copy(runs, recorder.work / "setuid")
     (recorder.work / "setuid").chmod(0o4755)
-    assert not run_alike(recorder, ["sh", "-c", "./setuid main; true"])
+    assert not recorder.run_alike(["sh", "-c", "./setuid main; true"])
     (recorder.work / "t.c").write_text("int main(void) { return 0; }\n")
     if plain(["gcc", "-m32", "t.c", "-o", "program"], recorder.work).returncode == 0:
-        assert not run_alike(recorder, ["sh", "-c", "./program; true"])
+        assert not recorder.run_alike(["sh", "-c", "./program; true"])
 
 
 def test_the_library_decides_as_the_executor_does(recorder: Recorder, runs: Path) -> None:
     work = recorder.work
     program = work / "decides"
-    source = [HERE / "recorder_elf.c", REPOSITORY / "spraycc" / "recorder" / "elf.c"]
+    source: list[str | Path] = [
+        "-Draw_syscall=syscall",
+        HERE / "recorder_elf.c",
+        REPOSITORY / "spraycc" / "recorder" / "elf.c",
+    ]
     subprocess.run(["cc", *CFLAGS, *source, "-o", program], check=True)
     compiled(work, "recorder_program", "-static")
     order = 2 if sys.byteorder == "little" else 1

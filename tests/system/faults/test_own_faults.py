@@ -149,7 +149,7 @@ class Faulty:
     def build(self, fault: OwnFault, by_clock: bool = False) -> None:
         """A build is whole; `by_clock`: its compiles wait until the fault has been there."""
         self.sandbox.run("make", "clean").ok()
-        self.compiler.gate.unlink(missing_ok=True)
+        self.compiler.gate.close()
         command, summary = self.sandbox.build_command(["make", "-j6"], executors=EXECUTORS, local_slots=1)
         with self.sandbox.start(command) as process:
             if by_clock:

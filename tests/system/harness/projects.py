@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,25 +76,58 @@ class FakeCompiler:
         sandbox.path_front.append(self.directory)
 
 
+class Gate:
+    """Shell scripts wait at it. Executors' proofs of what a command has read don't mind that it is opened meanwhile.
+
+    It is a directory, and closed while it is older than the file that the script names: of a directory that a command
+    examines only the existence is compared with the submit host's.
+    """
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._directory = sandbox.aside / "gate"
+        self._directory.mkdir()
+        self.close()
+
+    def wait(self, file: str) -> str:
+        """Shell text that waits until the gate is open for this file (a shell word), or for SIGUSR1."""
+        return f"trap go=1 USR1\nwhile [ -z \"$go\" ] && [ '{self._directory}' -ot {file} ]; do sleep 0.02; done"
+
+    def open(self) -> None:
+        """Lets all go on, those to come as well."""
+        self._set(2**31 * 10**9)
+
+    def open_for(self, file: Path) -> None:
+        """Lets those go on that wait with this file, or with one that is older."""
+        self._set(file.stat().st_mtime_ns)
+
+    def close(self) -> None:
+        """Who comes from now on waits."""
+        self._set(0)
+
+    def _set(self, time_ns: int) -> None:
+        os.utime(self._directory, ns=(time_ns, time_ns))
+
+
 class GatedCompiler(FakeCompiler):
     """A gcc whose compiles wait until the gate is open, and that notes those which run on the submit host.
 
-    An executor can't write the note: it lies outside the workspace, where a captured command can't write. The last word of a
-    compile line must be its source.
+    Where a gate is opened for one source, that must be the last word of the compile line. A compile on an executor can't
+    write the note, which lies outside the workspace, and does not try to.
     """
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
-        self.gate = sandbox.aside / "gate"
+        self.gate = Gate(sandbox)
         self.log = sandbox.aside / "here.log"
         super().__init__(
             sandbox,
             f"""\
-note() {{ {{ echo "$1" >>'{self.log}'; }} 2>/dev/null; }}
+note() {{ if [ -w '{sandbox.aside}' ]; then echo "$1" >>'{self.log}'; fi; }}
 case " $* " in *" -c "*) ;; *) exec {GCC} "$@" ;; esac
 for source; do :; done
+[ -e "$source" ] || source=$0
 note +
-until [ -e '{self.gate}' ] || [ -e "{self.gate}.$source" ]; do sleep 0.02; done
+{self.gate.wait('"$source"')}
 {GCC} "$@"
 status=$?
 note -
@@ -102,7 +136,7 @@ exit $status""",
 
     def open(self) -> None:
         """Lets all compiles go on, those to come as well."""
-        self.gate.touch()
+        self.gate.open()
 
     def wait_for_width(self, count: int) -> None:
         """Waits until ``count`` executors run a compile each, and helps a build tool that looks for tokens too seldom.
@@ -119,9 +153,9 @@ exit $status""",
                 seen, since = busy, time.monotonic()
             elif 0 < busy < count and time.monotonic() - since > 2:
                 since = time.monotonic()
-                commands = [process.command for process in self._sandbox.processes()]
-                held = [words for words in commands if f"{self.directory}/gcc" in words]
-                self.gate.with_name(f"gate.{held[0].split()[-1]}").touch()
+                start = f"/bin/sh {self.directory}/gcc "
+                held = [process for process in self._sandbox.processes() if process.command.startswith(start)]
+                os.kill(held[0].pid, signal.SIGUSR1)
             return busy >= count
 
         self._sandbox.wait_for(f"{count} executors run a compile", enough)
