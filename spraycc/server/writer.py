@@ -65,6 +65,8 @@ class Staging:
                 the file system is not this host's.
         """
         self._since_ns = since_ns
+        #: files (device, inode) with several names of which one was removed
+        self._names_removed: set[tuple[int, int]] = set()
         self._roots = roots
         self._token = token
         self._temporaries = temporaries
@@ -365,7 +367,7 @@ class Staging:
             status = os.lstat(path)
             if stat.S_ISDIR(status.st_mode):
                 self._remove_directory(path)
-            elif self._since_ns is None or status.st_ctime_ns < self._since_ns:
+            elif self._may_remove(status):
                 os.unlink(path)
 
     def _remove_directory(self, path: bytes) -> None:
@@ -377,9 +379,18 @@ class Staging:
                 status = os.stat(name, dir_fd=fd, follow_symlinks=False)
                 if stat.S_ISDIR(status.st_mode):
                     _remove_if_empty(name, fd)
-                elif status.st_ctime_ns < self._since_ns:
+                elif self._may_remove(status):
                     os.unlink(name, dir_fd=fd)
         _remove_if_empty(path)
+
+    def _may_remove(self, status: os.stat_result) -> bool:
+        """False for a file that has changed since the attempt began, but for the removal of another name of it."""
+        file = (status.st_dev, status.st_ino)
+        if self._since_ns is None or status.st_ctime_ns < self._since_ns:
+            if status.st_nlink > 1:
+                self._names_removed.add(file)
+            return True
+        return file in self._names_removed
 
     def _close(self, file: _File) -> None:
         if file.fd >= 0:

@@ -448,6 +448,7 @@ def test_files_of_parallel_tasks_survive_the_removal_of_their_directory(root: Pa
 def test_all_else_is_removed(root: Path, is_known: bool) -> None:
     (root / "d" / "sub").mkdir(parents=True)
     (root / "d" / "sub" / "old").touch()
+    (root / "d" / "another name").hardlink_to(root / "d" / "sub" / "old")
     work = Staging((os.fsencode(root),), b"7-1", Temporaries(), now_ns(root) if is_known else None)
     work.take(Deleted(T, os.fsencode(root / "d")))
     work.commit()
