@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 #: Directories of hosts' own disks in which users put inputs: what lies there on one host only must not be read. (What a
 #: command makes there itself does not count as read.)
 _USERS = (b"/tmp", b"/var/tmp", b"/dev/shm", b"/home", b"/root")
-#: Names of which each host has its own, and with which programs cope: Java's shared counters.
+#: Files of Java's shared counters. Each host has its own, and Java does not depend on them.
 _OF_EACH_HOST = re.compile(rb"/tmp/(hsperfdata_|\.java_pid|\.attach_pid)")
 #: Directories of the system in which programs look for much that changes nothing. /usr/include, /usr/local and /opt are
 #: not among them: another header may be found in place of one that only the submit host has there.
@@ -36,9 +36,9 @@ _SYSTEM = tuple(
 )
 
 
-#: A message with more than that is not sent: the record counts as incomplete.
+#: The executor does not send a longer list of lookups: the record counts as incomplete then.
 _MOST_BYTES = 8 * 1024 * 1024
-#: Real paths of so many directories are kept.
+#: The executor keeps the real paths of this many directories at most.
 _MOST_DIRECTORIES = 10_000
 
 
@@ -137,7 +137,7 @@ class Coherence:
         # The recorder is the executor's own, perhaps in a directory of this host alone.
         ignored = frozenset((*start.outputs, self._library))
         scratch = self._scratch or b"/dev"
-        products = _Products()
+        products = _ProductsByRealPath()
         lookups = [
             (lookup, stamp) for lookup, stamp, is_write in reads.entries
             if not (
@@ -180,7 +180,7 @@ class Coherence:
         return real
 
 
-class _Products:
+class _ProductsByRealPath:
     """The files that a command has made by now, under whatever path it names them."""
 
     def __init__(self) -> None:

@@ -39,7 +39,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What goes back to the server."""
+    """The answer to the server: lookups by number, and the others with their stamps."""
 
     #: a bit set, little endian: the numbers of the lookups whose stamp was the told one
     matched: bytes

@@ -68,7 +68,7 @@ _NOT_IN_LD_PRELOAD = b": $\t\n"
 
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """What a command accessed."""
+    """The files and names that a command accessed."""
 
     #: False: the command may have read more than ``entries`` tell.
     complete: bool
@@ -119,7 +119,7 @@ class RecordFile:
                 os.unlink(self.path)
 
     def read(self) -> Reads:
-        """What was recorded since the file was made or reset. The command's processes should have ended.
+        """The records since the file was made or reset. The command's processes should have ended.
 
         The command can write into the file. So a file that makes no sense is incomplete, and no error.
         """
@@ -196,7 +196,7 @@ def _tidy(lookup: Lookup) -> Lookup:
     return (stamps.FILE if follows else lookup[:1]) + path
 
 
-# What the name of a product leads to now.
+# Where the name of a product leads now.
 _AS_BEFORE, _TREE, _ELSEWHERE, _ANOTHER = 0, 2, 4, 5
 
 
@@ -204,7 +204,7 @@ class _Products:
     """The names that the command has made, replaced or removed so far, by their paths' texts."""
 
     def __init__(self) -> None:
-        #: what each name leads to now
+        #: where each name leads now
         self.names: dict[bytes, int] = {}
         self.has_trees = False
 

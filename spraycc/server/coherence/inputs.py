@@ -25,13 +25,13 @@ from spraycc.stamps import FILE, LINK, MISSING, NAMES, Lookup, Stamp, describe, 
 
 #: Tasks whose reads are remembered, the last ones.
 _REMEMBERED = 20_000
-#: So many entries are read from the disk while everybody waits. When a task goes to an executor no more are read, and
-#: those that are still stale are not told.
+#: The server reads this many entries from the disk in the event loop. When a task goes to an executor it reads no more,
+#: and does not tell entries that are still stale.
 _INLINE = 200
 #: An executor is told so many directories in which builds make files, the last ones.
 _BUSY_TOLD = 500
-#: So many words of a command line that may name files are looked at, and so many commands of which the record was
-#: incomplete are remembered.
+#: The server examines this many words of a command line as names of files, and remembers this many tools whose record
+#: was incomplete.
 _WORDS = 1_000
 _INCOMPLETE = 1_000
 
