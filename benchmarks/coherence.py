@@ -22,7 +22,7 @@ from spraycc.model import Command, Description, Kind, Placement
 from spraycc.server.coherence.inputs import Inputs, Told
 from spraycc.server.coherence.tracker import Tracker
 from spraycc.server.coherence.watcher import Watcher
-from spraycc.server.disk import Disk
+from spraycc.server.host.offload import Disk
 from spraycc.stamps import FILE, MISSING, NAMES, Lookup, Stamp, look
 
 #: As a large C++ unit: headers that it reads, and names that it looks for in vain on its way to each.

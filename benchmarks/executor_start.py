@@ -24,11 +24,11 @@ from benchmarks.harness import Place, spread
 from spraycc import landmarks
 from spraycc.cluster.local import executor_command
 from spraycc.model import ExecutorId
-from spraycc.server.disk import Disk
-from spraycc.server.executors import ExecutorLink
-from spraycc.server.listener import ExecutorListener, TcpAcceptor
-from spraycc.server.packing import ready_pack
-from spraycc.server.session import make_session, write_session_file
+from spraycc.server.fleet.connection import ExecutorLink
+from spraycc.server.fleet.credentials import make_session, write_session_file
+from spraycc.server.fleet.listener import ExecutorListener, TcpAcceptor
+from spraycc.server.fleet.pack import ready_pack
+from spraycc.server.host.offload import Disk
 
 #: Where Python's own library lies; of no concern here, as it is each host's own nearly everywhere.
 _PYTHON = tuple({os.path.realpath(p) for p in (os.path.dirname(os.__file__), "/lib", "/usr", "/etc")})

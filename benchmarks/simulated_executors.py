@@ -36,11 +36,11 @@ from typing import Any
 import trio
 
 from spraycc import __version__
-from spraycc.allocator import keep_freed_memory
 from spraycc.errors import SprayccError
 from spraycc.executor.link import Link, LinkLost, connect, frame_of
 from spraycc.executor.session import Session, read_session
-from spraycc.file_cache import cached
+from spraycc.system.allocator import keep_freed_memory
+from spraycc.system.file_cache import cached
 from spraycc.wire.executor import CancelTask, FileData, Leave, MadeFile, Ping, Pong, Reads, Ready, StartTask, TaskEnded
 from spraycc.wire.framing import CHUNK_BYTES
 

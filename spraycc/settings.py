@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 if TYPE_CHECKING:  # spraycc.config.keys has them where it looks at the types; a build without settings need not
     from annotated_types import Ge, Le
@@ -121,6 +121,16 @@ class Settings:
     policy_here_heavy: tuple[str, ...] = ()
     #: those that stay on this host under the quota of short commands
     policy_here_light: tuple[str, ...] = ()
+
+    @classmethod
+    def from_map(cls, values: dict[str, Any]) -> Settings:
+        """Settings from a message or a file. Ignores keys that this version does not know; missing keys have their
+        defaults."""
+        known: dict[str, Any] = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        for name, value in known.items():
+            if isinstance(value, list):
+                known[name] = tuple(value)
+        return cls(**known)
 
     @property
     def wrapped(self) -> tuple[str, ...]:

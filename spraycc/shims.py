@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from spraycc.build_tools import SHIMMED
 from spraycc.errors import ConfigError, SprayccError
 
 RUNNER = "spraycc-run"
@@ -25,10 +26,6 @@ RUNNER = "spraycc-run"
 _TARGET = os.path.join("..", "bin", RUNNER)
 #: The spraycc command, as seen from beside the copy of the runner: what shims of build tools start.
 COMMAND = "spraycc"
-#: Build tools that get shims. Such a shim is the real tool, but where `spraycc env` has prepared the shell.
-BUILD_TOOLS = ("make", "gmake", "ninja", "ninja-build", "ctest", "cargo")
-#: Those that are subcommands of ours: no ``build --`` before them.
-SUBCOMMANDS = (*BUILD_TOOLS, "cmake")
 #: What `--wrap-shell` makes make's SHELL; lies beside the copy of the runner, as it is no shim for PATH.
 _RECIPE_SHELL = "spraycc-shell"
 #: Counts as "nothing has changed" if its content is the same as what would be written now.
@@ -116,7 +113,7 @@ def link_of(word: bytes, directory: bytes) -> bytes | None:
     shims first there it would look beside them, and find no cc1 (seen: 12.2).
     """
     link = os.path.join(directory, word)
-    wrapped = b"/" not in word and os.fsdecode(word) not in BUILD_TOOLS and os.path.lexists(link)
+    wrapped = b"/" not in word and os.fsdecode(word) not in SHIMMED and os.path.lexists(link)
     return link if wrapped else None
 
 
@@ -177,7 +174,7 @@ def _names_on(elements: Sequence[str], shim_directory: str) -> set[str]:
             continue
         # A directory on PATH that is missing or unreadable is none for the shell either.
         with contextlib.suppress(OSError):
-            names.update(name for name in os.listdir(element) if name in BUILD_TOOLS or is_shim_name(os.fsencode(name)))
+            names.update(name for name in os.listdir(element) if name in SHIMMED or is_shim_name(os.fsencode(name)))
     return names
 
 

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spraycc import config, runtime_dir, shims, workspace
-from spraycc.cli import start
+from spraycc.build_tools import MAKES, NINJAS
+from spraycc.cli import server_start
+from spraycc.cli.build_tool import Tool, ToolNotFound, environ_path, execute, find_program
 from spraycc.cli.environment import CCACHE_CHECK, in_build, without_build
-from spraycc.cli.say import say, warn
-from spraycc.cli.stopped_server import StoppedServer
-from spraycc.cli.tool import Tool, ToolNotFound, environ_path, execute, find_program
+from spraycc.cli.messages import say, warn
+from spraycc.cli.suspended_server import StoppedServer
 from spraycc.errors import ConfigError, SprayccError
 from spraycc.jobserver.cmdline import Stripped, strip
 from spraycc.jobserver.descriptor import open_for_tool
@@ -28,10 +29,8 @@ from spraycc.jobserver.makeflags import compose, compose_cargo, is_plain_path, p
 from spraycc.settings import Settings
 
 if TYPE_CHECKING:
-    from spraycc.cli.session import Session
+    from spraycc.cli.server_connection import Session
 
-_MAKES = ("make", "gmake")
-_NINJAS = ("ninja", "ninja-build")
 #: The first ninja that is a client of a jobserver; builds of Kitware's before it say so in their version.
 _NINJA_WITH_JOBSERVER = (1, 13)
 #: A build without a task that takes no longer than this had nothing to do.
@@ -150,13 +149,13 @@ def build(words: Sequence[str], flags: Mapping[str, Any], *, by_shim: bool = Fal
         execute((links and shims.link_of(argv[0], links)) or program, stripped.argv, inside)
     loaded, root = _load(flags)
     jobserver = True
-    if name in _NINJAS and (version := ninja_version(program)) is not None and not is_jobserver_ninja(version):
+    if name in NINJAS and (version := ninja_version(program)) is not None and not is_jobserver_ninja(version):
         width = min(filter(None, (stripped.cap, loaded.settings.executors_in_force)))
         say(f"{words[0]} {version} knows no jobserver (1.13 does), so it runs with -j{width} whatever comes and goes")
         stripped = dataclasses.replace(stripped, argv=_with_width(name, stripped.argv, width))
         jobserver = False
     live_tokens = True
-    if name in _MAKES and is_blocking_make(version := _first_line(program) or ""):
+    if name in MAKES and is_blocking_make(version := _first_line(program) or ""):
         say(f"{words[0]} is {version}, which may hang where tokens are withdrawn (4.3 does not): a few, for good")
         live_tokens = False
     plan = _Plan(stripped, name, program, jobserver=jobserver, live_tokens=live_tokens, by_shim=by_shim)
@@ -285,7 +284,7 @@ def _open(plan: _Plan, settings: Settings, root: bytes, env: Mapping[bytes, byte
     path = environ_path(env)
     found: list[shims.Shims] = []
     # While a new server starts: by the time it listens this is done.
-    session = start.connect_or_start(
+    session = server_start.connect_or_start(
         directory,
         root,
         settings,
@@ -351,7 +350,7 @@ def _run_tool(
     # While the tool runs this costs no time, and when it has ended our files may be gone, in the middle of an upgrade.
     import spraycc.cli.cmake_tree
     import spraycc.ui.summary  # noqa: F401
-    from spraycc.cli.session import ConnectionEnded
+    from spraycc.cli.server_connection import ConnectionEnded
 
     figures: dict[str, Any] = {}
     with contextlib.suppress(SprayccError):  # a server that is gone is seen by the wait
@@ -371,7 +370,7 @@ def _run_tool(
             warn(f"{exc}; there is no summary")
             lives = False
     if not lives:
-        start.clean_after_server(opened.directory, opened.build)
+        server_start.clean_after_server(opened.directory, opened.build)
     return figures | {"exit_status": tool.shell_status, "wall_s": wall_s}
 
 
@@ -415,7 +414,7 @@ def _inside(env: dict[bytes, bytes]) -> dict[bytes, bytes] | None:
 def _with_width(name: str, argv: tuple[bytes, ...], width: int) -> tuple[bytes, ...]:
     """The command line with ``-j`` put where the tool takes it; as it is for a tool that we don't know."""
     option = b"-j%d" % width
-    if name in (*_MAKES, *_NINJAS):
+    if name in (*MAKES, *NINJAS):
         return (argv[0], option, *argv[1:])
     if name == "cmake" and argv[1:2] == (b"--build",) and len(argv) > 2:
         return (*argv[:3], option, *argv[3:])

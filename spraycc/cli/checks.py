@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from spraycc import __version__, config, runtime_dir, shims, workspace
-from spraycc.cli import start
+from spraycc.cli import server_start
 from spraycc.cli.build import is_jobserver_ninja, ninja_version
-from spraycc.cli.tool import ToolNotFound, environ_path, find_program
+from spraycc.cli.build_tool import ToolNotFound, environ_path, find_program
 from spraycc.config.load import DEFAULT_ORIGIN
 from spraycc.errors import RuntimeDirError, SprayccError
 from spraycc.settings import Settings
@@ -210,7 +210,7 @@ def server_directory(root: bytes) -> Iterator[Finding]:
         return
     yield Finding("runtime directory", True, os.fsdecode(directory))
     try:
-        session = start.connect(directory, lambda text: None)
+        session = server_start.connect(directory, lambda text: None)
     except SprayccError as exc:
         yield Finding("server", False, str(exc), essential=True)
         return

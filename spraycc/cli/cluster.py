@@ -46,7 +46,7 @@ def _show(flags: dict[str, Any], count: int | None) -> None:
 def _executors(settings: Any, directory: Path) -> tuple[str, ...]:
     """The executors' command line, as the server would say it."""
     from spraycc.cluster.local import executor_command
-    from spraycc.server.packing import packs_dir, planned_pack
+    from spraycc.server.fleet.pack import packs_dir, planned_pack
 
     is_local = settings.cluster == "local"
     session = directory / "session-XXXXXXXXXXXXXXXX.json"

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from spraycc import config, runtime_dir, workspace
-from spraycc.cli import start
+from spraycc.cli import server_start
 from spraycc.cli.checks import Finding
 from spraycc.cluster.registry import BATCH
 from spraycc.config.keys import flag
@@ -118,7 +118,7 @@ def _probe(
 
 
 def _status(root: bytes) -> dict[str, Any]:
-    session = start.connect(runtime_dir.locate(root), lambda text: None)
+    session = server_start.connect(runtime_dir.locate(root), lambda text: None)
     if session is None:
         return {}
     try:

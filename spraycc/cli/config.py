@@ -23,7 +23,7 @@ def command(name: str) -> click.Command:
 @click.pass_obj
 def _show(flags: dict[str, Any]) -> None:
     from spraycc import config, workspace
-    from spraycc.cli.say import warn
+    from spraycc.cli.messages import warn
     from spraycc.config.keys import KEYS, none_word
 
     loaded = config.load(workspace.find(), flags=flags)

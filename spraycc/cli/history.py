@@ -38,7 +38,7 @@ def command(name: str) -> click.Command:
 
 
 def _show(target: str | None, as_json: bool, all_of_them: bool) -> int:
-    from spraycc.cli.say import say
+    from spraycc.cli.messages import say
 
     store, root, exists = _store()
     entries = store.load()[1] if exists else []
@@ -67,7 +67,7 @@ def _show(target: str | None, as_json: bool, all_of_them: bool) -> int:
 
 
 def _clear() -> int:
-    from spraycc.cli.say import say
+    from spraycc.cli.messages import say
 
     store, root, exists = _store()
     count = store.clear() if exists else 0
@@ -78,7 +78,7 @@ def _clear() -> int:
 def _store() -> tuple[Store, str, bool]:
     """The workspace's store, the workspace, and whether there is a file at all."""
     from spraycc import runtime_dir, workspace
-    from spraycc.cli.say import warn
+    from spraycc.cli.messages import warn
     from spraycc.history.store import FILE_NAME, Store
 
     root = workspace.find()

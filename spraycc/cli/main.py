@@ -7,9 +7,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from spraycc.cli.say import say
+from spraycc.build_tools import SUBCOMMANDS
+from spraycc.cli.messages import say
 from spraycc.errors import USAGE_STATUS, SprayccError
-from spraycc.shims import SUBCOMMANDS
 
 #: How the shim of a build tool calls: ``spraycc --shim make -j8``. For nobody else.
 SHIM = "--shim"
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from spraycc.cli.build import build
 
             return build(words, {})
-        from spraycc.cli.group import run
+        from spraycc.cli.subcommands import run
 
         return run(words)
     except SprayccError as exc:

@@ -30,12 +30,12 @@ def command(name: str) -> click.Command:
 @click.pass_obj
 def _start(flags: dict[str, Any]) -> int:
     from spraycc import config, runtime_dir, workspace
-    from spraycc.cli import start
-    from spraycc.cli.say import say
+    from spraycc.cli import server_start
+    from spraycc.cli.messages import say
 
     root = workspace.find()
     settings = config.load(root, flags=flags).settings
-    session = start.connect_or_start(runtime_dir.locate(root), root, settings, say)
+    session = server_start.connect_or_start(runtime_dir.locate(root), root, settings, say)
     say(f"the server of {os.fsdecode(root)} is process {session.welcome.pid}")
     session.close()
     return 0
@@ -44,11 +44,11 @@ def _start(flags: dict[str, Any]) -> int:
 @click.pass_obj
 def _stop(flags: dict[str, Any], now: bool, force: bool) -> int:
     from spraycc import runtime_dir, workspace
-    from spraycc.cli import start
-    from spraycc.cli.say import say
+    from spraycc.cli import server_start
+    from spraycc.cli.messages import say
 
     root = workspace.find()
-    session = start.connect(runtime_dir.locate(root), say)
+    session = server_start.connect(runtime_dir.locate(root), say)
     if session is None:
         say(f"no server runs for {os.fsdecode(root)}")
     else:
@@ -61,37 +61,37 @@ def _stop(flags: dict[str, Any], now: bool, force: bool) -> int:
 @click.pass_obj
 def _run(flags: dict[str, Any]) -> int:
     from spraycc import config, runtime_dir, workspace
-    from spraycc.cli import start
+    from spraycc.cli import server_start
     from spraycc.errors import ServerUnavailable
 
     root = workspace.find()
     settings = config.load(root, flags=flags).settings
     directory = runtime_dir.locate(root)
     runtime_dir.ensure(directory)
-    if start.server_lives(directory):
+    if server_start.server_lives(directory):
         raise ServerUnavailable(f"a server runs for {os.fsdecode(root)} already; `spraycc server stop` ends it")
-    command_line = start.server_command(directory, root)
+    command_line = server_start.server_command(directory, root)
     read, write = os.pipe()
     # Shorter than a pipe's capacity, so that this does not wait for a reader.
-    os.write(write, start.settings_line(settings))
+    os.write(write, server_start.settings_line(settings))
     os.close(write)
     os.dup2(read, 0)
     os.close(read)
-    os.execve(command_line[0], command_line, start.server_environment())
+    os.execve(command_line[0], command_line, server_start.server_environment())
 
 
 def _cancel_leftovers(root: bytes) -> int:
     import subprocess
     import sys
 
-    from spraycc.cli import start
+    from spraycc.cli import server_start
     from spraycc.cli.cluster import state_dir
-    from spraycc.cli.say import say
+    from spraycc.cli.messages import say
 
     # In a process of its own: the command line knows no trio.
-    argv = [sys.executable, "-P", "-m", "spraycc.server.leftovers", str(state_dir(root))]
+    argv = [sys.executable, "-P", "-m", "spraycc.server.fleet.stale_jobs", str(state_dir(root))]
     done = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=start.server_environment()
+        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=server_start.server_environment()
     )
     if done.returncode:
         say(f"batch jobs may be left: {done.stderr.strip()}")

@@ -17,11 +17,11 @@ def command(name: str) -> click.Command:
 @click.pass_obj
 def _status(flags: dict[str, Any], as_json: bool) -> int:
     from spraycc import runtime_dir, workspace
-    from spraycc.cli import start
-    from spraycc.cli.say import say
+    from spraycc.cli import server_start
+    from spraycc.cli.messages import say
 
     root = workspace.find()
-    session = start.connect(runtime_dir.locate(root), say)
+    session = server_start.connect(runtime_dir.locate(root), say)
     if session is None:
         say(f"no server runs for {os.fsdecode(root)}")
         return 1

@@ -31,7 +31,7 @@ def command(name: str) -> click.Command:
 
 def _why(target: str | None, as_json: bool, all_of_them: bool) -> int:
     from spraycc import runtime_dir, workspace
-    from spraycc.cli.say import say
+    from spraycc.cli.messages import say
 
     root = workspace.find()
     path = newest_record(os.fsdecode(os.path.basename(runtime_dir.locate(root))))

@@ -1,6 +1,7 @@
 """What a cluster manager's driver is: settings to command lines, what those print to values. No process, no clock.
 
-A driver never runs anything: ``spraycc.server.launcher`` runs what it says, with a deadline, and hands the reply back.
+A driver never runs anything: ``spraycc.server.host.subprocesses`` runs what it says, with a deadline, and hands the
+reply back.
 Executors call home, so a listing serves for what a connection can't tell: what is pending and why, and what is gone.
 """
 

@@ -1,6 +1,6 @@
 """An executor's command line, the same for every way of starting one.
 
-Pure: the process itself is started by spraycc.server.launcher, or by the cluster.
+Pure: the process itself is started by spraycc.server.host.subprocesses, or by the cluster.
 """
 
 from __future__ import annotations

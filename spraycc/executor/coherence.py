@@ -13,9 +13,9 @@ from spraycc.executor.capture import is_inside
 from spraycc.executor.fence import Fence
 from spraycc.executor.proof import Told, directory_of, prove
 from spraycc.executor.recorder import RecordFile, can_preload, environment
-from spraycc.file_cache import cached
-from spraycc.filesystems import FileSystems
 from spraycc.stamps import Lookup, Stamp
+from spraycc.system.file_cache import cached
+from spraycc.system.filesystems import FileSystems
 from spraycc.wire.executor import Reads, StartTask
 
 _log = logging.getLogger(__name__)

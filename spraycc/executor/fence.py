@@ -19,9 +19,9 @@ from functools import partial
 import trio
 
 from spraycc.errors import CaptureError, CaptureRefusal
-from spraycc.file_cache import cached, refresh
 from spraycc.stamps import NAMES, Lookup, Stamp, describe
-from spraycc.threads import run_in_thread
+from spraycc.system.file_cache import cached, refresh
+from spraycc.system.threads import run_in_thread
 
 #: Requests to the file server in flight at once.
 PARALLEL_REQUESTS = 16

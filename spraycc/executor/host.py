@@ -12,18 +12,18 @@ from dataclasses import dataclass, field, replace
 
 from spraycc.errors import CaptureError, CaptureRefusal
 from spraycc.executor.box import BoxOrder, Ended, NotStarted, Streams
+from spraycc.executor.box_process import run_box
 from spraycc.executor.capture import Plan, plan_capture
+from spraycc.executor.capture_errors import refusal_of
 from spraycc.executor.coherence import make_record
 from spraycc.executor.memory import Memory
 from spraycc.executor.prepare import Identity, Prepared
+from spraycc.executor.produced_files import produced
 from spraycc.executor.recorder import LIBRARY_NAME, environment, find_recorder
-from spraycc.executor.running import run_box
 from spraycc.executor.scratch import Scratch, Slot, candidates, remove_tree
-from spraycc.executor.verdict import refusal_of
-from spraycc.executor.walk import produced
-from spraycc.filesystems import FileSystems, mounts
 from spraycc.model import TaskId
 from spraycc.stamps import FILE
+from spraycc.system.filesystems import FileSystems, mounts
 from spraycc.wire.executor import MadeFile
 
 _log = logging.getLogger(__name__)

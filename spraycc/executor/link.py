@@ -11,7 +11,7 @@ import trio
 
 from spraycc.errors import ProtocolError, ServerUnavailable, VersionMismatch
 from spraycc.executor.session import Session
-from spraycc.tls import TlsSocket
+from spraycc.system.tls import TlsSocket
 from spraycc.wire.executor import CHALLENGE_BYTES, FROM_EXECUTOR, TO_EXECUTOR, proof, read_challenge
 from spraycc.wire.framing import FrameReader, encode_frame
 from spraycc.wire.schema import Message

@@ -22,17 +22,17 @@ from dataclasses import dataclass
 import trio
 
 from spraycc import __version__
-from spraycc.allocator import keep_freed_memory
 from spraycc.errors import ConfigError, ServerUnavailable, SprayccError
 from spraycc.executor.box import find_box
 from spraycc.executor.host import Host, explore
 from spraycc.executor.link import Link, LinkLost, connect
 from spraycc.executor.session import Session, read_session
 from spraycc.executor.tasks import Tasks
-from spraycc.file_cache import cached, refresh
-from spraycc.signals import receive_signals
 from spraycc.stamps import Stamp
-from spraycc.threads import run_in_thread
+from spraycc.system.allocator import keep_freed_memory
+from spraycc.system.file_cache import cached, refresh
+from spraycc.system.signals import receive_signals
+from spraycc.system.threads import run_in_thread
 from spraycc.wire.executor import EXECUTOR_ID_BYTES, CancelTask, Leave, Ping, Pong, Ready, StartTask
 
 _log = logging.getLogger(__name__)

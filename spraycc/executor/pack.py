@@ -2,7 +2,7 @@
 
 ``python -P -m spraycc.executor.pack DIRECTORY KEY`` (in a process of its own: what is imported is what is packed)
 writes ``executor-KEY-HASH.pack`` there, tries it out, and notes in ``executor-KEY.json`` what it was made of. KEY
-stands for the installation (:mod:`spraycc.server.packing`), HASH for the contents.
+stands for the installation (:mod:`spraycc.server.fleet.pack`), HASH for the contents.
 """
 
 from __future__ import annotations

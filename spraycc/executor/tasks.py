@@ -20,18 +20,18 @@ import trio
 
 from spraycc.errors import CaptureError, CaptureRefusal
 from spraycc.executor.box import BoxOrder, BoxProcess, Ended, Layer, NotStarted, Streams
+from spraycc.executor.box_process import KILL_GRACE_S, run_box
+from spraycc.executor.capture_errors import Waiting, Watch, is_out_of_memory, is_starved, refusal_of
 from spraycc.executor.coherence import Coherence
 from spraycc.executor.host import Host
 from spraycc.executor.link import Link, LinkLost, frame_of
+from spraycc.executor.predicted_capture import Redirection
 from spraycc.executor.prepare import Prepared, prepare_layers
-from spraycc.executor.redirect import Redirection
-from spraycc.executor.running import KILL_GRACE_S, run_box
-from spraycc.executor.sameness import Sameness
+from spraycc.executor.produced_files import ProducedMessage, produced
 from spraycc.executor.scratch import Slot, remove_tree
-from spraycc.executor.verdict import Waiting, Watch, is_out_of_memory, is_starved, refusal_of
-from spraycc.executor.walk import ProducedMessage, produced
+from spraycc.executor.toolchain_check import Sameness
 from spraycc.model import TaskId
-from spraycc.threads import run_in_thread
+from spraycc.system.threads import run_in_thread
 from spraycc.wire.executor import FileData, MadeFile, StartTask, TaskEnded, TaskOutput
 from spraycc.wire.framing import CHUNK_BYTES
 

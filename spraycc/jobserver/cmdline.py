@@ -1,11 +1,12 @@
-"""Takes the parallelism off a build tool's command line, where it would make the tool leave the jobserver.
+"""Removes ``-j`` from a build tool's command line, where the option would make the tool leave the jobserver.
 
-What the tools do with ``-j`` while MAKEFLAGS names a jobserver (tried with each):
+The tools treat ``-j`` as follows while MAKEFLAGS names a jobserver (tried with each):
 
-- make 4.3 and 4.4: ``warning: -j6 forced in makefile: resetting jobserver mode.`` and a pool of its own. ninja 1.13
-  with -jN leaves the jobserver in silence. ``cmake --build -jN`` hands it on to either.
-- cargo keeps the jobserver and warns; the word is taken off all the same, so that the number becomes the build's cap.
-- ctest runs the smaller of -jN and the jobserver, and one at a time without -jN: its words stay.
+- make 4.3 and 4.4 print ``warning: -j6 forced in makefile: resetting jobserver mode.`` and start a pool of their own.
+- ninja 1.13 leaves the jobserver without a message. ``cmake --build -jN`` passes the option on to make or ninja.
+- cargo keeps the jobserver and warns. The option is removed all the same, and its number becomes the build's cap.
+- ctest runs at most N tests and at most as many as the jobserver allows. Without -jN it runs one test at a time, so its
+  command line stays as it is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from spraycc.build_tools import MAKES, NINJAS
 from spraycc.jobserver.make_options import AUTH, INFORMATION, JOBS, LOAD, MAKE, jobs_count
 from spraycc.jobserver.makeflags import parse
 from spraycc.jobserver.option_scan import Argument, Options, Use, cut, scan
@@ -25,26 +27,24 @@ class Stripped:
 
     #: the whole argument vector, argv[0] included
     argv: tuple[bytes, ...]
-    #: most recipes at once that the user asked for, at least 1; None: as many as there are executors (no -j, or one
-    #: without limit)
+    #: the user's -j: recipes at once, at least 1; None: no -j, or a -j without a number
     cap: int | None
-    #: the tool will use a jobserver; False: it builds nothing (``ninja -t``, ``make --version``) and is to be run as it
-    #: is
+    #: the tool will use a jobserver; False: it builds nothing (``ninja -t``, ``make --version``) and runs unchanged
     jobserver: bool
-    #: what was taken out, for the log
+    #: the removed words, for the log
     removed: tuple[bytes, ...] = ()
 
 
 def strip(tool: str, argv: Sequence[bytes], makeflags: bytes = b"") -> Stripped:
-    """Reads ``argv`` as ``tool`` will, and takes out what sets its parallelism.
+    """Reads ``argv`` as ``tool`` will, and removes the options that set its parallelism.
 
-    What the tool would call an error (``-jfoo``, make's ``-j0``) stays, so that the tool says so in its own words.
-    Words after ``--`` and arguments of other options are never touched.
+    Errors (``-jfoo``, make's ``-j0``) stay, so that the tool reports them itself. Words after ``--`` and arguments of
+    other options stay too.
 
     Args:
-        tool: the tool's name or path; an unknown one's line stays as it is.
-        argv: its whole argument vector; argv[0] is not looked at.
-        makeflags: the user's own MAKEFLAGS; make's cap if the line has none.
+        tool: the tool's name or path; the command line of an unknown tool stays as it is.
+        argv: the whole argument vector. argv[0] is ignored.
+        makeflags: the user's own MAKEFLAGS, which has make's cap if the command line has none.
     """
     reader = _READERS.get(os.path.basename(tool))
     if reader is None or not argv:
@@ -83,7 +83,7 @@ _NINJA = Options(
 def _ninja(argv: tuple[bytes, ...], _makeflags: bytes) -> Stripped:
     words = argv[1:]
     uses = list(scan(words, _NINJA))
-    # With -n ninja leaves the jobserver by itself, and -t is another program: that line's -j may mean anything.
+    # With -n ninja leaves the jobserver by itself. With -t it is another program, and -j may mean anything there.
     if any(use.name in {"n", "t", "help", "version"} for use in uses):
         return Stripped(argv, None, jobserver=False)
     kept, cap, removed = _take(words, uses, _ninja_count)
@@ -102,7 +102,7 @@ def _take(
     count: Callable[[Use], int | None],
     also: frozenset[str] = frozenset(),
 ) -> tuple[tuple[bytes, ...], int | None, tuple[bytes, ...]]:
-    """Cuts the valid uses of JOBS and all uses of ``also`` out: ``(words, cap, what was cut)``. The last -j wins."""
+    """Removes valid uses of JOBS and all uses of ``also``: ``(words, cap, removed words)``. The last -j wins."""
     cap: int | None = None
     cuts = []
     for use in uses:
@@ -135,15 +135,15 @@ _CMAKE_BUILD = Options(
 
 
 def _cmake(argv: tuple[bytes, ...], makeflags: bytes) -> Stripped:
-    """``cmake --build DIR [-j [N]] [-- WORDS OF THE NATIVE TOOL]``; other uses of cmake compile next to nothing."""
+    """``cmake --build DIR [-j [N]] [-- WORDS OF THE NATIVE TOOL]``. Other uses of cmake compile next to nothing."""
     words = argv[1:]
     if words[:1] != (b"--build",):
         return Stripped(argv, None, jobserver=True)
     end = words.index(b"--") if b"--" in words else len(words)
     own, native = words[:end], words[end + 1 :]
     kept, cap, removed = _take(own, list(scan(own, _CMAKE_BUILD)), jobs_count)
-    # Whether the native tool is make or ninja is not known here. Read by make's rules, ninja's -d, -k, -l, -t and -w
-    # lose their arguments to the operands, which changes nothing, as no such argument starts with a dash.
+    # The native tool may be make or ninja. By make's rules the arguments of ninja's -d, -k, -l, -t and -w are operands.
+    # That changes nothing, as no such argument starts with a dash.
     native_uses = list(scan(native, MAKE))
     native_kept, native_cap, native_removed = _take(native, native_uses, jobs_count)
     if any(use.name == JOBS for use in native_uses):
@@ -165,7 +165,7 @@ def _cargo(argv: tuple[bytes, ...], _makeflags: bytes) -> Stripped:
 
 
 def _spelt_out(words: Sequence[bytes], use: Use) -> bool:
-    """Cargo has no abbreviations, and which other letters take arguments differs by subcommand: plain forms only."""
+    """Whether the option is in its plain form: cargo has no abbreviations, and its other letters vary by subcommand."""
     return use.offset == 1 or (use.offset == 0 and words[use.index].partition(b"=")[0] == b"--jobs")
 
 
@@ -176,16 +176,14 @@ _CTEST = Options(
 
 
 def _ctest(argv: tuple[bytes, ...], _makeflags: bytes) -> Stripped:
-    """The words stay: without them ctest runs one test at a time."""
+    """The words stay: without -j ctest runs one test at a time."""
     _, cap, _ = _take(argv[1:], list(scan(argv[1:], _CTEST)), jobs_count)
     return Stripped(argv, cap, jobserver=True)
 
 
 _READERS: dict[str, Callable[[tuple[bytes, ...], bytes], Stripped]] = {
-    "make": _make,
-    "gmake": _make,
-    "ninja": _ninja,
-    "ninja-build": _ninja,
+    **dict.fromkeys(MAKES, _make),
+    **dict.fromkeys(NINJAS, _ninja),
     "cmake": _cmake,
     "cargo": _cargo,
     "ctest": _ctest,

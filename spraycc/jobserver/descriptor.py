@@ -1,4 +1,7 @@
-"""The descriptor by which a build tool inherits the jobserver; apart from the pool, as this needs no trio."""
+"""The descriptor with which a build tool inherits the jobserver.
+
+The command line imports this module, so it does not import trio.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +12,26 @@ import stat
 
 from spraycc.errors import RuntimeDirError
 
-#: make 3.81 to 4.4 keep descriptors in an fd_set (1024 bits) and scripts overwrite low ones (``exec 4>file``)
+#: make 3.81 to 4.4 keep descriptors in an fd_set (1024 bits), and scripts overwrite low numbers (``exec 4>file``)
 LOWEST_TOOL_FD = 100
 HIGHEST_TOOL_FD = 1023
-#: where the search for a free number starts: above what shells, test harnesses and build tools commonly hold by number
+#: the search for a free number starts above the numbers that shells, test harnesses and build tools commonly use
 _PREFERRED_TOOL_FD = 198
 
 
 def open_for_tool(path: str | bytes) -> int:
-    """Opens the FIFO for a build tool that this process will execute: for reading and writing, inheritable, blocking.
+    """Opens the FIFO for a build tool that this process will execute.
+
+    The descriptor is open for reading and writing, inheritable and blocking.
 
     Returns:
         The descriptor, LOWEST_TOOL_FD to HIGHEST_TOOL_FD; the caller owns it.
 
     Raises:
         OSError: from open(2), or EMFILE if no number in that range is free or allowed (``ulimit -n``).
-        RuntimeDirError: this is not a FIFO of ours.
+        RuntimeDirError: this is not a FIFO of this user.
     """
-    # O_NONBLOCK only for the open, which must not wait; on a FIFO O_RDWR never waits on Linux, on something else it
-    # might.
+    # O_NONBLOCK only for open(2), which must not wait. On Linux O_RDWR never waits for a FIFO, but may for other files.
     low = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         status = os.fstat(low)

@@ -1,11 +1,11 @@
-"""The pool itself: one FIFO a build, with a token a byte in it.
+"""The FIFO of one build's jobserver: each byte in it is a token.
 
-The FIFO is opened here for reading and writing, so that it always has a writer: without one make 4.4 hangs in open(2),
-and with the last end closed the tokens would be gone. The descriptor is of an open file description of its own, so that
-its O_NONBLOCK is not seen by the tools (which share one and set the flag as they like).
+The server opens the FIFO for reading and writing, so the FIFO always has a writer. Without a writer make 4.4 hangs in
+open(2), and the tokens would be gone when the last process closes the FIFO. The server's descriptor has an open file
+description of its own: the tools share another one, and set or clear O_NONBLOCK there as they like.
 
-A byte says nothing about where it comes from: make writes back ``+``, gcc ``G``, ctest ``.``, ninja and cargo what they
-read.
+A byte does not say where it comes from. make writes back ``+``, gcc ``G``, ctest ``.``; ninja and cargo write back what
+they read.
 """
 
 from __future__ import annotations
@@ -24,37 +24,38 @@ from collections.abc import Callable
 import trio
 
 from spraycc.errors import RuntimeDirError
-from spraycc.jobserver.ledger import TokenLedger
+from spraycc.jobserver.tokens import TokenAccount
 
 #: bytes that one page of a pipe holds
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TOKEN = b"+"
-#: Pauses between attempts to open it again.
-_PATIENCE_S = (0.0, 0.0, 0.001, 0.01, 0.05)
+#: pauses between attempts to open the FIFO again
+_REOPEN_PAUSES_S = (0.0, 0.0, 0.001, 0.01, 0.05)
 
 
 class JobserverFifo:
-    """The FIFO of one build and its token account. Made by :meth:`create`; whoever made it calls :meth:`close`.
+    """The FIFO of one build, and the account of its tokens. The caller of :meth:`create` calls :meth:`close`.
 
-    Belongs to one trio thread. :meth:`run` must run as a task for as long as the FIFO is open, else a narrowed width is
-    only reached as far as tokens happened to be free.
+    Belongs to one trio thread. :meth:`run` must run while the FIFO is open: without it only free tokens are withdrawn
+    when a build becomes narrower.
     """
 
     def __init__(self, path: bytes, fd: int) -> None:
-        """Takes over ``fd``, open for reading and writing without blocking; :meth:`create` is the way to get here."""
+        """Takes over ``fd``, open for reading and writing without blocking. Use :meth:`create`."""
         self.path = path
+        #: :meth:`settle` carries out what the account asks for
+        self.tokens = TokenAccount()
         self._fd = fd
-        self._ledger = TokenLedger()
-        #: set while something is owed or due; replaced when all is settled
+        #: set while tokens are owed or due; replaced when none are
         self._unsettled = trio.Event()
 
     @classmethod
     def create(cls, path: str | bytes) -> JobserverFifo:
-        """Makes the FIFO, mode 0600 and without a token; its directory is one that only this user can write to.
+        """Makes the FIFO, mode 0600 and without a token, in a directory that only this user can write to.
 
         Raises:
             OSError: from mkfifo(2) or open(2).
-            RuntimeDirError: what was opened is not the FIFO that was made.
+            RuntimeDirError: another file has taken the FIFO's place.
         """
         path = os.fsencode(path)
         os.mkfifo(path, 0o600)
@@ -69,16 +70,6 @@ class JobserverFifo:
         return cls(path, fd)
 
     @property
-    def issued(self) -> int:
-        """Tokens that exist, free or held by somebody."""
-        return self._ledger.circulation
-
-    @property
-    def owed(self) -> int:
-        """Tokens that will be withdrawn when they come back."""
-        return self._ledger.owed
-
-    @property
     def closed(self) -> bool:
         return self._fd < 0
 
@@ -90,35 +81,72 @@ class JobserverFifo:
         fcntl.ioctl(self._fd, termios.FIONREAD, count)
         return count[0]
 
-    @property
-    def due(self) -> int:
-        """Tokens that will be written when there is room for them."""
-        return self._ledger.due
+    def set_tokens(self, count: int) -> None:
+        """From now on ``count`` tokens should exist: writes or withdraws tokens as far as possible without waiting."""
+        self.tokens.set_tokens(count)
+        self.settle()
 
-    def adjust(self, tokens: int) -> None:
-        """Makes ``tokens`` the number that should exist, and does what can be done about it now.
+    def settle(self) -> None:
+        """Writes the tokens that are due and withdraws those that are owed, as far as possible without waiting."""
+        tokens = self.tokens
+        if tokens.due:
+            self._make_room()
+        while tokens.due:
+            try:
+                written = os.write(self._fd, _TOKEN * min(tokens.due, _PAGE_BYTES))
+            except BlockingIOError:
+                break
+            tokens.written(written)
+        while tokens.owed:
+            try:
+                withdrawn = len(os.read(self._fd, tokens.owed))
+            except BlockingIOError:
+                break
+            tokens.withdrawn(withdrawn)
+        if tokens.due or tokens.owed:
+            self._unsettled.set()
+        elif self._unsettled.is_set():
+            self._unsettled = trio.Event()
 
-        Like :meth:`set_width`, for a caller that does not count the implicit slot.
+    async def run(self, on_withdrawn: Callable[[], None] = lambda: None) -> None:
+        """Withdraws owed tokens as they come back, and calls ``on_withdrawn`` then. Returns after :meth:`close`.
+
+        A build becomes narrower when the tools have fewer recipes waiting, not at once. A tool with recipes waiting
+        takes the token that it gives back within microseconds, before the server sees the token free. (From 20 to 4
+        with 80 recipes of 0.2 s waiting: make 4.3 and 4.4 began 24 to 52 of them before all was paid, ninja 1.13 all.)
         """
-        self.set_width(tokens + 1)
+        while not self.closed:
+            await self._unsettled.wait()
+            if self.closed:  # between the event and our turn
+                return
+            try:
+                if self.tokens.owed:
+                    await trio.lowlevel.wait_readable(self._fd)
+                elif self.tokens.due:
+                    await trio.lowlevel.wait_writable(self._fd)
+            except trio.ClosedResourceError:
+                continue  # closed for good, or by is_abandoned, which has opened the FIFO again
+            if not self.closed:
+                before = self.tokens.committed
+                self.settle()
+                if self.tokens.committed < before:
+                    on_withdrawn()
 
     def is_abandoned(self) -> bool:
-        """Whether no other process has the FIFO open: then whatever does not lie in it is lost.
+        """No other process has the FIFO open, so every token that does not lie in the FIFO is lost.
 
-        The last writer's end is seen on a reading end only while we are no writer ourselves. The tokens stay in the
-        FIFO, as the reading end keeps it alive; a make 4.4 that opens it in between waits until we are back. Short of
-        descriptors we can't tell, so it is not.
+        A reading end sees that the last writer has gone, but only while the server is no writer itself. The reading end
+        keeps the FIFO and its tokens alive. A make 4.4 that opens the FIFO in between waits until the server is back.
+        Without a free descriptor the answer is False, as the server can't tell.
 
         Raises:
-            OSError: it could not be opened for writing again; what lies in it can still be read and counted.
+            OSError: the FIFO could not be opened for writing again. The server can still read and count its tokens.
         """
         try:
             reader = os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return False
-        with contextlib.suppress(RuntimeError):  # outside trio nobody waits
-            trio.lowlevel.notify_closing(self._fd)
-        os.close(self._fd)
+        _close(self._fd)
         self._fd = reader
         poll = select.poll()
         poll.register(reader, select.POLLIN)
@@ -127,59 +155,10 @@ class JobserverFifo:
         os.close(reader)
         return abandoned
 
-    def set_width(self, width: int) -> int:
-        """Lets ``width`` recipes run at once, the tool's implicit slot included.
-
-        Missing tokens are written at once; surplus ones are taken out at once as far as they are free, and the rest by
-        :meth:`run` as they come back.
-
-        Returns:
-            The width in force: less than asked for only if the kernel gives the FIFO no room for so many tokens.
-        """
-        room = self._make_room(width)
-        self._ledger.set_width(min(width, room + 1))
-        self._settle()
-        return self._ledger.target + 1
-
-    async def run(self, on_change: Callable[[], None] = lambda: None) -> None:
-        """Withdraws what is owed as it comes back, and calls ``on_change`` then. Returns after :meth:`close`.
-
-        A narrowed width is reached when the tools' demand slackens, not at once: a tool with recipes waiting takes the
-        token that it gives back within microseconds, before it can be seen free here. (From 20 to 4 with 80 recipes of
-        0.2 s waiting: make 4.3 and 4.4 began 24 to 52 of them before all was paid, ninja 1.13 all.)
-        """
-        while not self.closed:
-            await self._unsettled.wait()
-            if self.closed:  # between the event and our turn
-                return
-            try:
-                if self._ledger.owed:
-                    await trio.lowlevel.wait_readable(self._fd)
-                elif self._ledger.due:
-                    await trio.lowlevel.wait_writable(self._fd)
-            except trio.ClosedResourceError:
-                continue  # closed for good, or by is_abandoned, which has opened it again
-            if not self.closed:
-                self._settle()
-                on_change()
-
-    def recount(self) -> int:
-        """At the end, when no process of the build is left: tokens that were lost (negative: forged)."""
-        return self._ledger.recount(self.free())
-
-    def write_off(self, count: int) -> None:
-        """Replaces ``count`` tokens that are known to be lost."""
-        self._ledger.write_off(count)
-        self._settle()
-
-    def forget(self, count: int) -> None:
-        """``count`` tokens are known to be lost; the next :meth:`adjust` says whether they are replaced."""
-        self._ledger.write_off(count)
-
-    def surplus(self) -> int:
-        """Tokens that lie in the FIFO beyond all that exist by the account; they are added to it."""
-        count = max(0, self.free() - self._ledger.circulation)
-        self._ledger.found(count)
+    def adopt_surplus(self) -> int:
+        """Adds tokens to the account that lie in the FIFO beyond all that exist by the account; returns how many."""
+        count = max(0, self.free() - self.tokens.issued)
+        self.tokens.found(count)
         return count
 
     def close(self) -> None:
@@ -187,55 +166,44 @@ class JobserverFifo:
         if self.closed:
             return
         fd, self._fd = self._fd, -1
-        with contextlib.suppress(RuntimeError):  # outside trio nobody waits
-            trio.lowlevel.notify_closing(fd)
-        os.close(fd)
+        _close(fd)
         self._unsettled.set()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
 
-    def _settle(self) -> None:
-        """Writes what is due and takes out what is owed, as far as that goes without waiting."""
-        while self._ledger.due:
-            try:
-                written = os.write(self._fd, _TOKEN * min(self._ledger.due, _PAGE_BYTES))
-            except BlockingIOError:
-                break
-            self._ledger.issued(written)
-        while self._ledger.owed:
-            try:
-                taken = len(os.read(self._fd, self._ledger.owed))
-            except BlockingIOError:
-                break
-            self._ledger.withdrawn(taken)
-        if self._ledger.due or self._ledger.owed:
-            self._unsettled.set()
-        elif self._unsettled.is_set():
-            self._unsettled = trio.Event()
-
-    def _make_room(self, tokens: int) -> int:
-        """Tokens that the FIFO holds in the worst case, after making it larger for ``tokens`` if the kernel lets us.
+    def _make_room(self) -> None:
+        """Makes the FIFO large enough for all tokens, or tells the account how many it has room for.
 
         A page whose first bytes have been read stays taken until its last byte is read, so one page counts for nothing.
         A tool that gives a token back must never find the FIFO full: make would wait for ever.
         """
+        tokens = self.tokens
         size = fcntl.fcntl(self._fd, fcntl.F_GETPIPE_SZ)
-        if size - _PAGE_BYTES < tokens:
+        if size - _PAGE_BYTES < tokens.committed:
             try:
-                size = fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, tokens + _PAGE_BYTES)
+                size = fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, tokens.committed + _PAGE_BYTES)
             except OSError as error:
                 # EPERM: above fs.pipe-max-size, or the user has too many pipes (fs.pipe-user-pages-soft, -hard).
                 if error.errno not in (errno.EPERM, errno.EINVAL, errno.ENOMEM):
                     raise
-        return size - _PAGE_BYTES
+                tokens.set_capacity(size - _PAGE_BYTES)
+
+
+def _close(fd: int) -> None:
+    """Closes a descriptor that a trio task may wait for."""
+    with contextlib.suppress(RuntimeError):  # outside trio no task waits
+        trio.lowlevel.notify_closing(fd)
+    os.close(fd)
 
 
 def _open_again(reader: int) -> int:
-    """The FIFO that ``reader`` reads, open for reading and writing. Another process may have taken the last descriptor
-    of the host's a moment ago, so it is tried more than once."""
-    for patience_s in _PATIENCE_S:
+    """Opens the FIFO that ``reader`` reads for reading and writing.
+
+    Another process may have taken the host's last descriptor a moment ago, so one failure is not the end.
+    """
+    for pause_s in _REOPEN_PAUSES_S:
         try:
             return os.open(f"/proc/self/fd/{reader}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
-            time.sleep(patience_s)
+            time.sleep(pause_s)
     return os.open(f"/proc/self/fd/{reader}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -1,64 +1,32 @@
-"""A build's token account as lines of the log, and the way back: the same governor from the same lines. Pure."""
+"""A build's token account as lines of the server's log: one line for each event. Pure."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable
 from dataclasses import astuple
-from typing import Any
 
-from spraycc.jobserver.governor import Decision, Governor, Limits
-
-#: What precedes the JSON in a line of the log; the build's id stands in between.
-MARK = "tokens of build"
-_LINE = re.compile(rf"{MARK} (\S+): (\[.*\])")
+from spraycc.jobserver.events import Event, Limits
+from spraycc.jobserver.governor import Decision, Governor
+from spraycc.jobserver.tokens import TokenAccount
 
 
-def begin_line(build: str, limits: Limits, total: int, now: float) -> str:
-    """The line that stands for a new governor."""
-    return f"{MARK} {build}: {json.dumps(['begin', now, [astuple(limits), total]])}"
+def begin_line(build: str, limits: Limits, width: int, now: float) -> str:
+    """The line of a new governor."""
+    return _line(build, ["begin", now, [astuple(limits), width]])
 
 
 def event_line(
-    build: str, event: str, arguments: tuple[Any, ...], now: float, account: Governor, then: Decision
+    build: str, event: Event, now: float, decision: Decision, governor: Governor, tokens: TokenAccount
 ) -> str:
-    """The line of an event: the governor's method, its arguments, what was decided, and the account after it."""
-    if event == "set_limits":
-        arguments = astuple(arguments[0])
-    entry = [event, now, list(arguments), then.issue, then.withdraw, list(then.release), summary(account)]
-    return f"{MARK} {build}: {json.dumps(entry)}"
+    """The line of an event, as soon as the governor has decided.
 
-
-def summary(account: Governor) -> list[int]:
-    """Tokens issued, top-level tools, recipes with a runner, completions held."""
-    return [account.issued, account.clients, account.recipes, len(account.held)]
-
-
-def replay(lines: Iterable[str], build: str) -> Governor:
-    """The governor of ``build`` as it was after the last of these lines of a log; other lines are skipped.
-
-    Raises:
-        ValueError: the build does not begin there, or a line says that something else came of an event.
+    Its list is: the event's name, the time, the event's fields, tokens to write, tokens to withdraw, the tasks that are
+    released, and the account: tokens issued, top-level tools, recipes with a runner, completions held.
     """
-    governor: Governor | None = None
-    for line in lines:
-        found = _LINE.search(line)
-        if found is None or found[1] != build:
-            continue
-        event, now, arguments, *outcome = json.loads(found[2])
-        if event == "begin":
-            values, total = arguments
-            governor = Governor(Limits(*values), total, now)
-            continue
-        if governor is None:
-            raise ValueError(f"build {build} does not begin in these lines")
-        if event == "set_limits":
-            arguments = [Limits(*arguments)]
-        then = getattr(governor, event)(*arguments, now)
-        seen = [then.issue, then.withdraw, list(then.release), summary(governor)]
-        if seen != outcome:
-            raise ValueError(f"{line.rstrip()}: {seen} when it is done again")
-    if governor is None:
-        raise ValueError(f"build {build} is not in these lines")
-    return governor
+    account = [tokens.issued, governor.tools, governor.recipes, len(governor.held)]
+    entry = [type(event).__name__, now, astuple(event), tokens.due, tokens.owed, decision.release, account]
+    return _line(build, entry)
+
+
+def _line(build: str, entry: list[object]) -> str:
+    return f"tokens of build {build}: {json.dumps(entry)}"

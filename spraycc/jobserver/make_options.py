@@ -1,4 +1,4 @@
-"""The options of GNU Make, of every version from 3.81 to 4.4.1, as far as reading past them needs."""
+"""The options of GNU Make 3.81 to 4.4.1, in as much detail as it takes to find -j among them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ JOBS = "jobs"
 LOAD = "load"
 #: --jobserver-auth and --jobserver-fds: one variable in make 4.2 and later
 AUTH = "jobserver-auth"
-#: how make lays out a jobserver of its own (4.4)
+#: the kind of jobserver that make starts itself (4.4)
 STYLE = "jobserver-style"
 #: make prints something and ends
 INFORMATION = frozenset({"help", "version"})
@@ -71,16 +71,16 @@ _LONG = {
     b"what-if": ("W", _REQUIRED),
 }
 
-#: ``--jo`` and ``--job`` are in no version an abbreviation of --jobs: with --jobserver-* beside it make calls them
-#: ambiguous (4.3 and 4.4.1), and the table agrees. ``--jobserver-aut`` is one of --jobserver-auth.
+#: In no version are ``--jo`` and ``--job`` abbreviations of --jobs: because of --jobserver-* make calls them ambiguous
+#: (4.3 and 4.4.1), and so does this table. ``--jobserver-aut`` is an abbreviation of --jobserver-auth.
 MAKE = Options(_SHORT, _LONG)
 
 
 def jobs_count(use: Use) -> int | None:
-    """How many at once a use of ``-j`` asks for; None is without limit.
+    """The number of a ``-j``; None: without a number, so without limit.
 
     Raises:
-        ValueError: make calls the argument wrong (``-j0``, ``-jfoo``), or only some versions take it (``-j+8``).
+        ValueError: make rejects the argument (``-j0``, ``-jfoo``), or only some versions accept it (``-j+8``).
     """
     if use.value is None:
         return None

@@ -1,23 +1,23 @@
-"""MAKEFLAGS in and out: the one string that makes any make, ninja and cargo use one pool, and how to read such strings.
+"""Writes the MAKEFLAGS that makes every make, ninja and cargo use one pool, and reads such values.
 
-How the readers differ (make 3.81 to 4.4.1, ninja 1.13 and jobserver-rs, each tried):
+The tools read the value differently (make 3.81 to 4.4.1, ninja 1.13 and jobserver-rs, each tried):
 
-- make macro-expands the value, splits it at blanks (a backslash takes the next character literally), gives a first word
-  without a dash and without ``=`` a dash, and reads the words as options, abbreviations included. Words after ``--``
-  are variable definitions.
-- make up to 4.1 knows ``--jobserver-fds=R,W`` only, 4.2 ``--jobserver-auth=R,W`` only, 4.3 both, 4.4 ``fifo:PATH`` as
-  well. 4.3 dies on ``fifo:``. Where several are given the last wins (up to 4.0 dies if they differ).
-- ninja, gcc and cargo read the value literally: the last ``--jobserver-auth=`` wins, no abbreviations. ninja takes an
-  ``n`` in a first word without a dash for a dry run.
+- make macro-expands the value and splits it at blanks; a backslash takes the next character literally. A first word
+  without a dash and without ``=`` gets a dash. make then reads the words as options, abbreviations included. Words
+  after ``--`` are variable definitions.
+- make up to 4.1 knows only ``--jobserver-fds=R,W``. 4.2 knows only ``--jobserver-auth=R,W``. 4.3 knows both, and dies
+  on ``fifo:``. 4.4 knows ``fifo:PATH`` as well. If several are given the last one wins; make up to 4.0 dies if they
+  differ.
+- ninja, gcc and cargo read the value literally: the last ``--jobserver-auth=`` wins, and there are no abbreviations.
+  For ninja an ``n`` in a first word without a dash means a dry run.
 
-Hence the string of :func:`compose`, for a descriptor N that is open on the FIFO P for reading and writing::
+So :func:`compose` writes this string, for a descriptor N that is open on the FIFO P for reading and writing::
 
     -j --jobserver-fds=N,N --jobserver-auth=fifo:P $(if $(filter jobserver-fifo,$(.FEATURES)),,--jobserver-aut=N,N)
 
-The literal readers see ``fifo:P`` as the last. make 4.4 expands the condition to nothing and sees ``fifo:P`` too. Other
-makes expand it to an abbreviation of --jobserver-auth, which comes last and names the descriptor; those up to 4.1 have
-no such option, and so take the abbreviation and the ``fifo:`` before it for unknown words, which they skip in
-MAKEFLAGS.
+The literal readers see ``fifo:P`` last. make 4.4 expands the condition to nothing, and sees ``fifo:P`` last too. Other
+makes expand the condition to an abbreviation of --jobserver-auth, which comes last and names the descriptor. For make
+up to 4.1 both the abbreviation and the ``fifo:`` word are unknown options, and in MAKEFLAGS make skips those.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from spraycc.build_tools import JOBSERVER_VARIABLES
 from spraycc.jobserver.make_options import AUTH, JOBS, LOAD, MAKE, jobs_count
 from spraycc.jobserver.option_scan import Use, cut, scan
 
-#: what needs no quoting for make's expansion, make's and ninja's splitting, and a shell
+#: a path that needs no quoting for make's expansion, for make's and ninja's splitting, and for a shell
 _PLAIN_PATH = re.compile(rb"/[A-Za-z0-9/._+-]+\Z")
 _LETTERS = re.compile(rb"-[A-Za-z]+\Z")
 _DESCRIPTORS = re.compile(rb"(-?[0-9]+),(-?[0-9]+)\Z")
 _CONDITION = b"$(if $(filter jobserver-fifo,$(.FEATURES)),,--jobserver-aut=%d,%d)"
 
-#: what a shell opens itself: dash knows descriptors of one digit only in redirections
+#: the number that a shell opens itself: in redirections dash knows only descriptors of one digit
 SHELL_FD = 9
 
-#: variables in which a jobserver travels, beside MAKEFLAGS: recipes pass the old MFLAGS on by hand, make reads
-#: GNUMAKEFLAGS before MAKEFLAGS, cargo prefers its own
-VARIABLES = (b"MAKEFLAGS", b"MFLAGS", b"GNUMAKEFLAGS", b"CARGO_MAKEFLAGS")
+#: The variables that name a jobserver, as they stand in an environment of bytes.
+VARIABLES = tuple(map(os.fsencode, JOBSERVER_VARIABLES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Fifo:
 
 @dataclass(frozen=True, slots=True)
 class Descriptors:
-    """A pool that is a pair of inherited descriptors. (-2, -2) is make 4.4's "there is one, not for this recipe"."""
+    """A pool that is a pair of inherited descriptors. With (-2, -2) make 4.4 says: not for this recipe."""
 
     read: int
     write: int
@@ -62,20 +62,20 @@ class Descriptors:
 
 @dataclass(frozen=True, slots=True)
 class MakeFlags:
-    """What a MAKEFLAGS says about parallelism, and the rest of it."""
+    """The parallelism in a MAKEFLAGS, and its other words."""
 
-    #: the pool: the last one named; None where none is, or the last one is malformed
+    #: the last pool that is named; None: there is none, or the last one is malformed
     auth: Fifo | Descriptors | None
-    #: some ``-j`` stands there
+    #: there is a ``-j``
     parallel: bool
     #: the number of the last ``-j``; None without a number or without ``-j``
     jobs: int | None
-    #: all other words as they stand, the first with its dash put before it
+    #: all other words unchanged, but the first one with its dash
     others: tuple[bytes, ...]
 
 
 def is_plain_path(path: str | bytes) -> bool:
-    """Whether a FIFO at this absolute path can be named in MAKEFLAGS, where no quoting suits all readers."""
+    """Whether MAKEFLAGS can name a FIFO at this absolute path: no quoting suits all readers."""
     return _PLAIN_PATH.match(os.fsencode(path)) is not None
 
 
@@ -84,11 +84,11 @@ def compose(fifo_path: str | bytes, fd: int, user_flags: bytes = b"", shell: byt
 
     Args:
         fifo_path: absolute, and plain (see :func:`is_plain_path`).
-        fd: 100 to 1023 (lower numbers get overwritten by scripts, higher ones don't fit make's fd_set) or SHELL_FD.
-        user_flags: the user's own MAKEFLAGS. Its options, definitions and macro references are kept; its jobserver,
-            ``-j`` and ``-l`` are dropped (make with a load limit hoards tokens for recipes that wait). A ``-j`` that
-            make will complain about is kept for make to complain about.
-        shell: what the recipes of makefiles that set no SHELL are run by, a plain path; empty: what make takes.
+        fd: SHELL_FD, or 100 to 1023 (scripts overwrite lower numbers, make's fd_set has no room for higher numbers).
+        user_flags: the user's own MAKEFLAGS. Its options, definitions and macro references stay. Its jobserver, ``-j``
+            and ``-l`` go (make with a load limit hoards tokens for recipes that wait). An invalid ``-j`` stays, so that
+            make reports it.
+        shell: a plain path to the shell for makefiles that set no SHELL; empty: make's own choice.
     """
     path = os.fsencode(fifo_path)
     assert is_plain_path(path), path
@@ -103,24 +103,25 @@ def compose(fifo_path: str | bytes, fd: int, user_flags: bytes = b"", shell: byt
     if shell:
         assert is_plain_path(shell), shell
         ours = (*ours, b"--eval=SHELL:=" + shell)
-    # The space in front keeps every literal reader from taking the first word for a cluster of letters. Ours come
-    # first, so that no unfinished word of the user's (a last backslash, an option without its argument) swallows one.
+    # Without the space in front a literal reader takes the first word for a cluster of letters. Our words come first:
+    # an unfinished word of the user's (a last backslash, an option without its argument) would swallow one of them.
     return b" " + b" ".join((*ours, *words))
 
 
 def compose_cargo(fd: int) -> bytes:
-    """The value of CARGO_MAKEFLAGS for the same tool, which cargo prefers to MAKEFLAGS. It must not be left out.
+    """The value of CARGO_MAKEFLAGS for the same tool. cargo prefers this variable to MAKEFLAGS.
 
-    cargo hands the pool on in the style that it got it in, as CARGO_MAKEFLAGS to build scripts, and those that run make
-    (the crate cmake does) hand that on as MAKEFLAGS: make 4.3 dies on ``fifo:`` there, and the build with it. Where the
-    descriptor is not inherited (a recipe of make 4.3 that is not recursive) cargo starts a pool of its own.
+    Without it builds fail. cargo passes the pool on to build scripts in the style in which it got the pool, as
+    CARGO_MAKEFLAGS. Build scripts that run make (those of the crate cmake) pass that on as MAKEFLAGS, and make 4.3 dies
+    on ``fifo:``. If cargo does not inherit the descriptor (a recipe of make 4.3 that is not recursive) it starts a pool
+    of its own.
     """
     assert fd == SHELL_FD or 100 <= fd <= 1023, fd
     return b"-j --jobserver-fds=%d,%d --jobserver-auth=%d,%d" % (fd, fd, fd, fd)
 
 
 def parse(makeflags: bytes) -> MakeFlags:
-    """Reads a MAKEFLAGS without expanding it: a macro reference is a word that says nothing about parallelism."""
+    """Reads a MAKEFLAGS without expanding it: a macro reference is a word without meaning for parallelism."""
     words = _dashed(makeflags)
     auth: Fifo | Descriptors | None = None
     parallel = False
@@ -133,13 +134,13 @@ def parse(makeflags: bytes) -> MakeFlags:
     return MakeFlags(auth, parallel, jobs, _without(makeflags, {JOBS, AUTH})[0])
 
 
-# A build's tasks come with the same few values, and each would be taken apart anew.
+# A build's tasks have the same few values, so the cache saves nearly all of the work.
 @lru_cache(maxsize=256)
 def without_jobserver(makeflags: bytes) -> bytes:
-    """The value without any trace of a jobserver and of -j, for a process that can't reach the pool; b"" for nothing.
+    """The value without its jobserver and without -j, for a process that can't reach the pool; b"" if nothing is left.
 
-    MFLAGS and CARGO_MAKEFLAGS have the same form. The shape that makefiles look at stays: single letters are the first
-    word, without a dash if there was none, and a value without them starts with a space.
+    MFLAGS and CARGO_MAKEFLAGS have the same form. Makefiles look at the first word, so its form stays: single letters,
+    without a dash if there was none. A value without single letters starts with a space.
     """
     words, removed = _without(makeflags, {JOBS, AUTH})
     if not removed:
@@ -165,9 +166,9 @@ def without_jobserver_in(environment: Iterable[bytes]) -> tuple[bytes, ...]:
 
 
 def is_foreign(makeflags: bytes, fifo_path: str | bytes) -> bool:
-    """Whether a process below our build has the jobserver of somebody else: some make in between has started its own.
+    """Whether a process of this build has another jobserver: some make above it has started its own.
 
-    Ours is the FIFO, or one descriptor for both directions; the two ends of a pipe differ.
+    The build's own is the FIFO, or one descriptor for both directions. Another one is a pipe, whose two ends differ.
     """
     auth = parse(makeflags).auth
     match auth:
@@ -180,7 +181,7 @@ def is_foreign(makeflags: bytes, fifo_path: str | bytes) -> bool:
 
 
 def split(makeflags: bytes) -> tuple[bytes, ...]:
-    """The words of a MAKEFLAGS before expansion, split at blanks, not after a backslash, not in ``$()`` or ``${}``."""
+    """The words of a MAKEFLAGS before expansion. Blanks after a backslash and in ``$()`` or ``${}`` split nothing."""
     words: list[bytes] = []
     word = bytearray()
     closing: list[int] = []
@@ -223,7 +224,7 @@ _OPEN = {ord(")"): ord("("), ord("}"): ord("{")}
 
 
 def _dashed(makeflags: bytes) -> tuple[bytes, ...]:
-    """The words, the first as make reads it: it gets a dash, if it is no definition and starts with no reference."""
+    """The words. As in make the first one gets a dash, unless it is a definition or starts with a reference."""
     words = split(makeflags)
     if words and words[0][:1] not in (b"-", b"$") and b"=" not in words[0]:
         return (b"-" + words[0], *words[1:])
@@ -239,7 +240,7 @@ def _valid(use: Use) -> bool:
 
 
 def _without(makeflags: bytes, names: set[str]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-    """``(kept, removed)``: the words, the first dashed, without the options ``names`` and without our condition."""
+    """``(kept, removed)``: the words without the options ``names`` and without our condition, the first one dashed."""
     words = _dashed(makeflags)
     uses = [use for use in scan(words, MAKE) if use.name in names and (use.name != JOBS or _valid(use))]
     kept, removed = cut(words, uses)

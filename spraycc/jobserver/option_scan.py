@@ -1,7 +1,7 @@
-"""Reads option words as getopt_long(3) does, without changing them, so that single options can be cut out of a line.
+"""Reads options as getopt_long(3) does, with the place of each, so that single options can be removed.
 
-Python's own :mod:`getopt` forgets where in the line an option stood, and knows neither optional arguments nor make's
-habit of taking a following word only where it is a number.
+Python's own :mod:`getopt` does not report where an option stands. It also lacks optional arguments, and make's rule
+that an option takes the next word only if that word is a number.
 """
 
 from __future__ import annotations
@@ -12,18 +12,20 @@ from dataclasses import dataclass, field
 
 
 class Argument(enum.Enum):
-    """What an option does with an argument."""
+    """Where an option has its argument."""
 
     NONE = "none"
-    REQUIRED = "required"  #: joined, else the next word, whatever it is
-    OPTIONAL = "optional"  #: joined only
-    DIGITS = (
-        "digits"  #: joined, else the next word if it has nothing but digits in it (make's -j; an empty word counts)
-    )
-    NUMBER = "number"  #: joined, else the next word if it starts with a digit or a point (make's -l)
+    #: joined, else the next word, whatever that is
+    REQUIRED = "required"
+    #: joined only
+    OPTIONAL = "optional"
+    #: joined, else the next word if that has only digits, or is empty (make's -j)
+    DIGITS = "digits"
+    #: joined, else the next word if that starts with a digit or a point (make's -l)
+    NUMBER = "number"
 
     def takes(self, word: bytes) -> bool:
-        """Whether an option without a joined argument has ``word``, the next one, as its argument."""
+        """Whether an option without a joined argument takes ``word``, the next word, as its argument."""
         match self:
             case Argument.REQUIRED:
                 return True
@@ -37,13 +39,13 @@ class Argument(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options of one tool. Both maps lead to the option's canonical name and what it does with an argument."""
+    """The options of one tool. Both maps lead to the option's canonical name and its argument."""
 
     short: Mapping[bytes, tuple[str, Argument]]
     long: Mapping[bytes, tuple[str, Argument]] = field(default_factory=dict)
 
     def find_long(self, name: bytes) -> tuple[str, Argument] | None:
-        """The option that ``name`` (without dashes) means: an exact name, else what all names it begins mean."""
+        """The option that ``name`` (without dashes) is the name of, else an unambiguous abbreviation of."""
         exact = self.long.get(name)
         if exact is not None:
             return exact
@@ -53,26 +55,22 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One option as it stands in a line."""
+    """One option of a command line."""
 
-    #: the option's canonical name; "" for a word that the table does not know
+    #: the option's canonical name; "" for an unknown option
     name: str
     #: its argument, None without one
     value: bytes | None
-    #: index of the word that it stands in
+    #: index of its word
     index: int
-    #: offset in that word where its letter stands: more than 1 inside a cluster (the ``j`` of ``-kj8``); 0 for a long
-    #: option
+    #: offset of its letter in that word, more than 1 inside a cluster (the ``j`` of ``-kj8``); 0 for a long option
     offset: int
-    #: its argument is the word after
+    #: its argument is the next word
     takes_next: bool = False
 
 
 def scan(words: Sequence[bytes], options: Options) -> Iterator[Use]:
-    """Yields the options of ``words`` in their order; everything else is an operand.
-
-    Operands may stand between options, as the tools allow. The scan ends at ``--``.
-    """
+    """Yields the options of ``words`` in their order, and skips operands between them. The scan ends at ``--``."""
     index = 0
     while index < len(words):
         word = words[index]
@@ -123,10 +121,10 @@ def _cluster(words: Sequence[bytes], index: int, options: Options) -> Iterator[U
 
 
 def cut(words: Sequence[bytes], uses: Sequence[Use]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-    """Takes the options ``uses`` (with their arguments) out of ``words``: ``(what stays, what was taken out)``.
+    """Removes the options ``uses``, with their arguments, from ``words``: ``(kept words, removed words)``.
 
-    An option with an argument is the last of its cluster, so a cluster is shortened to what stands before it; one
-    without an argument may have others behind it (make's ``-j`` never has).
+    An option with an argument is the last of its cluster, so the cluster keeps the letters before it. An option without
+    an argument may be followed by others; make's ``-j`` never is.
     """
     kept: list[bytes | None] = list(words)
     removed = []

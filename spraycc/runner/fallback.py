@@ -25,7 +25,8 @@ else:
 
 LAUNCHER = b"spraycc-run"
 BELOW_CCACHE = b"SPRAYCC_CCACHE"
-BUILD_TOOLS = (b"make", b"gmake", b"ninja", b"ninja-build", b"ctest", b"cargo")
+#: as in spraycc/build_tools.py
+SHIMMED = (b"make", b"gmake", b"ninja", b"ninja-build", b"ctest", b"cargo")
 #: the build puts the release here
 VERSION = "@VERSION@"
 PROTOCOL = 1
@@ -868,7 +869,7 @@ def main() -> "NoReturn":
     if b"/" in argv[0] and is_runner(argv[0]):
         argv = [program, *argv[1:]]
     task = Task(env, wish, program, argv)
-    if not launched and name in BUILD_TOOLS:
+    if not launched and name in SHIMMED:
         run_build_tool(task, name)
     path, build = env.get(b"SPRAYCC_SOCKET"), env.get(b"SPRAYCC_BUILD") or b""
     may_cache = wish == "auto" and not below_ccache and not env.get(b"SPRAYCC_SLOT")

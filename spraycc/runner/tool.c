@@ -13,6 +13,7 @@
 
 #define COMMAND "spraycc"
 
+/* The names are those of SHIMMED in spraycc/build_tools.py; a test compares. */
 bool is_build_tool(const char *name)
 {
 	static const char *const names[] = {"make", "gmake", "ninja", "ninja-build", "ctest", "cargo"};

@@ -1,0 +1,4 @@
+"""Which task runs when and where: events in, actions out. Pure: no clock, no IO.
+
+Imports values only.
+"""

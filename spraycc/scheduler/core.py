@@ -54,10 +54,10 @@ from spraycc.scheduler.events import (
     TaskGone,
     Tick,
 )
-from spraycc.scheduler.fairness import split
+from spraycc.scheduler.executor_pool import Executor
 from spraycc.scheduler.memory import starve
 from spraycc.scheduler.moves import Ledger
-from spraycc.scheduler.scaling import Executor
+from spraycc.scheduler.task_queue import split
 from spraycc.scheduler.tasks import Quota, State, Task
 
 #: Where waiting local tasks and queued remote ones want the same free place, the local ones go first (others wait for

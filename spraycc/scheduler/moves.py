@@ -5,10 +5,10 @@ from __future__ import annotations
 from spraycc.model import BuildId, Placement, TaskId
 from spraycc.scheduler.actions import Action, Dispatch, Fallback, GiveUp, Release, RunHere
 from spraycc.scheduler.events import Policy
-from spraycc.scheduler.fairness import RemoteQueue
-from spraycc.scheduler.places import Places
-from spraycc.scheduler.scaling import Executor, Pool
-from spraycc.scheduler.tail import Tail
+from spraycc.scheduler.executor_pool import Executor, Pool
+from spraycc.scheduler.local_slots import Places
+from spraycc.scheduler.stragglers import Tail
+from spraycc.scheduler.task_queue import RemoteQueue
 from spraycc.scheduler.tasks import Build, Quota, State, Task
 
 #: At most one in so many executors runs a second attempt.

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass, field
 
 from spraycc.model import UNKNOWN, BuildId, ExecutorId, Expectation, Placement, TaskId
-from spraycc.scheduler.confidence import Confidence
+from spraycc.scheduler.circuit_breaker import Confidence
 
 
 class State(enum.Enum):

@@ -19,10 +19,10 @@ from pathlib import Path
 import trio
 
 from spraycc import runtime_dir as directories
-from spraycc.allocator import keep_freed_memory
 from spraycc.errors import SprayccError
-from spraycc.server.app import BACKLOG, Server, raise_descriptor_limit
-from spraycc.server.control import settings_from_map
+from spraycc.server.server import BACKLOG, Server, raise_descriptor_limit
+from spraycc.settings import Settings
+from spraycc.system.allocator import keep_freed_memory
 
 _LOG_BYTES = 8 * 1024 * 1024
 
@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--dir", required=True, type=Path, help="the runtime directory, which exists and is ours")
     parser.add_argument("--workspace", required=True)
     arguments = parser.parse_args()
-    settings = settings_from_map(json.loads(sys.stdin.readline() or "{}"))
+    settings = Settings.from_map(json.loads(sys.stdin.readline() or "{}"))
     try:
         directories.check(os.fsencode(arguments.dir))
         state_dir = _state_dir(arguments.dir.name)

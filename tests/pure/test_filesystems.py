@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spraycc.filesystems import FileSystems, mounts
+from spraycc.system.filesystems import FileSystems, mounts
 
 TABLE = (
     b"22 27 0:21 / /proc rw,relatime shared:5 - proc proc rw\n"

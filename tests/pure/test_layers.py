@@ -9,40 +9,64 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2] / "spraycc"
 
-VALUES = {"spraycc", "spraycc.errors", "spraycc.model", "spraycc.settings", "spraycc.stamps"}
-PURE = {"spraycc.wire", "spraycc.commands", "spraycc.scheduler", "spraycc.cluster"}
-#: of spraycc.jobserver only this one does IO
-FIFO = "spraycc.jobserver.fifo"
-IMPURE_MODULES = {"trio", "time", "random", "secrets", "logging", "subprocess", "socket", "asyncio", "threading"}
-
-#: modules that server and executor share
-SHARED = {
-    "spraycc.allocator",
-    "spraycc.file_cache",
-    "spraycc.filesystems",
-    "spraycc.landmarks",
-    "spraycc.signals",
-    "spraycc.stamps",
-    "spraycc.threads",
-    "spraycc.tls",
-    "spraycc.toolchain",
-}
-
-#: package -> packages of ours that it may import, beside itself and the values
-ALLOWED = {
+#: What a room is, and the rooms that it may import beside itself. A room is a package, or a module that stands alone; it may
+#: import rooms above it in this list only. VALUES may be imported by all.
+VALUES = {"spraycc", "spraycc.build_tools", "spraycc.errors", "spraycc.model", "spraycc.settings", "spraycc.stamps"}
+SERVER = "spraycc.server."
+ROOMS: dict[str, set[str]] = {
+    **dict.fromkeys(sorted(VALUES), VALUES),
+    # pure
     "spraycc.wire": set(),
     "spraycc.commands": set(),
     "spraycc.scheduler": set(),
     "spraycc.cluster": set(),
     "spraycc.jobserver": set(),
-    "spraycc.server": {*PURE, "spraycc.jobserver", *SHARED, "spraycc.runtime_dir", "spraycc.history"},
-    "spraycc.executor": {"spraycc.wire", *SHARED},
-    **{module: set() for module in sorted(SHARED)},
     "spraycc.config": set(),
+    # the operating system, for server and executor
+    "spraycc.system": set(),
+    "spraycc.landmarks": set(),
     "spraycc.history": set(),
+    "spraycc.runtime_dir": {"spraycc.jobserver"},
+    "spraycc.workspace": {"spraycc.config"},
+    "spraycc.shims": {"spraycc.commands"},
     "spraycc.runner": set(),
+    "spraycc.executor": {"spraycc.wire", "spraycc.system", "spraycc.landmarks"},
+    # the server, from the bottom up
+    SERVER + "host": {"spraycc.system", "spraycc.cluster", "spraycc.wire"},
+    SERVER + "coherence": {"spraycc.system", SERVER + "host"},
+    SERVER + "tasks": {
+        "spraycc.commands", "spraycc.history", "spraycc.jobserver", "spraycc.system", "spraycc.wire",
+        SERVER + "host", SERVER + "coherence",
+    },
+    SERVER + "writeback": {"spraycc.system", "spraycc.wire", SERVER + "host", SERVER + "tasks"},
+    SERVER + "builds": {"spraycc.jobserver", "spraycc.wire", SERVER + "host", SERVER + "tasks"},
+    SERVER + "fleet": {
+        "spraycc.cluster", "spraycc.landmarks", "spraycc.scheduler", "spraycc.system", "spraycc.wire",
+        *(SERVER + room for room in ("host", "coherence", "tasks", "writeback")),
+    },
+    SERVER + "dispatcher": {
+        "spraycc.scheduler", *(SERVER + room for room in ("host", "coherence", "tasks", "builds", "fleet")),
+    },
+    SERVER + "frontend": {
+        "spraycc.commands", "spraycc.scheduler", "spraycc.wire",
+        *(SERVER + room for room in ("host", "tasks", "builds", "dispatcher")),
+    },
+    SERVER + "server": {
+        "spraycc.cluster", "spraycc.landmarks", "spraycc.scheduler", "spraycc.system", "spraycc.wire",
+        *(SERVER + room for room in ("host", "coherence", "tasks", "writeback", "builds", "fleet", "dispatcher", "frontend")),
+    },
+    SERVER + "__main__": {"spraycc.system", "spraycc.runtime_dir", SERVER + "server"},
     "spraycc.ui": {"spraycc.wire"},
-}
+    "spraycc.cli": {
+        "spraycc.cluster", "spraycc.commands", "spraycc.config", "spraycc.executor", "spraycc.history", "spraycc.jobserver",
+        "spraycc.runtime_dir", "spraycc.shims", "spraycc.system", "spraycc.ui", "spraycc.wire", "spraycc.workspace",
+        SERVER + "fleet",
+    },
+}  # fmt: skip
+PURE = {"spraycc.wire", "spraycc.commands", "spraycc.scheduler", "spraycc.cluster"}
+#: of spraycc.jobserver only this one does IO
+FIFO = "spraycc.jobserver.fifo"
+IMPURE_MODULES = {"trio", "time", "random", "secrets", "logging", "subprocess", "socket", "asyncio", "threading"}
 #: what hundreds of executors must not read over NFS at once
 HEAVY = {"pydantic", "rich", "click", "cryptography", "platformdirs"}
 
@@ -56,6 +80,8 @@ def modules() -> list[tuple[str, Path]]:
 
 
 def imports_of(path: Path) -> set[str]:
+    """The modules that a file imports: for ``from package import name`` the module of that name, if there is one."""
+    known = {module for module, _ in modules()}
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -63,28 +89,46 @@ def imports_of(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             assert node.module is not None
-            names.add(node.module)
+            found = {f"{node.module}.{alias.name}" for alias in node.names} & known
+            names |= found or {node.module}
     return names
 
 
-def package_of(module: str) -> str:
-    return ".".join(module.split(".")[:2])
+def room_of(module: str) -> str:
+    """The room that a module is in."""
+    parts = module.split(".")
+    if module in ("spraycc", "spraycc.server"):
+        return module
+    return ".".join(parts[:3] if parts[1] == "server" else parts[:2])
 
 
 @pytest.mark.parametrize(("module", "path"), modules(), ids=lambda v: v if isinstance(v, str) else "")
 def test_imports_point_down(module: str, path: Path) -> None:
-    package = package_of(module)
-    ours = {name for name in imports_of(path) if name == "spraycc" or name.startswith("spraycc.")}
-    if module in VALUES:
-        assert ours <= VALUES
-    elif package in ALLOWED:
-        for name in ours - VALUES:
-            assert package_of(name) == package or package_of(name) in ALLOWED[package], f"{module} imports {name}"
+    if module == "spraycc.server":
+        assert not imports_of(path) - {"__future__"}
+        return
+    room = room_of(module)
+    assert room in ROOMS, f"{module} is in no room"
+    ours = {name for name in imports_of(path) if name.split(".")[0] == "spraycc"}
+    for name in ours - VALUES:
+        assert room_of(name) in {room, *ROOMS[room]}, f"{module} imports {name}"
+
+
+def test_rooms_import_only_rooms_above_them() -> None:
+    order = list(ROOMS)
+    for room, below in ROOMS.items():
+        assert all(order.index(other) < order.index(room) for other in below - VALUES), room
+
+
+def test_each_room_says_what_lives_in_it() -> None:
+    for module, path in modules():
+        if path.name == "__init__.py":
+            assert ast.get_docstring(ast.parse(path.read_text())), module
 
 
 @pytest.mark.parametrize(("module", "path"), modules(), ids=lambda v: v if isinstance(v, str) else "")
 def test_pure_packages_know_no_world(module: str, path: Path) -> None:
-    package = package_of(module)
+    package = room_of(module)
     pure = (
         package in PURE
         or module in ("spraycc.history.estimates", "spraycc.server.coherence.view")
@@ -97,10 +141,10 @@ def test_pure_packages_know_no_world(module: str, path: Path) -> None:
 
 def test_the_executor_imports_nothing_heavy() -> None:
     for module, path in modules():
-        if package_of(module) in ("spraycc.executor", "spraycc.wire") or module in VALUES:
+        if room_of(module) in ("spraycc.executor", "spraycc.wire") or module in VALUES:
             assert not {name.split(".")[0] for name in imports_of(path)} & HEAVY, module
 
 
 def test_the_walk_finds_the_modules() -> None:
     names = {module for module, _ in modules()}
-    assert {"spraycc.wire.framing", "spraycc.server.app", "spraycc.model"} <= names
+    assert {"spraycc.wire.framing", "spraycc.server.server", "spraycc.model"} <= names

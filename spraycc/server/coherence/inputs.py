@@ -20,7 +20,7 @@ import trio
 from spraycc.model import Command, Description, Kind
 from spraycc.server.coherence.tracker import Tracker
 from spraycc.server.coherence.view import TableFullError, bits_of, directory_of, ids_of
-from spraycc.server.disk import Disk
+from spraycc.server.host.offload import Disk
 from spraycc.stamps import FILE, LINK, MISSING, NAMES, Lookup, Stamp, describe, tidy
 
 #: Tasks whose reads are remembered, the last ones.

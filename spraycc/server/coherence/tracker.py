@@ -27,10 +27,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from spraycc.file_cache import as_opened
 from spraycc.server.coherence.view import LIMIT, Ticket, View, bits_of, directory_of, ids_of
 from spraycc.server.coherence.watcher import Change
 from spraycc.stamps import LINK, NAMES, Lookup, Stamp
+from spraycc.system.file_cache import as_opened
 
 #: All walks are made anew after this time: another host may have renamed a directory or changed a link.
 WALKS_S = 30.0

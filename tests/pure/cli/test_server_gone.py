@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 
 from spraycc.cli.build import _Open, _Plan, _run_tool
-from spraycc.cli.session import ConnectionEnded, Session
-from spraycc.cli.tool import Tool
+from spraycc.cli.build_tool import Tool
+from spraycc.cli.server_connection import ConnectionEnded, Session
 from spraycc.errors import ServerUnavailable
 from spraycc.jobserver.cmdline import Stripped
 from spraycc.settings import Settings

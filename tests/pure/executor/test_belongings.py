@@ -7,8 +7,8 @@ import stat
 
 import pytest
 
-from spraycc.executor import belongings
-from spraycc.executor.belongings import foreign, is_chowned
+from spraycc.executor import file_attributes
+from spraycc.executor.file_attributes import foreign, is_chowned
 
 FILE = stat.S_IFREG | 0o644
 DIRECTORY = stat.S_IFDIR | 0o755
@@ -56,7 +56,7 @@ def test_owners(tmp_path, entry, directory, carried):
 )
 def test_attributes(monkeypatch, attributes, handed_down, carried):
     there = {b"/u/d/f": attributes, b"/w/d": ["system.posix_acl_default"] if handed_down else []}
-    monkeypatch.setattr(belongings, "_attributes", lambda path: there.get(path, []))
+    monkeypatch.setattr(file_attributes, "_attributes", lambda path: there.get(path, []))
     assert (foreign(b"/u/d/f", status(FILE), status(DIRECTORY), b"/w/d/f") == "") == carried
 
 

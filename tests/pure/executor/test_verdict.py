@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spraycc.errors import CaptureRefusal
-from spraycc.executor import verdict
-from spraycc.executor.verdict import Waiting, Watch, capture_error, is_starved, refusal_of
+from spraycc.executor import capture_errors
+from spraycc.executor.capture_errors import Waiting, Watch, capture_error, is_starved, refusal_of
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_words_of_the_capture(output, kind):
 
 
 def test_the_words_are_those_of_this_libc():
-    for number, text in verdict._ENGLISH.items():
+    for number, text in capture_errors._ENGLISH.items():
         assert os.strerror(number) == text  # pytest runs in the C locale as far as messages go
 
 
@@ -54,7 +54,7 @@ def test_other_languages_are_known_where_the_c_library_knows_them(monkeypatch):
         return Catalogue()
 
     monkeypatch.setattr(gettext, "translation", translation)
-    verdict._texts.cache_clear()
+    capture_errors._texts.cache_clear()
     env = (b"LANG=en_US.UTF-8", b"LC_ALL=de_DE.ISO-8859-1", b"LANGUAGE=de:fr")
     said = "x: Das Dateisystem ist nur für Ferngläser"
     for data in (said.encode("latin-1"), said.encode()):
@@ -63,7 +63,7 @@ def test_other_languages_are_known_where_the_c_library_knows_them(monkeypatch):
         assert error.kind is CaptureRefusal.COPY_UP
     assert list(dict.fromkeys(a[2][0] for a in asked)) == ["de", "fr", "de_DE.ISO-8859-1"]
     assert capture_error(said.encode(), (b"LC_ALL=C", b"LANGUAGE=de")) is None
-    verdict._texts.cache_clear()
+    capture_errors._texts.cache_clear()
 
 
 def test_gccs_words_for_a_killed_program_are_known_in_other_languages(monkeypatch):
@@ -72,14 +72,14 @@ def test_gccs_words_for_a_killed_program_are_known_in_other_languages(monkeypatc
             return {"%s signal terminated program %s": "%s-Signal beendete das Programm %s"}.get(message, message)
 
     monkeypatch.setattr(gettext, "translation", lambda domain, *rest: Catalogue())
-    verdict._texts.cache_clear()
-    verdict._gcc_texts.cache_clear()
+    capture_errors._texts.cache_clear()
+    capture_errors._gcc_texts.cache_clear()
     said = b"gcc: schwerer Fehler: Killed-Signal beendete das Programm cc1\nKompilierung beendet."
     assert is_starved(said, (b"LC_ALL=de_DE.UTF-8",))
     assert not is_starved(said, (b"LC_ALL=C", b"LANGUAGE=de"))
     assert not is_starved(b"a.c:1: Fehler: Signal", (b"LC_ALL=de_DE.UTF-8",))
-    verdict._texts.cache_clear()
-    verdict._gcc_texts.cache_clear()
+    capture_errors._texts.cache_clear()
+    capture_errors._gcc_texts.cache_clear()
 
 
 def test_what_was_said_waits_for_a_moment_but_not_much_of_it():

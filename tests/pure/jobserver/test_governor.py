@@ -4,175 +4,266 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from spraycc.jobserver.governor import Decision, Governor, Limits
+from spraycc.jobserver.events import (
+    BuildStalled,
+    DescriptorsExhausted,
+    Event,
+    Limits,
+    LimitsChanged,
+    RunnerGone,
+    RunnerRegistered,
+    TaskDone,
+    Tick,
+    TokensChanged,
+    ToolEnded,
+    ToolStarted,
+    WidthChanged,
+)
+from spraycc.jobserver.governor import Governor
+from spraycc.jobserver.tokens import TokenAccount
 from spraycc.model import TaskId
 
 A, B, C, D = (TaskId(number) for number in range(4))
 
 
-def started(local: int = 2, total: int = 100, probing: int | None = None) -> Governor:
-    governor = Governor(Limits(local, probing or local), total, now=0.0)
-    governor.client_joined(0.0)
-    return governor
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an event: the decision, and the tokens that the account then asks for."""
+
+    issue: int = 0
+    withdraw: int = 0
+    release: tuple[TaskId, ...] = ()
+    wake_at: float | None = None
+
+
+class Bench:
+    """A governor and its account. There is always room for tokens, so they are written at once."""
+
+    def __init__(self, limits: Limits, width: int, now: float = 0.0) -> None:
+        self.tokens = TokenAccount()
+        self.governor = Governor(limits, width, self.tokens, now)
+
+    def tell(self, event: Event, now: float = 0.0) -> Outcome:
+        decision = self.governor.handle(event, now)
+        issue = self.tokens.due
+        self.tokens.written(issue)
+        return Outcome(issue, self.tokens.owed, decision.release, decision.wake_at)
+
+    def withdraw(self, count: int, now: float = 0.0) -> Outcome:
+        self.tokens.withdrawn(count)
+        return self.tell(TokensChanged(), now)
+
+    def lose(self, count: int, now: float = 0.0) -> Outcome:
+        self.tokens.lost(count)
+        return self.tell(TokensChanged(), now)
+
+    def find(self, count: int, now: float = 0.0) -> Outcome:
+        self.tokens.found(count)
+        return self.tell(TokensChanged(), now)
+
+    @property
+    def unseen(self) -> int:
+        return self.governor.unseen
+
+    @property
+    def held(self) -> tuple[TaskId, ...]:
+        return self.governor.held
+
+
+def started(local: int = 2, width: int = 100, probing: int | None = None) -> Bench:
+    bench = Bench(Limits(local, probing or local), width)
+    bench.tell(ToolStarted())
+    return bench
 
 
 def test_it_starts_with_the_local_slots_less_the_clients() -> None:
-    governor = Governor(Limits(4, 4), 100, now=0.0)
-    assert governor.client_joined(0.0) == Decision(issue=3)
-    assert governor.unseen == 4
-    assert governor.client_joined(0.0) == Decision(withdraw=1)
+    bench = Bench(Limits(4, 4), 100, now=0.0)
+    assert bench.tell(ToolStarted()) == Outcome(issue=3)
+    assert bench.unseen == 4
+    assert bench.tell(ToolStarted()) == Outcome(withdraw=1)
 
 
 def test_never_wider_than_the_build() -> None:
-    governor = Governor(Limits(4, 4), 3, now=0.0)
-    assert governor.client_joined(0.0) == Decision(issue=2)
-    assert governor.runner_registered(A, "a", 0.0) == Decision()
+    bench = Bench(Limits(4, 4), 3, now=0.0)
+    assert bench.tell(ToolStarted()) == Outcome(issue=2)
+    assert bench.tell(RunnerRegistered(A, "a")) == Outcome()
 
 
 @pytest.mark.parametrize(("most", "issued"), [(1, 0), (3, 0), (4, 1), (None, 2)])
 def test_a_build_that_stalls_gets_no_wider_than_the_user_allows(most: int | None, issued: int) -> None:
-    governor = Governor(Limits(4, 4, most=most), 3, now=0.0)
-    assert governor.client_joined(0.0) == Decision(issue=2)
-    assert sum(governor.stalled(0.0).issue for _ in range(2)) == issued
-    assert governor.issued == 2 + issued
+    bench = Bench(Limits(4, 4, cap=most), 3, now=0.0)
+    assert bench.tell(ToolStarted()) == Outcome(issue=2)
+    assert sum(bench.tell(BuildStalled()).issue for _ in range(2)) == issued
+    assert bench.tokens.issued == 2 + issued
+
+
+def test_a_fifo_without_room_gets_no_more_tokens_until_the_width_changes() -> None:
+    bench = Bench(Limits(4, 4), 100)
+    bench.tokens.set_capacity(2)
+    assert bench.tell(ToolStarted()) == Outcome(issue=2)
+    assert bench.tell(RunnerRegistered(A, "a")) == Outcome()
+    assert bench.tell(WidthChanged(99)) == Outcome(issue=2)
+
+
+def test_tokens_that_the_fifo_did_not_take_count_for_nothing() -> None:
+    """The kernel has no room for tokens that the governor has decided on."""
+    tokens = TokenAccount()
+    governor = Governor(Limits(4, 4), 100, tokens, now=0.0)
+    governor.handle(ToolStarted(), 0.0)
+    tokens.set_capacity(1)
+    governor.handle(TokensChanged(), 0.0)
+    assert (tokens.due, governor.unseen) == (1, 2)
+
+
+def test_tokens_that_are_not_written_yet_are_withdrawn_at_once() -> None:
+    """The completion is released in the same decision: no withdrawal from the FIFO would follow to release it."""
+    tokens = TokenAccount()
+    governor = Governor(Limits(2, 2), 100, tokens, now=0.0)
+    governor.handle(ToolStarted(), 0.0)
+    tokens.written(1)
+    governor.handle(RunnerRegistered(A, "a"), 0.0)
+    assert tokens.due == 1
+    assert governor.handle(TaskDone(A), 0.0).release == (A,)
+    assert (tokens.due, tokens.owed) == (0, 0)
 
 
 def test_each_runner_brings_a_token() -> None:
-    governor = started()
+    bench = started()
     for number in range(50):
-        assert governor.runner_registered(TaskId(number), number, 0.0) == Decision(issue=1)
-    assert governor.unseen == 2
-    assert governor.issued == 51
+        assert bench.tell(RunnerRegistered(TaskId(number), number)) == Outcome(issue=1)
+    assert bench.unseen == 2
+    assert bench.tokens.issued == 51
 
 
 def test_a_completion_is_held_until_a_free_token_is_taken_out() -> None:
-    governor = started()
-    governor.runner_registered(A, "a", 0.0)
-    assert governor.task_done(A, 0.0) == Decision(withdraw=1)
-    assert governor.held == (A,)
-    assert governor.token_withdrawn(1, 0.0) == Decision(release=(A,))
-    assert governor.unseen == 2
+    bench = started()
+    bench.tell(RunnerRegistered(A, "a"))
+    assert bench.tell(TaskDone(A)) == Outcome(withdraw=1)
+    assert bench.held == (A,)
+    assert bench.withdraw(1) == Outcome(release=(A,))
+    assert bench.unseen == 2
 
 
 def test_a_completion_is_let_go_by_the_next_runner() -> None:
-    governor = started()
-    governor.runner_registered(A, "a", 0.0)
-    governor.runner_registered(B, "b", 0.0)
-    governor.task_done(A, 0.0)
-    assert governor.runner_registered(C, "c", 0.0).release == (A,)
+    bench = started()
+    bench.tell(RunnerRegistered(A, "a"))
+    bench.tell(RunnerRegistered(B, "b"))
+    bench.tell(TaskDone(A))
+    assert bench.tell(RunnerRegistered(C, "c")).release == (A,)
     # and no token was issued for it, as make has got one now
-    assert governor.issued == 3
+    assert bench.tokens.issued == 3
 
 
 def test_a_completion_is_let_go_at_once_below_the_limit() -> None:
-    governor = started(local=4, total=2)
-    governor.runner_registered(A, "a", 0.0)
-    assert governor.task_done(A, 0.0) == Decision(release=(A,))
+    bench = started(local=4, width=2)
+    bench.tell(RunnerRegistered(A, "a"))
+    assert bench.tell(TaskDone(A)) == Outcome(release=(A,))
 
 
 def test_the_oldest_goes_first() -> None:
-    governor = started()
+    bench = started()
     for task in (A, B, C):
-        governor.runner_registered(task, task, 0.0)
+        bench.tell(RunnerRegistered(task, task))
     for task in (B, A, C):
-        governor.task_done(task, 0.0)
-    assert governor.held == (B, A, C)
-    assert governor.token_withdrawn(2, 0.0).release == (B, A)
+        bench.tell(TaskDone(task))
+    assert bench.held == (B, A, C)
+    assert bench.withdraw(2).release == (B, A)
 
 
 def test_a_runner_that_can_not_connect_takes_the_place_of_a_held_one() -> None:
-    governor = started()
+    bench = started()
     for task in (A, B):
-        governor.runner_registered(task, task, 0.0)
-    governor.task_done(A, 0.0)
-    governor.task_done(B, 0.0)
-    assert governor.runner_waits(0.0).release == (A,)
-    assert governor.unseen == 3
+        bench.tell(RunnerRegistered(task, task))
+    bench.tell(TaskDone(A))
+    bench.tell(TaskDone(B))
+    assert bench.tell(DescriptorsExhausted()).release == (A,)
+    assert bench.unseen == 3
     # it has A's descriptor now: as much unseen work as before, and B stays held
-    assert governor.runner_registered(C, C, 0.0).release == ()
-    assert (governor.unseen, governor.held) == (2, (B,))
+    assert bench.tell(RunnerRegistered(C, C)).release == ()
+    assert (bench.unseen, bench.held) == (2, (B,))
 
 
 def test_nobody_is_held_whose_place_it_could_take() -> None:
-    assert started().runner_waits(0.0) == Decision()
+    assert started().tell(DescriptorsExhausted()) == Outcome()
 
 
 def test_several_runners_of_one_recipe_are_one() -> None:
-    governor = started()
-    assert governor.runner_registered(A, "line", 0.0) == Decision(issue=1)
-    assert governor.runner_registered(B, "line", 0.0) == Decision()
-    assert governor.task_done(A, 0.0) == Decision(release=(A,))
-    assert governor.task_done(B, 0.0).release == ()
+    bench = started()
+    assert bench.tell(RunnerRegistered(A, "line")) == Outcome(issue=1)
+    assert bench.tell(RunnerRegistered(B, "line")) == Outcome()
+    assert bench.tell(TaskDone(A)) == Outcome(release=(A,))
+    assert bench.tell(TaskDone(B)).release == ()
     # a late sibling takes the recipe over
-    assert governor.runner_registered(C, "line", 0.0) == Decision(release=(B,))
-    assert governor.held == ()
+    assert bench.tell(RunnerRegistered(C, "line")) == Outcome(release=(B,))
+    assert bench.held == ()
 
 
 def test_a_runner_that_goes_is_not_answered() -> None:
-    governor = started()
-    governor.runner_registered(A, "a", 0.0)
-    governor.task_done(A, 0.0)
-    assert governor.runner_gone(A, 0.0) == Decision(withdraw=1)
-    assert governor.unseen == 3
-    assert governor.runner_gone(A, 0.0) == Decision(withdraw=1)
+    bench = started()
+    bench.tell(RunnerRegistered(A, "a"))
+    bench.tell(TaskDone(A))
+    assert bench.tell(RunnerGone(A)) == Outcome(withdraw=1)
+    assert bench.unseen == 3
+    assert bench.tell(RunnerGone(A)) == Outcome(withdraw=1)
 
 
 def test_when_the_last_client_has_left_everybody_is_answered() -> None:
-    governor = started()
+    bench = started()
     for task in (A, B):
-        governor.runner_registered(task, task, 0.0)
+        bench.tell(RunnerRegistered(task, task))
     for task in (A, B):
-        governor.task_done(task, 0.0)
-    assert governor.client_left(0.0) == Decision(withdraw=governor.issued, release=(A, B))
+        bench.tell(TaskDone(task))
+    assert bench.tell(ToolEnded()) == Outcome(withdraw=bench.tokens.issued, release=(A, B))
 
 
 def test_lost_tokens_let_completions_go() -> None:
-    governor = started()
-    governor.runner_registered(A, "a", 0.0)
-    governor.task_done(A, 0.0)
-    assert governor.tokens_lost(1, 0.0).release == (A,)
+    bench = started()
+    bench.tell(RunnerRegistered(A, "a"))
+    bench.tell(TaskDone(A))
+    assert bench.lose(1).release == (A,)
 
 
 def test_a_narrower_build_takes_tokens_back() -> None:
-    governor = started()
+    bench = started()
     for number in range(10):
-        governor.runner_registered(TaskId(number), number, 0.0)
-    assert governor.set_total(5, 0.0) == Decision(withdraw=7)
-    assert governor.token_withdrawn(7, 0.0) == Decision()
-    assert governor.issued == 4
+        bench.tell(RunnerRegistered(TaskId(number), number))
+    assert bench.tell(WidthChanged(5)) == Outcome(withdraw=7)
+    assert bench.withdraw(7) == Outcome()
+    assert bench.tokens.issued == 4
 
 
 def test_probes_let_one_go_at_a_time_up_to_their_limit() -> None:
-    governor = started(local=2, probing=4)
+    bench = started(local=2, probing=4)
     for task in (A, B, C, D):
-        governor.runner_registered(task, task, 0.0)
+        bench.tell(RunnerRegistered(task, task))
     for task in (A, B, C, D):
-        assert governor.task_done(task, 1.0).wake_at == pytest.approx(1.1)
-    assert governor.tick(1.05).release == ()
-    first = governor.tick(1.1)
+        assert bench.tell(TaskDone(task), 1.0).wake_at == pytest.approx(1.1)
+    assert bench.tell(Tick(), 1.05).release == ()
+    first = bench.tell(Tick(), 1.1)
     assert first.release == (A,)
     assert first.wake_at == pytest.approx(1.2)
     assert first.wake_at is not None
-    second = governor.tick(first.wake_at)
+    second = bench.tell(Tick(), first.wake_at)
     assert second.release == (B,)
     assert second.wake_at is None  # at L_max: nothing to wake up for
-    assert governor.tick(9.0).release == ()
-    assert governor.unseen == 4
+    assert bench.tell(Tick(), 9.0).release == ()
+    assert bench.unseen == 4
     # 2 beyond the limit, and 2 held
     assert second.withdraw == 4
-    assert governor.token_withdrawn(1, 9.0).release == (C,)
+    assert bench.withdraw(1, 9.0).release == (C,)
 
 
 def test_a_first_window_for_tools_that_look_late() -> None:
-    governor = Governor(Limits(4, 4, first_window=16, first_window_s=1.0), 200, now=10.0)
-    assert governor.client_joined(10.0) == Decision(issue=15, wake_at=11.0)
-    assert governor.runner_registered(A, "a", 10.5) == Decision(issue=1, wake_at=11.0)
-    assert governor.tick(11.0) == Decision(withdraw=12)
+    bench = Bench(Limits(4, 4, first_window=16, first_window_s=1.0), 200, now=10.0)
+    assert bench.tell(ToolStarted(), 10.0) == Outcome(issue=15, wake_at=11.0)
+    assert bench.tell(RunnerRegistered(A, "a"), 10.5) == Outcome(issue=1, wake_at=11.0)
+    assert bench.tell(Tick(), 11.0) == Outcome(withdraw=12)
 
 
 class Tool:
@@ -213,10 +304,10 @@ class Tool:
 class Build:
     """Tools on a governed pool. Times are in seconds of no clock."""
 
-    def __init__(self, recipes: str, limits: Limits, total: int, tools: int = 1, keeps_implicit: bool = True) -> None:
+    def __init__(self, recipes: str, limits: Limits, width: int, tools: int = 1, keeps_implicit: bool = True) -> None:
         """Every tool has the ``recipes``: "r" remote (0.5 s; its runner registers after 0.01 s), "l" local and unseen (0.2 s),
         "x" remote and then 0.1 s here in the same recipe."""
-        self.governor = Governor(limits, total, now=0.0)
+        self.bench = Bench(limits, width)
         self.free = 0
         self.owed = 0
         self.local = self.most_local = self.remote = self.most_remote = 0
@@ -227,7 +318,7 @@ class Build:
         self._numbers = itertools.count()
         self._tools = [Tool(self, recipes, keeps_implicit) for _ in range(tools)]
         for _ in self._tools:
-            decision = self.governor.client_joined(0.0)
+            decision = self.bench.tell(ToolStarted())
             self.free += decision.issue
             self.owed = decision.withdraw
 
@@ -239,15 +330,15 @@ class Build:
         while self._events:
             self.now, _, what, task = heapq.heappop(self._events)
             if what == "tick":
-                self._obey(self.governor.tick(self.now))
+                self._obey(self.bench.tell(Tick(), self.now))
             elif what == "registers":
                 self.local -= 1
                 self.remote += 1
                 self.most_remote = max(self.most_remote, self.remote)
                 self._at(0.5, "done", task)
-                self._obey(self.governor.runner_registered(task, task, self.now))
+                self._obey(self.bench.tell(RunnerRegistered(task, task), self.now))
             elif what == "done":
-                self._obey(self.governor.task_done(task, self.now))
+                self._obey(self.bench.tell(TaskDone(task), self.now))
             else:
                 self.local -= 1
                 self._tool[task].recipe_ended(task)
@@ -269,7 +360,7 @@ class Build:
     def _at(self, delay: float, what: str, task: TaskId) -> None:
         heapq.heappush(self._events, (self.now + delay, next(self._numbers), what, task))
 
-    def _obey(self, decision: Decision) -> None:
+    def _obey(self, decision: Outcome) -> None:
         self.free += decision.issue
         self.owed = decision.withdraw
         if decision.wake_at is not None:
@@ -287,7 +378,7 @@ class Build:
     def _withdraw(self) -> None:
         while taken := min(self.owed, self.free):
             self.free -= taken
-            self._obey(self.governor.token_withdrawn(taken, self.now))
+            self._obey(self.bench.withdraw(taken, self.now))
 
 
 SHAPES = {
@@ -311,24 +402,24 @@ def test_unseen_work_is_bounded_and_the_build_ends(
     build = Build(SHAPES[shape], Limits(local, probing), 200, tools, keeps_implicit)
     build.run()
     assert build.most_local <= max(probing, tools + 1)
-    assert build.governor.held == ()
+    assert build.bench.held == ()
 
 
 def test_without_the_governor_it_would_not_be_bounded() -> None:
     """That the model is as bad as a real make: with the limit far up, nearly all tokens end at local recipes."""
-    build = Build(SHAPES["remotes first"], Limits(200, 200), total=200)
+    build = Build(SHAPES["remotes first"], Limits(200, 200), width=200)
     build.run()
     assert build.most_local > 90
 
 
 def test_remote_work_becomes_as_wide_as_the_build() -> None:
-    build = Build(SHAPES["remotes first"], Limits(4, 4), total=200)
+    build = Build(SHAPES["remotes first"], Limits(4, 4), width=200)
     build.run()
     assert build.most_remote >= 196
 
 
 def test_probing_brings_the_cluster_back_to_work_sooner() -> None:
-    strict, probing = (Build(SHAPES["remotes first"], Limits(4, limit), total=200) for limit in (4, 8))
+    strict, probing = (Build(SHAPES["remotes first"], Limits(4, limit), width=200) for limit in (4, 8))
     strict.run()
     probing.run()
     assert probing.now < 0.75 * strict.now
@@ -337,11 +428,11 @@ def test_probing_brings_the_cluster_back_to_work_sooner() -> None:
 class Anything(RuleBasedStateMachine):
     """Recipes that start, register, end and die in any order, with tokens taken out at any time or never."""
 
-    L, L_MAX, TOTAL = 3, 5, 12
+    L, L_MAX, WIDTH = 3, 5, 12
 
     def __init__(self) -> None:
         super().__init__()
-        self.governor = Governor(Limits(self.L, self.L_MAX), self.TOTAL, now=0.0)
+        self.bench = Bench(Limits(self.L, self.L_MAX), self.WIDTH)
         self.local = self.L
         self.now = 0.0
         self.tokens = 0
@@ -355,9 +446,9 @@ class Anything(RuleBasedStateMachine):
         self.answered: set[TaskId] = set()
         self.unseen_recipes = 0
         self.numbers = itertools.count()
-        self.obey(self.governor.client_joined(0.0), clients=1)
+        self.obey(self.bench.tell(ToolStarted()), clients=1)
 
-    def obey(self, decision: Decision, clients: int = 0) -> None:
+    def obey(self, decision: Outcome, clients: int = 0) -> None:
         self.clients += clients
         self.idle += clients
         self.free += decision.issue
@@ -396,7 +487,7 @@ class Anything(RuleBasedStateMachine):
     @precondition(lambda self: self.clients < 3)
     @rule()
     def another_client_joins(self) -> None:
-        self.obey(self.governor.client_joined(self.now), clients=1)
+        self.obey(self.bench.tell(ToolStarted(), self.now), clients=1)
 
     @precondition(lambda self: self.unseen_recipes)
     @rule()
@@ -404,7 +495,7 @@ class Anything(RuleBasedStateMachine):
         self.unseen_recipes -= 1
         task = TaskId(next(self.numbers))
         self.live[task] = task
-        self.obey(self.governor.runner_registered(task, task, self.now))
+        self.obey(self.bench.tell(RunnerRegistered(task, task), self.now))
 
     @precondition(lambda self: self.live or self.asked)
     @rule(data=st.data())
@@ -412,14 +503,14 @@ class Anything(RuleBasedStateMachine):
         recipe = data.draw(st.sampled_from(sorted({*self.live.values(), *self.asked.values()})))
         task = TaskId(next(self.numbers))
         self.live[task] = recipe
-        self.obey(self.governor.runner_registered(task, recipe, self.now))
+        self.obey(self.bench.tell(RunnerRegistered(task, recipe), self.now))
 
     @precondition(lambda self: self.live)
     @rule(data=st.data())
     def task_is_done(self, data: st.DataObject) -> None:
         task = data.draw(st.sampled_from(sorted(self.live)))
         self.asked[task] = self.live.pop(task)
-        self.obey(self.governor.task_done(task, self.now))
+        self.obey(self.bench.tell(TaskDone(task), self.now))
 
     @precondition(lambda self: self.live or self.asked)
     @rule(data=st.data())
@@ -428,7 +519,7 @@ class Anything(RuleBasedStateMachine):
         recipe = self.live.pop(task, None)
         recipe = self.asked.pop(task) if recipe is None else recipe
         self.recipe_goes_on(recipe)
-        self.obey(self.governor.runner_gone(task, self.now))
+        self.obey(self.bench.tell(RunnerGone(task), self.now))
 
     @precondition(lambda self: min(self.owed, self.free) > 0)
     @rule(data=st.data())
@@ -436,61 +527,61 @@ class Anything(RuleBasedStateMachine):
         count = data.draw(st.integers(1, min(self.owed, self.free)))
         self.free -= count
         self.tokens -= count
-        self.obey(self.governor.token_withdrawn(count, self.now))
+        self.obey(self.bench.withdraw(count, self.now))
 
     @rule(seconds=st.sampled_from([0.0, 0.05, 0.1, 5.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
-        self.obey(self.governor.tick(self.now))
+        self.obey(self.bench.tell(Tick(), self.now))
 
     @rule()
     def runner_waits(self) -> None:
-        held = self.governor.held
-        decision = self.governor.runner_waits(self.now)
+        held = self.bench.held
+        decision = self.bench.tell(DescriptorsExhausted(), self.now)
         assert decision.release[:1] == held[:1]
         self.obey(decision)
 
     @rule()
     def build_stalls(self) -> None:
-        self.obey(self.governor.stalled(self.now))
+        self.obey(self.bench.tell(BuildStalled(), self.now))
 
     @precondition(lambda self: self.unseen_recipes and self.tokens > self.free)
     @rule()
     def recipe_dies_with_its_token(self) -> None:
         self.unseen_recipes -= 1
         self.tokens -= 1
-        self.obey(self.governor.tokens_lost(1, self.now))
+        self.obey(self.bench.lose(1, self.now))
 
     @rule()
     def token_that_was_written_off_comes_back(self) -> None:
         self.free += 1
         self.tokens += 1
-        self.obey(self.governor.tokens_found(1, self.now))
+        self.obey(self.bench.find(1, self.now))
 
     @rule(local=st.integers(1, 5), more=st.integers(0, 3))
     def limits_change(self, local: int, more: int) -> None:
         self.local = local
-        self.obey(self.governor.set_limits(Limits(local, local + more), self.now))
+        self.obey(self.bench.tell(LimitsChanged(Limits(local, local + more)), self.now))
 
-    @rule(total=st.integers(1, 20))
-    def width_changes(self, total: int) -> None:
-        self.obey(self.governor.set_total(total, self.now))
+    @rule(width=st.integers(1, 20))
+    def width_changes(self, width: int) -> None:
+        self.obey(self.bench.tell(WidthChanged(width), self.now))
 
     @invariant()
     def the_sum_is_right(self) -> None:
-        assert self.governor.issued == self.tokens
-        assert self.governor.unseen == self.free + self.idle + self.unseen_recipes
-        assert set(self.governor.held) == set(self.asked)
+        assert self.bench.tokens.issued == self.tokens
+        assert self.bench.unseen == self.free + self.idle + self.unseen_recipes
+        assert set(self.bench.held) == set(self.asked)
 
     @invariant()
     def nothing_is_held_without_need(self) -> None:
-        assert not self.asked or self.governor.unseen >= self.local
+        assert not self.asked or self.bench.unseen >= self.local
 
     def teardown(self) -> None:
         """Whatever was going on, it comes to an end: all unseen recipes end, and every completion is let go."""
         for task in sorted(self.live):
             self.asked[task] = self.live.pop(task)
-            self.obey(self.governor.task_done(task, self.now))
+            self.obey(self.bench.tell(TaskDone(task), self.now))
         for _ in range(200):
             while self.unseen_recipes:
                 self.recipe_ends(prefer_implicit=True)
@@ -499,7 +590,7 @@ class Anything(RuleBasedStateMachine):
                 break
             self.free -= taken
             self.tokens -= taken
-            self.obey(self.governor.token_withdrawn(taken, self.now))
+            self.obey(self.bench.withdraw(taken, self.now))
         assert not self.asked
 
 

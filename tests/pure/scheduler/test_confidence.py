@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spraycc.scheduler.confidence import WINDOW, Confidence
+from spraycc.scheduler.circuit_breaker import WINDOW, Confidence
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from spraycc.scheduler.events import (
     TaskArrived,
     TaskGone,
 )
-from spraycc.scheduler.fairness import split
+from spraycc.scheduler.task_queue import split
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from os.path import normpath
 import pytest
 
 from spraycc.model import Command, Description, Kind, Placement
-from spraycc.server.environment import CapturePlan, is_below, plan_capture, remote_environment
+from spraycc.server.tasks.capture_roots import CapturePlan, is_below, plan_capture, remote_environment
 
 WS = b"/ws"
 HOME = b"/home/u"

@@ -13,9 +13,9 @@ import pytest
 
 from spraycc.errors import ProtocolError, WriteBackError
 from spraycc.model import TaskId
-from spraycc.server import writer
-from spraycc.server.temporaries import Temporaries
-from spraycc.server.writer import Staging
+from spraycc.server.host.temp_names import Temporaries
+from spraycc.server.writeback import staging as staging_module
+from spraycc.server.writeback.staging import Staging
 from spraycc.wire.executor import Deleted, FileData, FileHole, MadeDirectory, MadeFile, MadeSymlink
 
 T = TaskId(1)
@@ -126,7 +126,7 @@ def test_a_file_with_an_ordinary_mode_needs_no_chmod(
 ) -> None:
     """On NFS each is a request to the file server."""
     if not unnamed:
-        monkeypatch.setattr(writer, "_OPEN_FILES", 0)
+        monkeypatch.setattr(staging_module, "_OPEN_FILES", 0)
     monkeypatch.delattr(os, "fchmod")
     old = os.umask(0o077)
     try:
@@ -144,7 +144,7 @@ def test_an_existing_file_is_replaced_whole(
     root: Path, spill: bool, unnamed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not unnamed:
-        monkeypatch.setattr(writer, "_OPEN_FILES", 0)
+        monkeypatch.setattr(staging_module, "_OPEN_FILES", 0)
     (root / "f").write_bytes(b"old and longer")
     reader = (root / "f").open("rb", buffering=0)
     work = staging(root)
@@ -159,7 +159,7 @@ def test_an_existing_file_is_replaced_whole(
 
 
 def test_large_contents_come_in_pieces_and_leave_memory(root: Path) -> None:
-    size = 3 * writer.MEMORY_BYTES
+    size = 3 * staging_module.MEMORY_BYTES
     work = staging(root)
     work.take(MadeFile(T, os.fsencode(root / "big"), 0o644, size, None, b""))
     for start in range(0, size, 65536):
@@ -373,7 +373,7 @@ def test_contents_of_another_size_than_announced(root: Path, sent: bytes) -> Non
 
 
 def test_discard_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "_OPEN_FILES", 1)
+    monkeypatch.setattr(staging_module, "_OPEN_FILES", 1)
     before = len(os.listdir("/proc/self/fd"))
     work = staging(root)
     work.take(file(root / "a", b"a"))

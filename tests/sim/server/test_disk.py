@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from spraycc.server.disk import HANGS_S, SLOW_S, Disk, Kind
+from spraycc.server.host.offload import HANGS_S, SLOW_S, Disk, Kind
 
 BOTH: list[Kind] = ["look", "write"]
 

@@ -17,16 +17,16 @@ import trio.testing
 
 from spraycc.model import BuildId, Command, Description, ExecutorId, Kind, Placement, TaskId, Usage
 from spraycc.scheduler.events import AttemptEnded, Event, ExecutorJoined, ExecutorLost, Outcome
-from spraycc.server import executors, listener
 from spraycc.server.coherence.inputs import Inputs
 from spraycc.server.coherence.tracker import Tracker
-from spraycc.server.disk import Disk
-from spraycc.server.environment import CapturePlan
-from spraycc.server.executors import ExecutorLink
-from spraycc.server.listener import ExecutorListener
-from spraycc.server.session import Session, make_session
-from spraycc.server.tasks import Task
-from spraycc.server.writeback import WriteBack
+from spraycc.server.fleet import connection, listener
+from spraycc.server.fleet.connection import ExecutorLink
+from spraycc.server.fleet.credentials import Session, make_session
+from spraycc.server.fleet.listener import ExecutorListener
+from spraycc.server.host.offload import Disk
+from spraycc.server.tasks.capture_roots import CapturePlan
+from spraycc.server.tasks.task import Task
+from spraycc.server.writeback.commit import WriteBack
 from spraycc.wire import executor as wire
 from spraycc.wire import framing as wire_framing
 from spraycc.wire.framing import FrameReader, encode_frame
@@ -258,7 +258,7 @@ async def test_a_silent_peer_is_closed_after_the_handshakes_time(session: Sessio
         else:
             stream = await server.proved()
         assert await is_closed(stream)
-        limit_s = executors.READY_S if stage == "proof" else listener.HANDSHAKE_S
+        limit_s = connection.READY_S if stage == "proof" else listener.HANDSHAKE_S
         assert trio.current_time() - began == pytest.approx(limit_s)
 
 
@@ -276,7 +276,7 @@ async def test_a_peer_that_sends_byte_by_byte_gains_no_time(session: Session, st
         else:
             stream = await server.proved()
             data = encode_frame(wire.FROM_EXECUTOR.pack(wire.Ready("0", "host" * 100, 1, ("overlay",), {})))
-        limit_s = executors.READY_S if stage == "ready" else listener.HANDSHAKE_S
+        limit_s = connection.READY_S if stage == "ready" else listener.HANDSHAKE_S
 
         async def send_slowly() -> None:
             for at in range(len(data)):

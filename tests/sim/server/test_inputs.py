@@ -12,7 +12,7 @@ from spraycc.executor.proof import bit_set
 from spraycc.model import Command, Description, Kind, Placement
 from spraycc.server.coherence.inputs import NO_STAMP, Expected, Inputs, Stamps, Told
 from spraycc.server.coherence.tracker import Tracker
-from spraycc.server.disk import Disk
+from spraycc.server.host.offload import Disk
 from spraycc.stamps import FILE, MISSING, NAMES, Lookup, Stamp
 from tests.sim.server.silent_watcher import SilentWatcher
 

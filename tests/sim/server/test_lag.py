@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spraycc.server.lag import PERIOD_S, LoopLag, class_of, upper_bound
+from spraycc.server.host.loop_lag import PERIOD_S, LoopLag, class_of, upper_bound
 
 
 class Clock:

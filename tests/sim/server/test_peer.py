@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import trio
 
-from spraycc.server.peer import Peer
+from spraycc.server.host.unix_connection import Peer
 from spraycc.wire.framing import FrameReader
 
 #: More than a socket's buffers hold.

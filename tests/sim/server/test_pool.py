@@ -6,6 +6,8 @@ The test is make: it takes tokens out of the FIFO and writes them back. The host
 from __future__ import annotations
 
 import errno
+import fcntl
+import json
 import logging
 import os
 from collections.abc import AsyncIterator
@@ -18,15 +20,17 @@ import pytest
 import trio
 import trio.testing
 
+from spraycc.build_tools import RECIPE_STARTERS
+from spraycc.jobserver.events import Event, Limits, TaskDone
 from spraycc.jobserver.fifo import JobserverFifo
-from spraycc.jobserver.governor import Governor, Limits
-from spraycc.jobserver.journal import replay
+from spraycc.jobserver.governor import Decision, Governor
 from spraycc.model import BuildId, TaskId
-from spraycc.server import pool as pool_module
-from spraycc.server import processes
-from spraycc.server.pool import MOST_ROUNDS, SAMPLE_S, SAMPLES, STALLED_S, STUCK_S, TokenPool
-from spraycc.server.processes import Process, Recipe
-from spraycc.server.watch import HostProcesses
+from spraycc.server.builds import token_pool as pool_module
+from spraycc.server.builds.token_pool import TokenPool
+from spraycc.server.builds.token_watch import MOST_ROUNDS, SAMPLE_S, SAMPLES, STALLED_S, STUCK_S
+from spraycc.server.host import process_tree
+from spraycc.server.host.process_end import HostProcesses
+from spraycc.server.host.process_tree import Process, Recipe
 
 #: The build's tool.
 TOP = 100
@@ -51,7 +55,7 @@ class TableOfProcesses(HostProcesses):
 
     def add(self, pid: int, parent: int, name: bytes = b"sh", *, state: str = "S") -> int:
         """A process that has started; its process id."""
-        self.processes[pid] = Process(pid, parent, name, state, 1, 0, pid, name in processes.BUILD_TOOLS)
+        self.processes[pid] = Process(pid, parent, name, state, 1, 0, pid, name.decode() in RECIPE_STARTERS)
         return pid
 
     def end(self, *pids: int) -> None:
@@ -63,10 +67,10 @@ class TableOfProcesses(HostProcesses):
 
     def recipe_of(self, runner: int, top: int) -> Recipe:
         self.lookups += 1
-        return processes.recipe_of(runner, top, self.processes.get)
+        return process_tree.recipe_of(runner, top, self.processes.get)
 
     def top_tool(self, tool: int, top: int) -> int:
-        return processes.top_tool(tool, top, self.processes.get)
+        return process_tree.top_tool(tool, top, self.processes.get)
 
     async def read_all(self) -> dict[int, Process]:
         await trio.lowlevel.checkpoint()
@@ -368,7 +372,7 @@ async def test_a_runner_without_a_descriptor_has_the_oldest_held_one_let_go(tmp_
         build.run_remote(1, 2)
         build.take()
         build.finish(1, 2)
-        build.pool.runner_waits()
+        build.pool.release_one()
         assert build.tasks_answered == [1]
 
 
@@ -418,7 +422,7 @@ async def test_whose_jobserver_a_makeflags_names_is_found_out_once(
         assert asked == [b"-j --jobserver-auth=3,4", b""]
         for number in range(1000):  # a build that has a new one for each runner does not fill the memory
             build.pool.is_foreign(b"%d" % number)
-        assert len(build.pool._foreign) <= 1000
+        assert build.pool.is_foreign.cache_info().currsize <= 1000
 
 
 async def test_a_make_that_was_reset_is_told_from_ours(tmp_path: Path) -> None:
@@ -620,7 +624,7 @@ async def test_a_build_that_leaves_a_token_free_waits_for_none(tmp_path: Path) -
 @pytest.mark.parametrize("cap", [1, 2])
 async def test_a_build_that_stalls_gets_no_more_recipes_than_the_user_allows(tmp_path: Path, cap: int) -> None:
     """With ``-j1`` recipes may rely on it that no other one runs."""
-    async with building(tmp_path, replace(STRICT, most=cap), width=cap) as build:
+    async with building(tmp_path, replace(STRICT, cap=cap), width=cap) as build:
         build.run_unseen(*range(500, 500 + cap))
         await trio.sleep(600)
         assert (build.pool.issued, build.pool.lost) == (cap - 1, 0)
@@ -631,7 +635,7 @@ async def test_a_stalled_build_that_is_narrower_than_the_user_allows_gets_one_re
     tmp_path: Path, most: int | None, in_the_end: int
 ) -> None:
     """Each of them waits for the next one, as it is where they count up to five."""
-    async with building(tmp_path, replace(STRICT, most=most), width=2) as build:
+    async with building(tmp_path, replace(STRICT, cap=most), width=2) as build:
         build.run_unseen(500, 501)
         recipes = [2]
         for second in range(600):
@@ -666,10 +670,13 @@ async def test_a_fault_of_the_governor_costs_the_bound_and_answers_all(
         build.finish(1)
         assert build.answered == []
 
-        def fail(*_: object) -> Any:
-            raise RuntimeError("a fault of ours")
+        def fail(governor: Governor, event: Event, now: float) -> Decision:
+            if isinstance(event, TaskDone):
+                raise RuntimeError("a fault of ours")
+            return handle(governor, event, now)
 
-        monkeypatch.setattr(Governor, "task_done", fail)
+        handle = Governor.handle
+        monkeypatch.setattr(Governor, "handle", fail)
         build.finish(2)
         assert build.tasks_answered == [1, 2]
         assert "no longer governed" in caplog.text
@@ -698,9 +705,9 @@ async def test_a_fault_of_the_watch_costs_the_bound_and_answers_all(
         await assert_unbounded(build)
 
 
-async def test_the_log_can_be_done_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_has_the_account_after_each_event(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """At the debug level each decision is logged, so that the account can be looked into afterwards."""
-    with caplog.at_level(logging.DEBUG, "spraycc.server.pool"):
+    with caplog.at_level(logging.DEBUG, "spraycc.server.builds.token_pool"):
         async with building(tmp_path, PROBING) as build:
             build.run_remote(1, 2, 3)
             build.take()
@@ -709,8 +716,47 @@ async def test_the_log_can_be_done_again(tmp_path: Path, caplog: pytest.LogCaptu
             build.give(2)
             await settle()
             build.pool.set_width(6)
-            expected = build.pool.status()
-            again = replay([record.getMessage() for record in caplog.records], "b")
-    assert again.issued == expected["issued"]
-    assert again.unseen == expected["unaccounted"] + expected["free"]
-    assert len(again.held) == expected["completions_held"]
+            status = build.pool.status()
+            messages = [record.getMessage() for record in caplog.records]
+    found = [json.loads(message.removeprefix("tokens of build b: ")) for message in messages if "tokens of" in message]
+    assert [entry[0] for entry in found] == [
+        *("begin", "ToolStarted", "RunnerRegistered", "RunnerRegistered", "RunnerRegistered"),
+        *("TaskDone", "TaskDone", "TaskDone", "Tick", "Tick", "TokensChanged", "WidthChanged"),
+    ]
+    assert found[-1][-1] == [status[key] for key in ("issued", "clients", "recipes", "completions_held")]
+
+
+# -- a FIFO without room
+
+
+async def test_where_the_kernel_has_no_room_the_build_is_as_wide_as_the_fifo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the user has more pipes than fs.pipe-user-pages-soft: a new FIFO has one page, and can't grow."""
+
+    def one_page(fd: int, command: int, argument: int = 0) -> int:
+        if command == fcntl.F_SETPIPE_SZ:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        return os.sysconf("SC_PAGE_SIZE") + 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "fcntl", one_page)
+        async with building(tmp_path, Limits(4, 8)) as build:
+            assert build.pool.issued == 1
+            build.run_remote(1)
+            assert build.pool.issued == 1
+            build.finish(1)
+            assert build.tasks_answered == [1]
+            build.check_account()
+            patch.undo()
+            build.pool.set_width(20)  # there is room by now
+            assert build.pool.issued == 3
+
+
+async def test_a_task_that_ends_after_the_close_is_answered_at_once(tmp_path: Path) -> None:
+    async with building(tmp_path) as build:
+        build.run_remote(1)
+        build.take()
+        build.pool.close()
+        build.finish(1)
+        assert build.tasks_answered == [1]

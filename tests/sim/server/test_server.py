@@ -23,13 +23,14 @@ from spraycc.errors import ConfigError
 from spraycc.executor import link as link_module
 from spraycc.executor.link import Link, LinkLost, tls_context
 from spraycc.executor.session import read_session
-from spraycc.server import app, toolchains
-from spraycc.server.peer import Peer
-from spraycc.server.pool import STUCK_S
-from spraycc.server.starters import RETRY_S
+from spraycc.server import server as server_module
+from spraycc.server.builds.token_watch import STUCK_S
+from spraycc.server.fleet.process_launcher import RETRY_S
+from spraycc.server.host.unix_connection import Peer
+from spraycc.server.tasks import toolchains
 from spraycc.settings import Settings
 from spraycc.stamps import FILE, MISSING, look
-from spraycc.tls import TlsSocket
+from spraycc.system.tls import TlsSocket
 from spraycc.wire import runner as wire
 from spraycc.wire.executor import (
     CancelTask,
@@ -228,7 +229,7 @@ class World:
         self.ended = trio.Event()
         self._nursery = nursery
         self._links: list[Link] = []
-        self.server = app.Server(self.run_dir, self.state_dir, os.fsencode(self.workspace), settings)
+        self.server = server_module.Server(self.run_dir, self.state_dir, os.fsencode(self.workspace), settings)
 
     async def run(self) -> None:
         await self.server.run(self.door)  # type: ignore[arg-type]
@@ -303,9 +304,9 @@ async def serving(base: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) 
         async def no_pack(_: Path) -> None:
             return None
 
-        monkeypatch.setattr(app, "TcpAcceptor", acceptor)
-        monkeypatch.setattr(app, "ProcessStarter", starter)
-        monkeypatch.setattr(app, "ready_pack", no_pack)
+        monkeypatch.setattr(server_module, "TcpAcceptor", acceptor)
+        monkeypatch.setattr(server_module, "ProcessStarter", starter)
+        monkeypatch.setattr(server_module, "ready_pack", no_pack)
         # All peers are this process, which does not end: a runner's process ends with its connection.
         monkeypatch.setattr(Peer, "open_pidfd", lambda _: None)
         monkeypatch.setattr(toolchains, "identity", lambda name: f"identity of {os.fsdecode(name)}")
@@ -487,7 +488,7 @@ async def test_a_task_that_read_what_is_here_counts(tmp_path: Path, monkeypatch:
 
 async def test_a_build_sees_what_other_hosts_changed_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No event tells of such a change, so the time is all that makes the server look again; and here it stands."""
-    monkeypatch.setattr("spraycc.server.dispatch.Watcher.open", SilentWatcher)
+    monkeypatch.setattr("spraycc.server.dispatcher.Watcher.open", SilentWatcher)
     async with serving(tmp_path, monkeypatch) as world:
         header = FILE + bytes(world.workspace / "a.h")
         executor = None
@@ -738,7 +739,7 @@ async def test_executors_that_can_not_be_started_are_told_of_and_tried_again(
             tries.append(trio.current_time())
             raise ConfigError("`hosts` names no host")
 
-        monkeypatch.setattr(app, "ProcessStarter", fail)
+        monkeypatch.setattr(server_module, "ProcessStarter", fail)
         build = await world.build()
         runner = world.compile(build, "a")
         assert isinstance((await runner.result())[1], wire.RunHere)
@@ -896,7 +897,7 @@ async def test_a_peer_that_says_nothing_is_closed(tmp_path: Path, monkeypatch: p
         peer = Connection(world.door)
         began = trio.current_time()
         assert await peer.receive() is None
-        assert trio.current_time() - began == pytest.approx(app.FIRST_FRAME_S)
+        assert trio.current_time() - began == pytest.approx(server_module.FIRST_FRAME_S)
         peer.close()
 
 
@@ -977,7 +978,7 @@ async def test_runners_wait_where_there_is_no_descriptor_for_them(
         began = trio.current_time()
         runner = world.runner(build, "gcc", "--version")
         await runner.result()
-        assert trio.current_time() - began == pytest.approx(5 * app.SHORT_S)
+        assert trio.current_time() - began == pytest.approx(5 * server_module.SHORT_S)
         assert caplog.text.count("runners wait") == 1
         runner.close()
 
@@ -1070,7 +1071,7 @@ async def test_a_server_that_is_to_stop_now_has_its_executors_leave(
         began = trio.current_time()
         await world.ended.wait()
         # This one does not leave, so it is waited for as long as may be.
-        assert trio.current_time() - began <= app.LEAVE_S + 0.1
+        assert trio.current_time() - began <= server_module.LEAVE_S + 0.1
         assert (await runner.result())[1] is None
         runner.close()
         build.close()
@@ -1080,12 +1081,12 @@ async def test_a_server_clears_away_what_a_killed_one_has_left(tmp_path: Path, m
     state = tmp_path / "state" / "server"
     state.mkdir(parents=True)
     (state / "session-old.json").touch()
-    for number in range(app.EXECUTOR_LOGS + 5):
+    for number in range(server_module.EXECUTOR_LOGS + 5):
         path = state / f"executor-{number}.log"
         path.touch()
         os.utime(path, (number, number))
     async with serving(tmp_path, monkeypatch):
         assert not (state / "session-old.json").exists()
         logs = {path.name for path in state.glob("executor-*.log")}
-        assert len(logs) == app.EXECUTOR_LOGS
+        assert len(logs) == server_module.EXECUTOR_LOGS
         assert "executor-4.log" not in logs

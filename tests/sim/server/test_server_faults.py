@@ -15,12 +15,12 @@ import trio
 from spraycc.cluster.driver import ClusterError, Trouble
 from spraycc.model import BuildId, Command, Description, ExecutorId, Kind, Placement, TaskId
 from spraycc.scheduler import actions, events
-from spraycc.server import guard, launcher
-from spraycc.server.builds import Builds
-from spraycc.server.dispatch import Dispatcher
-from spraycc.server.environment import CapturePlan
-from spraycc.server.history import TaskHistory
-from spraycc.server.tasks import Task
+from spraycc.server.builds.build import Builds
+from spraycc.server.dispatcher import Dispatcher
+from spraycc.server.host import subprocesses, supervise
+from spraycc.server.tasks.capture_roots import CapturePlan
+from spraycc.server.tasks.durations import TaskHistory
+from spraycc.server.tasks.task import Task
 from spraycc.settings import Settings
 
 
@@ -143,8 +143,8 @@ async def test_what_has_a_fault_begins_anew() -> None:
         if len(runs) < 3:
             raise RuntimeError("a fault of ours")
 
-    await guard.keep_going("work", work)
-    assert [b - a for a, b in itertools.pairwise(runs)] == [guard.PAUSE_S] * 2
+    await supervise.keep_going("work", work)
+    assert [b - a for a, b in itertools.pairwise(runs)] == [supervise.PAUSE_S] * 2
 
 
 async def test_what_has_nothing_but_faults_ends() -> None:
@@ -155,8 +155,8 @@ async def test_what_has_nothing_but_faults_ends() -> None:
         raise RuntimeError("a fault of ours")
 
     with pytest.raises(RuntimeError):
-        await guard.keep_going("work", work)
-    assert len(runs) == guard.MOST_FAULTS
+        await supervise.keep_going("work", work)
+    assert len(runs) == supervise.MOST_FAULTS
 
 
 async def test_faults_are_forgotten() -> None:
@@ -164,12 +164,12 @@ async def test_faults_are_forgotten() -> None:
 
     async def work() -> None:
         runs.append(1)
-        await trio.sleep(guard.FORGET_S + 1)
-        if len(runs) < 3 * guard.MOST_FAULTS:
+        await trio.sleep(supervise.FORGET_S + 1)
+        if len(runs) < 3 * supervise.MOST_FAULTS:
             raise RuntimeError("a fault of ours")
 
-    await guard.keep_going("work", work)
-    assert len(runs) == 3 * guard.MOST_FAULTS
+    await supervise.keep_going("work", work)
+    assert len(runs) == 3 * supervise.MOST_FAULTS
 
 
 @pytest.mark.parametrize("what", ["memfd_create", "thread"])
@@ -185,7 +185,7 @@ async def test_a_command_that_can_not_be_started_now(what: str, monkeypatch: pyt
     else:
         monkeypatch.setattr(os, "memfd_create", fail)
     with pytest.raises(ClusterError) as caught:
-        await launcher.run_command(["true"], b"", {}, 10)
+        await subprocesses.run_command(["true"], b"", {}, 10)
     assert caught.value.kind is Trouble.UNREACHABLE  # which is tried again soon
 
 

@@ -19,9 +19,9 @@ import trio.testing
 from spraycc.cluster.driver import RETRY_S, ClusterError, Reply, Trouble
 from spraycc.cluster.registry import batch_name
 from spraycc.cluster.roster import CALL_HOME_S, LINGER_S, SHOW_PENDING_AFTER_S, VANISHED_RETRY_S
-from spraycc.server import submission
-from spraycc.server.guard import PAUSE_S
-from spraycc.server.submission import CLOSE_S, MARKER, Submitter, cancel_leftovers
+from spraycc.server.fleet import batch_launcher
+from spraycc.server.fleet.batch_launcher import CLOSE_S, MARKER, Submitter, cancel_leftovers
+from spraycc.server.host.supervise import PAUSE_S
 from spraycc.settings import Settings
 from tests.pure.cluster.transcripts import Transcript
 from tests.sim.server import fake_clusters
@@ -34,7 +34,7 @@ PBS_ARRAY = PBS.reply("qsub -J 1-3 -N spraycc -j oe -o /dev/null -- /bin/sleep 1
 STATUS_S, SUBMIT_S, TIMEOUT_S, RELEASE_S, PATIENCE_S = 15.0, 1.0, 60.0, 60.0, 30.0
 
 #: What was withdrawn may be asked for again after this time.
-AT_ONCE_S = submission._RETRY_AFTER_WITHDRAWAL_S
+AT_ONCE_S = batch_launcher._RETRY_AFTER_WITHDRAWAL_S
 
 
 class World:
@@ -826,7 +826,7 @@ async def test_a_fault_of_ours_in_the_look_for_left_overs_holds_nobody_up(
     async def fail(*_: object) -> int:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(submission, "cancel_leftovers", fail)
+    monkeypatch.setattr(batch_launcher, "cancel_leftovers", fail)
     slurm = FakeSlurm()
     async with running(slurm, tmp_path) as world:
         world.submitter.ask(2)
@@ -858,14 +858,14 @@ async def test_a_marker_of_whatever_content_is_no_fault(tmp_path: Path, content:
 
 def test_whose_batch_jobs_are_listed_where_the_user_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 4_000_000_000)
-    assert submission.user_name() == "4000000000"
+    assert batch_launcher.user_name() == "4000000000"
 
 
 async def test_a_submission_is_logged_with_its_id_and_its_executors_tag(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     slurm = FakeSlurm()
-    with caplog.at_level(logging.INFO, "spraycc.server.submission"):
+    with caplog.at_level(logging.INFO, "spraycc.server.fleet.batch_launcher"):
         async with running(slurm, tmp_path) as world:
             world.submitter.ask(1)
             await trio.sleep(1)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spraycc.model import BuildId, Command, Description, ExecutorId, Kind, Placement, TaskId
-from spraycc.server import tasks
-from spraycc.server.tasks import Task
+from spraycc.server.tasks import task as task_module
+from spraycc.server.tasks.task import Task
 from spraycc.wire.runner import FROM_SERVER, Exited, Output, RunHere
 
 PIECES = st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(min_size=1, max_size=40)), max_size=8)
@@ -86,7 +86,7 @@ def test_each_byte_once(
     whole = streams(output)
     runner = Runner()
     task = task_of(runner, live)
-    before, tasks.HOLD_BYTES = tasks.HOLD_BYTES, hold_bytes
+    before, task_module.HOLD_BYTES = task_module.HOLD_BYTES, hold_bytes
 
     async def run() -> None:
         for lengths, piece_size in thrown_away:
@@ -105,7 +105,7 @@ def test_each_byte_once(
     try:
         trio.run(run)
     finally:
-        tasks.HOLD_BYTES = before
+        task_module.HOLD_BYTES = before
     if at_last == "remote":
         assert runner.text == whole
         assert runner.last == Exited(0, 0)

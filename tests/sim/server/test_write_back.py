@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from spraycc.server import disk, writeback
-from spraycc.server.disk import Disk
-from spraycc.server.writeback import WriteBack
+from spraycc.server.host import offload
+from spraycc.server.host.offload import Disk
+from spraycc.server.writeback import commit
+from spraycc.server.writeback.commit import WriteBack
 
 
 class World:
@@ -54,20 +55,20 @@ class FakeStaging:
 
 
 async def test_a_small_result_is_written_at_once() -> None:
-    assert await World().commits_inline(writeback.INLINE_BYTES, writeback.INLINE_CHANGES)
+    assert await World().commits_inline(commit.INLINE_BYTES, commit.INLINE_CHANGES)
 
 
 async def test_a_large_one_is_written_in_a_thread() -> None:
-    assert not await World().commits_inline(writeback.INLINE_BYTES + 1)
+    assert not await World().commits_inline(commit.INLINE_BYTES + 1)
 
 
 async def test_many_files_are_made_visible_in_a_thread() -> None:
-    assert not await World().commits_inline(changes=writeback.INLINE_CHANGES + 1)
+    assert not await World().commits_inline(changes=commit.INLINE_CHANGES + 1)
 
 
 async def test_where_the_disk_hangs_all_is_written_in_threads() -> None:
     world = World()
-    assert await world.commits_inline(takes_s=disk.HANGS_S)
+    assert await world.commits_inline(takes_s=offload.HANGS_S)
     assert not await world.commits_inline()
     staging = FakeStaging(world)
     await world.write_back.spill(staging)  # type: ignore[arg-type]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from spraycc.cli import session as session_module
-from spraycc.cli.session import ConnectionEnded, Session
+from spraycc.cli import server_connection as session_module
+from spraycc.cli.server_connection import ConnectionEnded, Session
 from spraycc.errors import ServerUnavailable
 from spraycc.wire.framing import encode_frame
 from spraycc.wire.runner import FROM_SERVER, RUNNER_PROTOCOL, Notice, Welcome

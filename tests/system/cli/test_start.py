@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from spraycc import runtime_dir
-from spraycc.cli import start
+from spraycc.cli import server_start
 from spraycc.errors import RuntimeDirError, ServerUnavailable
 from spraycc.settings import Settings
 from tests.system.cli.conftest import ROOT, Setup, wait_until
@@ -37,7 +37,7 @@ class Starter:
 
     def start(self, **options: Any) -> Any:
         command = [sys.executable, str(FAKE), "run", "--dir", str(self.directory)]
-        return start.connect_or_start(
+        return server_start.connect_or_start(
             self.path, WORKSPACE, Settings(executors=7), self.notices.append, command=command, **options
         )
 
@@ -54,7 +54,7 @@ def starter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Starter
     result.directory.parent.mkdir(mode=0o700, exist_ok=True)
     result.directory.mkdir(exist_ok=True)
     result.directory.chmod(0o700)
-    session = start.connect(result.path, lambda text: None)
+    session = server_start.connect(result.path, lambda text: None)
     if session is not None:
         session.stop(now=True)
         session.close()
@@ -148,21 +148,21 @@ def test_a_server_that_says_nothing(starter: Starter) -> None:
     runtime_dir.ensure(starter.path)
     (starter.directory / "log").write_text("what an earlier one said\n")
     with pytest.raises(ServerUnavailable, match="ended with 3 as soon as it was started: it wrote nothing; see"):
-        start.connect_or_start(starter.path, WORKSPACE, Settings(), print, command=["/bin/sh", "-c", "exit 3"])
+        server_start.connect_or_start(starter.path, WORKSPACE, Settings(), print, command=["/bin/sh", "-c", "exit 3"])
 
 
 def test_a_server_that_cannot_be_executed(starter: Starter) -> None:
     with pytest.raises(ServerUnavailable, match=r"no server could be started: .*No such file"):
-        start.connect_or_start(starter.path, WORKSPACE, Settings(), print, command=["/nowhere/python"])
+        server_start.connect_or_start(starter.path, WORKSPACE, Settings(), print, command=["/nowhere/python"])
 
 
 def test_a_server_that_never_listens_is_killed(starter: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit is over when its process is there, however slow the host is."""
-    monkeypatch.setattr(start, "START_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(server_start, "START_TIMEOUT_S", 0.0)
     file = starter.directory / "pid"
     command = ["/bin/sh", "-c", f"echo $$ > '{file}.new'; mv '{file}.new' '{file}'; exec sleep 1000"]
     with pytest.raises(ServerUnavailable, match=r"was not ready within 0 s"):
-        start.connect_or_start(
+        server_start.connect_or_start(
             starter.path, WORKSPACE, Settings(), print, command=command, meanwhile=lambda: wait_until(file.exists)
         )
     pid = int(file.read_text())
@@ -171,7 +171,7 @@ def test_a_server_that_never_listens_is_killed(starter: Starter, monkeypatch: py
 
 
 def test_a_server_that_takes_long_is_told_of_once(starter: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start, "TELL_AFTER_S", -1.0)
+    monkeypatch.setattr(server_start, "TELL_AFTER_S", -1.0)
     notices: list[str] = []
     gate = starter.directory / "gate"
     script = (
@@ -184,7 +184,7 @@ def test_a_server_that_takes_long_is_told_of_once(starter: Starter, monkeypatch:
 
     opener = threading.Thread(target=open_gate)
     opener.start()
-    session = start.connect_or_start(
+    session = server_start.connect_or_start(
         starter.path, WORKSPACE, Settings(), notices.append, command=["/bin/sh", "-c", script]
     )
     opener.join()
@@ -196,7 +196,9 @@ def test_a_server_that_takes_long_is_told_of_once(starter: Starter, monkeypatch:
 def test_one_that_ends_as_it_has_found_another(starter: Starter) -> None:
     """The loser of a race ends with 0; whoever started it goes on with the winner."""
     script = f"trap '' TERM; if mkdir '{starter.directory}/first' 2>/dev/null; then exit 0; fi; exec '{sys.executable}' '{FAKE}' run --dir '{starter.directory}'"
-    session = start.connect_or_start(starter.path, WORKSPACE, Settings(), print, command=["/bin/sh", "-c", script])
+    session = server_start.connect_or_start(
+        starter.path, WORKSPACE, Settings(), print, command=["/bin/sh", "-c", script]
+    )
     assert session.welcome.pid == starter.starts()[0]["pid"]
     session.close()
 
@@ -205,7 +207,7 @@ def test_a_stale_socket_is_no_server(starter: Starter) -> None:
     with FakeServer(starter.directory):
         pass
     assert (starter.directory / "socket").exists()
-    assert start.connect(starter.path, print) is None
+    assert server_start.connect(starter.path, print) is None
     (starter.directory / "socket").unlink()
     starter.start().close()
 
@@ -215,14 +217,14 @@ def test_a_server_on_its_way_out_is_waited_for(starter: Starter) -> None:
     old = FakeServer(starter.directory)
     (starter.directory / "socket").unlink()
     waiting = threading.Event()
-    original = start.server_lives
+    original = server_start.server_lives
 
     def seen(directory: bytes) -> bool:
         waiting.set()
         return original(directory)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(start, "server_lives", seen)
+        patch.setattr(server_start, "server_lives", seen)
 
         def end() -> None:
             waiting.wait()
@@ -237,7 +239,7 @@ def test_a_server_on_its_way_out_is_waited_for(starter: Starter) -> None:
 
 
 def test_a_server_that_hangs_is_not_waited_for_for_ever(starter: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start, "START_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(server_start, "START_TIMEOUT_S", 0.0)
     with FakeServer(starter.directory):
         (starter.directory / "socket").unlink()
         with pytest.raises(ServerUnavailable, match="holds the lock there and does not listen"):
@@ -247,7 +249,7 @@ def test_a_server_that_hangs_is_not_waited_for_for_ever(starter: Starter, monkey
 def test_a_directory_that_cannot_be_trusted(starter: Starter) -> None:
     runtime_dir.ensure(starter.path)
     starter.directory.chmod(0o711)
-    for use in (starter.start, lambda: start.connect(starter.path, print)):
+    for use in (starter.start, lambda: server_start.connect(starter.path, print)):
         with pytest.raises(RuntimeDirError, match="open to others"):
             use()
 
@@ -257,24 +259,24 @@ def test_cleaning_up_spares_a_living_server(starter: Starter) -> None:
     with FakeServer(starter.directory):
         (builds / "b1").mkdir(parents=True)
         (builds / "b2").mkdir()
-        start.clean_after_server(starter.path, "b1")
+        server_start.clean_after_server(starter.path, "b1")
         assert (starter.directory / "socket").exists()
         assert [entry.name for entry in builds.iterdir()] == ["b2"]
-    start.clean_after_server(starter.path, "b1")
+    server_start.clean_after_server(starter.path, "b1")
     assert not (starter.directory / "socket").exists()
-    start.clean_after_server(starter.path, "b1")
+    server_start.clean_after_server(starter.path, "b1")
 
 
 def test_a_long_log_is_put_aside(starter: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime_dir.ensure(starter.path)
     (starter.directory / "log").write_text("x" * 100)
-    monkeypatch.setattr(start, "_MAX_LOG_BYTES", 99)
+    monkeypatch.setattr(server_start, "_MAX_LOG_BYTES", 99)
     starter.start().close()
     assert (starter.directory / "log.old").read_text() == "x" * 100
 
 
 def test_the_servers_command_line_never_imports_from_the_working_directory() -> None:
-    command = start.server_command(b"/d", b"/w\xff")
+    command = server_start.server_command(b"/d", b"/w\xff")
     assert command[:5] == [sys.executable, "-P", "-m", "spraycc.server", "run"]
     assert os.fsencode(command[-1]) == b"/w\xff"
 
@@ -322,7 +324,7 @@ def test_ctrl_c_while_the_server_starts(setup: Setup) -> None:
     with setup.server() as server:
         (setup.directory / "socket").unlink()  # holds the lock and does not listen: it is waited for
         with setup.start("server", "start", start_new_session=True) as process:
-            lock = setup.directory / "start.lock"
+            lock = setup.directory / "server_start.lock"
             wait_until(lock.exists)
             os.killpg(process.pid, signal.SIGINT)
             _, err = process.communicate(timeout=60)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from spraycc.cli.stopped_server import PATIENCE, StoppedServer
+from spraycc.cli.suspended_server import PATIENCE, StoppedServer
 from tests.system.cli.conftest import wait_until
 
 LOST_AFTER_S = 20.0

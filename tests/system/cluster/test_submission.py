@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from spraycc.cluster.driver import Reply
-from spraycc.server.submission import MARKER, Submitter
+from spraycc.server.fleet.batch_launcher import MARKER, Submitter
 from spraycc.settings import Settings
 from tests.pure.cluster.transcripts import Transcript
 

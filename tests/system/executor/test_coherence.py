@@ -11,8 +11,8 @@ import pytest
 from spraycc.executor.box import find_box
 from spraycc.executor.host import Host, explore
 from spraycc.executor.proof import bit_set
-from spraycc.filesystems import FileSystems
 from spraycc.stamps import FILE, MISSING, NAMES, Lookup, look
+from spraycc.system.filesystems import FileSystems
 from tests.system.executor.conftest import Result, Running
 
 pytestmark = [pytest.mark.overlay]

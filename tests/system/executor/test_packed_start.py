@@ -17,7 +17,7 @@ from spraycc.cluster.local import executor_command
 from spraycc.executor import start
 from spraycc.executor.pack import make
 from spraycc.executor.recorder import LIBRARY_NAME
-from spraycc.server.packing import existing_pack, ready_pack
+from spraycc.server.fleet.pack import existing_pack, ready_pack
 from tests.system.harness.waiting import HANG_S
 
 #: What goes before a program to have the files that it opens written to $OPENED.

@@ -14,10 +14,10 @@ import trio.testing
 from spraycc.errors import RuntimeDirError
 from spraycc.jobserver import fifo as fifo_module
 from spraycc.jobserver.descriptor import HIGHEST_TOOL_FD, LOWEST_TOOL_FD, open_for_tool
+from spraycc.jobserver.events import Limits
 from spraycc.jobserver.fifo import JobserverFifo
-from spraycc.jobserver.governor import Limits
 from spraycc.model import BuildId, TaskId
-from spraycc.server.pool import TokenPool
+from spraycc.server.builds.token_pool import TokenPool
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_it_is_a_private_fifo_without_tokens(fifo: JobserverFifo) -> None:
     mode = os.lstat(fifo.path).st_mode
     assert stat.S_ISFIFO(mode)
     assert stat.S_IMODE(mode) == 0o600
-    assert (fifo.free(), fifo.issued, fifo.owed) == (0, 0, 0)
+    assert (fifo.free(), fifo.tokens.issued, fifo.tokens.owed) == (0, 0, 0)
 
 
 def test_nothing_may_be_there_before(tmp_path: Path) -> None:
@@ -50,28 +50,28 @@ def test_nothing_may_be_there_before(tmp_path: Path) -> None:
     assert path.is_file()
 
 
-def test_the_width_is_one_more_than_the_tokens(fifo: JobserverFifo) -> None:
-    assert fifo.set_width(4) == 4
-    assert (fifo.free(), fifo.issued) == (3, 3)
-    assert fifo.set_width(2) == 2
-    assert (fifo.free(), fifo.issued) == (1, 1)
-    assert fifo.set_width(0) == 1
-    assert (fifo.free(), fifo.issued) == (0, 0)
+def test_tokens_are_written_and_withdrawn_as_asked(fifo: JobserverFifo) -> None:
+    fifo.set_tokens(3)
+    assert (fifo.free(), fifo.tokens.issued) == (3, 3)
+    fifo.set_tokens(1)
+    assert (fifo.free(), fifo.tokens.issued) == (1, 1)
+    fifo.set_tokens(0)
+    assert (fifo.free(), fifo.tokens.issued) == (0, 0)
 
 
 def test_ten_thousand_tokens(fifo: JobserverFifo, tool: int) -> None:
-    assert fifo.set_width(10_001) == 10_001
-    assert (fifo.free(), fifo.issued) == (10_000, 10_000)
+    fifo.set_tokens(10_000)
+    assert (fifo.free(), fifo.tokens.issued) == (10_000, 10_000)
     held = os.read(tool, 10_000)
     assert len(held) == 10_000
     os.write(tool, held)
-    fifo.set_width(1)
-    assert (fifo.free(), fifo.issued) == (0, 0)
+    fifo.set_tokens(0)
+    assert (fifo.free(), fifo.tokens.issued) == (0, 0)
 
 
 def test_a_small_fifo_is_made_larger(fifo: JobserverFifo, tool: int) -> None:
     fcntl.fcntl(tool, fcntl.F_SETPIPE_SZ, 8192)
-    assert fifo.set_width(10_001) == 10_001
+    fifo.set_tokens(10_000)
     assert fifo.free() == 10_000
 
 
@@ -88,35 +88,35 @@ def test_where_the_kernel_has_no_room_the_width_is_what_surely_fits(
 
     real = fcntl.fcntl
     monkeypatch.setattr(fcntl, "fcntl", refuse)
-    assert fifo.set_width(10_001) == 4097
+    fifo.set_tokens(10_000)
     # even with the page at the head half read, every holder can write its token back without waiting
     held = os.read(tool, 4000)
     os.set_blocking(tool, False)
     for position in range(len(held)):
         assert os.write(tool, held[position : position + 1]) == 1
-    assert fifo.free() == fifo.issued == 4096
+    assert fifo.free() == fifo.tokens.issued == 4096
 
 
 async def test_tokens_that_are_held_are_withdrawn_as_they_come_back(fifo: JobserverFifo, tool: int) -> None:
-    fifo.set_width(9)
+    fifo.set_tokens(8)
     held = os.read(tool, 5)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(fifo.run)
-        fifo.set_width(3)  # 8 tokens, 3 of them free: 3 go at once, 3 more are owed
-        assert (fifo.free(), fifo.issued, fifo.owed) == (0, 5, 3)
+        fifo.set_tokens(2)  # 8 tokens, 3 of them free: 3 go at once, 3 more are owed
+        assert (fifo.free(), fifo.tokens.issued, fifo.tokens.owed) == (0, 5, 3)
         # with a debt and nothing free it waits, and does not spin
         await trio.testing.wait_all_tasks_blocked()
 
         os.write(tool, held[:2])
-        while fifo.owed == 3:
+        while fifo.tokens.owed == 3:
             await trio.testing.wait_all_tasks_blocked(0.001)
-        assert (fifo.free(), fifo.issued, fifo.owed) == (0, 3, 1)
+        assert (fifo.free(), fifo.tokens.issued, fifo.tokens.owed) == (0, 3, 1)
 
         os.write(tool, held[2:])
-        while fifo.owed:
+        while fifo.tokens.owed:
             await trio.testing.wait_all_tasks_blocked(0.001)
         # no more than was owed
-        assert (fifo.free(), fifo.issued) == (2, 2)
+        assert (fifo.free(), fifo.tokens.issued) == (2, 2)
 
         # without a debt it leaves free tokens alone, however often they come and go
         for _ in range(3):
@@ -127,35 +127,35 @@ async def test_tokens_that_are_held_are_withdrawn_as_they_come_back(fifo: Jobser
 
 
 async def test_widened_while_it_waits_for_tokens_it_takes_none(fifo: JobserverFifo, tool: int) -> None:
-    fifo.set_width(5)
+    fifo.set_tokens(4)
     held = os.read(tool, 4)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(fifo.run)
-        fifo.set_width(1)
+        fifo.set_tokens(0)
         await trio.testing.wait_all_tasks_blocked()
-        fifo.set_width(6)
-        assert (fifo.free(), fifo.issued, fifo.owed) == (1, 5, 0)
+        fifo.set_tokens(5)
+        assert (fifo.free(), fifo.tokens.issued, fifo.tokens.owed) == (1, 5, 0)
         os.write(tool, held)
         await trio.testing.wait_all_tasks_blocked(0.001)
-        assert (fifo.free(), fifo.issued) == (5, 5)
+        assert (fifo.free(), fifo.tokens.issued) == (5, 5)
         # and narrowed again it is still at work
         held = os.read(tool, 5)
-        fifo.set_width(5)
+        fifo.set_tokens(4)
         os.write(tool, held)
-        while fifo.owed:
+        while fifo.tokens.owed:
             await trio.testing.wait_all_tasks_blocked(0.001)
-        assert (fifo.free(), fifo.issued) == (4, 4)
+        assert (fifo.free(), fifo.tokens.issued) == (4, 4)
         nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("in_debt", [False, True])
 async def test_run_ends_when_it_is_closed(fifo: JobserverFifo, tool: int, in_debt: bool) -> None:
-    fifo.set_width(2)
+    fifo.set_tokens(1)
     os.read(tool, 1)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(fifo.run)
         if in_debt:
-            fifo.set_width(1)
+            fifo.set_tokens(0)
         await trio.testing.wait_all_tasks_blocked()
         fifo.close()
     assert fifo.closed
@@ -164,19 +164,24 @@ async def test_run_ends_when_it_is_closed(fifo: JobserverFifo, tool: int, in_deb
 
 
 def test_tools_keep_their_tokens_when_it_is_closed(fifo: JobserverFifo, tool: int) -> None:
-    fifo.set_width(3)
+    fifo.set_tokens(2)
     fifo.close()
     assert os.read(tool, 10) == b"++"
 
 
-def test_lost_tokens_are_found_and_replaced(fifo: JobserverFifo, tool: int) -> None:
-    fifo.set_width(5)
-    os.read(tool, 3)
-    fifo.write_off(1)
-    assert (fifo.free(), fifo.issued) == (2, 4)
-    assert fifo.recount() == 2
-    fifo.set_width(5)
-    assert (fifo.free(), fifo.issued) == (4, 4)
+def test_lost_tokens_are_replaced_and_taken_out_when_they_come_back(fifo: JobserverFifo, tool: int) -> None:
+    fifo.set_tokens(4)
+    held = os.read(tool, 3)
+    fifo.tokens.lost(1)
+    fifo.settle()
+    assert (fifo.free(), fifo.tokens.issued) == (1, 3)
+    fifo.set_tokens(4)
+    assert (fifo.free(), fifo.tokens.issued) == (2, 4)
+    assert fifo.adopt_surplus() == 0
+    os.write(tool, held)
+    assert fifo.adopt_surplus() == 1
+    fifo.settle()
+    assert (fifo.free(), fifo.tokens.issued) == (4, 4)
 
 
 def test_it_does_not_share_its_flags_with_the_tool(fifo: JobserverFifo, tool: int) -> None:
@@ -237,14 +242,14 @@ def test_a_tool_does_not_open_what_is_no_fifo(tmp_path: Path) -> None:
 
 
 async def test_closed_between_a_debt_and_its_collection(fifo: JobserverFifo, tool: int) -> None:
-    fifo.set_width(4)
+    fifo.set_tokens(3)
     os.read(tool, 3)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(fifo.run)
         await trio.testing.wait_all_tasks_blocked()
-        fifo.set_width(1)
+        fifo.set_tokens(0)
         fifo.close()
-    assert (fifo.free(), fifo.owed) == (0, 3)
+    assert (fifo.free(), fifo.tokens.owed) == (0, 3)
 
 
 async def test_a_fault_in_a_pool_costs_the_bound_and_not_the_server(
@@ -268,7 +273,7 @@ async def test_a_fault_in_a_pool_costs_the_bound_and_not_the_server(
 async def test_a_pool_short_of_descriptors_writes_nothing_off(
     fifo: JobserverFifo, tool: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fifo.set_width(3)
+    fifo.set_tokens(2)
 
     def fail(*_: object) -> int:
         raise OSError(errno.EMFILE, "too many open files")
@@ -283,7 +288,7 @@ async def test_a_pool_short_of_descriptors_writes_nothing_off(
 async def test_the_last_descriptor_was_taken_by_somebody_else(
     fifo: JobserverFifo, monkeypatch: pytest.MonkeyPatch, failures: int, lasts: bool
 ) -> None:
-    fifo.set_width(3)
+    fifo.set_tokens(2)
     really_open, left = os.open, [failures]
 
     def fail(path: str, flags: int, *arguments: int) -> int:
@@ -299,6 +304,6 @@ async def test_the_last_descriptor_was_taken_by_somebody_else(
             fifo.is_abandoned()
     else:
         assert fifo.is_abandoned()
-        assert fifo.set_width(5) == 5
+        fifo.set_tokens(4)
     assert fifo.free() == (2 if lasts else 4)
     assert len(os.listdir("/proc/self/fd")) == descriptors

@@ -54,7 +54,7 @@ def write_build(directory: Path, count: int, name: str = "x") -> None:
 @pytest.mark.parametrize("tool", ALL, indirect=True)
 async def test_exactly_as_wide_as_the_pool(pool, tool: str, tokens: int) -> None:
     write_build(pool.directory, 2 * tokens + 3)
-    pool.fifo.set_width(tokens + 1)
+    pool.fifo.set_tokens(tokens)
     pool.barrier(tokens + 1)
     await pool.run(tool)
     assert pool.widest() == tokens + 1
@@ -65,7 +65,7 @@ async def test_exactly_as_wide_as_the_pool(pool, tool: str, tokens: int) -> None
 async def test_sub_makes_are_on_the_same_pool(pool, tool: str) -> None:
     write_build(pool.directory, 4)
     (pool.directory / "top.mk").write_text("all: a b c\na b c: ; @+$(MAKE) --no-print-directory -f Makefile PART=$@\n")
-    pool.fifo.set_width(4)
+    pool.fifo.set_tokens(3)
     pool.barrier(4)
     done = await pool.run(tool, "-f", "top.mk")
     assert pool.widest() == 4
@@ -78,7 +78,7 @@ async def test_sub_makes_are_on_the_same_pool(pool, tool: str) -> None:
 )
 async def test_two_tools_share_a_pool(pool, tools: Mapping[str, str | None], first: str, second: str) -> None:
     write_build(pool.directory, 6)
-    pool.fifo.set_width(3)
+    pool.fifo.set_tokens(2)
     pool.barrier(4)  # two tokens and an implicit slot each
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pool.run, found(tools, first))
@@ -94,7 +94,7 @@ async def test_a_make_below_ninja_is_on_the_same_pool(pool, tools: Mapping[str, 
     (pool.directory / "build.ninja").write_text(
         f"rule make\n  command = {make} PART=$out\nbuild a: make\nbuild b: make\n"
     )
-    pool.fifo.set_width(4)
+    pool.fifo.set_tokens(3)
     pool.barrier(4)
     await pool.run(ninja)
     assert pool.widest() == 4
@@ -108,7 +108,7 @@ async def test_a_make_below_cargos_build_script_is_on_the_same_pool(
     """What a build script sees is what cargo was given, written anew in the same style (seen with cargo 1.95); it hands that to make."""
     make = found(tools, name)
     write_build(pool.directory, 6)
-    pool.fifo.set_width(3)
+    pool.fifo.set_tokens(2)
     pool.barrier(3)
     await pool.run("env", f"MAKEFLAGS={compose_cargo(pool.tool_fd).decode()}", make)
     assert pool.widest() == 3
@@ -117,14 +117,14 @@ async def test_a_make_below_cargos_build_script_is_on_the_same_pool(
 @pytest.mark.parametrize("tool", ALL, indirect=True)
 async def test_widened_in_mid_build(pool, tool: str) -> None:
     write_build(pool.directory, 10)
-    pool.fifo.set_width(1)
+    pool.fifo.set_tokens(0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pool.run, tool)
         await pool.begun(1)
         pool.barrier(5)
-        pool.fifo.set_width(4)
+        pool.fifo.set_tokens(3)
     assert pool.widest() == 4
-    assert pool.fifo.issued == 3
+    assert pool.fifo.tokens.issued == 3
 
 
 @pytest.mark.parametrize("tool", ALL, indirect=True)
@@ -142,14 +142,14 @@ async def test_narrowed_in_mid_build(pool, tool: str) -> None:
         + f"build neck: wait {' '.join(early)}\n"
         + "".join(f"build {target}: lap neck\n" for target in late)
     )
-    pool.fifo.set_width(4)
+    pool.fifo.set_tokens(3)
     pool.barrier(4)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pool.run, tool)
         await pool.begun(4)
-        pool.fifo.set_width(2)
+        pool.fifo.set_tokens(1)
         with trio.fail_after(HANG_S):
-            while pool.fifo.owed:
+            while pool.fifo.tokens.owed:
                 await trio.sleep(0.005)
         narrowed = pool.mark()
         await pool.begun(6)  # the early ones must not see the barrier of the late ones
@@ -163,13 +163,13 @@ async def test_narrowed_in_mid_build(pool, tool: str) -> None:
 @pytest.mark.parametrize("tool", ALL, indirect=True)
 async def test_without_any_token_left_the_build_goes_on(pool, tool: str) -> None:
     write_build(pool.directory, 6)
-    pool.fifo.set_width(3)
+    pool.fifo.set_tokens(2)
     pool.barrier(3)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pool.run, tool)
         await pool.begun(3)
-        pool.fifo.set_width(0)
-    assert pool.fifo.issued == 0
+        pool.fifo.set_tokens(0)
+    assert pool.fifo.tokens.issued == 0
     assert pool.log().count("-") == 6
 
 
@@ -179,7 +179,7 @@ async def test_the_users_flags_survive_and_their_j_does_not(pool, tool: str) -> 
         "all: bad good sub\nbad: ; @false\ngood: ; @echo 'good V=[$(V)] W=[$(W)]'\nsub: ; @+$(MAKE) -f sub.mk\n"
     )
     (pool.directory / "sub.mk").write_text("all: bad also\nbad: ; @false\nalso: ; @echo 'also V=[$(V)] W=[$(W)]'\n")
-    pool.fifo.set_width(1)
+    pool.fifo.set_tokens(0)
     done = await pool.run(tool, user_flags="k -j8 --no-print-directory -- V=a\\ b W=$$(c)", check=False)
     assert done.returncode == 2
     assert sorted(done.stdout.splitlines()) == [b"also V=[a b] W=[]", b"good V=[a b] W=[]"]
@@ -192,7 +192,7 @@ async def test_a_j_in_the_users_variables_does_not_widen(
     pool, tool: str, variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_build(pool.directory, 6)
-    pool.fifo.set_width(2)
+    pool.fifo.set_tokens(1)
     pool.barrier(2)
     if variable == "MAKEFLAGS":
         await pool.run(tool, user_flags="j6")
@@ -207,7 +207,7 @@ async def test_a_j_in_the_users_variables_does_not_widen(
 async def test_a_j_on_the_line_leaves_the_pool_and_is_taken_off(pool, tool: str, word: str) -> None:
     """The first half is why the second is done: should it ever fail, the tool has learned better."""
     write_build(pool.directory, 8)
-    pool.fifo.set_width(2)
+    pool.fifo.set_tokens(1)
     pool.barrier(6)
     await pool.run(tool, word)
     assert pool.widest() == 6
@@ -241,7 +241,7 @@ async def test_what_a_recipe_sees(pool, tools: Mapping[str, str | None], name: s
 async def test_a_pool_of_a_makes_own_is_foreign(pool, tool: str) -> None:
     (pool.directory / "Makefile").write_text("all: ; @+$(MAKE) -j3 -f sub.mk\n")
     (pool.directory / "sub.mk").write_text('all: ; @printf "seen %s\\n" "$$MAKEFLAGS"\n')
-    pool.fifo.set_width(2)
+    pool.fifo.set_tokens(1)
     done = await pool.run(tool)
     (seen,) = re.findall(rb"seen (.*)", done.stdout)
     assert is_foreign(seen, pool.fifo.path)
@@ -253,7 +253,7 @@ async def test_remade_makefiles_keep_the_pool(pool, tool: str) -> None:
     write_build(pool.directory, 6)
     text = (pool.directory / "Makefile").read_text()
     (pool.directory / "Makefile").write_text(text + "include made.mk\nmade.mk: ; @echo MADE=1 >$@\n")
-    pool.fifo.set_width(3)
+    pool.fifo.set_tokens(2)
     pool.barrier(3)
     await pool.run(tool)
     assert pool.widest() == 3
@@ -265,7 +265,7 @@ async def test_failing_recipes_give_their_tokens_back(pool, tool: str) -> None:
     for name in ("Makefile", "build.ninja"):
         path = pool.directory / name
         path.write_text(path.read_text().replace("$(LAP)", "$(LAP); false").replace("$$LAP", "$$LAP; false"))
-    pool.fifo.set_width(4)
+    pool.fifo.set_tokens(3)
     pool.barrier(4)
     done = await pool.run(tool, check=False)
     assert done.returncode not in (0, 99)
@@ -278,7 +278,7 @@ async def test_after_a_killed_tool_the_pool_is_made_whole(pool, tool: str, numbe
     """Whether the killed tool gives its tokens back is its own business (make 4.4.1 does not); the account comes right."""
     pool.may_lose = True
     write_build(pool.directory, 12)
-    pool.fifo.set_width(4)
+    pool.fifo.set_tokens(3)
     pool.barrier(4)
     # a process group of its own, as a shell gives it, which the signal is sent to
     words = [shutil.which("setsid") or "setsid", tool]
@@ -301,10 +301,10 @@ async def test_after_a_killed_tool_the_pool_is_made_whole(pool, tool: str, numbe
         async with trio.lowlevel.FdStream(alive) as stream:
             assert await stream.receive_some(1) == b""
 
-    pool.fifo.recount()
-    pool.fifo.set_width(4)
-    assert (pool.fifo.free(), pool.fifo.issued) == (3, 3)
+    pool.fifo.tokens.lost(pool.fifo.tokens.issued - pool.fifo.free())
+    pool.fifo.set_tokens(3)
+    assert (pool.fifo.free(), pool.fifo.tokens.issued) == (3, 3)
     (pool.directory / "log").write_text("")
     await pool.run(tool)
     assert pool.widest() == 4
-    assert pool.fifo.recount() == 0
+    assert (pool.fifo.free(), pool.fifo.tokens.issued) == (3, 3)

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from spraycc.server import addresses
+from spraycc.server.host import addresses
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import spraycc.server
 from spraycc.executor.link import Link, connect
 from spraycc.executor.session import read_session
 from spraycc.server.__main__ import listen
-from spraycc.server.app import Server
+from spraycc.server.server import Server
 from spraycc.settings import Settings
 from spraycc.stamps import look
 from spraycc.wire.executor import MadeFile, Ping, Pong, Reads, Ready, StartTask, TaskEnded

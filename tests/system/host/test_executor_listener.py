@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from spraycc.server.listener import TcpAcceptor
+from spraycc.server.fleet.listener import TcpAcceptor
 
 
 @pytest.mark.parametrize(

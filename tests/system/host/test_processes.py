@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from spraycc.server.processes import Process, Use, read_process, read_processes, recipe_of, slots_in_use
+from spraycc.server.host.process_tree import Process, Use, read_process, read_processes, recipe_of, slots_in_use
 
 MAKE, SH, CC = b"make", b"sh", b"cc1"
 
@@ -69,7 +69,7 @@ def test_processes_of_one_recipe_have_one_key_and_those_of_another_another(tmp_p
     """make starts two recipes; each tells what two of its processes are."""
     ask = (
         # One write a line, or those of two recipes mix (print does that where PYTHONUNBUFFERED is set).
-        f"{sys.executable} -c 'import os, sys; from spraycc.server.processes import recipe_of;"
+        f"{sys.executable} -c 'import os, sys; from spraycc.server.host.process_tree import recipe_of;"
         ' key = recipe_of(os.getpid(), int(os.environ["TOP"])).key; os.write(1, f"{sys.argv[1]} {key}\\n".encode())\''
     )
     (tmp_path / "Makefile").write_text(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from spraycc.threads import exact_modes, run_in_thread
+from spraycc.system.threads import exact_modes, run_in_thread
 
 
 @pytest.fixture
@@ -73,6 +73,6 @@ def test_a_file_has_the_exact_mode_in_the_block_and_in_no_other_thread(tmp_path:
 
 @pytest.mark.usefixtures("closed_umask")
 def test_the_umask_counts_where_the_kernel_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spraycc.threads._separate_umask", lambda: False)
+    monkeypatch.setattr("spraycc.system.threads._separate_umask", lambda: False)
     with exact_modes():
         assert mode_of_a_new_file(tmp_path / "file") == 0o600

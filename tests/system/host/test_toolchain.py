@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spraycc import toolchain
+from spraycc.system import toolchain
 
 CPUINFO = b"""processor\t: 0
 vendor_id\t: GenuineIntel

@@ -1,0 +1,25 @@
+"""The names of build tools, and the environment variables of make and cargo. Every other module takes them from here.
+
+``runner/tool.c`` and ``runner/fallback.py`` import nothing and repeat SHIMMED; tests/pure/test_build_tools.py compares.
+"""
+
+from __future__ import annotations
+
+MAKES = ("make", "gmake")
+NINJAS = ("ninja", "ninja-build")
+#: samurai reads the files of ninja. No release of samurai uses a jobserver, so samurai gets no shim and keeps its -j.
+SAMURAI = ("samu",)
+
+#: Tools whose shims open builds in a shell that `spraycc env` has prepared.
+SHIMMED = (*MAKES, *NINJAS, "ctest", "cargo")
+#: Subcommands of spraycc: `spraycc make` is short for `spraycc build -- make`. cmake has no shim because most uses of
+#: cmake compile nothing.
+SUBCOMMANDS = (*SHIMMED, "cmake")
+#: Tools that start recipes: in the process tree, each child of such a tool is one recipe.
+RECIPE_STARTERS = (*SHIMMED, *SAMURAI)
+
+#: The variables that name a jobserver. Recipes pass the old MFLAGS on by hand. make reads GNUMAKEFLAGS before
+#: MAKEFLAGS. cargo prefers CARGO_MAKEFLAGS.
+JOBSERVER_VARIABLES = ("MAKEFLAGS", "MFLAGS", "GNUMAKEFLAGS", "CARGO_MAKEFLAGS")
+#: All variables that belong to the make around us, and not into a process that outlives the build.
+MAKE_VARIABLES = (*JOBSERVER_VARIABLES, "MAKELEVEL")

@@ -1,0 +1,274 @@
+"""What a command produced: the upper layers, read after it has ended, as messages.
+
+How an overlay mounted with ``userxattr`` tells what happened (Documentation/filesystems/overlayfs.rst, kernel 6.18):
+a character device 0:0 is a deletion; a directory with ``user.overlay.opaque`` = "y" was emptied (removed and made
+again); everything else is there as it is seen. Some kernels mark any new directory as opaque, so the mark counts only
+where there is a directory below.
+
+Order: deletions, directories (parents first), symbolic links, files, and of the files the known outputs last, in their
+order: no object is newer than a missing depfile. A file of several names is refused: which of
+them a command meant to change can't be told. Names and statuses are held in
+memory, contents never more than a piece.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from spraycc.errors import CaptureError, CaptureRefusal
+from spraycc.executor.box import Layer
+from spraycc.executor.file_attributes import foreign, is_chowned
+from spraycc.executor.prepare import Prepared, stamp
+from spraycc.model import TaskId
+from spraycc.wire.executor import Deleted, FileData, FileHole, MadeDirectory, MadeFile, MadeSymlink
+from spraycc.wire.framing import CHUNK_BYTES
+
+#: How far a file's time may lie outside the command's life and still be "now": file systems stamp with a clock that
+#: ticks every few milliseconds.
+CLOCK_SLACK_NS = 50_000_000
+
+_OPAQUE = b"user.overlay.opaque"
+
+ProducedMessage = Deleted | MadeDirectory | MadeSymlink | MadeFile | FileData | FileHole
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: bytes
+    upper: bytes
+    status: os.stat_result
+    mtime_ns: int | None
+
+
+@dataclass(slots=True)
+class _Found:
+    deleted: list[Deleted] = field(default_factory=list)
+    directories: list[MadeDirectory] = field(default_factory=list)
+    symlinks: list[MadeSymlink] = field(default_factory=list)
+    files: list[_File] = field(default_factory=list)
+
+
+class _Walk:
+    """Looks through the upper layers; reads no contents."""
+
+    def __init__(self, task: TaskId, prepared: Prepared, began_ns: int, ended_ns: int) -> None:
+        self._task = task
+        self._prepared = prepared
+        self._earliest_ns = began_ns - CLOCK_SLACK_NS
+        self._latest_ns = ended_ns + CLOCK_SLACK_NS
+        self.found = _Found()
+
+    def layer(self, layer: Layer) -> None:
+        """Everything in one upper layer."""
+        directories = [(layer.upper, layer.root, True)]
+        self._directory(layer.upper, layer.root, os.lstat(layer.upper), is_new=False, is_root=True)
+        while directories:
+            upper, path, is_merged = directories.pop()
+            within = os.lstat(upper)
+            with os.scandir(upper) as entries:
+                # Sorted, so that the same command gives the same messages whatever the file system's order.
+                for entry in sorted(entries, key=lambda e: e.name):
+                    below = path.rstrip(b"/") + b"/" + entry.name
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISDIR(status.st_mode):
+                        is_merged_too = self._subdirectory(entry.path, below, status, is_merged, within)
+                        directories.append((entry.path, below, is_merged_too))
+                    else:
+                        self._entry(entry.path, below, status, is_merged, within)
+
+    def _explicit_mtime(self, status: os.stat_result) -> int | None:
+        mtime_ns = status.st_mtime_ns
+        return None if self._earliest_ns <= mtime_ns <= self._latest_ns else mtime_ns
+
+    def _subdirectory(
+        self, upper: bytes, path: bytes, status: os.stat_result, is_merged: bool, within: os.stat_result
+    ) -> bool:
+        """Note a directory; True where the lower layer's is seen through it."""
+        below = _lstat(path) if is_merged else None
+        is_new = below is None or not stat.S_ISDIR(below.st_mode)
+        if below is not None and is_new:
+            self.found.deleted.append(Deleted(self._task, path))
+        if is_new:
+            _refuse_foreign(upper, status, within, path)
+        elif below is not None and is_chowned(status, below):
+            raise CaptureError(CaptureRefusal.UNSUPPORTED, f"{_text(path)} has another owner or group")
+        return self._directory(upper, path, status, is_new)
+
+    def _entry(
+        self, upper: bytes, path: bytes, status: os.stat_result, is_merged: bool, within: os.stat_result
+    ) -> None:
+        """Note what is no directory."""
+        kind = stat.S_IFMT(status.st_mode)
+        if kind == stat.S_IFCHR and status.st_rdev == 0:
+            self.found.deleted.append(Deleted(self._task, path))
+            return
+        if kind not in (stat.S_IFREG, stat.S_IFLNK):
+            raise CaptureError(CaptureRefusal.UNSUPPORTED, f"{_text(path)} is {_kind_name(kind)}")
+        below = _lstat(path) if is_merged else None
+        if below is not None and stat.S_ISDIR(below.st_mode):
+            self.found.deleted.append(Deleted(self._task, path))
+        elif kind == stat.S_IFREG and self._is_linked(path, status, below):
+            raise CaptureError(CaptureRefusal.UNSUPPORTED, f"{_text(path)} is a file of several names")
+        if self._prepared.files.get(path) == stamp(status):
+            return
+        _refuse_foreign(upper, status, within, path)
+        if kind == stat.S_IFLNK:
+            mtime_ns = self._explicit_mtime(status)
+            self.found.symlinks.append(MadeSymlink(self._task, path, os.readlink(upper), mtime_ns))
+        else:
+            self.found.files.append(_File(path, upper, status, self._explicit_mtime(status)))
+
+    def _is_linked(self, path: bytes, status: os.stat_result, below: os.stat_result | None) -> bool:
+        """Whether other names show the same file, here or, where it was changed in place, on the submit host."""
+        if status.st_nlink > 1:
+            return True
+        return below is not None and below.st_nlink > 1 and stat.S_ISREG(below.st_mode)
+
+    def _directory(
+        self, upper: bytes, path: bytes, status: os.stat_result, is_new: bool, is_root: bool = False
+    ) -> bool:
+        mode = stat.S_IMODE(status.st_mode)
+        if mode & 0o500 != 0o500:
+            os.chmod(upper, mode | 0o700)  # to read it; the layer is thrown away afterwards
+        if is_new:
+            self.found.directories.append(
+                MadeDirectory(self._task, path, mode, emptied=False, mtime_ns=self._explicit_mtime(status))
+            )
+            return False
+        emptied = _is_opaque(upper)
+        known = os.lstat(path)
+        known_mode = self._prepared.directories.get(path)
+        if known_mode is None:
+            known_mode = stat.S_IMODE(known.st_mode)
+        # Where something in it changes its time does so by itself.
+        mtime_ns = self._explicit_mtime(status)
+        known_ns = self._prepared.directory_times.get(path, known.st_mtime_ns)
+        touched = status.st_mtime_ns != known_ns and (mtime_ns is not None or not os.listdir(upper))
+        if emptied or mode != known_mode or (touched and not is_root):
+            self.found.directories.append(MadeDirectory(self._task, path, mode, emptied, mtime_ns))
+        return not emptied
+
+
+def produced(
+    task: TaskId,
+    layers: Sequence[Layer],
+    prepared: Prepared,
+    outputs: Sequence[bytes],
+    began_ns: int,
+    ended_ns: int,
+) -> Iterator[ProducedMessage]:
+    """All that the command produced.
+
+    Args:
+        task: goes into the messages.
+        layers: none inside another; whatever ran in them has ended.
+        prepared: what was put there before the start.
+        outputs: the files that come last, in this order.
+        began_ns: wall clock before the start.
+        ended_ns: wall clock after the end. Times of files between the two are the command's "now".
+
+    Raises:
+        CaptureError: (UNSUPPORTED) a socket, fifo or device was left, or what is somebody else's or has attributes.
+        OSError: the layer can't be read.
+    """
+    walk = _Walk(task, prepared, began_ns, ended_ns)
+    for layer in layers:
+        walk.layer(layer)
+    found = walk.found
+    yield from found.deleted
+    yield from found.directories
+    yield from found.symlinks
+    rank = {path: number for number, path in enumerate(outputs, start=1)}
+    for file in sorted(found.files, key=lambda f: rank.get(f.path, 0)):
+        yield from contents(task, file.path, file.upper, file.status, file.mtime_ns)
+
+
+def contents(
+    task: TaskId, path: bytes, where: bytes, status: os.stat_result, mtime_ns: int | None
+) -> Iterator[ProducedMessage]:
+    """A produced file that lies at ``where``, as the one at ``path``."""
+    mode = stat.S_IMODE(status.st_mode)
+    if not mode & 0o400:
+        os.chmod(where, mode | 0o400)
+    with open(where, "rb", buffering=0) as source:
+        left = status.st_size
+        small = _read(source.fileno(), left) if left <= CHUNK_BYTES else b""
+        yield MadeFile(task, path, mode, left, mtime_ns, small)
+        if small:
+            return
+        for is_data, size in _extents(source.fileno(), left) if status.st_blocks * 512 < left else [(True, left)]:
+            if not is_data:
+                os.lseek(source.fileno(), size, os.SEEK_CUR)
+                yield FileHole(task, size)
+                continue
+            while size > 0:
+                data = _read(source.fileno(), min(size, CHUNK_BYTES))
+                size -= len(data)
+                yield FileData(task, data)
+
+
+def _extents(descriptor: int, size: int) -> list[tuple[bool, int]]:
+    """The file's parts: whether they were written, and how long they are. The position stays at the beginning."""
+    parts = []
+    at = 0
+    while at < size:
+        try:
+            data = os.lseek(descriptor, at, os.SEEK_DATA)
+        except OSError as exc:
+            if exc.errno != errno.ENXIO:  # no more data
+                raise
+            data = size
+        hole = os.lseek(descriptor, data, os.SEEK_HOLE) if data < size else size
+        parts += [(False, data - at), (True, hole - data)]
+        at = hole
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return [(is_data, length) for is_data, length in parts if length]
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    """Exactly ``size`` bytes."""
+    data = os.read(descriptor, size) if size else b""
+    while len(data) < size:
+        more = os.read(descriptor, size - len(data))
+        if not more:
+            raise OSError(f"a produced file is {size - len(data)} bytes shorter than it was")
+        data += more
+    return data
+
+
+def _refuse_foreign(upper: bytes, status: os.stat_result, within: os.stat_result, path: bytes) -> None:
+    """Raise CaptureError where it has what can't be carried."""
+    why = foreign(upper, status, within, path)
+    if why:
+        raise CaptureError(CaptureRefusal.UNSUPPORTED, f"{_text(path)} {why}")
+
+
+def _lstat(path: bytes) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
+
+
+def _is_opaque(upper: bytes) -> bool:
+    try:
+        return os.getxattr(upper, _OPAQUE, follow_symlinks=False) == b"y"
+    except OSError:
+        return False  # ENODATA, as a rule
+
+
+def _kind_name(kind: int) -> str:
+    return {
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFIFO: "a fifo",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }.get(kind, "of an unknown kind")
+
+
+def _text(path: bytes) -> str:
+    return path.decode(errors="backslashreplace")

@@ -1,0 +1,43 @@
+"""Whether this host has what the submit host has: each compiler is asked once."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable
+
+from spraycc.errors import CaptureError, CaptureRefusal
+from spraycc.system.threads import run_in_thread
+from spraycc.system.toolchain import CPU, identity, shown
+
+
+class Sameness:
+    """Keeps what was found out about this host."""
+
+    def __init__(self) -> None:
+        self._own: dict[bytes, str] = {}
+
+    async def check(self, expected: Iterable[tuple[bytes, str]]) -> None:
+        """Compare (name, the submit host's identity) of each with this host's.
+
+        Raises:
+            CaptureError: of kind DIFFERENT; the text names host, program and both versions.
+        """
+        for name, theirs in expected:
+            own = self._own.get(name)
+            if own is None:
+                own = self._own[name] = await run_in_thread(identity, name)
+            if own != theirs:
+                raise CaptureError(CaptureRefusal.DIFFERENT, _difference(name, own, theirs))
+
+
+def _difference(name: bytes, own: str, theirs: str) -> str:
+    what = "the CPU" if name == CPU else os.fsdecode(name)
+    mine, other = shown(own), shown(theirs)
+    if not (name == CPU or os.path.exists(name)):
+        text = f"there is no {what} on host {socket.gethostname()}"
+    elif mine != other:
+        text = f"{what} on host {socket.gethostname()} is {mine!r}, on the submit host {other!r}"
+    else:
+        text = f"{what} on host {socket.gethostname()} is not the submit host's, though both are {mine!r}"
+    return text

@@ -1,0 +1,227 @@
+"""Open builds: the command line, the figures and the jobserver of each."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from spraycc.build_tools import NINJAS, RECIPE_STARTERS, SAMURAI
+from spraycc.jobserver.events import Limits
+from spraycc.jobserver.fifo import JobserverFifo
+from spraycc.model import BuildId, TaskId
+from spraycc.server.builds.token_pool import TokenPool
+from spraycc.server.host.unix_connection import Peer
+from spraycc.server.tasks.log import Record
+from spraycc.server.tasks.stats import Figures
+from spraycc.server.tasks.task import Task
+from spraycc.settings import Settings
+from spraycc.wire.runner import FROM_SERVER, Notice
+
+log = logging.getLogger(__name__)
+
+#: The first window of a ninja, see :class:`Limits`: the probing limit, or this many recipes if that is more.
+_FIRST_WINDOW = 8
+_FIRST_WINDOW_S = 1.0
+#: The width of a make from which no token may be withdrawn: the probing limit, or this many recipes if that is more.
+_FIXED_WIDTH = 8
+
+
+@dataclass(slots=True)
+class Build:
+    """One build, open from OpenBuild until its tool has ended and its command line has been answered, or is gone."""
+
+    id: BuildId
+    argv: tuple[bytes, ...]
+    #: the user's -j: recipes at once; None: any number
+    cap: int | None
+    directory: Path
+    #: the command line's connection
+    control: Peer
+    #: None: the tool uses no jobserver
+    pool: TokenPool | None = None
+    #: recipes beside the scheduler's width, for work that no runner wraps
+    unwrapped_slots: int = 0
+    figures: Figures = field(default_factory=Figures)
+    #: monotonic
+    started: float = field(default_factory=time.monotonic)
+    #: tasks at once, as the scheduler says
+    width: int = 0
+    #: the ends of its tasks, for `spraycc why`
+    record: Record | None = None
+    #: texts that the user has seen
+    noticed: set[str] = field(default_factory=set)
+
+    @property
+    def tool(self) -> str:
+        """The name of the program that the build runs."""
+        return os.path.basename(os.fsdecode(self.argv[0])) if self.argv else ""
+
+    def up_to_cap(self, width: int) -> int:
+        """``width``, or the user's -j if that is less."""
+        return width if self.cap is None else min(width, self.cap)
+
+    def set_width(self, width: int) -> None:
+        """Let ``width`` tasks run at once, and beside them the unwrapped recipes for which the submit host has room."""
+        self.width = width
+        if self.pool is not None:
+            self.pool.set_width(self.up_to_cap(width + self.unwrapped_slots))
+
+    def finish(self, task: TaskId, answer: Callable[[], None]) -> None:
+        """A task has its result. Calls ``answer``, now or when the jobserver's account allows; it must not wait."""
+        if self.pool is not None:
+            self.pool.finish(task, answer)
+        else:
+            answer()
+
+    def notice(self, text: str) -> None:
+        """Show the user a line, once in a build."""
+        if text not in self.noticed:
+            self.noticed.add(text)
+            log.info("build %s: notice: %s", self.id, text)
+            self.control.send_now(FROM_SERVER.pack(Notice(text)))
+
+    def note(self, task: Task) -> None:
+        """Record a task that has its result, or whose runner has gone; each task once."""
+        if self.record is not None and not task.is_noted:
+            task.is_noted = True
+            self.record.note(task)
+
+    def recount(self) -> None:
+        """Count the tokens at the build's end: all that were issued must be back, unless a process was killed."""
+        if self.pool is None:
+            return
+        self.pool.recount()
+        self.figures.tokens_issued = self.pool.issued
+        self.figures.tokens_free_at_end = self.pool.free()
+        self.figures.tokens_lost = self.pool.lost
+        lost = self.figures.tokens_issued - self.figures.tokens_free_at_end
+        if lost:
+            log.warning("build %s: %d of %d tokens did not come back", self.id, lost, self.figures.tokens_issued)
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "argv": [os.fsdecode(word) for word in self.argv],
+            "cap": self.cap,
+            "width": self.width,
+            "age_s": round(time.monotonic() - self.started, 3),
+            **self.figures.as_map(),
+            "running": self.figures.running,
+            "tokens": self.pool.status() if self.pool is not None else {},
+        }
+
+
+def clear_builds(runtime_dir: Path) -> None:
+    """Remove the builds of an earlier server, except those whose tool still has the jobserver open."""
+    for directory in (runtime_dir / "builds").glob("*"):
+        try:
+            os.close(os.open(directory / "fifo", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW))
+        except OSError:  # ENXIO: no process reads it; ENOENT: a build without a jobserver
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+class Builds:
+    """All open builds, and the figures of tasks without a build."""
+
+    def __init__(self, runtime_dir: Path, nursery: trio.Nursery, state_dir: Path | None = None) -> None:
+        """``state_dir`` gets the builds' records; None: no records."""
+        self._directory = runtime_dir / "builds"
+        self._state_dir = state_dir
+        self._nursery = nursery
+        self.open: dict[BuildId, Build] = {}
+        self.without_build = Figures()
+
+    def create(
+        self,
+        control: Peer,
+        argv: tuple[bytes, ...],
+        cap: int | None,
+        jobserver: bool,
+        settings: Settings,
+        *,
+        live_tokens: bool = True,
+    ) -> Build:
+        """A new build with its directory and, if ``jobserver``, a jobserver.
+
+        Raises:
+            OSError, RuntimeDirError: the directory or the jobserver can't be made. Nothing is left of the build.
+        """
+        build_id = BuildId(secrets.token_hex(4))
+        directory = self._directory / build_id
+        directory.mkdir(mode=0o700, parents=True)
+        build = Build(build_id, argv, cap, directory, control)
+        try:
+            if jobserver:
+                build.pool = self._make_pool(build, settings, fixed=not live_tokens)
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+        if self._state_dir is not None:
+            build.record = Record(self._state_dir, build_id, argv)
+        # With the local driver every recipe takes a CPU of the executors.
+        build.unwrapped_slots = 0 if settings.cluster == "local" else settings.local_slots_in_force
+        self.open[build_id] = build
+        self.share(settings)
+        return build
+
+    def start_soon(self, function: Callable[[], Awaitable[None]]) -> None:
+        """Run a coroutine function until the server ends."""
+        self._nursery.start_soon(function)
+
+    def _make_pool(self, build: Build, settings: Settings, *, fixed: bool) -> TokenPool:
+        """A pool that runs; ``fixed``: as many recipes as the submit host bears if all of them run there, and no more.
+
+        So no token of a fixed pool is ever withdrawn, and no completion held.
+        """
+        local, probing = settings.local_slots_in_force, settings.probing_limit_in_force
+        if fixed:
+            width = build.up_to_cap(max(_FIXED_WIDTH, probing))
+            # One token more may wake a make that blocks in read(2). With -j1 there are no tokens, so none blocks.
+            limits = Limits(width, width, cap=1 if build.cap == 1 else None)
+        else:
+            width = build.up_to_cap(local)
+            first_window = max(_FIRST_WINDOW, probing) if build.tool in (*NINJAS, *SAMURAI) else 0
+            limits = Limits(local, probing, first_window=first_window, first_window_s=_FIRST_WINDOW_S, cap=build.cap)
+        fifo = JobserverFifo.create(os.fsencode(build.directory / "fifo"))
+        pool = TokenPool(build.id, fifo, limits, width, starts_recipes=build.tool in RECIPE_STARTERS, fixed=fixed)
+        self._nursery.start_soon(pool.run)
+        return pool
+
+    def share(self, settings: Settings) -> None:
+        """Divide the submit host's slots for unseen recipes between the open builds."""
+        pools = self._pools()
+        for pool in pools:
+            local = max(1, settings.local_slots_in_force // len(pools))
+            pool.set_limits(local, max(local, settings.probing_limit_in_force // len(pools)))
+
+    def close(self, build: Build, settings: Settings) -> None:
+        """Remove a build whose tool has ended and whose figures were read."""
+        del self.open[build.id]
+        self.share(settings)
+        if build.pool is not None:
+            build.pool.close()
+        if build.record is not None:
+            build.record.close()
+        shutil.rmtree(build.directory, ignore_errors=True)
+
+    def make_room(self) -> None:
+        """The server has no descriptor for the next runner: a runner whose completion is held gives up its own."""
+        pool = max(self._pools(), key=lambda pool: pool.held, default=None)
+        if pool is not None and pool.held:
+            pool.release_one()
+
+    def figures(self, build: BuildId) -> Figures:
+        found = self.open.get(build)
+        return found.figures if found is not None else self.without_build
+
+    def _pools(self) -> list[TokenPool]:
+        return [build.pool for build in self.open.values() if build.pool is not None]

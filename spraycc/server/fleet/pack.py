@@ -1,0 +1,70 @@
+"""Has the pack made that executors start from (``spraycc/executor/start.py``); makes nothing where there is one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+import spraycc
+from spraycc.cluster.driver import ClusterError
+from spraycc.server.host.subprocesses import executor_environment, run_command
+
+log = logging.getLogger(__name__)
+
+#: Making one takes half a second on an idle host.
+_TIMEOUT_S = 60.0
+
+
+def packs_dir(state_dir: Path) -> Path:
+    """Where packs lie: beside the directories of all this user's servers."""
+    return state_dir.parent / "packs"
+
+
+def existing_pack(directory: Path) -> Path | None:
+    """The pack of this installation, where one was made and nothing of it has changed since."""
+    try:
+        note = json.loads((directory / f"executor-{_key()}.json").read_bytes())
+        pack = directory / Path(note["pack"]).name
+        fresh = pack.exists() and all(_stamp(path) == stamp for path, *stamp in note["sources"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return pack if fresh else None
+
+
+def planned_pack(directory: Path) -> Path:
+    """The pack that executors will be started from. Before it is made nobody knows what its name ends with."""
+    return existing_pack(directory) or directory / f"executor-{_key()}-XXXXXXXXXXXXXXXXXXXXXXXX.pack"
+
+
+async def ready_pack(directory: Path) -> Path | None:
+    """The pack of this installation, made where it is missing; None where that fails, which is logged."""
+    if found := existing_pack(directory):
+        return found
+    # A process of its own: what it imports is what is packed.
+    argv = [sys.executable, "-P", "-m", "spraycc.executor.pack", os.fspath(directory), _key()]
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        reply = await run_command(argv, b"", executor_environment(os.environ), _TIMEOUT_S)
+    except (OSError, ClusterError) as exc:
+        log.warning("executors start without a pack: %s", exc)
+        return None
+    if reply.status:
+        log.warning("executors start without a pack: %s", reply.words)
+        return None
+    return existing_pack(directory)
+
+
+def _key() -> str:
+    """Of this installation: Python and the place of our modules. Others of the same user have packs of their own."""
+    changed = [os.environ.get(name, "") for name in ("PYTHONPATH", "SPRAYCC_BOX")]
+    place = "|".join([sys.version, sys.executable, spraycc.__file__, *changed])
+    return hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+
+
+def _stamp(path: str) -> list[int]:
+    status = os.stat(path)
+    return [status.st_size, status.st_mtime_ns]

@@ -1,0 +1,148 @@
+"""Serves the command line: builds opened and closed, status, stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import trio
+
+import spraycc
+from spraycc.errors import ProtocolError, RuntimeDirError
+from spraycc.scheduler.events import BuildClosed
+from spraycc.scheduler.events import BuildOpened as BuildOpenedEvent
+from spraycc.server.builds.build import Build
+from spraycc.server.dispatcher import Dispatcher
+from spraycc.server.host.unix_connection import Peer
+from spraycc.settings import Settings
+from spraycc.wire.runner import (
+    FROM_SERVER,
+    RUNNER_PROTOCOL,
+    TO_SERVER,
+    AskStatus,
+    BuildOpened,
+    CloseBuild,
+    Hello,
+    OpenBuild,
+    Refused,
+    Status,
+    Stop,
+    Summary,
+    ToolStarted,
+    Welcome,
+)
+
+log = logging.getLogger(__name__)
+
+
+class Control:
+    """One control connection."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        peer: Peer,
+        *,
+        status: Callable[[], Awaitable[dict[str, Any]]],
+        stop: Callable[[bool], None],
+        warnings: Callable[[], list[str]],
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._peer = peer
+        self._status = status
+        self._stop = stop
+        self._warnings = warnings
+        self._build: Build | None = None
+        self._tool_pidfd: int | None = None
+
+    async def serve(self, hello: Hello) -> None:
+        """Answer requests until the connection ends; a build that is open then is closed when its tool has ended."""
+        self._peer.send_now(FROM_SERVER.pack(Welcome(RUNNER_PROTOCOL, spraycc.__version__, os.getpid())))
+        foreign = hello.version != RUNNER_PROTOCOL
+        if foreign or hello.release != spraycc.__version__:
+            log.info("a command line of release %s, protocol %d", hello.release, hello.version)
+        try:
+            while (item := await self._peer.receive()) is not None:
+                message = TO_SERVER.unpack(item)
+                if foreign and not isinstance(message, AskStatus | Stop):
+                    raise ProtocolError(f"{message.TAG!r} of protocol {hello.version}, this is {RUNNER_PROTOCOL}")
+                if isinstance(message, OpenBuild):
+                    self._open(message)
+                elif isinstance(message, ToolStarted):
+                    with suppress(OSError):
+                        self._tool_pidfd = os.pidfd_open(message.pid)
+                    if self._build is not None and self._build.pool is not None:
+                        self._build.pool.tool_started(message.pid)
+                elif isinstance(message, CloseBuild):
+                    await self._close(message.status, message.wall_s)
+                elif isinstance(message, AskStatus):
+                    await self._peer.send(FROM_SERVER.pack(Status(await self._status())))
+                elif isinstance(message, Stop):
+                    if message.if_idle and self._dispatcher.is_busy:
+                        self._peer.send_now(FROM_SERVER.pack(Refused("builds are in flight")))
+                    else:
+                        self._stop(message.now)
+                else:
+                    raise ProtocolError(f"unexpected message {message.TAG!r} on a control connection")
+        finally:
+            if self._build is not None:
+                log.info("build %s: its command line is gone", self._build.id)
+                if self._tool_pidfd is not None:
+                    await trio.lowlevel.wait_readable(self._tool_pidfd)
+                self._finish()
+            if self._tool_pidfd is not None:
+                os.close(self._tool_pidfd)
+
+    def _open(self, request: OpenBuild) -> None:
+        if self._build is not None:
+            raise ProtocolError("a control connection holds one build")
+        dispatcher = self._dispatcher
+        try:
+            dispatcher.apply(Settings.from_map(request.settings))
+            build = dispatcher.builds.create(
+                self._peer,
+                request.argv,
+                request.cap,
+                request.jobserver,
+                dispatcher.settings,
+                live_tokens=request.live_tokens,
+            )
+        except (OSError, RuntimeDirError) as exc:
+            self._peer.send_now(FROM_SERVER.pack(Refused(f"the server can't open a build: {exc}")))
+            return
+        self._build = build
+        dispatcher.build_begins()
+        log.info("build %s: opened, cap %s: %s", build.id, request.cap, b" ".join(request.argv)[:200])
+        dispatcher.post(BuildOpenedEvent(build.id, request.cap))
+        fifo = os.fsencode(build.directory / "fifo") if build.pool is not None else b""
+        self._peer.send_now(FROM_SERVER.pack(BuildOpened(build.id, fifo)))
+        for text in self._warnings():
+            build.notice(text)
+
+    async def _close(self, status: int, wall_s: float) -> None:
+        build = self._build
+        if build is None:
+            raise ProtocolError("no build to close")
+        figures = self._finish()
+        figures |= {"exit_status": status, "wall_s": round(wall_s, 3)}
+        await self._peer.send(FROM_SERVER.pack(Summary(figures)))
+
+    def _finish(self) -> dict[str, Any]:
+        build = self._build
+        assert build is not None
+        self._build = None
+        build.recount()
+        # A command on the submit host may have ended before the server saw it: after the close nothing is noted.
+        for task in self._dispatcher.tasks.values():
+            if task.build == build.id and task.runs_here:
+                build.note(task)
+        figures = build.figures.as_map()
+        self._dispatcher.builds.close(build, self._dispatcher.settings)
+        self._dispatcher.history.save_soon()
+        log.info("build %s: closed after %.1f s: %s", build.id, time.monotonic() - build.started, figures)
+        self._dispatcher.post(BuildClosed(build.id))
+        return figures

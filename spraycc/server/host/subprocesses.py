@@ -1,0 +1,158 @@
+"""The one place of the server where processes are started: cluster managers' commands, and executors themselves."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+import trio
+
+from spraycc.build_tools import MAKE_VARIABLES
+from spraycc.cluster.driver import ClusterError, Reply, Trouble
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a process has to leave by itself; then it is killed.
+GRACE_S = 3.0
+#: More than any listing; what comes after is not read.
+_MOST_BYTES = 64 * 1024 * 1024
+#: Of this host, when a process is started; nothing is wrong with the program.
+_SHORT_OF = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+
+
+class Launcher(Protocol):
+    """Has executors started; the server knows of it only this."""
+
+    @property
+    def processes(self) -> int:
+        """Processes or executors of batch jobs that may be there; the server does not end from idleness before they
+        are gone."""
+        ...
+
+    def ask(self, count: int) -> None:
+        """Have ``count`` more started. Never waits; failures are reported."""
+        ...
+
+    def withdraw(self) -> None:
+        """What was asked for and has not started is not wanted any more. Never waits; what is taken back is reported
+        as failed, without a text."""
+        ...
+
+    def connected(self, executor_id: str) -> None:
+        """The executor has called home."""
+        ...
+
+    def gone(self, executor_id: str) -> None:
+        """Its connection has ended."""
+        ...
+
+    async def close(self) -> None:
+        """End or cancel everything that was started. Takes some seconds at most."""
+        ...
+
+
+def executor_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of an executor that is a process of ours: the server's, without what is of builds."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name not in MAKE_VARIABLES and (not name.startswith("SPRAYCC_") or name == "SPRAYCC_BOX")
+    }
+
+
+async def run_command(argv: Sequence[str], stdin: bytes, env: Mapping[str, str], timeout_s: float) -> Reply:
+    """Run a cluster manager's command to its end; how it ended and what it printed.
+
+    Its streams are files in memory: a process that it leaves behind can't keep us waiting for the end of a pipe. It
+    inherits no other descriptor, and leads a session that is killed as a whole when the time is over or this is
+    cancelled.
+
+    Raises:
+        ClusterError: there is no such program, or it did not end in time.
+    """
+    streams: list[int] = []
+    try:
+        try:
+            for name in ("in", "out", "err"):
+                streams.append(os.memfd_create(f"spraycc-{name}", os.MFD_CLOEXEC))
+        except OSError as exc:
+            raise ClusterError(Trouble.UNREACHABLE, f"{argv[0]} can't be started now: {exc.strerror}") from None
+        os.write(streams[0], stdin)
+        os.lseek(streams[0], 0, os.SEEK_SET)
+        try:
+            process = await _open_process(argv, env, streams[0], streams[1], streams[2])
+        except OSError as exc:
+            trouble = Trouble.UNREACHABLE if exc.errno in _SHORT_OF else Trouble.NO_COMMAND
+            raise ClusterError(trouble, f"{argv[0]}: {exc.strerror}") from None
+        status: int | None = None
+        try:
+            with trio.move_on_after(timeout_s):
+                status = await process.wait()
+        finally:
+            if process.returncode is None:
+                await _kill(process)
+        reply = Reply(status if status is not None else -1, _contents(streams[1]), _contents(streams[2]))
+    finally:
+        for stream in streams:
+            os.close(stream)
+    # A listing in good order is no news.
+    level = logging.INFO if status or stdin else logging.DEBUG
+    log.log(level, "%s: status %s, %s", " ".join(argv)[:1000], status, reply.words)
+    if status is None:
+        said = f" ({reply.words})" if reply.stdout or reply.stderr else ""
+        raise ClusterError(Trouble.UNREACHABLE, f"{argv[0]} did not end within {timeout_s:.0f} s{said}")
+    return reply
+
+
+async def start_process(argv: Sequence[str], env: Mapping[str, str], log_path: Path) -> trio.Process:
+    """Start an executor, or what starts one; what it prints is added to ``log_path``. The caller sees it off.
+
+    Raises:
+        OSError: it can't be started.
+    """
+    with open(log_path, "ab") as out:
+        return await _open_process(argv, env, subprocess.DEVNULL, out.fileno(), out.fileno())
+
+
+async def _open_process(
+    argv: Sequence[str], env: Mapping[str, str], stdin: int, stdout: int, stderr: int
+) -> trio.Process:
+    try:
+        return await trio.lowlevel.open_process(
+            list(argv), stdin=stdin, stdout=stdout, stderr=stderr, cwd="/", env=dict(env), start_new_session=True
+        )
+    except RuntimeError as exc:  # trio starts it in a thread, and there can be none now
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from exc
+
+
+async def see_off(process: trio.Process) -> None:
+    """Make sure that the process has ended. Its connection is closed by now or soon, so it leaves by itself."""
+    if process.returncode is not None:
+        return
+    with trio.CancelScope(shield=True):
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        with trio.move_on_after(GRACE_S):
+            await process.wait()
+        if process.returncode is None:
+            await _kill(process)
+
+
+async def _kill(process: trio.Process) -> None:
+    with trio.CancelScope(shield=True):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+def _contents(descriptor: int) -> bytes:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with open(descriptor, "rb", closefd=False) as file:
+        return file.read(_MOST_BYTES)

@@ -1,0 +1,82 @@
+"""What of a command's environment goes with it to an executor, and where it may write (pure but for ``real_path``)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from spraycc.jobserver.makeflags import without_jobserver_in
+from spraycc.model import Command, Description
+from spraycc.server.tasks.command_files import real_path
+
+
+def remote_environment(env: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """The environment without what belongs to the build on the submit host: its jobserver and SprayCC's own
+    variables."""
+    return without_jobserver_in(tuple([entry for entry in env if not entry.startswith(b"SPRAYCC_")]))
+
+
+@dataclass(frozen=True, slots=True)
+class CapturePlan:
+    """Which directories an attempt's capture must hold."""
+
+    #: absolute real paths that must be captured
+    roots: tuple[bytes, ...]
+    #: captured where the executor's host can
+    optional_roots: tuple[bytes, ...]
+    #: absolute paths of the known outputs, the named one last
+    outputs: tuple[bytes, ...]
+
+
+#: Captured wherever possible, as commands leave things there; never required, as a mount may lie below.
+TMP = b"/tmp"
+SHARED_MEMORY = b"/dev/shm"
+
+
+def plan_capture(
+    command: Command,
+    description: Description,
+    workspace: bytes,
+    home: bytes,
+    realpath: Callable[[bytes], bytes] = real_path,
+    is_directory: Callable[[bytes], bool] = os.path.isdir,
+) -> CapturePlan | None:
+    """The roots for one command: the workspace, and whatever else it works in or is known to write to.
+
+    If all files that it writes are known, only their directories are captured. Everything else is read through the bare
+    mount, which costs an NFS file server less: the client keeps names, and a task's overlay asks for each name anew.
+
+    None where that would be a directory that can't or must not be overlaid as a whole (``/``, the home directory,
+    /tmp as working directory): such a command runs on the submit host.
+    """
+    refused = {b"/", home, TMP, b"/var/tmp", SHARED_MEMORY}
+    cwd = realpath(command.cwd)
+    roots: list[bytes] = []
+    named: list[bytes] = []
+    # most outputs are named without a directory
+    directories = {command.cwd: cwd, cwd: cwd}
+    for output in description.outputs:
+        path = os.path.join(cwd, output)
+        if path.startswith(b"/dev/") and not is_below(path, SHARED_MEMORY):
+            continue
+        directory, name = os.path.split(path)
+        real = directories.get(directory)
+        if real is None:
+            real = directories[directory] = realpath(directory)
+        named.append(os.path.join(real, name))
+    written = dict.fromkeys(os.path.dirname(path) for path in named)
+    if not (description.complete and all(map(is_directory, written))):
+        written = {workspace: None, cwd: None, **written}
+    for directory in written:
+        is_optional = is_below(directory, TMP) or is_below(directory, SHARED_MEMORY)
+        if not any(is_below(directory, root) for root in roots) and (directory == cwd or not is_optional):
+            roots.append(directory)
+    if any(root in refused for root in roots):
+        return None
+    return CapturePlan(tuple(roots), (TMP, SHARED_MEMORY), tuple(named))
+
+
+def is_below(path: bytes, root: bytes) -> bool:
+    """True where ``path`` is ``root`` or lies in it; both absolute and normal."""
+    return path == root or path.startswith(root.rstrip(b"/") + b"/")

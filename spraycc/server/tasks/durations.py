@@ -1,0 +1,122 @@
+"""The server's hold on the history: loaded in a thread when it starts, written in batches by a thread now and then."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import trio
+
+from spraycc.history.estimates import History, Key
+from spraycc.history.store import FILE_NAME, HistoryError, Store, target_name
+from spraycc.model import Expectation, Usage
+from spraycc.server.tasks.task import Task
+from spraycc.system.threads import run_in_thread
+
+log = logging.getLogger(__name__)
+
+#: Between two writes, unless a build ends.
+_SAVE_S = 20.0
+#: At the server's end the last write has so long.
+_LAST_SAVE_S = 2.0
+#: The first tasks wait so long for what is known of them; no executor is connected yet.
+_LOAD_S = 1.0
+#: After so many writes in a row that failed there are no more.
+_MOST_FAILURES = 5
+
+
+class TaskHistory:
+    """What tasks took, and what they are expected to take. Without a file, where that can't be used."""
+
+    def __init__(self, state_dir: Path, workspace: bytes) -> None:
+        """``state_dir`` is the server's own; the file lies beside it, for the servers of other hosts too."""
+        self._known = History()
+        self._store: Store | None = Store(state_dir.parent / FILE_NAME, workspace, log.warning)
+        self._workspace = workspace
+        self._cleared = 0
+        self._failures = 0
+        self._due = trio.Event()
+        self._loaded = trio.Event()
+
+    async def loaded(self) -> None:
+        """Waits until the file was read, or can't be; not for long, as on a bad day it lies on a slow disk."""
+        if not self._loaded.is_set():
+            with trio.move_on_after(_LOAD_S):
+                await self._loaded.wait()
+
+    def expect(self, key: Key) -> Expectation:
+        """What is expected of a task with this key."""
+        return self._known.expect(key)
+
+    def key_of(self, task: Task) -> Key:
+        """Kind and target: the last output, relative to the workspace, else the command line."""
+        name = None
+        if task.plan is not None and task.plan.outputs:
+            name = task.plan.outputs[-1]
+            if name.startswith(self._workspace) and name[len(self._workspace) : len(self._workspace) + 1] == b"/":
+                name = name[len(self._workspace) + 1 :]
+        return task.description.kind.value, target_name(name or b" ".join(task.command.argv))
+
+    def note(self, key: Key, usage: Usage) -> None:
+        """A task succeeded on an executor."""
+        self._known.note(key, usage.wall_s, usage.peak_rss_bytes, int(time.time()))
+
+    def note_memory(self, key: Key, usage: Usage) -> None:
+        """A task ran out of memory there."""
+        self._known.note_memory(key, usage.peak_rss_bytes, int(time.time()))
+
+    def save_soon(self) -> None:
+        """A build has ended: others may want to see what it has brought."""
+        self._due.set()
+
+    async def run(self) -> None:
+        """Load, then save what has changed now and then. Ends by cancellation, with one last write; a fault of ours
+        costs the file, and neither a build nor the server."""
+        try:
+            await self._run()
+        except Exception as exc:
+            log.exception("a fault of the history")
+            self._give_up(exc)
+
+    async def _run(self) -> None:
+        store = self._store
+        assert store is not None
+        try:
+            self._cleared, entries = await run_in_thread(store.load, abandon_on_cancel=True)
+            self._known.load(entries)
+        except HistoryError as exc:
+            self._give_up(exc)
+        finally:
+            self._loaded.set()
+        try:
+            while self._store is not None:
+                with trio.move_on_after(_SAVE_S):
+                    await self._due.wait()
+                self._due = trio.Event()
+                await self._save()
+        finally:
+            with trio.move_on_after(_LAST_SAVE_S, shield=True):
+                await self._save()
+
+    async def _save(self) -> None:
+        changes = self._known.take_changes()
+        if self._store is None or not changes:
+            return
+        try:
+            cleared = await run_in_thread(self._store.save, changes, self._cleared, abandon_on_cancel=True)
+        except HistoryError as exc:
+            self._known.give_back(changes)
+            self._failures += 1
+            log.warning("the history of durations was not written: %s", exc)
+            if self._failures == _MOST_FAILURES:
+                self._give_up(exc)
+            return
+        self._failures = 0
+        if cleared != self._cleared:
+            self._cleared = cleared
+            self._known.clear()
+
+    def _give_up(self, error: Exception) -> None:
+        log.warning("the history of durations is kept in memory only: %s", error)
+        self._store = None

@@ -1,0 +1,440 @@
+"""Write-back: what an attempt produced, first beside its place, then put there as a whole.
+
+An attempt's files are collected in a :class:`Staging` while they arrive: small ones in memory, large ones in unnamed
+files (O_TMPFILE) on the file system where they belong, so that a server that is killed leaves nothing (where there are
+none, on NFS above all, the next server clears away what it finds: server/host/temp_names.py). Its ``commit``
+makes all of it visible, in the order in which the executor sent it (deletions, directories, links, files, the file
+named by
+-o last, so that no object is newer than a missing dependency file). Each file appears whole, under its name, by one
+link or rename.
+
+Trust: an executor is the user's own, but a path is still checked. It must lie in the roots of the attempt, be normal,
+and no directory on the way may be a symbolic link: in an overlay's upper layer none ever is. A file with a setuid or
+setgid bit is never made on an executor's word: its command runs here and sets the bit itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+
+from spraycc.errors import ProtocolError, WriteBackError
+from spraycc.server.host.temp_names import Temporaries
+from spraycc.server.tasks.capture_roots import is_below
+from spraycc.system.threads import exact_modes
+from spraycc.wire.executor import Deleted, FileData, FileHole, MadeDirectory, MadeFile, MadeSymlink
+
+#: Contents of one attempt that are held in memory before they go to disk.
+MEMORY_BYTES = 256 * 1024
+#: Unnamed files that one attempt may hold open; further ones get a temporary name.
+_OPEN_FILES = 16
+
+
+@dataclass(slots=True)
+class _File:
+    made: MadeFile
+    #: contents that are still in memory; a number stands for a hole of so many bytes
+    pieces: list[bytes | int]
+    received_bytes: int = 0
+    #: open file that holds what was spilled, else -1
+    fd: int = -1
+    #: its name, where it has one
+    temporary: bytes = b""
+    #: permission bits of what ``fd`` is
+    mode: int = 0
+
+
+class Staging:
+    """What one attempt has produced so far. Not thread-safe; :meth:`commit` may run in another thread if nothing else
+    does."""
+
+    def __init__(
+        self, roots: tuple[bytes, ...], token: bytes, temporaries: Temporaries, since_ns: int | None = None
+    ) -> None:
+        """
+        Args:
+            roots: directories in which the attempt may make files.
+            token: unique among the attempts of this server's life, digits and dashes. It names temporary files.
+            temporaries: where names of temporary files are kept.
+            since_ns: when the attempt began, by the clock of the file system (ns). Files that have changed since then
+                are not removed: the command has not seen them, because a parallel task made them. None: the clock of
+                the file system is not this host's.
+        """
+        self._since_ns = since_ns
+        #: files (device, inode) with several names of which one was removed
+        self._names_removed: set[tuple[int, int]] = set()
+        self._roots = roots
+        self._token = token
+        self._temporaries = temporaries
+        self._changes: list[Deleted | MadeDirectory | MadeSymlink | _File] = []
+        self._current: _File | None = None
+        #: contents that are not on disk yet
+        self.memory_bytes = 0
+        self._open = 0
+        #: the directory that was last written to, open: what is done there reaches it whatever becomes of its path
+        self._directory = b""
+        self._directory_fd = -1
+        #: directories with their final modes: those, and times, come when all that lies in them is there
+        self._finishing: list[tuple[MadeDirectory, int]] = []
+        self.bytes_received = 0
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._changes
+
+    @property
+    def changes(self) -> int:
+        """How many files, directories, links and deletions."""
+        return len(self._changes)
+
+    @property
+    def wants_spill(self) -> bool:
+        """True when :meth:`spill` should be called. It writes to disk, and may take as long as that does."""
+        return self.memory_bytes > MEMORY_BYTES
+
+    def take(self, message: Deleted | MadeDirectory | MadeSymlink | MadeFile | FileData | FileHole) -> None:
+        """Note a change, or the next piece of the last file.
+
+        Raises:
+            ProtocolError: a path out of bounds, or contents of another size than announced.
+            WriteBackError: a setuid or setgid file.
+        """
+        if isinstance(message, (FileData, FileHole)):
+            if self._current is None:
+                raise ProtocolError("file contents without a file")
+            if isinstance(message, FileHole):
+                self._add_hole(self._current, message.size_bytes)
+            else:
+                self._add(self._current, message.data)
+            return
+        self._finish_current()
+        self._check_path(message.path)
+        if isinstance(message, MadeFile):
+            if message.mode & (stat.S_ISUID | stat.S_ISGID):
+                reason = OSError(errno.EPERM, "setuid or setgid: only its command may make it")
+                raise WriteBackError(message.path, reason)
+            file = _File(message, [])
+            self._changes.append(file)
+            self._current = file
+            if message.data:
+                self._add(file, message.data)
+        else:
+            self._changes.append(message)
+
+    def spill(self) -> None:
+        """Write what is held in memory to unnamed files.
+
+        Raises:
+            WriteBackError: the disk is full, or the directory can't be written.
+        """
+        for change in self._changes:
+            if isinstance(change, _File) and change.pieces:
+                self._write(change)
+        self.memory_bytes = 0
+
+    def commit(self) -> None:
+        """Make everything visible.
+
+        Raises:
+            ProtocolError: the last file is incomplete. WriteBackError: a change could not be made; later ones were
+            not tried.
+        """
+        self._finish_current()
+        try:
+            for change in self._changes:
+                path = change.made.path if isinstance(change, _File) else change.path
+                try:
+                    self._apply(change)
+                except OSError as exc:
+                    raise WriteBackError(path, exc) from exc
+            for made, mode in reversed(self._finishing):
+                try:
+                    self._finish_directory(made, mode)
+                except OSError as exc:
+                    raise WriteBackError(made.path, exc) from exc
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Forget everything that is not visible yet."""
+        for change in self._changes:
+            if isinstance(change, _File):
+                self._close(change)
+        self._changes.clear()
+        self._current = None
+        self._leave_directory()
+
+    # -- collecting
+
+    def _add_hole(self, file: _File, size: int) -> None:
+        if size <= 0:
+            raise ProtocolError(f"a hole of {size} bytes")
+        self._count(file, size)
+        file.pieces.append(size)
+
+    def _count(self, file: _File, size: int) -> None:
+        file.received_bytes += size
+        if file.received_bytes > file.made.size_bytes:
+            raise ProtocolError(f"more than the announced {file.made.size_bytes} bytes of {file.made.path!r}")
+
+    def _add(self, file: _File, data: bytes) -> None:
+        self._count(file, len(data))
+        file.pieces.append(data)
+        self.memory_bytes += len(data)
+        self.bytes_received += len(data)
+
+    def _finish_current(self) -> None:
+        file = self._current
+        if file is not None and file.received_bytes != file.made.size_bytes:
+            raise ProtocolError(f"{file.received_bytes} of {file.made.size_bytes} bytes of {file.made.path!r}")
+        self._current = None
+
+    def _check_path(self, path: bytes) -> None:
+        if (
+            b"\0" in path
+            or not path.startswith(b"/")
+            or os.path.normpath(path) != path
+            or path in self._roots
+            or not any(is_below(path, root) for root in self._roots)
+        ):
+            raise ProtocolError(f"path {path!r} is not inside what was captured")
+
+    # -- disk
+
+    def _write(self, file: _File) -> None:
+        try:
+            if file.fd < 0:
+                self._open_temporary(file)
+            for piece in file.pieces:
+                if isinstance(piece, int):
+                    os.ftruncate(file.fd, os.lseek(file.fd, piece, os.SEEK_CUR))
+                    continue
+                view = memoryview(piece)
+                while view:
+                    view = view[os.write(file.fd, view) :]
+        except OSError as exc:
+            raise WriteBackError(file.made.path, exc) from exc
+        file.pieces.clear()
+
+    def _open_temporary(self, file: _File) -> None:
+        # With its final mode: each chmod is a SETATTR on NFS.
+        mode = (file.made.mode & 0o777) | 0o600
+        directory = os.path.dirname(file.made.path)
+        while True:
+            try:
+                within = self._enter(directory)
+                break
+            except (FileNotFoundError, NotADirectoryError):  # it is among the changes, and not made yet
+                directory = os.path.dirname(directory)
+        if self._open < _OPEN_FILES:
+            try:
+                with exact_modes():
+                    file.fd = os.open(b".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, mode, dir_fd=within)
+                self._open += 1
+                file.mode = stat.S_IMODE(os.fstat(file.fd).st_mode)
+                return
+            except OSError as exc:
+                # EOPNOTSUPP, EISDIR, ENOENT, EINVAL: what file systems (and old kernels) without it say
+                if exc.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
+                    raise
+        file.temporary = self._temporary_name(directory)
+        with exact_modes():
+            file.fd = _create(file.temporary, mode)
+        self._open += 1
+        file.mode = stat.S_IMODE(os.fstat(file.fd).st_mode)
+
+    def _temporary_name(self, directory: bytes) -> bytes:
+        return self._temporaries.name(directory, self._token)
+
+    def _apply(self, change: Deleted | MadeDirectory | MadeSymlink | _File) -> None:
+        if isinstance(change, _File):
+            self._put_file(change)
+            return
+        self._enter(os.path.dirname(change.path))
+        # What was a directory a moment ago may be a link to anywhere after this.
+        self._leave_directory()
+        if isinstance(change, Deleted):
+            self._remove(change.path)
+        elif isinstance(change, MadeSymlink):
+            temporary = self._temporary_name(os.path.dirname(change.path))
+            os.symlink(change.target, temporary)
+            if change.mtime_ns is not None:
+                os.utime(temporary, ns=(change.mtime_ns, change.mtime_ns), follow_symlinks=False)
+            self._move(temporary, change.path)
+        else:
+            self._put_directory(change)
+
+    def _put_directory(self, made: MadeDirectory) -> None:
+        mode = made.mode & 0o7777
+        with suppress(FileNotFoundError):
+            if made.emptied or not stat.S_ISDIR(os.lstat(made.path).st_mode):
+                self._remove(made.path)
+        is_new = True
+        try:
+            os.mkdir(made.path, 0o700)
+        except FileExistsError:
+            is_new = False
+        # A directory made in a setgid one is setgid itself; the capture's copy of its parent may not have been.
+        here = os.lstat(made.path).st_mode
+        wanted = mode | (here & stat.S_ISGID)
+        if stat.S_IMODE(here) != wanted | 0o700:
+            os.chmod(made.path, wanted | 0o700)
+        if wanted & 0o700 != 0o700 or made.mtime_ns is not None or not is_new:
+            self._finishing.append((made, wanted))
+
+    def _finish_directory(self, made: MadeDirectory, mode: int) -> None:
+        # A later change may have put something else there, a link to anywhere.
+        self._leave_directory()
+        self._enter(os.path.dirname(made.path))
+        try:
+            fd = os.open(made.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        try:
+            if mode & 0o700 != 0o700:
+                os.fchmod(fd, mode)
+            if made.mtime_ns is None:
+                os.utime(fd)
+            else:
+                os.utime(fd, ns=(made.mtime_ns, made.mtime_ns))
+        finally:
+            os.close(fd)
+
+    def _put_file(self, file: _File) -> None:
+        path = file.made.path
+        late = file.fd >= 0  # written a while ago: its time must still be that of its appearance
+        if file.pieces or not late:
+            self._write(file)
+        directory, name = os.path.split(path)
+        within = self._enter(directory)
+        if file.mode != file.made.mode & 0o1777:
+            os.fchmod(file.fd, file.made.mode & 0o1777)
+        mtime_ns = file.made.mtime_ns
+        if mtime_ns is not None:
+            os.utime(file.fd, ns=(mtime_ns, mtime_ns))
+        elif late:
+            os.utime(file.fd)
+        if not file.temporary:
+            # An unnamed file is linked under its own name if that is free, else under another one and renamed.
+            try:
+                _link_unnamed(file.fd, name, within)
+                self._close(file)
+                return
+            except FileExistsError:
+                temporary = self._temporary_name(directory)
+                _link_unnamed(file.fd, os.path.basename(temporary), within)
+                file.temporary = temporary
+        self._move(file.temporary, path)
+        file.temporary = b""
+        self._close(file)
+
+    def _move(self, temporary: bytes, path: bytes) -> None:
+        try:
+            try:
+                os.rename(temporary, path)
+            except (IsADirectoryError, NotADirectoryError):
+                self._remove(path)
+                os.rename(temporary, path)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+    def _enter(self, directory: bytes) -> int:
+        """A descriptor of the directory, good until the next call. Refuses one that is reached through a symbolic
+        link."""
+        if directory != self._directory:
+            self._leave_directory()
+            fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            if os.readlink(b"/proc/self/fd/%d" % fd) != directory:
+                os.close(fd)
+                raise ProtocolError(f"directory {directory!r} is reached through a symbolic link")
+            self._directory, self._directory_fd = directory, fd
+        return self._directory_fd
+
+    def _leave_directory(self) -> None:
+        if self._directory_fd >= 0:
+            os.close(self._directory_fd)
+            self._directory, self._directory_fd = b"", -1
+
+    def _remove(self, path: bytes) -> None:
+        """Remove a file, or a directory with all below it. Files that have changed since the attempt began stay."""
+        with suppress(FileNotFoundError):
+            status = os.lstat(path)
+            if stat.S_ISDIR(status.st_mode):
+                self._remove_directory(path)
+            elif self._may_remove(status):
+                os.unlink(path)
+
+    def _remove_directory(self, path: bytes) -> None:
+        if self._since_ns is None:
+            shutil.rmtree(path)
+            return
+        for _, directories, files, fd in os.fwalk(path, topdown=False, onerror=_fail):
+            for name in (*files, *directories):
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):
+                    _remove_if_empty(name, fd)
+                elif self._may_remove(status):
+                    os.unlink(name, dir_fd=fd)
+        _remove_if_empty(path)
+
+    def _may_remove(self, status: os.stat_result) -> bool:
+        """False for a file that has changed since the attempt began, but for the removal of another name of it."""
+        file = (status.st_dev, status.st_ino)
+        if self._since_ns is None or status.st_ctime_ns < self._since_ns:
+            if status.st_nlink > 1:
+                self._names_removed.add(file)
+            return True
+        return file in self._names_removed
+
+    def _close(self, file: _File) -> None:
+        if file.fd >= 0:
+            os.close(file.fd)
+            self._open -= 1
+            file.fd = -1
+        if file.temporary:
+            with suppress(OSError):
+                os.unlink(file.temporary)
+            file.temporary = b""
+        file.pieces.clear()
+
+
+def _fail(error: OSError) -> None:
+    raise error
+
+
+def _remove_if_empty(name: bytes, within: int | None = None) -> None:
+    try:
+        os.rmdir(name, dir_fd=within)
+    except OSError as exc:
+        if exc.errno != errno.ENOTEMPTY:
+            raise
+
+
+def _create(path: bytes, mode: int) -> int:
+    """Make a file under a name that nobody else uses, open for writing.
+
+    An NFS client follows an exclusive creation with a SETATTR, because the file server keeps the proof of exclusiveness
+    in the file's times. So the creation is a plain one, and the new file is checked: others may have put one there.
+    Root may be another user on the file server (root_squash), which the check would not know.
+    """
+    flags = os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    if os.geteuid() == 0:
+        return os.open(path, flags | os.O_EXCL, mode)
+    fd = os.open(path, flags, mode)
+    found = os.fstat(fd)
+    if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and not found.st_size and found.st_uid == os.geteuid():
+        return fd
+    os.close(fd)
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+
+def _link_unnamed(fd: int, name: bytes, directory: int) -> None:
+    # os.link calls linkat(2), which alone can follow the link in /proc, where it is given a directory's descriptor;
+    # else it calls link(2), and that answers EXDEV (seen: CPython 3.11).
+    os.link(b"/proc/self/fd/%d" % fd, name, dst_dir_fd=directory, follow_symlinks=True)

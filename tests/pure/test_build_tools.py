@@ -1,0 +1,31 @@
+"""The runners import nothing from the package, so each repeats the names of the tools that have shims."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+from spraycc.build_tools import RECIPE_STARTERS, SHIMMED, SUBCOMMANDS
+
+RUNNER = Path(__file__).resolve().parents[2] / "spraycc" / "runner"
+
+
+def test_the_native_runner_has_the_same_names() -> None:
+    found = re.search(r"\bnames\[\] = \{(.*?)\};", (RUNNER / "tool.c").read_text())
+    assert found is not None
+    assert tuple(re.findall(r'"([^"]*)"', found[1])) == SHIMMED
+
+
+def test_the_fallback_runner_has_the_same_names() -> None:
+    (names,) = (
+        ast.literal_eval(node.value)
+        for node in ast.parse((RUNNER / "fallback.py").read_text()).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SHIMMED"
+    )
+    assert tuple(name.decode() for name in names) == SHIMMED
+
+
+def test_what_has_a_shim_is_a_subcommand_and_starts_recipes() -> None:
+    assert set(SHIMMED) < set(SUBCOMMANDS)
+    assert set(SHIMMED) < set(RECIPE_STARTERS)
