@@ -22,11 +22,11 @@ from spraycc.scheduler.actions import Abort, Dispatch
 from spraycc.scheduler.core import Scheduler
 from spraycc.scheduler.events import (
     AttemptEnded,
-    BuildOpened,
+    BuildStarted,
     Event,
     ExecutorJoined,
     Outcome,
-    Policy,
+    SchedulingPolicy,
     TaskArrived,
     TaskGone,
     Tick,
@@ -106,7 +106,7 @@ def simulate(
         seed: of the stragglers.
     """
     generator = random.Random(seed)
-    scheduler = Scheduler(Policy(executors, 1, 1, False, 3, 1e9, True, 1e9))
+    scheduler = Scheduler(SchedulingPolicy(executors, 1, 1, False, 3, 1e9, True, 1e9))
     now, handled, running_number, second, second_won = 0.0, 0, 0, 0, 0
     build = BuildId("b")
     #: (time, order, executor, task, attempt)
@@ -114,7 +114,7 @@ def simulate(
     #: attempts that run, by executor
     attempts: dict[ExecutorId, tuple[int, bool]] = {}
     arrivals = iter(range(len(seconds)))
-    pending: deque[Event] = deque([BuildOpened(build, None)])
+    pending: deque[Event] = deque([BuildStarted(build, None)])
 
     def arrive(count: int | None) -> None:
         for index, number in enumerate(arrivals):

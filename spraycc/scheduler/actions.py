@@ -1,4 +1,4 @@
-"""What the scheduler wants done. The shell carries each out in order; none may fail (a failure becomes an event)."""
+"""The actions that the scheduler asks for. The dispatcher carries them out in order. A failure becomes an event."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from spraycc.model import BuildId, ExecutorId, TaskId
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """Send the task to this executor. ``attempt`` counts from 1; a ``second`` one is beside another that still runs."""
+    """Send the task to this executor. ``attempt`` counts from 1; ``second``: another attempt still runs."""
 
     task: TaskId
     executor: ExecutorId
@@ -18,11 +18,11 @@ class Dispatch:
 
 
 @dataclass(frozen=True, slots=True)
-class RunHere:
-    """Tell the runner to execute the command in its own place.
+class RunLocally:
+    """Tell the runner to execute the command itself, on the submit host.
 
-    ``why`` is "placement", "no-executor", "attempts", "refused", "memory", "unfit" (no executor's host is fit for it)
-    or "gave-up" (see :class:`GiveUp`).
+    ``why`` is "placement", "no-executor", "attempts", "refused", "memory", "unfit" (no executor's host is fit for the
+    task) or "gave-up" (see :class:`GiveUp`).
     """
 
     task: TaskId
@@ -39,47 +39,49 @@ class Abort:
 
 @dataclass(frozen=True, slots=True)
 class AskExecutors:
-    """Have ``count`` more executors started; those asked for earlier are not in it."""
+    """Have ``count`` more executors started, beside those asked for earlier."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """Executors that were asked for and have not joined are not wanted any more. Those that can be taken back are
-    reported by SubmissionFailed; the others may come."""
+    """Take back all requests for executors that have not joined. SubmissionFailed reports the executors that could be
+    taken back; the others may come."""
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Let this idle executor go; its ExecutorLost will follow. Nothing is dispatched to it any more."""
+    """Let this executor go; its ExecutorLost will follow. No task goes to it any more."""
 
     executor: ExecutorId
 
 
 @dataclass(frozen=True, slots=True)
 class SetWidth:
-    """So many recipes of this build may run at once now (the tool's implicit slot included, so tokens are one less)."""
+    """This many recipes of the build may run at once now. The tool's implicit slot counts, so tokens are one less."""
 
     build: BuildId
     width: int
 
 
 @dataclass(frozen=True, slots=True)
-class Fallback:
-    """Said once a build, the first time that tasks meant for executors run here as none is connected."""
+class NoExecutorYet:
+    """Tasks meant for executors run on the submit host, as no executor is connected. Sent once a build."""
 
     build: BuildId
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Said once a build: too many of its tasks fell back, ``fallen`` of the last 100, ``task`` the last of them. Its
-    other tasks run here from now on, but for those that must be remote."""
+    """Too many of the build's tasks fell back: ``fell_back`` of the last 100, and ``task`` is the last of them.
+
+    Sent once a build. Its other tasks run on the submit host from now on, unless they must be remote.
+    """
 
     build: BuildId
     task: TaskId
-    fallen: int
+    fell_back: int
 
 
-Action = Dispatch | RunHere | Abort | AskExecutors | Withdraw | Release | SetWidth | Fallback | GiveUp
+Action = Dispatch | RunLocally | Abort | AskExecutors | Withdraw | Release | SetWidth | NoExecutorYet | GiveUp

@@ -1,4 +1,4 @@
-"""What happens, as the scheduler hears of it. Every event carries ids only; the shell keeps what they stand for."""
+"""The events that the scheduler handles. They carry ids only; the dispatcher keeps the things behind the ids."""
 
 from __future__ import annotations
 
@@ -9,87 +9,95 @@ from spraycc.model import UNKNOWN, BuildId, ExecutorId, Expectation, Placement, 
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """The settings that the scheduler works by; replaced as a whole by :class:`PolicyChanged`."""
+class SchedulingPolicy:
+    """The settings of the scheduler. :class:`PolicyChanged` replaces them as a whole."""
 
     #: most executors at once
     max_executors: int
-    #: most tasks under the heavy quota (and fallen back ones) at once on the submit host
+    #: most tasks under the heavy quota at once on the submit host; tasks meant for executors count there too
     local_slots: int
     #: most tasks under the light quota at once on the submit host
     light_slots: int
-    #: executors share the submit host's CPUs (the local driver): a task that runs here takes one executor's place
+    #: executors share the submit host's CPUs (the local driver): a task on the submit host takes one executor's place
     executors_are_here: bool
-    #: a task is dispatched at most so often before it runs here
+    #: a task runs on the submit host after this many dispatches
     max_attempts: int
-    #: how long the first tasks wait for the first executor before they run here
+    #: the first tasks wait this long for the first executor before they run on the submit host
     pending_grace_s: float
-    #: never fall back because no executor is connected yet
+    #: tasks wait for the first executor as long as it takes
     wait_for_cluster: bool
-    #: how long an executor may idle before it is let go; while a build is open one idle executor is kept
+    #: an executor idles this long before its release; while a build is open one idle executor stays
     release_delay_s: float
-    #: where more than so many of a build's last 100 tasks were tried on executors and ran here after all, no more of it
-    #: are sent
+    #: if more than this many of a build's last 100 tasks fell back, the build's other tasks run on the submit host. A
+    #: task falls back if it was tried on executors and runs on the submit host after all.
     fall_back_limit: int = 30
-    #: so many executors are asked for at first, and more when all of them are busy; None: as many as the builds may use
+    #: executors to ask for at first, and more when all of them are busy; None: as many as the builds may use
     initial_executors: int | None = None
+
+    def validate(self) -> None:
+        """Assert that every task can end."""
+        assert self.max_executors >= 1
+        assert self.local_slots >= 1
+        assert self.light_slots >= 1
+        assert self.max_attempts >= 1
+        assert self.initial_executors is None or self.initial_executors >= 1
 
 
 class Outcome(enum.Enum):
-    """How an attempt ended, as far as the scheduler cares."""
+    """How an attempt ended, as far as the scheduler needs to know."""
 
     DONE = "done"  #: final, whatever the command's exit status: the runner has been answered
-    KILLED = "killed"  #: the command was killed by a signal that nobody asked for: elsewhere, then here
-    OUT_OF_MEMORY = "out-of-memory"  #: it wanted more than there was: where there is more, then here
-    REFUSED = "refused"  #: the capture can't hold it: here
+    KILLED = "killed"  #: an unrequested signal killed the command: try elsewhere, then on the submit host
+    OUT_OF_MEMORY = "out-of-memory"  #: try a host with more memory, then the submit host
+    REFUSED = "refused"  #: the capture can't hold the command's effects: run on the submit host
     CANCELLED = "cancelled"  #: after Abort
-    #: this executor's host is not fit for what the task needs, nor for any other with the same need: elsewhere
-    UNFIT = "unfit"
-    #: the executor's host had old files in its cache: once more, soon
-    STALE = "stale"
+    UNFIT = "unfit"  #: the executor's host can't run this task, nor any other with the same need: try elsewhere
+    STALE = "stale"  #: the executor's host had old files in its cache: try once more, soon
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyChanged:
-    policy: Policy
+    policy: SchedulingPolicy
 
 
 @dataclass(frozen=True, slots=True)
-class BuildOpened:
+class BuildStarted:
     build: BuildId
-    #: most tasks at once (-jN); None is no limit but the whole width
+    #: most tasks at once (-jN); None: no limit but the whole width
     cap: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class BuildClosed:
-    """Its tool has ended. Tasks of it may still be there; each ends by its own event."""
+class BuildEnded:
+    """The build's tool has ended. Its tasks may still be there; each ends by its own event."""
 
     build: BuildId
 
 
 @dataclass(frozen=True, slots=True)
 class TaskArrived:
-    """``build`` need not be open: a runner outside a build, or one that outlives it, is served as well."""
+    """``build`` need not have started: the scheduler also serves runners outside a build, or that outlive theirs."""
 
     task: TaskId
     build: BuildId
     placement: Placement
     #: lower goes first; 0 is dependency generation, 1 all others
     priority: int = 1
-    #: the user asked for remote: it waits for an executor as long as it takes
+    #: the user asked for remote: the task waits for an executor as long as it takes
     must_be_remote: bool = False
-    #: what an executor's host must have for it, such as a certain compiler; empty: nothing
+    #: what an executor's host must have for the task, such as a certain compiler; empty: nothing
     needs: str = ""
     expected: Expectation = UNKNOWN
-    #: nothing of it is seen outside a capture that holds every effect, so a second attempt may run beside the first
+    #: the capture holds every effect of the task, so a second attempt may run beside the first
     may_run_twice: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class TaskGone:
-    """The runner's process has ended: it was killed, or it became the command (RunHere) and that has ended, or it took
-    the answer. Comes exactly once for each task, in whatever state the task is; nothing of the task comes after it."""
+    """The runner's process has ended: killed, answered, or having run the command itself (RunLocally).
+
+    Comes exactly once for each task, in any state; no event of the task comes after it.
+    """
 
     task: TaskId
 
@@ -97,11 +105,11 @@ class TaskGone:
 @dataclass(frozen=True, slots=True)
 class ExecutorJoined:
     executor: ExecutorId
-    #: so long it may be given tasks: the cluster manager ends it soon after; None is no limit
+    #: the executor may be given tasks for this long: the cluster manager ends it soon after; None: no limit
     lasts_s: float | None = None
-    #: what it shares its memory with: executors that say the same name here use the same memory
+    #: executors with the same name here share their memory
     host: str = ""
-    #: how much that is; 0 where it is not known
+    #: the size of that memory; 0 if not known
     memory_bytes: int = 0
     #: its capture holds every effect of a command
     holds_all: bool = False
@@ -109,16 +117,18 @@ class ExecutorJoined:
 
 @dataclass(frozen=True, slots=True)
 class ExecutorLost:
-    """Its connection is gone, for whatever reason, after Release too; an attempt on it is void."""
+    """The executor's connection has ended, for any reason, also after Release. An attempt on the executor is void."""
 
     executor: ExecutorId
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnded:
-    """The executor is free again. The end of an attempt that nobody wants any more (after Abort) frees it all the same;
-    one of a task that the executor does not have now is ignored. Of two attempts at once, one at most ends as DONE: the
-    shell writes one result, and calls the other attempt CANCELLED."""
+    """The executor is free again, also if the attempt was aborted.
+
+    The scheduler ignores the end of an attempt that the executor does not have. Of two attempts at once, at most one
+    ends as DONE: the dispatcher writes one result and reports the other attempt as CANCELLED.
+    """
 
     executor: ExecutorId
     task: TaskId
@@ -127,7 +137,7 @@ class AttemptEnded:
 
 @dataclass(frozen=True, slots=True)
 class MemoryReported:
-    """So much memory was free on the executor's host just now, beside all that runs there."""
+    """The free memory on the executor's host, beside everything that runs there."""
 
     executor: ExecutorId
     available_bytes: int
@@ -135,8 +145,11 @@ class MemoryReported:
 
 @dataclass(frozen=True, slots=True)
 class SubmissionFailed:
-    """The cluster refused or could not be reached: of the executors asked for, ``count`` won't come. Asked again only
-    after ``retry_s`` (above 0); with none connected and none left to come, tasks run here without waiting."""
+    """The cluster refused, or could not be reached: ``count`` of the requested executors won't come.
+
+    The scheduler asks again only after ``retry_s`` (above 0). With no executor connected and none left to come, tasks
+    run on the submit host without waiting.
+    """
 
     count: int
     retry_s: float
@@ -144,20 +157,20 @@ class SubmissionFailed:
 
 @dataclass(frozen=True, slots=True)
 class MemoryMeasured:
-    """The submit host has memory for so many more tasks under the heavy quota; one may always run."""
+    """The submit host has memory for ``room`` more tasks under the heavy quota; one may always run."""
 
     room: int
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time has passed; sent at (or after) the time that ``next_deadline()`` names."""
+    """Time has passed; sent at (or after) the time that ``next_deadline()`` returned."""
 
 
 Event = (
     PolicyChanged
-    | BuildOpened
-    | BuildClosed
+    | BuildStarted
+    | BuildEnded
     | TaskArrived
     | TaskGone
     | ExecutorJoined

@@ -1,23 +1,52 @@
-"""The executors: which are idle, which are busy, how many are on their way."""
+"""The executors: which are idle, which are busy, how many are on their way, and which are to be released."""
 
 from __future__ import annotations
 
+import enum
 import heapq
 import math
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 from spraycc.model import ExecutorId
 from spraycc.scheduler.events import ExecutorJoined
-from spraycc.scheduler.memory import Host
-from spraycc.scheduler.tasks import Task
+from spraycc.scheduler.memory import HostMemory
+from spraycc.scheduler.tasks import ScheduledTask, TaskState
 
-#: After so many executors in a row that were lost before they had finished a single attempt (or after ``max_executors``
-#: of them, if that is more), no more are asked for during ``_BARREN_PAUSE_S``: an executor that dies when it starts
-#: would else be submitted again as fast as the cluster takes it.
+#: After this many executors in a row that were lost before they finished an attempt (or after ``max_executors``, if
+#: more), the scheduler asks for none during ``_BARREN_PAUSE_S``. Otherwise it would submit executors that die at their
+#: start as fast as the cluster takes them.
 _BARREN_LIMIT = 3
 _BARREN_PAUSE_S = 30.0
+#: While a build is open an executor idles at least this long before its release, whatever the delay after builds.
+_LEAST_IDLE_S = 10.0
+#: At most one in this many executors runs a second attempt. If many tasks are late, the file system or the network is
+#: slow, and running everything twice would make that worse.
+_SECOND_SHARE = 10
+
+
+class ExecutorState(enum.Enum):
+    """Where an executor is, from ExecutorJoined to ExecutorLost."""
+
+    IDLE = "idle"
+    BUSY = "busy"  #: has a task
+    RETIRING = "retiring"  #: has its last task: its time is nearly over
+    RELEASED = "released"  #: Release was sent; no task goes to it any more
+    LOST = "lost"
+
+    __hash__ = object.__hash__  # enum's own is Python code, and every move looks into the table
+
+
+#: The states that an executor may move to, by its present state.
+EXECUTOR_MOVES: dict[ExecutorState, tuple[ExecutorState, ...]] = {
+    ExecutorState.IDLE: (ExecutorState.BUSY, ExecutorState.RELEASED, ExecutorState.LOST),
+    ExecutorState.BUSY: (ExecutorState.IDLE, ExecutorState.RETIRING, ExecutorState.LOST),
+    ExecutorState.RETIRING: (ExecutorState.RELEASED, ExecutorState.LOST),
+    ExecutorState.RELEASED: (ExecutorState.LOST,),
+    ExecutorState.LOST: (),
+}
 
 
 @dataclass(slots=True, eq=False)
@@ -25,187 +54,276 @@ class Executor:
     """One connected executor."""
 
     id: ExecutorId
-    #: since when; only of an idle one
+    #: since when it is IDLE
     idle_since: float
-    host: Host
-    #: the name of that
-    host_name: str
+    memory: HostMemory
+    #: the name of its host
+    host: str
     #: its capture holds every effect of a command
     holds_all: bool = False
-    #: what it is busy with: a task in RUNNING, or one that was aborted, and is GONE or has its result from elsewhere
-    task: Task | None = None
-    #: the task has a second attempt, and this is it
+    state: ExecutorState = ExecutorState.IDLE
+    #: the task that it is busy with: RUNNING, or aborted and now ANSWERED or GONE
+    task: ScheduledTask | None = None
+    #: its attempt is the second one beside another
     second: bool = False
-    #: what of its host's memory the task was given
+    #: memory that its task was given
     memory_bytes: int = 0
-    #: the room that there was
+    #: the room on its host when the task began
     room_bytes: int = 0
-    #: Release was said; it gets nothing any more
-    releasing: bool = False
-    #: its time is nearly over: what it has in hand is its last
-    retiring: bool = False
-    #: it has finished an attempt, however that ended
+    #: it has finished an attempt, with any outcome
     proved: bool = False
-    #: what tasks need and its host has not
+    #: needs of tasks that its host does not meet
     unfit: set[str] = field(default_factory=set)
 
+    def move(self, state: ExecutorState) -> None:
+        assert state in EXECUTOR_MOVES[self.state], f"executor {self.id} can't go from {self.state} to {state}"
+        self.state = state
 
-class Pool:
-    """All connected executors and the count of those asked for. Says nothing itself; ``core`` turns it into actions."""
 
-    def __init__(self) -> None:
+class ExecutorCounts(TypedDict):
+    """Executors by state, for ``spraycc status``."""
+
+    idle: int
+    busy: int
+    asked: int  #: and not yet connected
+    releasing: int
+
+
+class ExecutorPool:
+    """All connected executors, and the number on their way. ``core`` turns its answers into actions."""
+
+    def __init__(self, initial_executors: int | None) -> None:
         self.executors: dict[ExecutorId, Executor] = {}
-        #: those that they are on
-        self.hosts: dict[str, Host] = {}
+        #: the memory of the executors' hosts, by the host's name
+        self.hosts: dict[str, HostMemory] = {}
         #: executors that are busy with a second attempt
         self.second = 0
-        #: those with no task that are not being released, the one that idles longest first
+        #: the executors in IDLE, the longest idle first
         self.idle: OrderedDict[ExecutorId, Executor] = OrderedDict()
-        #: those being released
-        self.releasing = 0
-        #: asked for and neither joined nor failed, >= 0
+        #: executors that stay: all but those in RELEASED
+        self.connected = 0
+        #: requested executors that have neither joined nor failed, >= 0
         self.asked = 0
-        #: connected ones that are known to be unfit for something
+        #: connected executors that are known to be unfit for something
         self.unfit = 0
-        #: no more are asked for before
+        #: no executors are requested before this time
         self.retry_at = -math.inf
-        #: more than so many are not worth asking for, as the demand is: infinite, or >= 1
-        self.level: float = math.inf
-        #: heap of (time, executor) of those that get nothing from then on
+        #: most executors that are worth asking for, as the builds use them; infinite, or >= 1
+        self.ceiling = math.inf
+        #: since when no build is open and no task is queued
+        self.quiet_since: float | None = None
+        #: heap of (time, executor): no task goes to the executor from then on
         self._retirements: list[tuple[float, ExecutorId]] = []
-        #: executors lost, since the last attempt that ended, that never finished one
+        #: executors that were lost without having finished an attempt, since any executor last finished one
         self._barren = 0
-
-    @property
-    def connected(self) -> int:
-        """Those that are there to stay."""
-        return len(self.executors) - self.releasing
+        self.reset_ceiling(initial_executors)
 
     @property
     def busy(self) -> int:
-        return len(self.executors) - self.releasing - len(self.idle)
+        return self.connected - len(self.idle)
+
+    # ---- demand
+
+    def reset_ceiling(self, initial_executors: int | None) -> None:
+        self.ceiling = math.inf if initial_executors is None else initial_executors
+
+    def raise_ceiling(self, initial_executors: int | None) -> bool:
+        """Double the ceiling if all executors are busy and none is on its way: more may be of use. True if done."""
+        if self.ceiling == math.inf or self.idle or self.asked or self.busy < max(1, self.ceiling):
+            return False
+        self.ceiling = math.inf if initial_executors is None else 2 * self.busy
+        return True
+
+    def lower_ceiling(self) -> None:
+        """An executor idles though a build is open: the build can't use more than the others."""
+        self.ceiling = max(1, self.connected)
+
+    def fail(self, count: int, retry_at: float) -> None:
+        """``count`` requested executors will not join."""
+        self.asked = max(0, self.asked - count)
+        self.retry_at = max(self.retry_at, retry_at)
+
+    # ---- joining and leaving
 
     def join(self, event: ExecutorJoined, now: float) -> None:
         executor = event.executor
         assert executor not in self.executors, f"executor {executor} joined twice"
-        host = self.hosts.get(event.host)
-        if host is None:
-            host = self.hosts[event.host] = Host(event.memory_bytes)
-        host.executors += 1
-        joined = Executor(executor, now, host, event.host, event.holds_all)
+        memory = self.hosts.get(event.host)
+        if memory is None:
+            memory = self.hosts[event.host] = HostMemory(event.memory_bytes)
+        memory.executors += 1
+        self.connected += 1
+        joined = Executor(executor, now, memory, event.host, event.holds_all)
         self.executors[executor] = self.idle[executor] = joined
-        # One that nobody asked for may come too: its batch job was reported failed and started all the same.
+        # An executor may join unasked: the cluster reported its batch job as failed and started it all the same.
         self.asked = max(0, self.asked - 1)
         if event.lasts_s is not None:
             heapq.heappush(self._retirements, (now + event.lasts_s, executor))
+
+    def lose(self, executor: Executor, now: float, max_executors: int) -> None:
+        if executor.state is not ExecutorState.RELEASED:
+            self.connected -= 1
+            if not executor.proved:
+                self._note_barren(now, max_executors)
+        executor.move(ExecutorState.LOST)
+        del self.executors[executor.id]
+        self.idle.pop(executor.id, None)
+        self.unfit -= bool(executor.unfit)
+        self._leave_task(executor)
+        executor.memory.executors -= 1
+        if not executor.memory.executors:
+            del self.hosts[executor.host]
+
+    def _note_barren(self, now: float, max_executors: int) -> None:
+        self._barren += 1
+        if self._barren >= max(_BARREN_LIMIT, max_executors):
+            self._barren = 0
+            self.retry_at = max(self.retry_at, now + _BARREN_PAUSE_S)
 
     def next_retirement(self) -> float | None:
         """When :meth:`retire` has something to do."""
         return self._retirements[0][0] if self._retirements else None
 
     def retire(self, now: float) -> list[Executor]:
-        """Those whose time is nearly over. The idle ones can go at once; the others say so by ``retiring``."""
+        """The idle executors whose time is nearly over. Busy executors become RETIRING."""
         idle = []
         heap = self._retirements
         while heap and (heap[0][0] <= now or heap[0][1] not in self.executors):
             executor = self.executors.get(heapq.heappop(heap)[1])
-            if executor is None or executor.releasing:
+            if executor is None:
                 continue
-            executor.retiring = True
-            if executor.id in self.idle:
+            if executor.state is ExecutorState.IDLE:
                 idle.append(executor)
+            elif executor.state is ExecutorState.BUSY:
+                executor.move(ExecutorState.RETIRING)
         return idle
 
-    def grow(self, initial: int | None) -> None:
-        """Raise the level where all executors are busy and none is on the way: there is no telling how many more
-        could be used, so twice as many."""
-        if self.level < math.inf and not (self.idle or self.asked) and self.busy >= max(1, self.level):
-            self.level = math.inf if initial is None else 2 * self.busy
+    def next_release(self, delay_s: float) -> tuple[Executor, float] | None:
+        """The executor that idles longest and the time of its release; None to keep it."""
+        executor = self.longest_idle()
+        if executor is None:
+            return None
+        if self.quiet_since is not None:
+            return executor, max(executor.idle_since, self.quiet_since) + delay_s
+        # Nobody claims the executor's token: the build's present work is not for executors. One idle executor stays. If
+        # that becomes busy too, the build can use more again, and nothing else would show it.
+        return None if len(self.idle) < 2 else (executor, executor.idle_since + max(delay_s, _LEAST_IDLE_S))
 
-    def lose(self, executor: Executor, now: float, max_executors: int) -> None:
-        del self.executors[executor.id]
+    def release(self, executor: Executor) -> None:
+        """No task goes to the executor any more; its loss follows."""
+        executor.move(ExecutorState.RELEASED)
         self.idle.pop(executor.id, None)
-        self.unfit -= bool(executor.unfit)
-        self._leave_task(executor)
-        host = executor.host
-        host.executors -= 1
-        if not host.executors:
-            del self.hosts[executor.host_name]
-        if executor.releasing:
-            self.releasing -= 1
-        elif not executor.proved:
-            self._barren += 1
-            if self._barren >= max(_BARREN_LIMIT, max_executors):
-                self._barren = 0
-                self.retry_at = max(self.retry_at, now + _BARREN_PAUSE_S)
+        self.connected -= 1
 
-    def fail(self, count: int, retry_at: float) -> None:
-        self.asked = max(0, self.asked - count)
-        self.retry_at = max(self.retry_at, retry_at)
+    def longest_idle(self) -> Executor | None:
+        return next(iter(self.idle.values()), None)
 
-    def idle_for(self, task: Task, tried: Collection[ExecutorId]) -> Executor | None:
-        """The idle one that was busy last (its caches are warm), other than these, fit as far as is known and with room
-        for the task."""
+    # ---- finding an executor for a task
+
+    def idle_for(self, task: ScheduledTask, tried: Collection[ExecutorId]) -> Executor | None:
+        """The idle executor that was busy last, as its caches are warm. Not an executor in ``tried``, nor one that is
+        known to be unfit or has no room for the task."""
         for executor in reversed(self.idle.values()):
-            if executor.id not in tried and task.needs not in executor.unfit and executor.host.has_room(task):
+            if executor.id not in tried and task.needs not in executor.unfit and executor.memory.has_room(task):
                 return executor
         return None
 
-    def idle_for_second(self, task: Task) -> Executor | None:
-        """One for a second attempt: on another host, if there is one."""
+    @property
+    def may_run_second(self) -> bool:
+        """Few executors run second attempts."""
+        return self.second * _SECOND_SHARE < self.connected
+
+    def idle_for_second(self, task: ScheduledTask) -> Executor | None:
+        """An idle executor for a second attempt, on another host if possible."""
         (first,) = task.executors
-        there = self.executors[first].host
+        memory = self.executors[first].memory
         found = None
         for executor in reversed(self.idle.values()):
             fit = executor.holds_all and task.needs not in executor.unfit and executor.id not in task.tried
-            if fit and executor.host.has_room(task):
-                if executor.host is not there:
+            if fit and executor.memory.has_room(task):
+                if executor.memory is not memory:
                     return executor
                 found = found or executor
         return found
 
     def has_fit(self, needs: str) -> bool:
-        """Whether any that is there to stay may be fit, idle or not."""
-        return any(needs not in executor.unfit for executor in self.executors.values() if not executor.releasing)
+        """Whether any executor that stays may be fit, idle or not."""
+        return any(needs not in executor.unfit for executor in self._staying())
 
-    def could_take(self, task: Task) -> bool:
-        """Whether any of those has so much memory, at least while nothing else runs there."""
-        staying = (executor for executor in self.executors.values() if not executor.releasing)
-        return any(task.needs not in executor.unfit and executor.host.could_take(task) for executor in staying)
+    def could_take(self, task: ScheduledTask) -> bool:
+        """Whether any executor that stays has enough memory for the task, at least while nothing else runs there."""
+        return any(task.needs not in e.unfit and e.memory.could_take(task) for e in self._staying())
+
+    def _staying(self) -> Iterator[Executor]:
+        return (e for e in self.executors.values() if e.state is not ExecutorState.RELEASED)
 
     def note_unfit(self, executor: Executor, needs: str) -> None:
-        """Its host has not what this need stands for."""
+        """The executor's host does not meet this need."""
         self.unfit += not executor.unfit
         executor.unfit.add(needs)
 
-    def occupy(self, executor: Executor, task: Task, *, second: bool) -> None:
+    # ---- attempts
+
+    def occupy(self, executor: Executor, task: ScheduledTask, *, second: bool) -> None:
+        """An attempt of the task begins on the executor."""
+        executor.move(ExecutorState.BUSY)
         del self.idle[executor.id]
         executor.task = task
         executor.second = second
         self.second += second
         executor.memory_bytes = task.memory_bytes
-        executor.room_bytes = executor.host.room
-        executor.host.begin(task.memory_bytes)
+        executor.room_bytes = executor.memory.room
+        executor.memory.begin(task.memory_bytes)
+
+    def free(self, executor: Executor, now: float) -> bool:
+        """The executor's attempt has ended. False if that was its last, so that it is to be released."""
+        self._leave_task(executor)
+        executor.proved = True
+        self._barren = 0
+        if executor.state is ExecutorState.RETIRING:
+            return False
+        executor.move(ExecutorState.IDLE)
+        executor.idle_since = now
+        self.idle[executor.id] = executor
+        return True
 
     def _leave_task(self, executor: Executor) -> None:
         if executor.task is not None:
-            executor.host.end(executor.memory_bytes)
+            executor.memory.end(executor.memory_bytes)
             self.second -= executor.second
             executor.second = False
         executor.task = None
 
-    def free(self, executor: Executor, now: float) -> None:
-        """Its attempt has ended."""
-        self._leave_task(executor)
-        executor.proved = True
-        self._barren = 0
-        executor.idle_since = now
-        self.idle[executor.id] = executor
+    # ---- status and invariants
 
-    def release(self, executor: Executor) -> None:
-        del self.idle[executor.id]
-        executor.releasing = True
-        self.releasing += 1
+    def counts(self) -> ExecutorCounts:
+        return ExecutorCounts(
+            idle=len(self.idle), busy=self.busy, asked=self.asked, releasing=len(self.executors) - self.connected
+        )
 
-    def longest_idle(self) -> Executor | None:
-        return next(iter(self.idle.values()), None)
+    def validate(self, tasks: Collection[ScheduledTask]) -> None:
+        """Assert that each executor is where its state says, and that the counts are right."""
+        for task in tasks:
+            assert len(task.executors) == len(set(task.executors)) <= 2
+            assert all(self.executors[executor].task is task for executor in task.executors)
+        executors = self.executors.values()
+        for executor in executors:
+            mine = executor.task
+            assert (executor.id in self.idle) == (executor.state is ExecutorState.IDLE)
+            assert (mine is not None) == (executor.state in (ExecutorState.BUSY, ExecutorState.RETIRING))
+            if mine is not None and mine.state not in (TaskState.ANSWERED, TaskState.GONE):
+                assert executor.id in mine.executors
+        assert self.idle.keys() <= self.executors.keys()
+        since = [executor.idle_since for executor in self.idle.values()]
+        assert since == sorted(since)
+        assert self.connected == sum(executor.state is not ExecutorState.RELEASED for executor in executors)
+        assert self.busy == sum(executor.task is not None for executor in executors)
+        assert self.second == sum(executor.second for executor in executors)
+        assert self.unfit == sum(bool(executor.unfit) for executor in executors)
+        for name, memory in self.hosts.items():
+            own = [executor for executor in executors if executor.memory is memory]
+            assert {executor.host for executor in own} == {name}
+            assert memory.executors == len(own)
+            memory.validate([executor.memory_bytes for executor in own if executor.task is not None])
+        assert self.asked >= 0
+        assert self.ceiling >= 1

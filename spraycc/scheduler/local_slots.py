@@ -1,53 +1,60 @@
-"""The submit host's slots: who waits for one and how many are taken."""
+"""The submit host's slots: the tasks that wait for one and the number that is taken."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Collection
 
 from spraycc.model import TaskId
-from spraycc.scheduler.events import Policy
-from spraycc.scheduler.tasks import Quota, Task
+from spraycc.scheduler.events import SchedulingPolicy
+from spraycc.scheduler.tasks import Quota, ScheduledTask, TaskState
 
 
-class Places:
-    """Two quotas, each with its waiting line. Knows nothing of executors; ``core`` adds them where they share CPUs."""
+class LocalSlots:
+    """Two quotas, each with its waiting line. ``core`` accounts for executors that share the submit host's CPUs."""
 
-    def __init__(self, policy: Policy) -> None:
-        #: most tasks at once
-        self.size = {Quota.HEAVY: policy.local_slots, Quota.LIGHT: policy.light_slots}
-        #: tasks in HERE
+    def __init__(self, policy: SchedulingPolicy) -> None:
+        #: tasks in LOCAL
         self.running = {Quota.HEAVY: 0, Quota.LIGHT: 0}
-        #: tasks in WAITING_HERE, in the order of ``Task.entered``
-        self.waiting: dict[Quota, OrderedDict[TaskId, Task]] = {Quota.HEAVY: OrderedDict(), Quota.LIGHT: OrderedDict()}
-        #: heavy tasks that the host's memory has room for, beside those that run; None: not known
+        #: tasks in WAITING, in the order of ``ScheduledTask.entered``
+        self.waiting: dict[Quota, OrderedDict[TaskId, ScheduledTask]] = {q: OrderedDict() for q in Quota}
+        #: heavy tasks that the host's memory has room for beside the running ones; None if not known
         self.room: int | None = None
-        #: ``Task.entered`` of the last
+        #: ``ScheduledTask.entered`` of the last task
         self._entered = 0
+        self.resize(policy)
 
     @property
     def taken(self) -> int:
         return self.running[Quota.HEAVY] + self.running[Quota.LIGHT]
 
-    def resize(self, policy: Policy) -> None:
-        """What runs goes on, also above the new sizes."""
+    @property
+    def heavy_demand(self) -> int:
+        """Tasks that have or want a slot of the heavy quota."""
+        return self.running[Quota.HEAVY] + len(self.waiting[Quota.HEAVY])
+
+    def resize(self, policy: SchedulingPolicy) -> None:
+        """Set the quotas. Running tasks go on, even above the new quotas."""
+        #: most tasks at once
         self.size = {Quota.HEAVY: policy.local_slots, Quota.LIGHT: policy.light_slots}
+        self._ran_at_resize = self.running.copy()
 
     def has_free(self, quota: Quota) -> bool:
         if quota is Quota.HEAVY and self.room is not None and self.room <= 0 and self.running[quota]:
             return False
         return self.running[quota] < self.size[quota]
 
-    def wait(self, task: Task, quota: Quota) -> None:
+    def wait(self, task: ScheduledTask, quota: Quota) -> None:
         task.quota = quota
         self._entered += 1
         task.entered = self._entered
         self.waiting[quota][task.id] = task
 
-    def stop_waiting(self, task: Task) -> None:
+    def stop_waiting(self, task: ScheduledTask) -> None:
         assert task.quota is not None
         del self.waiting[task.quota][task.id]
 
-    def next_waiting(self) -> Task | None:
+    def next_waiting(self) -> ScheduledTask | None:
         """Of the tasks whose quota has a free slot, the one that has waited longest."""
         first = None
         for quota, line in self.waiting.items():
@@ -61,8 +68,19 @@ class Places:
         assert self.has_free(quota), f"the {quota.value} quota is full"
         self.running[quota] += 1
         if quota is Quota.HEAVY and self.room is not None:
-            self.room -= 1  # until it is measured again
+            self.room -= 1  # until the next measurement
 
     def leave(self, quota: Quota) -> None:
         self.running[quota] -= 1
         assert self.running[quota] >= 0
+
+    def validate(self, tasks: Collection[ScheduledTask]) -> None:
+        """Assert that the counts are right, and that only a smaller policy can leave a quota exceeded."""
+        local = Counter(task.quota for task in tasks if task.state is TaskState.LOCAL)
+        for quota in Quota:
+            assert self.running[quota] == local[quota]
+            assert self.running[quota] <= max(self.size[quota], self._ran_at_resize[quota])
+            line = list(self.waiting[quota].values())
+            assert line == sorted(line, key=lambda task: task.entered)
+            assert line == [task for task in line if task.quota is quota and task.state is TaskState.WAITING]
+        assert sum(map(len, self.waiting.values())) == sum(task.state is TaskState.WAITING for task in tasks)

@@ -1,36 +1,34 @@
-"""Memory of the executors' hosts: how much is taken by what runs there, and who still has room."""
+"""Memory of the executors' hosts: how much the running tasks take, and which host has room for one more."""
 
 from __future__ import annotations
 
-from spraycc.scheduler.tasks import Task
+from spraycc.scheduler.tasks import ScheduledTask
 
-#: So much of a host's memory is for tasks; the rest is for its system, and for what expectations don't know.
+#: Tasks may use this share of a host's memory. The rest is for its system and for what expectations miss.
 _SHARE = 0.9
-#: What ran out of memory is believed to use so much more than there was room for.
-_MORE = 1.25
 
 
-class Host:
-    """What executors share the memory of: a host, or a part of it that a batch job is confined to.
+class HostMemory:
+    """The memory that executors share: a host's, or that of the control group that confines a batch job.
 
-    Two accounts, and the worse one counts. The first is of expectations alone, as what runs may still be growing; the
-    second begins with what the host last said, for all the others that use it.
+    There are two accounts, and the worse one counts. The first adds up expectations, because running tasks may still be
+    growing. The second starts from the host's last report, which includes everything else that runs on the host.
     """
 
     __slots__ = ("_available", "_running", "_since", "_taken", "executors", "total_bytes")
 
     def __init__(self, total_bytes: int) -> None:
-        #: connected executors on it
+        #: connected executors on the host
         self.executors = 0
-        #: 0 where it is not known
+        #: for tasks; 0 if not known
         self.total_bytes = int(total_bytes * _SHARE)
-        #: attempts on it
+        #: attempts on the host
         self._running = 0
-        #: what those are expected to use at most
+        #: what these attempts are expected to use at most
         self._taken = 0
-        #: as it last said; None before
+        #: free memory in the last report; None before the first
         self._available: int | None = None
-        #: expected of the attempts that began since then
+        #: what attempts that began since that report are expected to use
         self._since = 0
 
     @property
@@ -39,16 +37,19 @@ class Host:
         room = self.total_bytes - self._taken
         return room if self._available is None else min(room, self._available - self._since)
 
-    def has_room(self, task: Task) -> bool:
-        """Whether the task may begin here now. An empty host takes every task, but for one that ran out of as much."""
-        if not (task.is_heavy or task.starved) or not self.total_bytes:
+    def has_room(self, task: ScheduledTask) -> bool:
+        """Whether the task may start on the host now.
+
+        An empty host takes every task, unless the task ran out of that much memory before.
+        """
+        if not (task.is_memory_hungry or task.out_of_memory) or not self.total_bytes:
             return True
         if not self._running:
-            return not task.starved or self.could_take(task)
+            return not task.out_of_memory or self.could_take(task)
         return self.room >= task.memory_bytes
 
-    def could_take(self, task: Task) -> bool:
-        """Whether the task may begin here when nothing else runs here."""
+    def could_take(self, task: ScheduledTask) -> bool:
+        """Whether the task may start on the host while nothing else runs on it."""
         return not self.total_bytes or self.total_bytes >= task.memory_bytes
 
     def begin(self, memory_bytes: int) -> None:
@@ -67,12 +68,6 @@ class Host:
         self._since = 0
 
     def validate(self, taken: list[int]) -> None:
-        """Asserts that what the busy executors on it were given is what it has given."""
+        """Assert that the accounts agree with the memory that the host's busy executors were given."""
         assert (self._running, self._taken) == (len(taken), sum(taken))
         assert self._since >= 0
-
-
-def starve(task: Task, room_bytes: int) -> None:
-    """It ran out of memory where there was so much room for it (0: nobody knows)."""
-    task.memory_bytes = max(task.memory_bytes, int(room_bytes * _MORE))
-    task.starved = True

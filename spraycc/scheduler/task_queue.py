@@ -1,43 +1,44 @@
-"""Who is next: the queue of tasks that want an executor, and the division of the width between builds."""
+"""The tasks that wait for an executor: which one is next, and for which idle executor."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 
 from spraycc.model import BuildId, TaskId
-from spraycc.scheduler.tasks import Build, Task
+from spraycc.scheduler.executor_pool import Executor, ExecutorPool
+from spraycc.scheduler.tasks import ScheduledBuild, ScheduledTask, TaskState
 
-#: How many tasks that came back are looked at for one whose executors were others than the idle ones. A host that kills
-#: everything brings the whole queue back, and looking at all of it for each dispatch would be quadratic.
+#: How many retried tasks are considered for the idle executors. A host that kills everything brings the whole queue
+#: back, and considering all of it at each dispatch would be quadratic.
 _LOOK_AHEAD = 8
 
 
-def _key(task: Task) -> tuple[int, float, int]:
-    """Order within a line: those whose executor was lost, then the longest, then by arrival."""
+def _key(task: ScheduledTask) -> tuple[int, float, int]:
+    """Order within a line: tasks whose executor was lost, then the longest, then by arrival."""
     return (0 if task.in_front else 1, -task.expected.seconds, task.number)
 
 
 class _Fresh:
-    """Tasks that were never dispatched: the longest expected first, equals (all of whom nothing is known) by arrival.
+    """Tasks that were never dispatched: the longest expected first, equals by arrival.
 
-    A heap, in which what was removed from its middle stays until it comes to the top, or is half of it.
+    A heap. A task that is removed from its middle stays there until it comes to the top, or such tasks are half of it.
     """
 
     __slots__ = ("_heap", "tasks")
 
     def __init__(self) -> None:
-        #: those that are in it
-        self.tasks: dict[TaskId, Task] = {}
-        #: (minus seconds, number, task) of those and of some that were removed; numbers are unique
-        self._heap: list[tuple[float, int, Task]] = []
+        #: the tasks that are not removed
+        self.tasks: dict[TaskId, ScheduledTask] = {}
+        #: (minus seconds, number, task) of these and of some removed tasks; numbers are unique
+        self._heap: list[tuple[float, int, ScheduledTask]] = []
 
-    def add(self, task: Task) -> None:
+    def add(self, task: ScheduledTask) -> None:
         self.tasks[task.id] = task
         heappush(self._heap, (-task.expected.seconds, task.number, task))
 
-    def remove(self, task: Task) -> None:
+    def remove(self, task: ScheduledTask) -> None:
         del self.tasks[task.id]
         heap, tasks = self._heap, self.tasks
         if len(heap) > 2 * len(tasks) + 16:
@@ -46,75 +47,75 @@ class _Fresh:
         while heap and heap[0][2].id not in tasks:
             heappop(heap)
 
-    def first(self) -> Task:
+    def first(self) -> ScheduledTask:
         return self._heap[0][2]
 
 
 class _Line:
     """The queued tasks of one build, one priority and one need."""
 
-    __slots__ = ("again", "build", "fresh")
+    __slots__ = ("build", "fresh", "retried")
 
-    def __init__(self, build: Build) -> None:
+    def __init__(self, build: ScheduledBuild) -> None:
         self.build = build
-        #: (must be remote, heavy) -> those that were never dispatched; none of these is empty. The others may run here
-        #: when no executor is connected, and the light ones go by where there is no room for the first heavy one.
+        #: (must be remote, memory-hungry) -> tasks that were never dispatched; no value is empty. Tasks that need not
+        #: be remote may run on the submit host. Others overtake a memory-hungry task that no host has room for.
         self.fresh: dict[tuple[bool, bool], _Fresh] = {}
-        #: (:func:`_key`, task) of those that came back, sorted; few, or the cluster is broken. They go before all
-        #: others: they have waited already.
-        self.again: list[tuple[tuple[int, float, int], Task]] = []
+        #: (:func:`_key`, task) of tasks that were dispatched before, sorted; few, unless the cluster is broken. They go
+        #: before all others, because they have waited already.
+        self.retried: list[tuple[tuple[int, float, int], ScheduledTask]] = []
 
     def __bool__(self) -> bool:
-        return bool(self.fresh or self.again)
+        return bool(self.fresh or self.retried)
 
-    def __iter__(self) -> Iterator[Task]:
-        yield from (task for _, task in self.again)
+    def __iter__(self) -> Iterator[ScheduledTask]:
+        yield from (task for _, task in self.retried)
         for fresh in self.fresh.values():
             yield from fresh.tasks.values()
 
-    def add(self, task: Task) -> None:
+    def add(self, task: ScheduledTask) -> None:
         if task.attempts:
-            insort(self.again, (_key(task), task))  # numbers are unique: tasks are never compared
+            insort(self.retried, (_key(task), task))  # numbers are unique: tasks are never compared
             return
-        kind = (task.must_be_remote, task.is_heavy)
+        kind = (task.must_be_remote, task.is_memory_hungry)
         fresh = self.fresh.get(kind)
         if fresh is None:
             fresh = self.fresh[kind] = _Fresh()
         fresh.add(task)
 
-    def remove(self, task: Task) -> None:
+    def remove(self, task: ScheduledTask) -> None:
         if task.attempts:
-            index = bisect_left(self.again, _key(task), key=lambda entry: entry[0])
-            assert self.again[index][1] is task
-            del self.again[index]
+            index = bisect_left(self.retried, _key(task), key=lambda entry: entry[0])
+            assert self.retried[index][1] is task
+            del self.retried[index]
             return
-        kind = (task.must_be_remote, task.is_heavy)
+        kind = (task.must_be_remote, task.is_memory_hungry)
         fresh = self.fresh[kind]
         fresh.remove(task)
         if not fresh.tasks:
             del self.fresh[kind]
 
-    def candidates(self) -> list[Task]:
-        """The next tasks in order, as many as matter for the choice of an executor; at least one if there is any."""
+    def candidates(self) -> list[ScheduledTask]:
+        """The first tasks in order, as many as matter for the choice of an executor; at least one if there is any."""
         heads = [fresh.first() for fresh in self.fresh.values()]
         if len(heads) > 1:
             heads.sort(key=_key)
-        return [task for _, task in self.again[:_LOOK_AHEAD]] + heads if self.again else heads
+        return [task for _, task in self.retried[:_LOOK_AHEAD]] + heads if self.retried else heads
 
-    def first_movable(self) -> Task | None:
-        """The next task that may run here for want of an executor."""
-        for _, task in self.again:
+    def first_movable(self) -> ScheduledTask | None:
+        """The first task that may run on the submit host."""
+        for _, task in self.retried:
             if not task.must_be_remote:
                 return task
         heads = [fresh.first() for (must_be_remote, _), fresh in self.fresh.items() if not must_be_remote]
         return min(heads, key=_key, default=None)
 
 
-class RemoteQueue:
-    """Tasks in QUEUED: by priority, then the build that has least, then the longest.
+class TaskQueue:
+    """The tasks in QUEUED: by priority, then the build with the fewest executors, then the longest task.
 
-    Adding and removing cost O(log n), for those that came back a memmove too; choosing costs O(b log b) in the number
-    of *builds* with tasks of the best priority.
+    Adding and removing cost O(log n), and a memmove for retried tasks. Choosing costs O(b log b) in the number of
+    *builds* with tasks of the best priority.
     """
 
     def __init__(self) -> None:
@@ -122,19 +123,19 @@ class RemoteQueue:
         self._classes: dict[int, dict[tuple[BuildId, str], _Line]] = {}
         #: the keys of ``_classes``, sorted
         self._priorities: list[int] = []
-        #: tasks in it
+        #: all tasks
         self.size = 0
-        #: those of them that may run here when no executor is connected
+        #: tasks that may run on the submit host while no executor is connected
         self.movable = 0
-        #: those of them that ran out of memory
-        self.starved: dict[TaskId, Task] = {}
+        #: tasks that ran out of memory
+        self.out_of_memory: dict[TaskId, ScheduledTask] = {}
 
-    def __iter__(self) -> Iterator[Task]:
+    def __iter__(self) -> Iterator[ScheduledTask]:
         for lines in self._classes.values():
             for line in lines.values():
                 yield from line
 
-    def add(self, task: Task) -> None:
+    def add(self, task: ScheduledTask) -> None:
         lines = self._classes.get(task.priority)
         if lines is None:
             lines = self._classes[task.priority] = {}
@@ -145,25 +146,25 @@ class RemoteQueue:
         line.add(task)
         self.size += 1
         self.movable += not task.must_be_remote
-        if task.starved:
-            self.starved[task.id] = task
+        if task.out_of_memory:
+            self.out_of_memory[task.id] = task
 
-    def remove(self, task: Task) -> None:
+    def remove(self, task: ScheduledTask) -> None:
         lines = self._classes[task.priority]
         line = lines[task.build.id, task.needs]
         line.remove(task)
         self.size -= 1
         self.movable -= not task.must_be_remote
-        if task.starved:
-            del self.starved[task.id]
+        if task.out_of_memory:
+            del self.out_of_memory[task.id]
         if not line:
             del lines[task.build.id, task.needs]
             if not lines:
                 del self._classes[task.priority]
                 self._priorities.remove(task.priority)
 
-    def candidates(self) -> Iterator[Task]:
-        """Tasks in the order in which executors are due to them, the first few of each line."""
+    def candidates(self) -> Iterator[ScheduledTask]:
+        """The first few tasks of each line, in the order in which executors are due to them."""
         for priority in self._priorities:
             lines = self._classes[priority]
             if len(lines) == 1:
@@ -172,56 +173,56 @@ class RemoteQueue:
             builds: dict[BuildId, list[_Line]] = {}
             for line in lines.values():
                 builds.setdefault(line.build.id, []).append(line)
-            for own in sorted(builds.values(), key=lambda own: (own[0].build.held, own[0].build.turn)):
+            for own in sorted(builds.values(), key=lambda own: (own[0].build.busy_executors, own[0].build.turn)):
                 if len(own) == 1:
                     yield from own[0].candidates()
                 else:
                     yield from sorted((task for line in own for task in line.candidates()), key=_key)
 
-    def first_with(self, condition: Callable[[str], bool]) -> Task | None:
-        """The first task of the first line whose need is such; O(lines)."""
+    def match(self, pool: ExecutorPool) -> tuple[ScheduledTask, Executor] | None:
+        """The next task and its executor; None if the queued tasks have to wait for another executor, or for memory.
+
+        A task that some fit idle executor has not tried yet goes first. Only without such a task does a task go to an
+        executor that it was tried on.
+        """
+        if not (self.size and pool.idle):
+            return None
+        tried_before = None
+        for task in self.candidates():
+            executor = pool.idle_for(task, task.tried)
+            if executor is not None:
+                return task, executor
+            if tried_before is None and task.tried and (executor := pool.idle_for(task, ())) is not None:
+                tried_before = task, executor
+        return tried_before
+
+    def first_unfit(self, pool: ExecutorPool) -> ScheduledTask | None:
+        """The first task that no connected executor is fit for; O(lines). The others of its line wait, as an executor
+        that joins later may be fit."""
+        if not (self.size and pool.unfit and pool.connected):
+            return None
         for priority in self._priorities:
             for (_, needs), line in self._classes[priority].items():
-                if condition(needs):
+                if not pool.has_fit(needs):
                     return line.candidates()[0]
         return None
 
-    def first_movable(self) -> Task:
-        """The task that is due to run here for want of an executor. Only while ``movable`` is not 0."""
+    def first_movable(self) -> ScheduledTask:
+        """The task that runs on the submit host first, as no executor is connected. Only if ``movable`` is not 0."""
         for priority in self._priorities:
             lines: Sequence[_Line] = list(self._classes[priority].values())
             if len(lines) > 1:
-                lines = sorted(lines, key=lambda line: (line.build.fallen, line.build.turn))
+                lines = sorted(lines, key=lambda line: (line.build.without_executor, line.build.turn))
             for line in lines:
                 task = line.first_movable()
                 if task is not None:
                     return task
         raise AssertionError("no movable task, though some were counted")
 
-
-def split(capacity: int, caps: Sequence[int | None]) -> list[int]:
-    """Divides a capacity between builds, given their caps, the oldest first.
-
-    Equal shares; what a cap leaves over goes to the others, the remainder to the oldest. Nobody gets less than 1: a
-    build tool can't run less than one recipe, so with more builds than capacity the sum is over it.
-    """
-    shares = [0] * len(caps)
-    rest = capacity
-    open_ended: list[int] = []
-    # The smallest caps first: once one is above the level, so are all that follow, and the level no longer moves.
-    for left, index in zip(
-        range(len(caps), 0, -1),
-        sorted(range(len(caps)), key=lambda i: capacity if (cap := caps[i]) is None else cap),
-        strict=True,
-    ):
-        cap = caps[index]
-        if cap is not None and not open_ended and cap <= rest // left:
-            shares[index] = cap
-            rest -= cap
-        else:
-            open_ended.append(index)
-    if open_ended:
-        level, remainder = divmod(rest, len(open_ended))
-        for place, index in enumerate(sorted(open_ended)):
-            shares[index] = level + (place < remainder)
-    return [max(1, share) for share in shares]
+    def validate(self, tasks: Collection[ScheduledTask]) -> None:
+        """Assert that the queue holds the tasks in QUEUED, each once, and that the counts are right."""
+        own = list(self)
+        assert self.size == len(own) == len(set(own))
+        assert set(own) == {task for task in tasks if task.state is TaskState.QUEUED}
+        assert self.movable == sum(not task.must_be_remote for task in own)
+        assert self.out_of_memory.keys() == {task.id for task in own if task.out_of_memory}

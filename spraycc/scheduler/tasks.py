@@ -1,74 +1,130 @@
-"""What the scheduler keeps of a task and of a build. Plain records: every change of them is made in ``core``."""
+"""The scheduler's records of a task and of a build. Plain data: ``core`` and its parts change them."""
 
 from __future__ import annotations
 
 import enum
+import math
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 from spraycc.model import UNKNOWN, BuildId, ExecutorId, Expectation, Placement, TaskId
-from spraycc.scheduler.circuit_breaker import Confidence
+from spraycc.scheduler.circuit_breaker import CircuitBreaker
 
 
-class State(enum.Enum):
-    """Where a task is. Each is left only by a row of the table in ``core`` or by being placed."""
+class TaskState(enum.Enum):
+    """Where a task is. :meth:`ScheduledBuilds.move` changes it::
 
-    QUEUED = "queued"  #: wants an executor
-    RUNNING = "running"  #: an attempt is on an executor, or two at once
-    WAITING_HERE = "waiting-here"  #: wants a slot of the submit host
-    HERE = "here"  #: its runner was told to run the command
-    ANSWERED = "answered"  #: its runner has the result, and has still to end
-    GONE = "gone"  #: its runner has ended; only an executor that has still to give up the attempt knows of it
+                      Dispatch                 DONE
+        REMOTE ──► QUEUED ──────► RUNNING ─────────────► ANSWERED
+                     │ ▲             │ │
+                     │ └─────────────┘ │ REFUSED, too many attempts, or its build's circuit breaker tripped
+                     │  lost, killed,  ▼
+                     │  unfit      WAITING ◄── HERE_HEAVY, HERE_LIGHT
+        no executor, │                │
+          none fit   └───► LOCAL ◄────┘ a slot is free
+                             ▲
+                             └── HERE_NOW
+
+    TaskGone leads from each state to GONE.
+    """
+
+    ARRIVED = "arrived"  #: not placed yet; only while TaskArrived is handled
+    QUEUED = "queued"  #: waits for an executor
+    RUNNING = "running"  #: has one attempt on an executor, or two at once
+    WAITING = "waiting"  #: waits for a slot of the submit host
+    LOCAL = "local"  #: its runner was told to run the command
+    ANSWERED = "answered"  #: its runner has the result and still has to end
+    GONE = "gone"  #: its runner has ended; at most an executor that has not ended the attempt yet refers to the task
+
+    __hash__ = object.__hash__  # enum's own is Python code, and every move looks into the table
 
 
-#: A task that is expected to use more is heavy: it gets an executor only where its host has room for it. Cluster hosts
-#: have several times as much for each CPU, so others are not asked.
-HEAVY_BYTES = 512 * 1024 * 1024
+#: The states that a task may move to, by its present state.
+TASK_MOVES: dict[TaskState, tuple[TaskState, ...]] = {
+    TaskState.ARRIVED: (TaskState.QUEUED, TaskState.WAITING, TaskState.LOCAL),
+    TaskState.QUEUED: (TaskState.RUNNING, TaskState.WAITING, TaskState.LOCAL, TaskState.GONE),
+    TaskState.RUNNING: (TaskState.ANSWERED, TaskState.QUEUED, TaskState.WAITING, TaskState.GONE),
+    TaskState.WAITING: (TaskState.LOCAL, TaskState.GONE),
+    TaskState.LOCAL: (TaskState.GONE,),
+    TaskState.ANSWERED: (TaskState.GONE,),
+    TaskState.GONE: (),
+}
+#: An executor runs the task, or is to run it.
+REMOTE_STATES = (TaskState.QUEUED, TaskState.RUNNING)
+
+#: A task that is expected to use this much memory gets an executor only where the host has room for it. The hosts of a
+#: cluster have several times as much for each CPU, so the scheduler does not check smaller tasks.
+MEMORY_HUNGRY_BYTES = 512 * 1024 * 1024
+#: A task that ran out of memory is expected to use this many times the room that it had.
+_OUT_OF_MEMORY_FACTOR = 1.25
 
 
 class Quota(enum.Enum):
-    """Which of the submit host's two quotas a task counts under."""
+    """The submit host's two quotas of local slots."""
 
-    HEAVY = "heavy"
-    LIGHT = "light"
+    HEAVY = "heavy"  #: links, and tasks meant for executors that run on the submit host
+    LIGHT = "light"  #: archives and other short work
+
+
+class TaskCounts(TypedDict):
+    """Tasks by state, for ``spraycc status``."""
+
+    queued: int
+    remote: int  #: on an executor
+    waiting_here: int  #: for a slot of the submit host
+    here_heavy: int
+    here_light: int
+    here_now: int
+    answered: int  #: their runner has the result and still has to end
 
 
 @dataclass(slots=True, eq=False)
-class Build:
-    """One build, from its opening or the first task of it until it is closed and nothing of it is left."""
+class ScheduledBuild:
+    """One build: from its start or its first task until it has ended and nothing of it is left."""
 
     id: BuildId
-    #: its tool runs; only then it has a width and claims executors for tasks still to come
+    #: its tool runs; only then does it have a width and claim executors for tasks still to come
     open: bool = False
     #: most tasks at once, >= 1; None is no limit
     cap: int | None = None
-    #: what the last SetWidth said; 0 before the first
+    #: the width of the last SetWidth; 0 before the first
     width: int = 0
-    #: a task for executors has come, so more are expected
+    #: a task for executors has arrived, so the scheduler expects more
     wants_executors: bool = False
-    #: Fallback was said
-    told: bool = False
+    #: NoExecutorYet was sent
+    told_no_executor: bool = False
     #: its tasks that are not GONE
     tasks: int = 0
     #: its tasks in QUEUED and RUNNING
     remote: int = 0
-    #: executors that are busy for it, those with an aborted attempt included
-    held: int = 0
-    #: tasks that run here because no executor was connected
-    fallen: int = 0
-    #: how its last tasks fared on executors
-    confidence: Confidence = field(default_factory=Confidence)
-    #: its tasks go to executors; not any more once too many fell back
-    sends: bool = True
-    #: when it was last served, as a count of all servings: breaks ties, or one of two equals would starve
+    #: executors that are busy for it, including those with an aborted attempt
+    busy_executors: int = 0
+    #: its tasks in LOCAL because no executor was connected
+    without_executor: int = 0
+    circuit_breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    #: number of its last serving; breaks ties, or one of two equal builds would starve
     turn: int = 0
+
+    @property
+    def wanted_executors(self) -> float:
+        """Executors that the build can use; infinite if it is open without a cap.
+
+        A build uses its width only once it has tokens, and tokens follow executors. So its first task for executors
+        claims executors for all that the build may run at once.
+        """
+        if not self.open:
+            return self.remote
+        return (self.cap or math.inf) if self.wants_executors else 0
 
 
 @dataclass(slots=True, eq=False)
-class Task:
+class ScheduledTask:
     """One task, from its arrival until its runner has ended."""
 
     id: TaskId
-    build: Build
+    build: ScheduledBuild
     placement: Placement
     priority: int
     must_be_remote: bool
@@ -76,38 +132,76 @@ class Task:
     number: int
     #: see TaskArrived
     needs: str = ""
-    state: State = State.QUEUED
+    state: TaskState = TaskState.ARRIVED
     #: dispatches so far
     attempts: int = 0
-    #: those of them that ended at once, as the executor's host has not what the task needs
-    misfits: int = 0
-    #: executors of those dispatches
+    #: attempts that ended at once because the executor's host lacks what the task needs
+    unfit_attempts: int = 0
+    #: the executors of all attempts
     tried: list[ExecutorId] = field(default_factory=list)
-    #: its last executor was lost, so it goes to the front of its class
+    #: its last executor was lost, so it goes to the front of its queue
     in_front: bool = False
-    #: where it runs, one or two; only in RUNNING
+    #: the executors that run it now, one or two; empty unless RUNNING
     executors: list[ExecutorId] = field(default_factory=list)
     expected: Expectation = UNKNOWN
     #: a second attempt may run beside the first
     may_run_twice: bool = False
-    #: what it is believed to use at most: as expected, or more than where that was not enough
+    #: most memory that it is expected to use; more than ``expected`` says once it has run out of memory
     memory_bytes: int = 0
-    #: it ran out of memory: a host must have that much, and not only be empty
-    starved: bool = False
-    #: when its one attempt has run for too long; None while nobody waits for that
+    #: it ran out of memory, so even an idle host must have ``memory_bytes``
+    out_of_memory: bool = False
+    #: when its only attempt has run for too long; None if nobody waits for that
     late_at: float | None = None
-    #: the quota that it waits for or holds; only in WAITING_HERE and HERE, None there for a task without a slot
+    #: the quota that it waits for or holds; only in WAITING and LOCAL, None there for a task without a slot
     quota: Quota | None = None
-    #: ``RunHere.why``; only in WAITING_HERE and HERE
+    #: ``RunLocally.why``; only in WAITING and LOCAL
     why: str = ""
-    #: order of coming into WAITING_HERE
+    #: order of coming into WAITING
     entered: int = 0
 
     @property
     def tries(self) -> int:
-        """Dispatches that count against ``max_attempts``."""
-        return self.attempts - self.misfits
+        """Attempts that count against ``max_attempts``."""
+        return self.attempts - self.unfit_attempts
 
     @property
-    def is_heavy(self) -> bool:
-        return self.memory_bytes >= HEAVY_BYTES
+    def is_memory_hungry(self) -> bool:
+        return self.memory_bytes >= MEMORY_HUNGRY_BYTES
+
+    def note_out_of_memory(self, room_bytes: int) -> None:
+        """The task ran out of memory on a host with this much room for it (0: not known)."""
+        self.memory_bytes = max(self.memory_bytes, int(room_bytes * _OUT_OF_MEMORY_FACTOR))
+        self.out_of_memory = True
+
+    def validate(self) -> None:
+        """Assert what holds for every task between two events."""
+        assert self.state not in (TaskState.ARRIVED, TaskState.GONE)
+        assert bool(self.executors) == (self.state is TaskState.RUNNING)
+        assert self.late_at is None or len(self.executors) == 1
+        assert len(self.tried) == self.attempts
+        assert self.placement is Placement.REMOTE or self.state not in (*REMOTE_STATES, TaskState.ANSWERED)
+
+
+_COUNTED_AS = {
+    TaskState.QUEUED: "queued",
+    TaskState.RUNNING: "remote",
+    TaskState.WAITING: "waiting_here",
+    TaskState.ANSWERED: "answered",
+}
+_LOCAL_COUNTED_AS = {Quota.HEAVY: "here_heavy", Quota.LIGHT: "here_light", None: "here_now"}
+
+
+def count_tasks(tasks: Iterable[ScheduledTask]) -> TaskCounts:
+    """How many of the tasks are in each state."""
+    found = Counter(
+        _LOCAL_COUNTED_AS[task.quota] if task.state is TaskState.LOCAL else _COUNTED_AS[task.state] for task in tasks
+    )
+    return TaskCounts(
+        queued=found["queued"],
+        remote=found["remote"],
+        waiting_here=found["waiting_here"],
+        here_heavy=found["here_heavy"],
+        here_light=found["here_light"],
+        here_now=found["here_now"],
+        answered=found["answered"],
+    )

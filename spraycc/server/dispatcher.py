@@ -33,9 +33,9 @@ GROWS_S = 2.0
 PLENTY = 1 << 20
 
 
-def policy_of(settings: Settings) -> events.Policy:
+def policy_of(settings: Settings) -> events.SchedulingPolicy:
     """What of the settings the scheduler works by."""
-    return events.Policy(
+    return events.SchedulingPolicy(
         max_executors=settings.executors_in_force,
         local_slots=settings.local_slots_in_force,
         light_slots=settings.light_slots_in_force,
@@ -123,7 +123,7 @@ class Dispatcher:
             deadline = float("-inf")
         if deadline is not None and deadline < self._wakes_at:
             self._wake.set()
-        if self._scheduler.heavy_ones:
+        if self._scheduler.needs_memory_measured:
             self._heavy.set()
 
     async def run_memory(self) -> None:
@@ -132,7 +132,7 @@ class Dispatcher:
             # One begins at once, the others when it has been measured, which is when this coroutine has its turn.
             self.post(events.MemoryMeasured(0))
             await self._heavy.wait()
-            while self._scheduler.heavy_ones:
+            while self._scheduler.needs_memory_measured:
                 self._measure_memory()
                 await trio.sleep(MEMORY_S)
             self._heavy = trio.Event()
@@ -205,7 +205,7 @@ class Dispatcher:
         match action:
             case actions.Dispatch(_, executor_id) if link := self.executors.get(executor_id):
                 link.give_up()
-            case actions.Dispatch(task_id) | actions.RunHere(task_id):
+            case actions.Dispatch(task_id) | actions.RunLocally(task_id):
                 if task := self.tasks.get(task_id):
                     task.peer.dismiss()
 
@@ -222,7 +222,7 @@ class Dispatcher:
                 begun = self.executors[executor_id].start(task, attempt)
                 task.second = begun if second else None
                 self.builds.figures(task.build).attempt_began(len(self.executors), second=second)
-            case actions.RunHere(task_id, why):
+            case actions.RunLocally(task_id, why):
                 task = self.tasks[task_id]
                 if why != "placement":
                     log.info("task %d: runs here (%s)", task_id, why)
@@ -248,17 +248,19 @@ class Dispatcher:
                 build = self.builds.open.get(build_id)
                 if build is not None:
                     build.set_width(width)
-            case actions.GiveUp(build_id, task_id, fallen):
+            case actions.GiveUp(build_id, task_id, fell_back):
                 build = self.builds.open.get(build_id)
                 refusals = self.tasks[task_id].refusals if task_id in self.tasks else []
                 why = f" (the last: {refusals[-1]})" if refusals else ""
-                log.warning("build %s: %d of the last 100 tasks fell back; no more are sent%s", build_id, fallen, why)
+                log.warning(
+                    "build %s: %d of the last 100 tasks fell back; no more are sent%s", build_id, fell_back, why
+                )
                 if build is not None:
                     build.notice(
-                        f"{fallen} of the last tasks could not be done by executors{why}; the rest of this build runs "
-                        f"here, {self.settings.local_slots_in_force} at once (see 'spraycc why')"
+                        f"{fell_back} of the last tasks could not be done by executors{why}; the rest of this build "
+                        f"runs here, {self.settings.local_slots_in_force} at once (see 'spraycc why')"
                     )
-            case actions.Fallback(build_id):
+            case actions.NoExecutorYet(build_id):
                 build = self.builds.open.get(build_id)
                 if build is not None:
                     build.notice(

@@ -13,8 +13,7 @@ import trio
 
 import spraycc
 from spraycc.errors import ProtocolError, RuntimeDirError
-from spraycc.scheduler.events import BuildClosed
-from spraycc.scheduler.events import BuildOpened as BuildOpenedEvent
+from spraycc.scheduler.events import BuildEnded, BuildStarted
 from spraycc.server.builds.build import Build
 from spraycc.server.dispatcher import Dispatcher
 from spraycc.server.host.unix_connection import Peer
@@ -117,7 +116,7 @@ class Control:
         self._build = build
         dispatcher.build_begins()
         log.info("build %s: opened, cap %s: %s", build.id, request.cap, b" ".join(request.argv)[:200])
-        dispatcher.post(BuildOpenedEvent(build.id, request.cap))
+        dispatcher.post(BuildStarted(build.id, request.cap))
         fifo = os.fsencode(build.directory / "fifo") if build.pool is not None else b""
         self._peer.send_now(FROM_SERVER.pack(BuildOpened(build.id, fifo)))
         for text in self._warnings():
@@ -144,5 +143,5 @@ class Control:
         self._dispatcher.builds.close(build, self._dispatcher.settings)
         self._dispatcher.history.save_soon()
         log.info("build %s: closed after %.1f s: %s", build.id, time.monotonic() - build.started, figures)
-        self._dispatcher.post(BuildClosed(build.id))
+        self._dispatcher.post(BuildEnded(build.id))
         return figures

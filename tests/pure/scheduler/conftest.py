@@ -6,13 +6,13 @@ import pytest
 
 from spraycc.scheduler.actions import Action
 from spraycc.scheduler.core import Scheduler
-from spraycc.scheduler.events import Event, Policy
+from spraycc.scheduler.events import Event, SchedulingPolicy
 
 
 class Play:
     """Feeds events to a scheduler and checks its invariants after each."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: SchedulingPolicy) -> None:
         self.policy = policy
         self.scheduler = Scheduler(policy)
         self.now = 0.0
@@ -47,4 +47,4 @@ DEFAULTS = {
 @pytest.fixture
 def start() -> Callable[..., Play]:
     """``start(max_executors=2, ...)``: a scheduler with these settings and small defaults for the rest."""
-    return lambda **settings: Play(Policy(**{**DEFAULTS, **settings}))
+    return lambda **settings: Play(SchedulingPolicy(**{**DEFAULTS, **settings}))

@@ -4,10 +4,10 @@ import pytest
 
 from benchmarks.scheduling import Stragglers, durations, learned, simulate
 from spraycc.model import Expectation, Placement
-from spraycc.scheduler.actions import Abort, Dispatch, RunHere
+from spraycc.scheduler.actions import Abort, Dispatch, RunLocally
 from spraycc.scheduler.events import (
     AttemptEnded,
-    BuildOpened,
+    BuildStarted,
     ExecutorJoined,
     ExecutorLost,
     MemoryReported,
@@ -16,7 +16,7 @@ from spraycc.scheduler.events import (
     TaskGone,
     Tick,
 )
-from spraycc.scheduler.tasks import HEAVY_BYTES
+from spraycc.scheduler.tasks import MEMORY_HUNGRY_BYTES
 
 DONE, KILLED, REFUSED, CANCELLED, MEMORY = (
     Outcome.DONE, Outcome.KILLED, Outcome.REFUSED, Outcome.CANCELLED, Outcome.OUT_OF_MEMORY,
@@ -41,7 +41,7 @@ def dispatches(actions):
 def play(start):
     """A build that waits for its executors."""
     play = start(max_executors=40, wait_for_cluster=True)
-    play.do(BuildOpened("b", None))
+    play.do(BuildStarted("b", None))
     return play
 
 
@@ -141,12 +141,12 @@ def test_one_attempt_that_fails_leaves_the_other(late, outcome):
 def test_both_attempts_fail(late):
     late.do(ExecutorLost("x"), 11)
     late.at(12, AttemptEnded("y", 1, KILLED), Dispatch(1, "z", 3))
-    late.at(13, AttemptEnded("z", 1, KILLED), RunHere(1, "attempts"))
+    late.at(13, AttemptEnded("z", 1, KILLED), RunLocally(1, "attempts"))
 
 
 def test_the_last_attempts_end_decides(late):
     late.at(11, AttemptEnded("x", 1, KILLED))
-    late.at(12, AttemptEnded("y", 1, REFUSED), RunHere(1, "refused"))
+    late.at(12, AttemptEnded("y", 1, REFUSED), RunLocally(1, "refused"))
 
 
 def test_the_runner_dies_while_two_work_for_it(late):
@@ -199,8 +199,8 @@ def test_few_second_attempts_at_once(play):
 # ---- memory
 
 
-def test_no_second_heavy_unit_where_there_is_no_room(play):
-    """Light ones go by; the heavy one that waits gets the host when the other one is done."""
+def test_no_second_memory_hungry_unit_where_there_is_no_room(play):
+    """Other units overtake the memory-hungry unit that waits. It gets the host when the first is done."""
     for name in ("x", "y", "z"):
         play.do(joined(name, "h", 8 * GIB))
     assert dispatches(play.do(task(1, seconds=9, memory=5 * GIB))) == [(1, "z")]
@@ -214,7 +214,7 @@ def test_no_second_heavy_unit_where_there_is_no_room(play):
 @pytest.mark.parametrize(
     ("memory", "total", "reported", "goes"),
     [
-        (HEAVY_BYTES - 1, GIB, None, True),  # not heavy: nobody asks
+        (MEMORY_HUNGRY_BYTES - 1, GIB, None, True),  # not memory-hungry: nobody asks
         (3 * GIB, 8 * GIB, None, True),
         (4 * GIB, 8 * GIB, None, False),  # 4 + 3.5 of 7.2
         (4 * GIB, 0, None, True),  # nobody knows
@@ -243,7 +243,7 @@ def test_out_of_memory_goes_where_there_is_more_and_then_here(play):
     assert dispatches(play.do(task(1))) == [(1, "small")]
     play.do(joined("small2", "s2", 4 * GIB))
     assert dispatches(play.do(AttemptEnded("small", 1, MEMORY))) == [(1, "large")]
-    assert RunHere(1, "memory") in play.do(AttemptEnded("large", 1, MEMORY))
+    assert RunLocally(1, "memory") in play.do(AttemptEnded("large", 1, MEMORY))
 
 
 def test_the_only_host_with_enough_memory_is_lost(play):
@@ -252,7 +252,7 @@ def test_the_only_host_with_enough_memory_is_lost(play):
     play.do(joined("small", "s", 4 * GIB))
     play.do(task(2, memory=20 * GIB))
     assert dispatches(play.do(AttemptEnded("small", 2, MEMORY))) == []  # it waits until the large one is empty
-    assert RunHere(2, "memory") in play.do(ExecutorLost("large"))
+    assert RunLocally(2, "memory") in play.do(ExecutorLost("large"))
 
 
 # ---- whole builds, on a virtual clock

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from spraycc.model import Placement
-from spraycc.scheduler.actions import Dispatch, RunHere
+from spraycc.scheduler.actions import Dispatch, RunLocally
 from spraycc.scheduler.events import (
     AttemptEnded,
-    BuildOpened,
+    BuildStarted,
     ExecutorJoined,
     ExecutorLost,
     Outcome,
@@ -28,7 +28,7 @@ def needing(needs: str, task: int, *, must: bool = False) -> TaskArrived:
 
 def with_executors(start: Start, *names: str, **settings: int) -> Play:
     play = start(**settings)
-    play.do(BuildOpened("b", None), 0)
+    play.do(BuildStarted("b", None), 0)
     for name in names:
         play.do(ExecutorJoined(name), 0)
     return play
@@ -36,7 +36,7 @@ def with_executors(start: Start, *names: str, **settings: int) -> Play:
 
 def placed(play: Play, now: float, event: object) -> list[object]:
     """Where tasks went, of all that the event led to."""
-    return [action for action in play.do(event, now) if isinstance(action, Dispatch | RunHere)]
+    return [action for action in play.do(event, now) if isinstance(action, Dispatch | RunLocally)]
 
 
 def test_it_goes_to_another_executor_and_never_back(start: Start) -> None:
@@ -55,9 +55,9 @@ def test_where_none_is_fit_it_runs_here_one_after_the_other(start: Start) -> Non
     assert placed(play, 1, needing("gcc", 2)) == []
     assert placed(play, 1, needing("gcc", 3, must=True)) == []
     (first,) = placed(play, 2, AttemptEnded("odd", 1, UNFIT))
-    assert first == RunHere(1, "unfit")
+    assert first == RunLocally(1, "unfit")
     (second,) = placed(play, 3, TaskGone(1))
-    assert isinstance(second, RunHere)
+    assert isinstance(second, RunLocally)
     # One that comes later is fit: what has not begun here goes there.
     (third,) = placed(play, 4, ExecutorJoined("good"))
     assert isinstance(third, Dispatch)
@@ -83,4 +83,4 @@ def test_the_last_fit_executor_is_lost(start: Start) -> None:
     assert placed(play, 1, needing("gcc", 2)) == [Dispatch(2, "odd", 1)]
     assert placed(play, 1, AttemptEnded("odd", 2, UNFIT)) == []
     (here,) = placed(play, 2, ExecutorLost("good"))
-    assert isinstance(here, RunHere)
+    assert isinstance(here, RunLocally)

@@ -16,25 +16,25 @@ from spraycc.scheduler.actions import Abort, AskExecutors, Withdraw
 from spraycc.scheduler.core import Scheduler
 from spraycc.scheduler.events import (
     AttemptEnded,
-    BuildClosed,
-    BuildOpened,
+    BuildEnded,
+    BuildStarted,
     ExecutorJoined,
     ExecutorLost,
     MemoryMeasured,
     MemoryReported,
     Outcome,
-    Policy,
     PolicyChanged,
+    SchedulingPolicy,
     SubmissionFailed,
     TaskArrived,
     TaskGone,
     Tick,
 )
-from spraycc.scheduler.tasks import HEAVY_BYTES
+from spraycc.scheduler.tasks import MEMORY_HUNGRY_BYTES
 from tests.examples import examples
 
 POLICIES = st.builds(
-    Policy,
+    SchedulingPolicy,
     max_executors=st.integers(1, 5),
     local_slots=st.integers(1, 3),
     light_slots=st.integers(1, 3),
@@ -51,10 +51,15 @@ EXPECTATIONS = st.builds(
     Expectation,
     seconds=st.sampled_from([0.0, 1.0, 7.0]),
     late_s=st.sampled_from([None, 2.0, 2.0, 14.0]),
-    memory_bytes=st.sampled_from([0, 0, HEAVY_BYTES, 3 * HEAVY_BYTES]),
+    memory_bytes=st.sampled_from([0, 0, MEMORY_HUNGRY_BYTES, 3 * MEMORY_HUNGRY_BYTES]),
 )
 #: host -> its memory; that of one is not known
-HOSTS = {"none-said": 0, "small": HEAVY_BYTES, "middle": 4 * HEAVY_BYTES, "large": 10 * HEAVY_BYTES}
+HOSTS = {
+    "none-said": 0,
+    "small": MEMORY_HUNGRY_BYTES,
+    "middle": 4 * MEMORY_HUNGRY_BYTES,
+    "large": 10 * MEMORY_HUNGRY_BYTES,
+}
 #: says to a rule which of the things that it may be applied to; taken modulo their number
 PICK = st.integers(0, 50)
 
@@ -70,7 +75,7 @@ class Runner:
     #: refused, or tried often enough, by the policy of that time: it may be dispatched no more
     must_be_here: bool = False
     #: it ran out of memory
-    starved: bool = False
+    out_of_memory: bool = False
     attempts: int = 0
     #: of them, those that ended as the executor's host was not fit
     misfits: int = 0
@@ -117,7 +122,9 @@ class World(RuleBasedStateMachine):
         self.late = False  # a deadline is over, and no event has told the scheduler so
         if warm:
             self.build_opens("a", None)
-            self.tasks_arrive("a", Placement.REMOTE, 1, False, Expectation(1.0, 2.0, 2 * HEAVY_BYTES), True, 1, "")
+            self.tasks_arrive(
+                "a", Placement.REMOTE, 1, False, Expectation(1.0, 2.0, 2 * MEMORY_HUNGRY_BYTES), True, 1, ""
+            )
             for host in ("large", "large", "middle", "middle", "small"):
                 self.executor_joins(host=host)
 
@@ -146,7 +153,7 @@ class World(RuleBasedStateMachine):
         runner.attempts += 1
         assert action.attempt == runner.attempts <= self.policy.max_attempts + runner.misfits
         if self.policy.executors_are_here:
-            assert self.places() < self.policy.max_executors
+            assert self.cpus_taken() < self.policy.max_executors
         self.check_memory(runner, action.executor)
         if action.second:
             self.check_second(runner, action.executor)
@@ -161,11 +168,11 @@ class World(RuleBasedStateMachine):
         runner.where = "remote"
 
     def check_memory(self, runner, executor):
-        """A heavy task has room on a host where something runs; as far as is known."""
+        """A memory-hungry task has room on a host where something runs; as far as is known."""
         host = self.host_of[executor]
         mine = runner.arrival.expected.memory_bytes
         others = [self.memory_of[t] for e, t in self.executors.items() if t is not None and self.host_of[e] == host]
-        if mine >= HEAVY_BYTES and HOSTS[host] and others:
+        if mine >= MEMORY_HUNGRY_BYTES and HOSTS[host] and others:
             assert mine + sum(others) <= HOSTS[host]
 
     def check_second(self, runner, executor):
@@ -180,18 +187,18 @@ class World(RuleBasedStateMachine):
 
     def check_order(self, chosen, unfit):
         """No task that was never dispatched, and so may go anywhere that is fit for it, was due before the chosen one."""
-        held = self.held()
-        rank = (chosen.arrival.priority, held[chosen.arrival.build])
+        busy = self.busy_executors()
+        rank = (chosen.arrival.priority, busy[chosen.arrival.build])
         for runner in self.queued():
-            heavy = runner.arrival.expected.memory_bytes >= HEAVY_BYTES
-            if runner.attempts or runner is chosen or runner.arrival.needs in unfit or heavy:
+            hungry = runner.arrival.expected.memory_bytes >= MEMORY_HUNGRY_BYTES
+            if runner.attempts or runner is chosen or runner.arrival.needs in unfit or hungry:
                 continue
-            assert rank <= (runner.arrival.priority, held[runner.arrival.build])
+            assert rank <= (runner.arrival.priority, busy[runner.arrival.build])
             if (runner.arrival.build, runner.arrival.priority) == (chosen.arrival.build, chosen.arrival.priority):
                 order = [(-r.arrival.expected.seconds, r.number) for r in (chosen, runner)]
                 assert order == sorted(order) or chosen.attempts > 1
 
-    def on_RunHere(self, action):
+    def on_RunLocally(self, action):
         runner = self.runners[action.task]
         assert runner.where == "waits"
         placement = runner.arrival.placement
@@ -200,7 +207,7 @@ class World(RuleBasedStateMachine):
             slots = self.policy.light_slots if quota == "light" else self.policy.local_slots
             assert self.here()[quota] < slots
             if self.policy.executors_are_here:
-                assert self.places() < self.policy.max_executors
+                assert self.cpus_taken() < self.policy.max_executors
         if placement is not Placement.REMOTE:
             assert action.why == "placement"
         elif action.why == "no-executor":
@@ -213,7 +220,7 @@ class World(RuleBasedStateMachine):
             assert all(runner.arrival.needs in self.unfit[executor] for executor in self.there())
             assert not runner.must_be_here
         elif action.why == "memory":
-            assert runner.starved
+            assert runner.out_of_memory
         else:
             assert runner.must_be_here
         runner.where, runner.why = "here", action.why
@@ -261,15 +268,15 @@ class World(RuleBasedStateMachine):
         assert 1 <= action.width <= (self.open[action.build] or action.width)
         self.widths[action.build] = action.width
 
-    def on_Fallback(self, action):
+    def on_NoExecutorYet(self, action):
         assert action.build in self.open
         assert action.build not in self.told
         self.told.add(action.build)
 
     def on_GiveUp(self, action):
         assert action.build not in self.given_up
-        assert action.fallen > self.policy.fall_back_limit
-        assert self.runners[action.task].must_be_here or self.runners[action.task].starved
+        assert action.fell_back > self.policy.fall_back_limit
+        assert self.runners[action.task].must_be_here or self.runners[action.task].out_of_memory
         self.given_up.add(action.build)
         for runner in self.queued():
             if runner.arrival.build == action.build:
@@ -286,7 +293,7 @@ class World(RuleBasedStateMachine):
         )
         return Counter("light" if r.arrival.placement is Placement.HERE_LIGHT else "heavy" for r in placed)
 
-    def places(self):
+    def cpus_taken(self):
         return self.here().total() + len(self.busy())
 
     def busy(self):
@@ -299,7 +306,7 @@ class World(RuleBasedStateMachine):
             if runner.where == "waits" and runner.arrival.placement is Placement.REMOTE and not runner.must_be_here
         ]
 
-    def held(self):
+    def busy_executors(self):
         return Counter(self.builds_of[task] for task in self.executors.values() if task is not None)
 
     # ---- runners
@@ -311,14 +318,14 @@ class World(RuleBasedStateMachine):
             self.open[build] = cap
             self.widths.pop(build, None)
             self.told.discard(build)
-            self.send(BuildOpened(build, cap))
+            self.send(BuildStarted(build, cap))
 
     @precondition(lambda self: self.open)
     @rule(pick=PICK)
     def build_closes(self, pick):
         build = sorted(self.open)[pick % len(self.open)]
         del self.open[build]
-        self.send(BuildClosed(build))
+        self.send(BuildEnded(build))
         # Reopened before its last task has ended it would be the same build still; ids of real ones are never used twice.
         for task in [task for task, runner in self.runners.items() if runner.arrival.build == build]:
             self.gone(task)
@@ -348,7 +355,11 @@ class World(RuleBasedStateMachine):
 
     def forget(self, build):
         """A build that is closed, and of which nothing is left, begins anew."""
-        left = build in self.open or self.held()[build] or any(r.arrival.build == build for r in self.runners.values())
+        left = (
+            build in self.open
+            or self.busy_executors()[build]
+            or any(r.arrival.build == build for r in self.runners.values())
+        )
         if not left:
             self.given_up.discard(build)
 
@@ -430,7 +441,7 @@ class World(RuleBasedStateMachine):
         if outcome is Outcome.UNFIT:
             self.unfit[executor].add(self.needs[task])
         if runner is not None:
-            runner.starved |= outcome is Outcome.OUT_OF_MEMORY
+            runner.out_of_memory |= outcome is Outcome.OUT_OF_MEMORY
             runner.misfits += outcome is Outcome.UNFIT
             if outcome is Outcome.DONE:
                 runner.where = "answered"
@@ -559,7 +570,7 @@ class World(RuleBasedStateMachine):
         self.drain(cluster_answers=not hopeless)
         for build in sorted(self.open):
             del self.open[build]
-            self.send(BuildClosed(build))
+            self.send(BuildEnded(build))
         assert self.scheduler.snapshot()["builds"] == {}
         # ... and all executors are let go, those still to come as well.
         for _ in range(100):

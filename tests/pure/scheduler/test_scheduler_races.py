@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from spraycc.model import Placement
-from spraycc.scheduler.actions import Abort, AskExecutors, Dispatch, GiveUp, Release, RunHere, SetWidth, Withdraw
+from spraycc.scheduler.actions import Abort, AskExecutors, Dispatch, GiveUp, Release, RunLocally, SetWidth, Withdraw
 from spraycc.scheduler.events import (
     AttemptEnded,
-    BuildClosed,
-    BuildOpened,
+    BuildEnded,
+    BuildStarted,
     ExecutorJoined,
     ExecutorLost,
     Outcome,
@@ -33,7 +33,7 @@ def remote(task, build="b", **more):
 def one(start):
     """Task 1 runs on x, the only executor of a build."""
     play = start(max_executors=1)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     play.at(0, remote(1), AskExecutors(1))
     play.at(1, ExecutorJoined("x"), Dispatch(1, "x", 1))
     return play
@@ -43,7 +43,7 @@ def one(start):
 def two(start):
     """Task 1 runs on y, x is idle, the build can have no more."""
     play = start(max_executors=2)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     play.at(0, remote(1), AskExecutors(2))
     play.at(1, ExecutorJoined("y"), Dispatch(1, "y", 1))
     play.at(1, ExecutorJoined("x"), SetWidth("b", 2))
@@ -142,7 +142,7 @@ def test_killed_everywhere_runs_here(two):
     two.at(2, AttemptEnded("y", 1, KILLED), Dispatch(1, "x", 2))
     # Tried on both: any will do.
     two.at(3, AttemptEnded("x", 1, KILLED), Dispatch(1, "x", 3))
-    two.at(4, AttemptEnded("x", 1, KILLED), RunHere(1, "attempts"))
+    two.at(4, AttemptEnded("x", 1, KILLED), RunLocally(1, "attempts"))
     two.at(5, TaskGone(1))
     assert ended(two)
 
@@ -185,52 +185,52 @@ def test_lost_too_often_runs_here(start):
     play.at(1, ExecutorJoined("x"), Dispatch(1, "x", 1))
     play.at(2, ExecutorLost("x"), AskExecutors(1))
     play.at(3, ExecutorJoined("y"), Dispatch(1, "y", 2))
-    play.at(4, ExecutorLost("y"), RunHere(1, "attempts"))
+    play.at(4, ExecutorLost("y"), RunLocally(1, "attempts"))
 
 
 def test_refused_runs_here_at_once(one):
-    one.at(2, AttemptEnded("x", 1, REFUSED), RunHere(1, "refused"))
+    one.at(2, AttemptEnded("x", 1, REFUSED), RunLocally(1, "refused"))
     one.at(3, TaskGone(1))
     assert ended(one)
 
 
 def test_too_many_refused_and_the_queued_ones_are_not_tried(start):
     play = start(max_executors=1, local_slots=9, fall_back_limit=1)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 9))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 9))
     play.at(0, remote(1), AskExecutors(1))
     play.at(1, ExecutorJoined("x"), Dispatch(1, "x", 1))
     for task in (2, 3):
         play.at(2, remote(task))
     play.at(2, remote(4, must_be_remote=True))
     play.at(2, remote(5, "other"))
-    play.at(3, AttemptEnded("x", 1, REFUSED), RunHere(1, "refused"), Dispatch(5, "x", 1))
+    play.at(3, AttemptEnded("x", 1, REFUSED), RunLocally(1, "refused"), Dispatch(5, "x", 1))
     play.at(4, AttemptEnded("x", 5, DONE), Dispatch(2, "x", 1))
     actions = play.do(AttemptEnded("x", 2, REFUSED), 5)
-    assert actions == [GiveUp("b", 2, 2), RunHere(2, "refused"), RunHere(3, "gave-up"), Dispatch(4, "x", 1)]
-    play.at(6, remote(6), RunHere(6, "gave-up"))
+    assert actions == [GiveUp("b", 2, 2), RunLocally(2, "refused"), RunLocally(3, "gave-up"), Dispatch(4, "x", 1)]
+    play.at(6, remote(6), RunLocally(6, "gave-up"))
     play.at(6, remote(7, "other"))
-    play.at(7, AttemptEnded("x", 4, REFUSED), RunHere(4, "refused"), Dispatch(7, "x", 1))
+    play.at(7, AttemptEnded("x", 4, REFUSED), RunLocally(4, "refused"), Dispatch(7, "x", 1))
 
 
 def test_given_up_while_another_of_the_build_runs_remotely(start):
     play = start(max_executors=2, local_slots=9, fall_back_limit=0)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 9))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 9))
     play.at(0, remote(1), AskExecutors(2))
     play.at(0, remote(2))
     play.at(1, ExecutorJoined("x"), Dispatch(1, "x", 1))
     play.at(1, ExecutorJoined("y"), Dispatch(2, "y", 1))
-    play.at(2, AttemptEnded("x", 1, REFUSED), GiveUp("b", 1, 1), RunHere(1, "refused"))
-    play.at(3, AttemptEnded("y", 2, KILLED), RunHere(2, "gave-up"))
+    play.at(2, AttemptEnded("x", 1, REFUSED), GiveUp("b", 1, 1), RunLocally(1, "refused"))
+    play.at(3, AttemptEnded("y", 2, KILLED), RunLocally(2, "gave-up"))
 
 
 def test_refused_waits_for_a_heavy_slot(one):
-    one.at(2, TaskArrived(2, "b", HEAVY), RunHere(2, "placement"))
+    one.at(2, TaskArrived(2, "b", HEAVY), RunLocally(2, "placement"))
     one.at(2, AttemptEnded("x", 1, REFUSED))
-    one.at(3, TaskGone(2), RunHere(1, "refused"))
+    one.at(3, TaskGone(2), RunLocally(1, "refused"))
 
 
 def test_runner_dies_while_its_refused_task_waits(one):
-    one.at(2, TaskArrived(2, "b", HEAVY), RunHere(2, "placement"))
+    one.at(2, TaskArrived(2, "b", HEAVY), RunLocally(2, "placement"))
     one.at(2, AttemptEnded("x", 1, REFUSED))
     one.at(3, TaskGone(1))
     one.at(3, TaskGone(2))
@@ -244,7 +244,7 @@ def test_cancelled_by_itself_goes_elsewhere(two):
 def test_fewer_attempts_allowed_while_a_task_waits_for_its_next(one):
     one.at(2, remote(2))
     one.at(2, AttemptEnded("x", 1, KILLED), Dispatch(2, "x", 1))
-    one.at(3, PolicyChanged(dataclasses.replace(one.policy, max_attempts=1)), RunHere(1, "attempts"))
+    one.at(3, PolicyChanged(dataclasses.replace(one.policy, max_attempts=1)), RunLocally(1, "attempts"))
 
 
 def test_a_host_that_kills_everything_spoils_one_attempt_of_each_task(start):
@@ -264,47 +264,47 @@ def test_a_host_that_kills_everything_spoils_one_attempt_of_each_task(start):
 def test_a_probe_takes_no_slot(start):
     play = start()
     for task in range(5):
-        play.at(0, TaskArrived(task, "b", NOW), RunHere(task, "placement"))
-    play.at(0, TaskArrived(9, "b", HEAVY), RunHere(9, "placement"))
+        play.at(0, TaskArrived(task, "b", NOW), RunLocally(task, "placement"))
+    play.at(0, TaskArrived(9, "b", HEAVY), RunLocally(9, "placement"))
 
 
 def test_two_quotas_two_lines(start):
     play = start(local_slots=1, light_slots=2)
-    play.at(0, TaskArrived(1, "b", HEAVY), RunHere(1, "placement"))
+    play.at(0, TaskArrived(1, "b", HEAVY), RunLocally(1, "placement"))
     play.at(0, TaskArrived(2, "b", HEAVY))
-    play.at(0, TaskArrived(3, "b", LIGHT), RunHere(3, "placement"))
-    play.at(0, TaskArrived(4, "b", LIGHT), RunHere(4, "placement"))
+    play.at(0, TaskArrived(3, "b", LIGHT), RunLocally(3, "placement"))
+    play.at(0, TaskArrived(4, "b", LIGHT), RunLocally(4, "placement"))
     play.at(0, TaskArrived(5, "b", LIGHT))
     play.at(0, TaskArrived(6, "b", HEAVY))
-    play.at(1, TaskGone(4), RunHere(5, "placement"))
-    play.at(1, TaskGone(1), RunHere(2, "placement"))
+    play.at(1, TaskGone(4), RunLocally(5, "placement"))
+    play.at(1, TaskGone(1), RunLocally(2, "placement"))
     play.at(1, TaskGone(6))
     play.at(1, TaskGone(2))
 
 
 def test_more_slots_let_waiting_tasks_go_and_fewer_stop_none(start):
     play = start(local_slots=1)
-    play.at(0, TaskArrived(1, "b", HEAVY), RunHere(1, "placement"))
+    play.at(0, TaskArrived(1, "b", HEAVY), RunLocally(1, "placement"))
     play.at(0, TaskArrived(2, "b", HEAVY))
     play.at(0, TaskArrived(3, "b", HEAVY))
     play.at(
         1,
         PolicyChanged(dataclasses.replace(play.policy, local_slots=3)),
-        RunHere(2, "placement"),
-        RunHere(3, "placement"),
+        RunLocally(2, "placement"),
+        RunLocally(3, "placement"),
     )
     play.at(2, PolicyChanged(play.policy))
     play.at(2, TaskArrived(4, "b", HEAVY))
     play.at(2, TaskGone(1))
     play.at(2, TaskGone(2))
-    play.at(2, TaskGone(3), RunHere(4, "placement"))
+    play.at(2, TaskGone(3), RunLocally(4, "placement"))
 
 
 @pytest.fixture
 def shared(start):
     """Two executors share the CPUs with the submit host's own tasks; each runs a task."""
     play = start(max_executors=2, local_slots=2, light_slots=4, executors_are_here=True)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 2))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 2))
     play.at(0, remote(1), AskExecutors(2))
     play.at(1, ExecutorJoined("x"), Dispatch(1, "x", 1))
     play.at(1, ExecutorJoined("y"))
@@ -315,27 +315,27 @@ def shared(start):
 def test_a_link_takes_the_next_free_place_ahead_of_a_compile(shared):
     shared.at(2, remote(3))
     shared.at(2, TaskArrived(4, "b", HEAVY))
-    shared.at(3, AttemptEnded("x", 1, DONE), RunHere(4, "placement"))
+    shared.at(3, AttemptEnded("x", 1, DONE), RunLocally(4, "placement"))
     shared.at(4, TaskGone(4), Dispatch(3, "x", 1))
 
 
 def test_an_aborted_attempt_keeps_its_place_until_it_has_ended(shared):
     shared.at(2, TaskArrived(3, "b", LIGHT))
     shared.at(2, TaskGone(1), Abort("x", 1))
-    shared.at(3, AttemptEnded("x", 1, CANCELLED), RunHere(3, "placement"))
+    shared.at(3, AttemptEnded("x", 1, CANCELLED), RunLocally(3, "placement"))
 
 
 def test_links_and_archives_take_free_places_in_the_order_of_their_coming(shared):
     for task, placement in enumerate([LIGHT, HEAVY, HEAVY, LIGHT], start=3):
         shared.at(2, TaskArrived(task, "b", placement))
-    shared.at(3, AttemptEnded("x", 1, DONE), RunHere(3, "placement"))
-    shared.at(3, TaskGone(3), RunHere(4, "placement"))
-    shared.at(3, TaskGone(4), RunHere(5, "placement"))
-    shared.at(3, TaskGone(5), RunHere(6, "placement"))
+    shared.at(3, AttemptEnded("x", 1, DONE), RunLocally(3, "placement"))
+    shared.at(3, TaskGone(3), RunLocally(4, "placement"))
+    shared.at(3, TaskGone(4), RunLocally(5, "placement"))
+    shared.at(3, TaskGone(5), RunLocally(6, "placement"))
 
 
 def test_a_probe_runs_however_full_the_host_is(shared):
-    shared.at(2, TaskArrived(3, "b", NOW), RunHere(3, "placement"))
+    shared.at(2, TaskArrived(3, "b", NOW), RunLocally(3, "placement"))
 
 
 def test_links_without_end_do_not_starve_compiles(shared):
@@ -360,14 +360,14 @@ def test_compiles_without_end_do_not_starve_an_archive(shared):
     for task in range(10, 30):
         shared.at(2, remote(task))
     shared.at(2, TaskArrived(3, "b", LIGHT))
-    shared.at(3, AttemptEnded("y", 2, DONE), RunHere(3, "placement"))
+    shared.at(3, AttemptEnded("y", 2, DONE), RunLocally(3, "placement"))
 
 
 # ---- ends
 
 
 def test_build_closes_before_its_last_runner_has_ended(one):
-    one.at(2, BuildClosed("b"))
+    one.at(2, BuildEnded("b"))
     one.at(3, AttemptEnded("x", 1, DONE))
     assert "b" in one.scheduler.snapshot()["builds"]
     one.at(3, TaskGone(1))
@@ -376,21 +376,21 @@ def test_build_closes_before_its_last_runner_has_ended(one):
 
 def test_tasks_that_outlive_their_build_are_served(one):
     one.at(2, remote(2))
-    one.at(2, BuildClosed("b"))
+    one.at(2, BuildEnded("b"))
     one.at(3, ExecutorLost("x"), AskExecutors(1))
     one.at(4, ExecutorJoined("y"), Dispatch(1, "y", 2))
     one.at(5, AttemptEnded("y", 1, DONE), Dispatch(2, "y", 1))
 
 
 def test_task_arrives_after_its_build_has_closed(one):
-    one.at(2, BuildClosed("b"))
+    one.at(2, BuildEnded("b"))
     one.at(2, AttemptEnded("x", 1, DONE))
     one.at(2, TaskGone(1))
     one.at(3, remote(2), Dispatch(2, "x", 1))
 
 
 def test_task_arrives_at_the_moment_its_executor_would_be_released(one):
-    one.at(2, BuildClosed("b"))
+    one.at(2, BuildEnded("b"))
     one.at(2, AttemptEnded("x", 1, DONE))
     one.at(2, TaskGone(1))
     one.at(62, remote(2), Dispatch(2, "x", 1))
@@ -398,7 +398,7 @@ def test_task_arrives_at_the_moment_its_executor_would_be_released(one):
 
 
 def test_task_arrives_after_the_release_was_said(one):
-    one.at(2, BuildClosed("b"))
+    one.at(2, BuildEnded("b"))
     one.at(2, AttemptEnded("x", 1, DONE))
     one.at(2, TaskGone(1))
     one.at(62, Tick(), Release("x"))
@@ -414,7 +414,7 @@ def test_task_arrives_after_the_release_was_said(one):
 def idle_pair(start):
     """A build has x and y, both idle since 2 at the latest, and a third executor is on its way."""
     play = start(max_executors=3)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     play.at(0, remote(1), AskExecutors(3))
     play.at(1, ExecutorJoined("x"), Dispatch(1, "x", 1))
     play.at(1, ExecutorJoined("y"), SetWidth("b", 2))
@@ -438,7 +438,7 @@ def test_an_executor_idles_too_long_just_when_a_refused_one_may_be_asked_for_aga
 
 def test_an_executor_is_lost_just_when_another_has_idled_too_long(start):
     play = start(max_executors=3)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     play.at(0, remote(1), AskExecutors(3))
     play.at(1, ExecutorJoined("x"), Dispatch(1, "x", 1))
     play.at(1, ExecutorJoined("y"), SetWidth("b", 2))
@@ -452,7 +452,7 @@ def test_an_executor_is_lost_just_when_another_has_idled_too_long(start):
 
 def test_requests_of_the_same_event_and_of_an_earlier_one_are_taken_back_together(start):
     play = start(max_executors=4)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     play.at(0, remote(1), AskExecutors(4))
     for name in "xyz":
         play.do(ExecutorJoined(name), 1)

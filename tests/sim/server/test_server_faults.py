@@ -74,7 +74,7 @@ async def make_dispatcher(tmp_path: Path, nursery: trio.Nursery) -> Dispatcher:
     dispatcher = Dispatcher(Settings(), Builds(tmp_path, nursery), TaskHistory(tmp_path / "state", b"/w"))
     dispatcher.ask_executors = lambda count: None
     dispatcher.withdraw_executors = lambda: None
-    dispatcher.post(events.BuildOpened(BuildId("b"), None))
+    dispatcher.post(events.BuildStarted(BuildId("b"), None))
     return dispatcher
 
 
@@ -130,7 +130,7 @@ async def test_all_actions_have_an_end_where_they_fail(tmp_path: Path) -> None:
             actions.Abort(ExecutorId("x"), TaskId(9)),
             actions.Release(ExecutorId("x")),
             actions.SetWidth(BuildId("x"), 3),
-            actions.RunHere(TaskId(9), "x"),
+            actions.RunLocally(TaskId(9), "x"),
         ):
             dispatcher._give_up(action)
 

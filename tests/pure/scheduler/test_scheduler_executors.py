@@ -6,11 +6,11 @@ import math
 import pytest
 
 from spraycc.model import Placement
-from spraycc.scheduler.actions import AskExecutors, Dispatch, Fallback, Release, RunHere, SetWidth, Withdraw
+from spraycc.scheduler.actions import AskExecutors, Dispatch, NoExecutorYet, Release, RunLocally, SetWidth, Withdraw
 from spraycc.scheduler.events import (
     AttemptEnded,
-    BuildClosed,
-    BuildOpened,
+    BuildEnded,
+    BuildStarted,
     ExecutorJoined,
     ExecutorLost,
     Outcome,
@@ -38,9 +38,9 @@ def change(play, **settings):
 
 def test_no_executor_is_asked_for_before_a_task_that_can_use_it(start):
     play = start()
-    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
-    play.at(0, TaskArrived(1, "b", Placement.HERE_NOW), RunHere(1, "placement"))
-    play.at(0, TaskArrived(2, "b", HEAVY), RunHere(2, "placement"))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
+    play.at(0, TaskArrived(1, "b", Placement.HERE_NOW), RunLocally(1, "placement"))
+    play.at(0, TaskArrived(2, "b", HEAVY), RunLocally(2, "placement"))
     play.at(0, remote(3), AskExecutors(4))
     play.at(0, remote(4))
 
@@ -62,7 +62,7 @@ def test_no_executor_is_asked_for_before_a_task_that_can_use_it(start):
 def test_builds_claim_their_caps_up_to_the_most(start, caps, asked):
     play = start(max_executors=10, local_slots=1)
     for build, cap in enumerate(caps):
-        play.do(BuildOpened(f"b{build}", cap))
+        play.do(BuildStarted(f"b{build}", cap))
     for build, count in enumerate(asked):
         play.at(1, remote(build, f"b{build}"), *([AskExecutors(count)] if count else []))
 
@@ -77,20 +77,20 @@ def test_each_task_outside_a_build_asks_for_one(start):
 def test_a_task_before_its_build_opens_claims_for_it(start):
     play = start(max_executors=4)
     play.at(0, remote(1), AskExecutors(1))
-    play.at(0, BuildOpened("b", None), AskExecutors(3), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", None), AskExecutors(3), SetWidth("b", 1))
 
 
 def test_warm_executors_are_not_asked_for_again(start):
     play = start(max_executors=4)
     for name in "wxy":
         play.at(0, ExecutorJoined(name))
-    play.at(1, BuildOpened("b", None), SetWidth("b", 3))
+    play.at(1, BuildStarted("b", None), SetWidth("b", 3))
     play.at(1, remote(1), AskExecutors(1), Dispatch(1, "y", 1))
 
 
 def test_a_lost_executor_is_replaced_once(start):
     play = start(max_executors=2)
-    play.at(0, BuildOpened("b", 2), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", 2), SetWidth("b", 1))
     play.at(0, remote(1), AskExecutors(2))
     play.at(1, ExecutorJoined("x"), Dispatch(1, "x", 1))
     play.at(1, ExecutorJoined("y"), SetWidth("b", 2))
@@ -107,7 +107,7 @@ def test_a_lost_executor_that_nobody_wants_is_not_replaced(start):
 
 def test_more_executors_allowed_in_the_middle_of_a_build(start):
     play = start(max_executors=2)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     play.at(0, remote(1), AskExecutors(2))
     play.at(1, change(play, max_executors=5), AskExecutors(3))
 
@@ -124,7 +124,7 @@ def die_at_start(play, count):
 @pytest.mark.parametrize(("most", "limit"), [(1, 3), (2, 3), (5, 5)])
 def test_executors_that_die_when_they_start_are_not_submitted_for_ever(start, most, limit):
     play = start(max_executors=most)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     play.at(0, remote(1, must_be_remote=True), AskExecutors(most))
     play.at(0, TaskGone(1))
     assert die_at_start(play, limit) == [True] * (limit - 1) + [False]
@@ -136,7 +136,7 @@ def test_executors_that_die_when_they_start_are_not_submitted_for_ever(start, mo
 
 def test_executors_that_served_are_replaced_however_often_they_are_lost(start):
     play = start(max_executors=1)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     play.at(0, remote(1), AskExecutors(1))
     for task in range(1, 9):
         play.at(task, ExecutorJoined(f"x{task}"), Dispatch(task, f"x{task}", 1))
@@ -147,7 +147,7 @@ def test_executors_that_served_are_replaced_however_often_they_are_lost(start):
 
 def test_one_that_serves_proves_that_the_others_are_worth_asking_for(start):
     play = start(max_executors=2)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     play.at(0, remote(1), AskExecutors(2))
     play.at(0, ExecutorJoined("x"), Dispatch(1, "x", 1))
     assert die_at_start(play, 2) == [True, True]
@@ -166,7 +166,7 @@ def test_executors_that_were_let_go_did_not_die(start):
 
 def test_executors_that_served_are_all_replaced_when_lost_at_once(start):
     play = start(max_executors=3)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     play.at(0, remote(1), AskExecutors(3))
     for task, name in enumerate("xyz", start=1):
         play.do(ExecutorJoined(name))
@@ -178,7 +178,7 @@ def test_executors_that_served_are_all_replaced_when_lost_at_once(start):
 
 def test_the_longer_of_two_pauses_holds(start):
     play = start(max_executors=4)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     play.at(0, remote(1, must_be_remote=True), AskExecutors(4))
     play.at(0, TaskGone(1))
     play.at(0, SubmissionFailed(1, 100))
@@ -198,7 +198,7 @@ def test_the_longer_of_two_pauses_holds(start):
 
 def test_first_task_waits_for_the_first_executor(start):
     play = start()
-    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     play.at(10, remote(1), AskExecutors(4))
     assert play.scheduler.next_deadline() == 15
     play.at(14.9, ExecutorJoined("x"), Dispatch(1, "x", 1))
@@ -207,13 +207,13 @@ def test_first_task_waits_for_the_first_executor(start):
 
 def test_no_executor_comes_and_tasks_run_here_until_one_does(start):
     play = start(local_slots=2)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 2))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 2))
     play.at(10, remote(1), AskExecutors(4))
     for task in (2, 3, 4, 5):
         play.at(12, remote(task))
-    play.at(15, Tick(), Fallback("b"), RunHere(1, "no-executor"), RunHere(2, "no-executor"))
+    play.at(15, Tick(), NoExecutorYet("b"), RunLocally(1, "no-executor"), RunLocally(2, "no-executor"))
     assert play.scheduler.next_deadline() is None
-    play.at(16, TaskGone(1), RunHere(3, "no-executor"))
+    play.at(16, TaskGone(1), RunLocally(3, "no-executor"))
     # The rest goes remote as soon as one comes, and a slot that is free now stays free.
     play.at(17, ExecutorJoined("x"), Dispatch(4, "x", 1))
     play.at(18, TaskGone(2))
@@ -221,16 +221,16 @@ def test_no_executor_comes_and_tasks_run_here_until_one_does(start):
 
 def test_after_the_grace_no_task_waits_for_it_again(start):
     play = start(local_slots=2)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 2))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 2))
     play.at(0, remote(1), AskExecutors(4))
-    play.at(5, Tick(), Fallback("b"), RunHere(1, "no-executor"))
+    play.at(5, Tick(), NoExecutorYet("b"), RunLocally(1, "no-executor"))
     play.at(6, TaskGone(1))
-    play.at(7, remote(2), RunHere(2, "no-executor"))
+    play.at(7, remote(2), RunLocally(2, "no-executor"))
     play.at(8, TaskGone(2))
-    play.at(9, BuildClosed("b"))
+    play.at(9, BuildEnded("b"))
     # The executors are still pending: a script of many short builds is not held up by each.
-    play.at(10, BuildOpened("c", None), SetWidth("c", 2))
-    play.at(10, remote(3, "c"), Fallback("c"), RunHere(3, "no-executor"))
+    play.at(10, BuildStarted("c", None), SetWidth("c", 2))
+    play.at(10, remote(3, "c"), NoExecutorYet("c"), RunLocally(3, "no-executor"))
 
 
 def test_a_runner_that_dies_within_the_grace_leaves_none_to_the_next(start):
@@ -244,25 +244,25 @@ def test_a_runner_that_dies_within_the_grace_leaves_none_to_the_next(start):
 
 def test_all_executors_lost_begins_a_grace_of_its_own(start):
     play = start(max_executors=1)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     play.at(0, remote(1), AskExecutors(1))
     play.at(1, ExecutorJoined("x"), Dispatch(1, "x", 1))
     play.at(100, ExecutorLost("x"), AskExecutors(1))
     assert play.scheduler.next_deadline() == 105
-    play.at(105, Tick(), Fallback("b"), RunHere(1, "no-executor"))
+    play.at(105, Tick(), NoExecutorYet("b"), RunLocally(1, "no-executor"))
 
 
 def test_fallback_is_said_once_a_build_and_to_each(start):
     play = start(local_slots=3, pending_grace_s=0.0)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 3))
-    play.at(0, BuildOpened("c", None), SetWidth("b", 2), SetWidth("c", 1))
-    play.at(1, remote(1), AskExecutors(4), Fallback("b"), RunHere(1, "no-executor"))
-    play.at(1, remote(2, "c"), Fallback("c"), RunHere(2, "no-executor"))
-    play.at(1, remote(3, "outside"), RunHere(3, "no-executor"))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 3))
+    play.at(0, BuildStarted("c", None), SetWidth("b", 2), SetWidth("c", 1))
+    play.at(1, remote(1), AskExecutors(4), NoExecutorYet("b"), RunLocally(1, "no-executor"))
+    play.at(1, remote(2, "c"), NoExecutorYet("c"), RunLocally(2, "no-executor"))
+    play.at(1, remote(3, "outside"), RunLocally(3, "no-executor"))
     play.at(2, ExecutorJoined("x"))
     play.at(3, ExecutorLost("x"), AskExecutors(1))
     play.at(4, TaskGone(1))
-    play.at(4, remote(4), RunHere(4, "no-executor"))
+    play.at(4, remote(4), RunLocally(4, "no-executor"))
 
 
 @pytest.mark.parametrize(("setting", "flag"), [(True, False), (False, True)])
@@ -280,7 +280,7 @@ def test_a_task_that_must_be_remote_does_not_hold_up_others(start):
     play = start()
     play.at(0, remote(1, must_be_remote=True), AskExecutors(1))
     play.at(1, remote(2), AskExecutors(1))
-    play.at(6, Tick(), RunHere(2, "no-executor"))
+    play.at(6, Tick(), RunLocally(2, "no-executor"))
     play.at(7, ExecutorJoined("x"), Dispatch(1, "x", 1))
 
 
@@ -290,50 +290,50 @@ def test_a_task_that_must_be_remote_does_not_fall_back_after_an_attempt_either(s
     play.at(0, remote(2))
     play.at(0, ExecutorJoined("x"), Dispatch(1, "x", 1))
     play.at(1, ExecutorLost("x"), AskExecutors(1))
-    play.at(6, Tick(), RunHere(2, "no-executor"))
+    play.at(6, Tick(), RunLocally(2, "no-executor"))
     play.at(7, ExecutorJoined("y"), Dispatch(1, "y", 2))
 
 
 def test_no_longer_waiting_for_the_cluster(start):
     play = start(wait_for_cluster=True)
     play.at(0, remote(1), AskExecutors(1))
-    play.at(100, change(play, wait_for_cluster=False), RunHere(1, "no-executor"))
+    play.at(100, change(play, wait_for_cluster=False), RunLocally(1, "no-executor"))
 
 
-def test_links_without_end_do_not_starve_tasks_that_fell_back(start):
+def test_links_without_end_do_not_starve_tasks_without_executor(start):
     play = start(local_slots=1, pending_grace_s=0.0)
-    play.at(0, TaskArrived(1, "b", HEAVY), RunHere(1, "placement"))
+    play.at(0, TaskArrived(1, "b", HEAVY), RunLocally(1, "placement"))
     for task in range(2, 9):
         play.do(TaskArrived(task, "b", HEAVY))
     play.at(0, remote(20), AskExecutors(1))
     # An archive wants another quota, and is no competitor.
-    play.at(0, TaskArrived(30, "b", LIGHT), RunHere(30, "placement"))
+    play.at(0, TaskArrived(30, "b", LIGHT), RunLocally(30, "placement"))
     for task in (1, 2, 3, 4):
-        play.at(1, TaskGone(task), RunHere(task + 1, "placement"))
-    play.at(1, TaskGone(5), RunHere(20, "no-executor"))
-    play.at(1, TaskGone(20), RunHere(6, "placement"))
+        play.at(1, TaskGone(task), RunLocally(task + 1, "placement"))
+    play.at(1, TaskGone(5), RunLocally(20, "no-executor"))
+    play.at(1, TaskGone(20), RunLocally(6, "placement"))
 
 
-def test_archives_without_end_do_not_starve_tasks_that_fell_back_on_shared_cpus(start):
+def test_archives_without_end_do_not_starve_tasks_without_executor_on_shared_cpus(start):
     play = start(max_executors=1, light_slots=9, executors_are_here=True, pending_grace_s=0.0)
-    play.at(0, TaskArrived(1, "b", LIGHT), RunHere(1, "placement"))
+    play.at(0, TaskArrived(1, "b", LIGHT), RunLocally(1, "placement"))
     for task in range(2, 9):
         play.do(TaskArrived(task, "b", LIGHT))
     play.at(0, remote(20), AskExecutors(1))
     for task in (1, 2, 3, 4):
-        play.at(1, TaskGone(task), RunHere(task + 1, "placement"))
-    play.at(1, TaskGone(5), RunHere(20, "no-executor"))
-    play.at(1, TaskGone(20), RunHere(6, "placement"))
+        play.at(1, TaskGone(task), RunLocally(task + 1, "placement"))
+    play.at(1, TaskGone(5), RunLocally(20, "no-executor"))
+    play.at(1, TaskGone(20), RunLocally(6, "placement"))
 
 
-def test_tasks_that_fell_back_share_the_cpus_with_links(start):
+def test_tasks_without_executor_share_the_cpus_with_links(start):
     play = start(max_executors=2, local_slots=2, executors_are_here=True, pending_grace_s=0.0)
-    play.at(0, TaskArrived(1, "b", HEAVY), RunHere(1, "placement"))
-    play.at(0, remote(2), AskExecutors(1), RunHere(2, "no-executor"))
+    play.at(0, TaskArrived(1, "b", HEAVY), RunLocally(1, "placement"))
+    play.at(0, remote(2), AskExecutors(1), RunLocally(2, "no-executor"))
     play.at(0, TaskArrived(3, "b", LIGHT))
     play.at(1, ExecutorJoined("x"))
     play.at(1, remote(4))
-    play.at(2, TaskGone(2), RunHere(3, "placement"))
+    play.at(2, TaskGone(2), RunLocally(3, "placement"))
     play.at(2, TaskGone(1), Dispatch(4, "x", 1))
 
 
@@ -342,21 +342,21 @@ def test_tasks_that_fell_back_share_the_cpus_with_links(start):
 
 def test_a_refused_submission_does_not_hold_up_tasks(start):
     play = start(local_slots=1)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     play.at(0, remote(1), AskExecutors(4))
-    play.at(1, SubmissionFailed(4, 30), Fallback("b"), RunHere(1, "no-executor"))
+    play.at(1, SubmissionFailed(4, 30), NoExecutorYet("b"), RunLocally(1, "no-executor"))
     play.at(2, TaskGone(1))
-    play.at(3, remote(2), RunHere(2, "no-executor"))
+    play.at(3, remote(2), RunLocally(2, "no-executor"))
     assert play.scheduler.next_deadline() == 31
     play.at(31, Tick(), AskExecutors(4))
     # ... nor does the next one, which may be refused as well.
     play.at(32, TaskGone(2))
-    play.at(32, remote(3), RunHere(3, "no-executor"))
+    play.at(32, remote(3), RunLocally(3, "no-executor"))
 
 
 def test_a_submission_refused_in_part_leaves_the_others_their_grace(start):
     play = start()
-    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     play.at(0, remote(1), AskExecutors(4))
     play.at(1, SubmissionFailed(3, 30))
     play.at(2, ExecutorJoined("x"), Dispatch(1, "x", 1))
@@ -370,22 +370,22 @@ def test_the_last_executor_is_lost_while_the_cluster_refuses(start):
     play.at(0, ExecutorJoined("x"), Dispatch(1, "x", 1))
     play.at(0, remote(2), AskExecutors(1))
     play.at(1, SubmissionFailed(1, 30))
-    play.at(2, ExecutorLost("x"), RunHere(1, "no-executor"))
+    play.at(2, ExecutorLost("x"), RunLocally(1, "no-executor"))
 
 
 def test_a_new_build_waits_again_once_the_refusal_is_history(start):
     play = start()
-    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     play.at(0, remote(1), AskExecutors(4))
-    play.at(1, SubmissionFailed(4, 30), Fallback("b"), RunHere(1, "no-executor"))
+    play.at(1, SubmissionFailed(4, 30), NoExecutorYet("b"), RunLocally(1, "no-executor"))
     play.at(2, TaskGone(1))
-    play.at(2, BuildClosed("b"))
+    play.at(2, BuildEnded("b"))
     assert play.scheduler.next_deadline() is None
-    play.at(20, BuildOpened("c", None), SetWidth("c", 1))
-    play.at(20, remote(2, "c"), Fallback("c"), RunHere(2, "no-executor"))
+    play.at(20, BuildStarted("c", None), SetWidth("c", 1))
+    play.at(20, remote(2, "c"), NoExecutorYet("c"), RunLocally(2, "no-executor"))
     play.at(21, TaskGone(2))
-    play.at(21, BuildClosed("c"))
-    play.at(100, BuildOpened("d", None), SetWidth("d", 1))
+    play.at(21, BuildEnded("c"))
+    play.at(100, BuildStarted("d", None), SetWidth("d", 1))
     play.at(100, remote(3, "d"), AskExecutors(4))
     assert play.scheduler.next_deadline() == 105
 
@@ -393,7 +393,7 @@ def test_a_new_build_waits_again_once_the_refusal_is_history(start):
 def test_executors_that_come_though_they_were_reported_failed(start):
     play = start(max_executors=1)
     play.at(0, remote(1), AskExecutors(1))
-    play.at(1, SubmissionFailed(1, 30), RunHere(1, "no-executor"))
+    play.at(1, SubmissionFailed(1, 30), RunLocally(1, "no-executor"))
     play.at(2, ExecutorJoined("x"))
     play.at(3, ExecutorJoined("y"), Release("x"))
     assert play.scheduler.snapshot()["executors"] == {"idle": 1, "busy": 0, "asked": 0, "releasing": 1}
@@ -404,10 +404,10 @@ def test_executors_that_come_though_they_were_reported_failed(start):
 
 def test_idle_executors_are_let_go_after_the_last_build(start):
     play = start(max_executors=3)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     for name in "xyz":
         play.do(ExecutorJoined(name), 1)
-    play.at(50, BuildClosed("b"))
+    play.at(50, BuildEnded("b"))
     assert play.scheduler.next_deadline() == 110
     play.at(110, Tick(), Release("x"), Release("y"), Release("z"))
     assert play.scheduler.next_deadline() is None
@@ -428,10 +428,10 @@ def test_an_executor_that_idles_later_is_let_go_later(start):
 def test_a_build_opens_before_the_executors_are_let_go(start):
     play = start(max_executors=1)
     play.at(0, ExecutorJoined("x"))
-    play.at(60, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(60, BuildStarted("b", None), SetWidth("b", 1))
     play.at(61, Tick())
     assert play.scheduler.next_deadline() is None
-    play.at(70, BuildClosed("b"))
+    play.at(70, BuildEnded("b"))
     assert play.scheduler.next_deadline() == 130
 
 
@@ -439,14 +439,14 @@ def test_a_build_opens_after_the_executors_were_let_go(start):
     play = start(max_executors=1)
     play.at(0, ExecutorJoined("x"))
     play.at(60, Tick(), Release("x"))
-    play.at(60, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(60, BuildStarted("b", None), SetWidth("b", 1))
     play.at(60, remote(1), AskExecutors(1))
     play.at(61, ExecutorLost("x"))
 
 
 def test_fewer_executors_allowed(start):
     play = start(max_executors=4)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     play.at(0, remote(1), AskExecutors(4))
     play.at(0, ExecutorJoined("w"), Dispatch(1, "w", 1))
     for width, name in enumerate("xyz", start=2):
@@ -462,7 +462,7 @@ def test_fewer_executors_allowed(start):
 
 def test_more_are_asked_for_when_the_first_ones_are_all_busy(start):
     play = start(max_executors=7, initial_executors=2, local_slots=9)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 9))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 9))
     play.at(0, remote(1), AskExecutors(2))
     for task in range(2, 9):
         play.at(0, remote(task))
@@ -474,7 +474,7 @@ def test_more_are_asked_for_when_the_first_ones_are_all_busy(start):
 
 def test_a_build_that_leaves_tokens_unclaimed_asks_for_no_more(start):
     play = start(max_executors=7, initial_executors=2)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     play.at(0, remote(1), AskExecutors(2))
     play.at(1, ExecutorJoined("x"), Dispatch(1, "x", 1))
     play.at(1, ExecutorJoined("y"), SetWidth("b", 2))
@@ -485,7 +485,7 @@ def test_a_build_that_leaves_tokens_unclaimed_asks_for_no_more(start):
 @pytest.mark.parametrize(("initial", "again"), [(None, 2), (1, 1)])
 def test_slots_are_given_back_in_mid_build_and_asked_for_again(start, initial, again):
     play = start(max_executors=3, initial_executors=initial)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     play.do(remote(1))
     for name in "xyz":
         play.do(ExecutorJoined(name))
@@ -501,7 +501,7 @@ def test_slots_are_given_back_in_mid_build_and_asked_for_again(start, initial, a
 
 def test_those_on_the_way_are_withdrawn_with_those_that_idle(start):
     play = start(max_executors=9)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     play.at(0, remote(1), AskExecutors(9))
     play.do(ExecutorJoined("x"), 0)
     play.do(ExecutorJoined("y"), 0)
@@ -515,7 +515,7 @@ def test_those_on_the_way_are_withdrawn_with_those_that_idle(start):
 
 def test_an_executor_near_the_end_of_its_time_is_drained_and_replaced(start):
     play = start(max_executors=2)
-    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     play.at(0, remote(1), AskExecutors(2))
     play.at(0, ExecutorJoined("x", 48.0), Dispatch(1, "x", 1))
     play.at(0, ExecutorJoined("y", 50.0), SetWidth("b", 2))
@@ -534,7 +534,7 @@ def test_an_executor_near_the_end_of_its_time_is_drained_and_replaced(start):
 
 def test_width_follows_the_executors_and_is_told_only_when_it_changes(start):
     play = start(max_executors=8, local_slots=2)
-    play.at(0, BuildOpened("b", 3), SetWidth("b", 2))
+    play.at(0, BuildStarted("b", 3), SetWidth("b", 2))
     play.at(0, ExecutorJoined("1"))
     play.at(0, ExecutorJoined("2"))
     play.at(0, ExecutorJoined("3"), SetWidth("b", 3))
@@ -548,10 +548,10 @@ def test_the_width_of_a_closed_build_goes_to_the_others(start):
     play = start(max_executors=8)
     for name in "1234567":
         play.do(ExecutorJoined(name))
-    play.at(1, BuildOpened("a", None), SetWidth("a", 7))
-    play.at(1, BuildOpened("b", None), SetWidth("a", 4), SetWidth("b", 3))
-    play.at(1, BuildOpened("c", 1), SetWidth("a", 3), SetWidth("c", 1))
-    play.at(2, BuildClosed("a"), SetWidth("b", 6))
+    play.at(1, BuildStarted("a", None), SetWidth("a", 7))
+    play.at(1, BuildStarted("b", None), SetWidth("a", 4), SetWidth("b", 3))
+    play.at(1, BuildStarted("c", 1), SetWidth("a", 3), SetWidth("c", 1))
+    play.at(2, BuildEnded("a"), SetWidth("b", 6))
     assert play.scheduler.snapshot()["width"] == 7
 
 
@@ -560,7 +560,7 @@ def test_the_width_of_a_closed_build_goes_to_the_others(start):
 
 def test_snapshot_counts_everything_once(start):
     play = start(max_executors=2, local_slots=1, light_slots=1)
-    play.do(BuildOpened("b", 7), 0)
+    play.do(BuildStarted("b", 7), 0)
     for task in (1, 2, 3, 4):
         play.do(remote(task))
     play.do(ExecutorJoined("x"))
@@ -585,5 +585,5 @@ def test_snapshot_counts_everything_once(start):
 def test_no_deadline_while_nothing_waits(start):
     play = start(release_delay_s=math.inf)
     assert play.scheduler.next_deadline() is None
-    play.at(0, BuildOpened("b", None), SetWidth("b", 1))
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     assert play.scheduler.next_deadline() is None

@@ -7,18 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spraycc.model import Placement
-from spraycc.scheduler.actions import Dispatch, RunHere
+from spraycc.scheduler.actions import Dispatch, RunLocally
+from spraycc.scheduler.builds import split
 from spraycc.scheduler.core import Scheduler
 from spraycc.scheduler.events import (
     AttemptEnded,
-    BuildOpened,
+    BuildStarted,
     ExecutorJoined,
     Outcome,
-    Policy,
+    SchedulingPolicy,
     TaskArrived,
     TaskGone,
 )
-from spraycc.scheduler.task_queue import split
 
 
 @pytest.mark.parametrize(
@@ -62,16 +62,16 @@ def test_split_is_fair_and_wastes_nothing(capacity, caps):
 
 def scheduler_with(executors, builds, tasks, *, local_slots=1, grace_s=1e9):
     """A scheduler with so many idle executors or none, and then so many tasks of each build, in turn."""
-    scheduler = Scheduler(Policy(max(1, executors), local_slots, 1, False, 3, grace_s, False, 60.0))
+    scheduler = Scheduler(SchedulingPolicy(max(1, executors), local_slots, 1, False, 3, grace_s, False, 60.0))
     actions = []
     for build in builds:
-        scheduler.handle(BuildOpened(build, None), 0)
+        scheduler.handle(BuildStarted(build, None), 0)
     for number in range(tasks):
         for index, build in enumerate(builds):
             actions += scheduler.handle(TaskArrived(number * len(builds) + index, build, Placement.REMOTE), 0)
     for executor in range(executors):
         actions += scheduler.handle(ExecutorJoined(f"e{executor}"), 0)
-    return scheduler, [action for action in actions if isinstance(action, Dispatch | RunHere)]
+    return scheduler, [action for action in actions if isinstance(action, Dispatch | RunLocally)]
 
 
 @given(st.integers(1, 7), st.integers(2, 4), st.lists(st.integers(0, 1000), max_size=30))
@@ -103,7 +103,7 @@ def test_a_single_slot_serves_builds_in_turn_while_no_executor_is_there():
     order = []
     for _ in range(8):
         order.append("abc"[start.task % 3])
-        (start,) = [a for a in scheduler.handle(TaskGone(start.task), 1) if isinstance(a, RunHere)]
+        (start,) = [a for a in scheduler.handle(TaskGone(start.task), 1) if isinstance(a, RunLocally)]
     assert "".join(order) == "abcabcab"
 
 
@@ -112,7 +112,7 @@ def test_a_late_build_catches_up_and_a_build_alone_has_everything():
     assert len(dispatched) == 4
     running = {dispatch.executor: "a" for dispatch in dispatched}
     tasks = {dispatch.executor: dispatch.task for dispatch in dispatched}
-    scheduler.handle(BuildOpened("b", None), 1)
+    scheduler.handle(BuildStarted("b", None), 1)
     for number in range(100, 103):
         scheduler.handle(TaskArrived(number, "b", Placement.REMOTE), 1)
     seen = []
@@ -127,7 +127,7 @@ def test_a_late_build_catches_up_and_a_build_alone_has_everything():
 
 
 def test_dependency_generation_goes_first_in_order_of_arrival():
-    scheduler = Scheduler(Policy(1, 1, 1, False, 3, 1e9, False, 60.0))
+    scheduler = Scheduler(SchedulingPolicy(1, 1, 1, False, 3, 1e9, False, 60.0))
     for task, priority in enumerate([1, 1, 0, 5, 0, -1]):
         scheduler.handle(TaskArrived(task, "b", Placement.REMOTE, priority, task == 1), 0)
     actions = scheduler.handle(ExecutorJoined("x"), 0)
@@ -142,7 +142,7 @@ def test_dependency_generation_goes_first_in_order_of_arrival():
 
 
 def test_tasks_that_must_be_remote_and_others_keep_their_order():
-    scheduler = Scheduler(Policy(1, 1, 1, False, 3, 1e9, False, 60.0))
+    scheduler = Scheduler(SchedulingPolicy(1, 1, 1, False, 3, 1e9, False, 60.0))
     for task in range(6):
         scheduler.handle(TaskArrived(task, "b", Placement.REMOTE, 1, task in (1, 2, 4)), 0)
     actions = scheduler.handle(ExecutorJoined("x"), 0)
