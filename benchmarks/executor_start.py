@@ -22,7 +22,7 @@ import trio
 
 from benchmarks.harness import Place, spread
 from spraycc import landmarks
-from spraycc.cluster.local import executor_command
+from spraycc.cluster.executor_command import executor_command
 from spraycc.model import ExecutorId
 from spraycc.server.fleet.connection import ExecutorLink
 from spraycc.server.fleet.credentials import make_session, write_session_file

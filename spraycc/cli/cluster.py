@@ -45,7 +45,7 @@ def _show(flags: dict[str, Any], count: int | None) -> None:
 
 def _executors(settings: Any, directory: Path) -> tuple[str, ...]:
     """The executors' command line, as the server would say it."""
-    from spraycc.cluster.local import executor_command
+    from spraycc.cluster.executor_command import executor_command
     from spraycc.server.fleet.pack import packs_dir, planned_pack
 
     is_local = settings.cluster == "local"
@@ -57,7 +57,7 @@ def _executors(settings: Any, directory: Path) -> tuple[str, ...]:
 def _show_batch(settings: Any, wanted: int, directory: Path) -> None:
     import getpass
 
-    from spraycc.cluster.driver import Order
+    from spraycc.cluster.driver import Submission
     from spraycc.cluster.registry import batch_name, client_environment, driver_for
 
     driver = driver_for(settings, getpass.getuser())
@@ -66,16 +66,16 @@ def _show_batch(settings: Any, wanted: int, directory: Path) -> None:
     limit = settings.array_limit or driver.array_limit
     name = batch_name(settings, directory.name)
     queue = settings.queues[0] if settings.queues else None
-    order = Order("XXXXXX", min(batch_jobs, limit), name, queue, executors, str(directory / "executors.log"))
-    submission = driver.submission(order)
+    submission = Submission("XXXXXX", min(batch_jobs, limit), name, queue, executors, str(directory / "executors.log"))
+    command = driver.submit_command(submission)
     click.echo(f"# {driver.system}: {batch_jobs} batch jobs for {wanted} executors", nl=False)
     click.echo(f", at most {limit} at once" if batch_jobs > limit else "")
     if len(settings.queues) > 1:
         patience = f"the next where one refuses, or starts nothing for {settings.queue_patience_s:.0f} s"
         how = patience if settings.queue_use == "first" else "each in turn"
         click.echo(f"# queues: {', '.join(settings.queues)}; {how}")
-    click.echo(shlex.join(submission.argv) + " <<'END'")
-    click.echo(submission.stdin.decode("utf-8", "replace") + "END")
+    click.echo(shlex.join(command.argv) + " <<'END'")
+    click.echo(command.stdin.decode("utf-8", "replace") + "END")
     click.echo("# with this environment and no more:")
     for key, value in sorted(client_environment(os.environ).items()):
         click.echo(f"{key}={shlex.quote(value)}")

@@ -1,8 +1,15 @@
-"""What a cluster manager's driver is: settings to command lines, what those print to values. No process, no clock.
+"""The interface of a cluster manager's driver: settings to command lines, printed text to values. Pure.
 
-A driver never runs anything: ``spraycc.server.host.subprocesses`` runs what it says, with a deadline, and hands the
-reply back.
-Executors call home, so a listing serves for what a connection can't tell: what is pending and why, and what is gone.
+A driver runs nothing: the server runs its command lines with a deadline and hands the replies back. Executors connect
+to the server, so a listing is only for the rest: which batch jobs are pending, why, and which are gone.
+
+Words:
+
+- *batch job*: an allocation of the cluster manager, one element of an array. It starts one or more executors.
+- *array*, *element*: one submit command makes one array; its elements are numbered from 1.
+- *submission*: the request for an array, and the array once the cluster manager has taken the request. Its id is the
+  cluster manager's number without the element's.
+- *executor asked for*: the scheduler wants an executor, whether or not a batch job was submitted for the executor.
 """
 
 from __future__ import annotations
@@ -19,25 +26,25 @@ from spraycc.settings import Settings
 
 
 class Trouble(enum.Enum):
-    """Why a cluster manager's command did not do what it should."""
+    """Why a cluster manager's command failed."""
 
-    UNREACHABLE = "unreachable"  #: its daemons are down, or did not answer in time
-    BUSY = "busy"  #: a limit on how many may be queued is reached: later
-    REFUSED = "refused"  #: it will never take this: the settings are wrong
-    TOO_LARGE = "too-large"  #: an array of so many is not allowed: several smaller ones may be
-    NO_COMMAND = "no-command"  #: its programs are not on this host
-    GARBLED = "garbled"  #: what it printed is not what any version known to us prints
+    UNREACHABLE = "unreachable"  #: the daemons are down or did not answer in time
+    BUSY = "busy"  #: a limit on queued batch jobs is reached; a later submission may be taken
+    REFUSED = "refused"  #: the settings are wrong: the same submission is never taken
+    TOO_LARGE = "too-large"  #: the array has too many elements; several smaller arrays may be taken
+    NO_COMMAND = "no-command"  #: the cluster manager's programs are not on this host
+    GARBLED = "garbled"  #: no known version prints such text
 
 
-#: What the user can do about it. What is refused: :func:`correct`.
+#: Advice for the user. For REFUSED see :func:`advice`.
 NEXT_STEP = {
-    Trouble.UNREACHABLE: "it is tried again",
-    Trouble.BUSY: "it is tried again later",
+    Trouble.UNREACHABLE: "SprayCC tries again",
+    Trouble.BUSY: "SprayCC tries again later",
     Trouble.TOO_LARGE: "set `array_limit` to what the site allows",
     Trouble.NO_COMMAND: "is this a submit host of that cluster, and is its software on PATH?",
     Trouble.GARBLED: "`spraycc doctor --cluster` shows each step",
 }
-#: Seconds before the same is tried again.
+#: Seconds until the next try.
 RETRY_S = {
     Trouble.UNREACHABLE: 15.0,
     Trouble.BUSY: 60.0,
@@ -48,7 +55,7 @@ RETRY_S = {
 }
 
 
-#: Which settings a refusal is about, by the words of any system; the first that fits counts.
+#: Words of a refusal by any system -> the settings to correct. The first match counts.
 _SETTINGS = (
     (r"time specification|time limit|TimeLimit|RUNLIMIT|walltime|h_rt", ("wall_time_s",)),
     (r"violates queue", ("wall_time_s", "memory_mb")),
@@ -64,15 +71,15 @@ _SETTINGS = (
 )
 
 
-def correct(words: str) -> str:
-    """What to do where a cluster manager says in these words that it will never do what is asked."""
+def advice(words: str) -> str:
+    """The settings to correct after a refusal in these words."""
     found = next((keys for pattern, keys in _SETTINGS if re.search(pattern, words, re.IGNORECASE)), ())
     keys = " or ".join(f"`{key}`" for key in found) or "the settings"
     return f"correct {keys}; `spraycc cluster show` prints what is submitted"
 
 
 class ClusterError(SprayccError):
-    """A cluster manager's command failed. Carries the kind; the text has the system's own words."""
+    """A cluster manager's command failed. The text has the system's own words."""
 
     def __init__(self, kind: Trouble, text: str) -> None:
         super().__init__(text)
@@ -80,27 +87,27 @@ class ClusterError(SprayccError):
 
     @property
     def next_step(self) -> str:
-        """What the user can do about it."""
-        return correct(str(self)) if self.kind is Trouble.REFUSED else NEXT_STEP[self.kind]
+        """Advice for the user."""
+        return advice(str(self)) if self.kind is Trouble.REFUSED else NEXT_STEP[self.kind]
 
 
 class State(enum.Enum):
-    """Where a batch job is, as far as executors care."""
+    """The state of a batch job, in the detail that matters here."""
 
     PENDING = "pending"
     RUNNING = "running"
     SUSPENDED = "suspended"
     ENDING = "ending"
-    STUCK = "stuck"  #: it will not start without somebody's help
+    STUCK = "stuck"  #: does not start unless the user or the site changes something
     GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class BatchId:
-    """One batch job. Elements of an array count from 1; a plain one has index 0."""
+    """The id of one batch job. Element 0: a batch job that is no array, or a whole submission."""
 
-    job: str
-    index: int = 0
+    submission_id: str
+    element: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +116,13 @@ class BatchJob:
 
     id: BatchId
     state: State
-    #: the system's own words, empty where it says nothing
+    #: the system's own words, or empty
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """How a command ended and what it printed."""
+    """A command's exit status and output."""
 
     status: int
     stdout: bytes = b""
@@ -127,13 +134,13 @@ class Reply:
 
     @property
     def words(self) -> str:
-        """What it said, errors first, as one line for a message."""
+        """The errors, or else the output, as one line for a message."""
         text = (self.stderr or self.stdout).decode("utf-8", "replace")
         lines = [line.strip() for line in _USAGE.split(text)[0].splitlines() if line.strip()]
-        return _one_line(lines) or f"exit status {self.status} and not a word"
+        return _one_line(lines) or f"exit status {self.status} and no output"
 
 
-#: All options of a command, after what is wrong with one.
+#: Some commands print all their options after the error.
 _USAGE = re.compile(r"^usage:", re.IGNORECASE | re.MULTILINE)
 
 
@@ -143,132 +150,132 @@ def _one_line(lines: list[str], limit: int = 300) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be submitted."""
+class Submission:
+    """A request for an array of batch jobs."""
 
-    #: six characters; an executor's id is the tag and its index
+    #: six characters; an executor's id is the tag and its element
     tag: str
-    #: batch jobs
+    #: elements, each a batch job
     count: int
     name: str
     queue: str | None
     #: the executor's command line without its id
     command: tuple[str, ...]
-    #: what the executors print goes there, where their host can write it
+    #: file for the output of the executors, if their host can write the file
     log: str
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
-    """A command line and what it reads."""
+class SubmitCommand:
+    """A command line and its standard input."""
 
     argv: tuple[str, ...]
     stdin: bytes = b""
 
 
 class Driver(abc.ABC):
-    """One cluster manager. What is said here is what most of them have in common."""
+    """One cluster manager. The methods with a body suit most of the cluster managers."""
 
-    #: its name for people
+    #: the name in messages
     system: str
-    #: most elements of one array, unless the settings say otherwise
+    #: the most elements of an array, unless `array_limit` is set
     array_limit: int = 1000
-    #: its commands that submit and list
-    submits: ClassVar[str]
-    lists: ClassVar[str]
-    #: what it says when something is wrong, and what kind of trouble that is; the first that fits counts
-    troubles: ClassVar[Sequence[tuple[str, Trouble]]]
-    #: the id (group 1) in what the submit command prints
-    submitted: ClassVar[re.Pattern[str]]
+    #: the programs that submit and list, for messages
+    submit_program: ClassVar[str]
+    list_program: ClassVar[str]
+    #: pattern of an error text -> kind of trouble; the first match counts
+    failures: ClassVar[Sequence[tuple[str, Trouble]]]
+    #: the submission's id (group 1) in the output of the submit command
+    submitted_id: ClassVar[re.Pattern[str]]
 
     def __init__(self, settings: Settings, user: str) -> None:
         self._settings = settings
         self._user = user
 
     @abc.abstractmethod
-    def submission(self, order: Order) -> Submission:
-        """The command that submits ``order``: ``count`` batch jobs, indices from 1."""
+    def submit_command(self, submission: Submission) -> SubmitCommand:
+        """The command that submits ``count`` batch jobs, elements from 1."""
 
-    def parse_submit(self, order: Order, reply: Reply) -> tuple[BatchId, ...]:
-        """The ids of the batch jobs, in the order of their indices.
+    def parse_submit(self, submission: Submission, reply: Reply) -> tuple[BatchId, ...]:
+        """The ids of the batch jobs, in the order of their elements.
 
         Raises:
-            ClusterError: there are none.
+            ClusterError: the cluster manager did not take the submission.
         """
         self.check(reply)
-        found = self.submitted.search(reply.out)
+        found = self.submitted_id.search(reply.out)
         if found is None:
-            raise self.garbled(self.submits, reply)
-        return self.batches(found[1], order)
+            raise self.garbled(self.submit_program, reply)
+        return self.batch_ids(found[1], submission)
 
-    def batches(self, job: str, order: Order) -> tuple[BatchId, ...]:
-        """The batch jobs of a submission, by its id."""
-        return tuple(BatchId(job, index) for index in range(1, order.count + 1))
-
-    @abc.abstractmethod
-    def listing(self, jobs: Sequence[str]) -> tuple[str, ...]:
-        """The command that lists these submissions (BatchId.job), or more."""
+    def batch_ids(self, submission_id: str, submission: Submission) -> tuple[BatchId, ...]:
+        """The ids of the batch jobs of a submission."""
+        return tuple(BatchId(submission_id, element) for element in range(1, submission.count + 1))
 
     @abc.abstractmethod
-    def parse_listing(self, reply: Reply) -> list[BatchJob]:
-        """All that it lists; what has ended may be missing.
+    def list_command(self, submission_ids: Sequence[str]) -> tuple[str, ...]:
+        """The command that lists at least these submissions."""
+
+    @abc.abstractmethod
+    def parse_list(self, reply: Reply) -> list[BatchJob]:
+        """The batch jobs in a listing. Batch jobs that have ended may be missing.
 
         Raises:
-            ClusterError: it listed nothing that can be relied on.
+            ClusterError: the listing can't be relied on.
         """
 
-    def explanation(self, batch: BatchId) -> tuple[str, ...] | None:
-        """The command that says why a batch job is pending; None where the listing does."""
+    def explain_command(self, batch: BatchId) -> tuple[str, ...] | None:
+        """The command that says why a batch job is pending; None if the listing has the reason."""
         return None
 
-    def parse_explanation(self, reply: Reply) -> str:
-        """What it says; empty for nothing."""
+    def parse_explain(self, reply: Reply) -> str:
+        """The reason, or empty."""
         return ""
 
     @abc.abstractmethod
-    def search(self, name: str) -> tuple[str, ...]:
-        """The command that finds batch jobs of this user by their name."""
+    def search_command(self, name: str) -> tuple[str, ...]:
+        """The command that finds this user's batch jobs of a name."""
 
     @abc.abstractmethod
     def parse_search(self, name: str, reply: Reply) -> tuple[str, ...]:
-        """Their submissions, as ``cancellation`` takes them.
+        """The ids of their submissions, in the form that ``cancel_command`` takes.
 
         Raises:
-            ClusterError: it could not be found out.
+            ClusterError: the reply does not tell.
         """
 
     @abc.abstractmethod
-    def cancellation(self, batches: Sequence[BatchId]) -> tuple[str, ...]:
-        """The command that cancels these; index 0 is the whole submission. Its exit status tells nothing."""
+    def cancel_command(self, batches: Sequence[BatchId]) -> tuple[str, ...]:
+        """The command that cancels these; element 0 is the whole submission. Its exit status tells nothing."""
 
     def check(self, reply: Reply) -> None:
         """
         Raises:
-            ClusterError: the command failed; in its own words.
+            ClusterError: the command failed; the text is its own words.
         """
         if reply.status:
             raise self.failure(reply)
 
     def failure(self, reply: Reply) -> ClusterError:
-        """The error that a failed command stands for."""
+        """The error for a failed command."""
         text = (reply.stderr + b"\n" + reply.stdout).decode("utf-8", "replace")
-        fitting = (kind for pattern, kind in self.troubles if re.search(pattern, text, re.IGNORECASE))
+        fitting = (kind for pattern, kind in self.failures if re.search(pattern, text, re.IGNORECASE))
         kind = next(fitting, Trouble.REFUSED)
         verb = {Trouble.UNREACHABLE: "can't be reached", Trouble.BUSY: "takes no more now"}.get(kind, "refused")
         return ClusterError(kind, f"{self.system} {verb}: {reply.words}")
 
     def garbled(self, command: str, reply: Reply) -> ClusterError:
-        """The error for output that makes no sense."""
+        """The error for output that no known version prints."""
         return ClusterError(Trouble.GARBLED, f"{self.system}: {command} answered {reply.words!r}")
 
 
-def never(reason: str) -> bool:
-    """Whether a pending reason of any system says that it can never run."""
+def can_never_run(reason: str) -> bool:
+    """Whether a pending reason of any system says that the batch job can never run."""
     return _NEVER.search(reason) is not None
 
 
-#: Slurm's reasons (squeue(1), JOB REASON CODES), PBS's comment, Grid Engine's errors. Its scheduling information says
-#: of every other queue that it can't run there.
+#: Slurm's reasons (squeue(1), JOB REASON CODES), PBS's comment, Grid Engine's errors. Its scheduling information
+#: says of every other queue that the batch job can't run in that queue.
 _NEVER = re.compile(
     r"^(?:Partition(?:TimeLimit|Config|NodeLimit)|BadConstraints|Invalid(?:Account|QOS)|(?:Account|Qos|QOS)NotAllowed"
     r"|JobHeld(?:User|Admin)|DependencyNeverSatisfied|\w*Max\w+PerJob\w*|\w*PerJobLimit)$"

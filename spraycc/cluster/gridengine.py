@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from spraycc.cluster.driver import BatchId, BatchJob, Driver, Order, Reply, State, Submission, Trouble
-from spraycc.cluster.forms import fold, script, spans
+from spraycc.cluster.driver import BatchId, BatchJob, Driver, Reply, State, Submission, SubmitCommand, Trouble
+from spraycc.cluster.formatting import fold, script, spans
 
-_TROUBLES = (
+_FAILURES = (
     (r"unable to (?:send message to|contact) qmaster|commlib error|got send error|unable to initialize environment",
      Trouble.UNREACHABLE),
     (r"SGE_ROOT directory|cell directory|act_qmaster", Trouble.UNREACHABLE),
@@ -22,20 +22,20 @@ _JOB = re.compile(r"^(\d+)(?:\.\d+-\d+:\d+)?$", re.MULTILINE)
 
 class GridEngine(Driver):
     system = "Grid Engine"
-    submits = "qsub"
-    lists = "qstat"
-    troubles = _TROUBLES
-    submitted = _JOB
+    submit_program = "qsub"
+    list_program = "qstat"
+    failures = _FAILURES
+    submitted_id = _JOB
 
-    def submission(self, order: Order) -> Submission:
+    def submit_command(self, submission: Submission) -> SubmitCommand:
         settings = self._settings
-        # -notify: SIGUSR2 before the KILL that else comes at once. -w e: refuses what could never run.
+        # -notify: SIGUSR2 some time before SIGKILL. -w e: refuse a batch job that could never run.
         argv = [
-            "qsub", "-terse", "-N", order.name, "-o", "/dev/null", "-j", "y", "-b", "n", "-S", "/bin/sh", "-wd", "/",
-            "-r", "n", "-notify", "-w", "e", "-t", f"1-{order.count}",
+            "qsub", "-terse", "-N", submission.name, "-o", "/dev/null", "-j", "y", "-b", "n", "-S", "/bin/sh",
+            "-wd", "/", "-r", "n", "-notify", "-w", "e", "-t", f"1-{submission.count}",
         ]  # fmt: skip
-        if order.queue:
-            argv += ["-q", order.queue]
+        if submission.queue:
+            argv += ["-q", submission.queue]
         if settings.project:
             argv += ["-P", settings.project]
         if settings.account:
@@ -43,41 +43,34 @@ class GridEngine(Driver):
         if settings.wall_time_s is not None:
             argv += ["-l", f"h_rt={settings.wall_time_s}"]
         if settings.memory_mb is not None:
-            # h_vmem limits the address space of each process, which compilers and sanitizers need far more of.
+            # h_vmem limits each process's address space, and sanitizers need far more of that than memory.
             argv += ["-l", f"mem_free={settings.memory_mb}M"]
         if settings.cpus_per_executor > 1:
             argv += ["-pe", settings.parallel_environment, str(settings.cpus_per_executor)]
-        return Submission((*argv, *settings.submit_arguments), script(order, settings))
+        return SubmitCommand((*argv, *settings.submit_arguments), script(submission, settings))
 
-    def listing(self, jobs: Sequence[str]) -> tuple[str, ...]:
+    def list_command(self, submission_ids: Sequence[str]) -> tuple[str, ...]:
         return ("qstat", "-u", self._user, "-g", "d", "-xml")
 
-    def parse_listing(self, reply: Reply) -> list[BatchJob]:
-        return [job for _, job in self._entries(reply)]
-
-    def _entries(self, reply: Reply) -> list[tuple[str, BatchJob]]:
-        """(name, batch job) of each entry."""
+    def parse_list(self, reply: Reply) -> list[BatchJob]:
         self.check(reply)
         try:
             root = _tree(reply)
             return [
-                (
-                    entry.findtext("JB_name", ""),
-                    BatchJob(
-                        BatchId(_number(entry.findtext("JB_job_number", "")), int(entry.findtext("tasks") or "0")),
-                        _state(entry.findtext("state", "")),
-                    ),
+                BatchJob(
+                    BatchId(_number(entry.findtext("JB_job_number", "")), int(entry.findtext("tasks") or "0")),
+                    _state(entry.findtext("state", "")),
                 )
                 for entry in root.iter("job_list")
             ]
         except (ElementTree.ParseError, ValueError) as exc:
-            raise self.garbled(self.lists, reply) from exc
+            raise self.garbled(self.list_program, reply) from exc
 
-    def explanation(self, batch: BatchId) -> tuple[str, ...] | None:
-        return ("qstat", "-j", batch.job)
+    def explain_command(self, batch: BatchId) -> tuple[str, ...] | None:
+        return ("qstat", "-j", batch.submission_id)
 
-    def parse_explanation(self, reply: Reply) -> str:
-        """The error reasons if there are any, else the scheduling information, in few words."""
+    def parse_explain(self, reply: Reply) -> str:
+        """The first error reason, or else the scheduling information in few words."""
         lines = reply.out.splitlines()
         errors = [line.partition(":")[2].strip() for line in lines if line.startswith("error reason")]
         if errors:
@@ -89,32 +82,32 @@ class GridEngine(Driver):
                     if not following.startswith(" "):
                         break
                     more.append(following.strip())
-                # Each queue that was not asked for has such a line; the other words mean that the site collects none.
+                # Drop the lines for queues that were not requested, and the note that the site collects no reasons.
                 more = [text for text in more if text and "hard queue list" not in text and "turned off" not in text]
                 return "; ".join(more[:3])
         return ""
 
-    def search(self, name: str) -> tuple[str, ...]:
+    def search_command(self, name: str) -> tuple[str, ...]:
         return ("qstat", "-u", self._user, "-xml")
 
     def parse_search(self, name: str, reply: Reply) -> tuple[str, ...]:
-        # Without -g d pending elements are folded, which the index of an entry can't say; only numbers are wanted here.
+        # Without -g d pending elements share one entry, which `parse_list` can't read. Here only the ids matter.
         try:
             root = _tree(reply)
         except (ElementTree.ParseError, ValueError) as exc:
             if reply.status:
                 raise self.failure(reply) from None
-            raise self.garbled(self.lists, reply) from exc
+            raise self.garbled(self.list_program, reply) from exc
         found = [
             entry.findtext("JB_job_number", "") for entry in root.iter("job_list") if entry.findtext("JB_name") == name
         ]
         return tuple(dict.fromkeys(number for number in found if number.isdigit()))
 
-    def cancellation(self, batches: Sequence[BatchId]) -> tuple[str, ...]:
+    def cancel_command(self, batches: Sequence[BatchId]) -> tuple[str, ...]:
         argv = ["qdel"]
-        for job, ranges in fold(batches):
-            # ``-t`` takes one range and stands behind its id, so each range says the id again.
-            argv += [word for pair in ranges for word in (job, "-t", spans([pair]))] if ranges else [job]
+        for array, ranges in fold(batches):
+            # ``-t`` takes one range for the id before it, so repeat the id for each range.
+            argv += [word for pair in ranges for word in (array, "-t", spans([pair]))] if ranges else [array]
         return tuple(argv)
 
 

@@ -1,6 +1,6 @@
-"""Executors as processes that are started one by one: on this machine, over ssh, or by the user's own command.
+"""Command lines that start executors over ssh or by the user's own command. Pure.
 
-Pure: which command starts them. Nothing is listed or cancelled: an executor goes with its server or its process.
+There is nothing to list or cancel: an executor ends with its server or its process.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from spraycc.errors import ConfigError
 from spraycc.settings import Settings
 
 _HOST = re.compile(r"(?P<host>[^\s:\[\]-][^\s:\[\]]*|\[[0-9A-Fa-f:.%]+\])(?::(?P<slots>[0-9]+))?")
-#: No question can be answered, a host that is down is not waited for, and one that goes away is noticed.
+#: Ask no questions, give up on a host that is down, notice a host that goes away.
 SSH_OPTIONS = (
     "-T", "-x", "-oBatchMode=yes", "-oConnectTimeout=15", "-oServerAliveInterval=15", "-oServerAliveCountMax=4",
     "-oForwardAgent=no", "-oClearAllForwardings=yes", "-oPermitLocalCommand=no",
@@ -23,17 +23,17 @@ SSH_OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host that ssh reaches, and how many executors it takes."""
+    """A host for ssh, and the most executors on the host."""
 
     name: str
     slots: int
 
 
 def read_hosts(words: Sequence[str]) -> tuple[Host, ...]:
-    """``host`` or ``host:slots`` each; ``user@host`` and ``[IPv6]`` too.
+    """Hosts from words like ``host`` or ``host:slots``; ``user@host`` and ``[IPv6]`` too.
 
     Raises:
-        ConfigError: names the word.
+        ConfigError: a word is wrong; the text names the word.
     """
     hosts = []
     for word in words:
@@ -47,9 +47,10 @@ def read_hosts(words: Sequence[str]) -> tuple[Host, ...]:
 
 
 def ssh_argv(host: str, command: Sequence[str], ids: Sequence[str], settings: Settings) -> tuple[str, ...]:
-    """One connection that starts an executor for each id, and lasts as long as they do.
+    """The ssh command that starts an executor for each id and lasts as long as they do.
 
-    A connection for each would meet sshd's MaxStartups. The remote shell may be any, so it only starts sh.
+    One connection for all of them, because sshd limits connections (MaxStartups). The remote login shell only starts
+    sh, because the login shell may be any shell.
     """
     lines = [settings.setup] if settings.setup else []
     starts = [shlex.join((*command, "--id", executor_id)) for executor_id in ids]
@@ -61,8 +62,9 @@ def ssh_argv(host: str, command: Sequence[str], ids: Sequence[str], settings: Se
 
 
 def template_argv(template: Sequence[str], command: Sequence[str], executor_id: str) -> tuple[str, ...]:
-    """The user's own command: ``{command}`` in a word is the executor's command line, quoted for a shell; ``{id}`` its
-    id. A template without ``{command}`` gets the command line's words at its end.
+    """The user's own command. ``{command}`` is the executor's command line, quoted for a shell; ``{id}`` is its id.
+
+    A template without ``{command}`` gets the words of the command line at its end.
 
     Raises:
         ConfigError: there is no template.

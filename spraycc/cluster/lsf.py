@@ -1,6 +1,6 @@
 """LSF, and OpenLava, which is an early LSF. Seen: OpenLava 2.2; LSF 10.1 from its manuals.
 
-Only what both have is used. What differs is :class:`_Dialect`.
+The driver uses only options that both have, apart from :class:`_Dialect`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spraycc.cluster.driver import BatchId, BatchJob, Driver, Order, Reply, State, Submission, Trouble
-from spraycc.cluster.forms import fold, script, spans
+from spraycc.cluster.driver import BatchId, BatchJob, Driver, Reply, State, Submission, SubmitCommand, Trouble
+from spraycc.cluster.formatting import fold, script, spans
 from spraycc.settings import Settings
 
-_TROUBLES = (
+_FAILURES = (
     (r"LIM is down|not responding|failed in an LSF library call|unable to open file lsf\.conf", Trouble.UNREACHABLE),
     (r"batch system.*(?:down|not responding)|mbatchd", Trouble.UNREACHABLE),
     (r"job array index too large", Trouble.TOO_LARGE),
@@ -26,16 +26,16 @@ _STATES = {
 }  # fmt: skip
 _JOB = re.compile(r"^Job <(\d+)> is submitted", re.MULTILINE)
 _ELEMENT = re.compile(r"\[(\d+)\]$")
-#: It lists nothing, with exit status 254 or 255: no error for us.
+#: Printed for an empty listing, with exit status 254 or 255. No error here.
 _NOTHING = re.compile(r"No (?:unfinished |pending |matching )?job found|Job <[^>]*> is not found")
 
 
 @dataclass(frozen=True, slots=True)
 class _Dialect:
-    """What LSF and OpenLava do differently."""
+    """The differences between LSF and OpenLava."""
 
     system: str
-    #: never run again after the host was lost; OpenLava's are not rerunnable unless -r says so
+    #: never rerun after the loss of a host; OpenLava does so only with -r
     no_rerun: tuple[str, ...]
 
 
@@ -44,21 +44,21 @@ OPENLAVA = _Dialect("OpenLava", ())
 
 
 class Lsf(Driver):
-    submits = "bsub"
-    lists = "bjobs"
-    troubles = _TROUBLES
-    submitted = _JOB
+    submit_program = "bsub"
+    list_program = "bjobs"
+    failures = _FAILURES
+    submitted_id = _JOB
 
     def __init__(self, settings: Settings, user: str, dialect: _Dialect = LSF) -> None:
         super().__init__(settings, user)
         self.system = dialect.system
         self._dialect = dialect
 
-    def submission(self, order: Order) -> Submission:
+    def submit_command(self, submission: Submission) -> SubmitCommand:
         settings = self._settings
-        argv = ["bsub", "-J", f"{order.name}[1-{order.count}]", "-o", "/dev/null", *self._dialect.no_rerun]
-        if order.queue:
-            argv += ["-q", order.queue]
+        argv = ["bsub", "-J", f"{submission.name}[1-{submission.count}]", "-o", "/dev/null", *self._dialect.no_rerun]
+        if submission.queue:
+            argv += ["-q", submission.queue]
         if project := settings.project or settings.account:
             argv += ["-P", project]
         if settings.wall_time_s is not None:
@@ -71,41 +71,41 @@ class Lsf(Driver):
             needs.append(f"rusage[mem={settings.memory_mb}]")
         if needs:
             argv += ["-R", " ".join(needs)]
-        return Submission((*argv, *settings.submit_arguments), script(order, settings))
+        return SubmitCommand((*argv, *settings.submit_arguments), script(submission, settings))
 
-    def listing(self, jobs: Sequence[str]) -> tuple[str, ...]:
-        return ("bjobs", "-a", "-w", *jobs)
+    def list_command(self, submission_ids: Sequence[str]) -> tuple[str, ...]:
+        return ("bjobs", "-a", "-w", *submission_ids)
 
-    def parse_listing(self, reply: Reply) -> list[BatchJob]:
+    def parse_list(self, reply: Reply) -> list[BatchJob]:
         lines = [line for line in reply.out.splitlines() if line.strip()]
         if not lines or not lines[0].startswith("JOBID"):
             if _NOTHING.search(reply.words):
                 return []
             self.check(reply)
-            raise self.garbled(self.lists, reply)
+            raise self.garbled(self.list_program, reply)
         return [self._row(line, reply) for line in lines[1:]]
 
     def _row(self, line: str, reply: Reply) -> BatchJob:
-        # JOBID USER STAT QUEUE FROM_HOST EXEC_HOST JOB_NAME SUBMIT_TIME; -w has a dash for no host. The index is only
-        # in the name.
+        # JOBID USER STAT QUEUE FROM_HOST EXEC_HOST JOB_NAME SUBMIT_TIME; -w prints a dash for no host. Only the name
+        # has the element.
         fields = line.split()
         if len(fields) < 7 or not fields[0].isdigit() or fields[2] not in _STATES:
-            raise self.garbled(self.lists, reply)
+            raise self.garbled(self.list_program, reply)
         element = _ELEMENT.search(fields[6])
         return BatchJob(BatchId(fields[0], int(element[1]) if element else 0), _STATES[fields[2]])
 
-    def explanation(self, batch: BatchId) -> tuple[str, ...] | None:
-        return ("bjobs", "-p", f"{batch.job}[{batch.index}]" if batch.index else batch.job)
+    def explain_command(self, batch: BatchId) -> tuple[str, ...] | None:
+        return ("bjobs", "-p", f"{batch.submission_id}[{batch.element}]" if batch.element else batch.submission_id)
 
-    def parse_explanation(self, reply: Reply) -> str:
+    def parse_explain(self, reply: Reply) -> str:
         reasons = [line.strip().rstrip(";") for line in reply.out.splitlines() if line.startswith(" ")]
         return "; ".join(dict.fromkeys(reasons))
 
-    def search(self, name: str) -> tuple[str, ...]:
+    def search_command(self, name: str) -> tuple[str, ...]:
         return ("bjobs", "-w", "-J", name)
 
     def parse_search(self, name: str, reply: Reply) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(job.id.job for job in self.parse_listing(reply)))
+        return tuple(dict.fromkeys(job.id.submission_id for job in self.parse_list(reply)))
 
-    def cancellation(self, batches: Sequence[BatchId]) -> tuple[str, ...]:
-        return ("bkill", *(f"{job}[{spans(ranges)}]" if ranges else job for job, ranges in fold(batches)))
+    def cancel_command(self, batches: Sequence[BatchId]) -> tuple[str, ...]:
+        return ("bkill", *(f"{array}[{spans(ranges)}]" if ranges else array for array, ranges in fold(batches)))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from spraycc.cluster.driver import BatchId, BatchJob, Driver, Order, Reply, State, Submission, Trouble
-from spraycc.cluster.forms import clock, fold, script, spans
+from spraycc.cluster.driver import BatchId, BatchJob, Driver, Reply, State, Submission, SubmitCommand, Trouble
+from spraycc.cluster.formatting import clock, fold, script, spans
 
-_TROUBLES = (
+_FAILURES = (
     (r"cannot connect to server|couldn't connect|connection refused|pbs_iff|errno=150", Trouble.UNREACHABLE),
     (r"array job exceeds", Trouble.TOO_LARGE),
     (r"would exceed|limit on number of jobs|max_queued", Trouble.BUSY),
 )
-#: What qstat ends with where an id is unknown by now, or finished: no error for us.
+#: qstat's exit status if an id is unknown or finished. No error here.
 _UNKNOWN = (35, 153)
 _STATES = {
     "R": State.RUNNING, "B": State.RUNNING, "E": State.ENDING, "X": State.GONE, "F": State.GONE, "S": State.SUSPENDED,
@@ -26,17 +26,17 @@ _ROW = re.compile(r"^(\d+)(\[\d*\])?(?:\.\S*)?\*?\s.*\s([A-Z])\s+\S+\s*$")
 
 class Pbs(Driver):
     system = "PBS"
-    submits = "qsub"
-    lists = "qstat"
-    troubles = _TROUBLES
-    submitted = _JOB
+    submit_program = "qsub"
+    list_program = "qstat"
+    failures = _FAILURES
+    submitted_id = _JOB
 
-    def submission(self, order: Order) -> Submission:
+    def submit_command(self, submission: Submission) -> SubmitCommand:
         settings = self._settings
-        # -f: else qsub leaves a copy of itself behind for a minute. An array of one is refused.
-        argv = ["qsub", "-f", "-r", "n", "-N", order.name, "-j", "oe", "-o", "/dev/null", "-S", "/bin/sh"]
-        if order.queue:
-            argv += ["-q", order.queue]
+        # -f: without this, a copy of qsub stays for a minute. PBS refuses an array of one element.
+        argv = ["qsub", "-f", "-r", "n", "-N", submission.name, "-j", "oe", "-o", "/dev/null", "-S", "/bin/sh"]
+        if submission.queue:
+            argv += ["-q", submission.queue]
         if settings.account:
             argv += ["-A", settings.account]
         if settings.project:
@@ -47,32 +47,32 @@ class Pbs(Driver):
         argv += ["-l", select]
         if settings.wall_time_s is not None:
             argv += ["-l", f"walltime={clock(settings.wall_time_s)}"]
-        if order.count > 1:
-            argv += ["-J", f"1-{order.count}"]
-        return Submission((*argv, *settings.submit_arguments), script(order, settings))
+        if submission.count > 1:
+            argv += ["-J", f"1-{submission.count}"]
+        return SubmitCommand((*argv, *settings.submit_arguments), script(submission, settings))
 
-    def parse_submit(self, order: Order, reply: Reply) -> tuple[BatchId, ...]:
-        batches = super().parse_submit(order, reply)
-        if ("[]" in reply.out) != (order.count > 1):
-            raise self.garbled(self.submits, reply)
+    def parse_submit(self, submission: Submission, reply: Reply) -> tuple[BatchId, ...]:
+        batches = super().parse_submit(submission, reply)
+        if ("[]" in reply.out) != (submission.count > 1):
+            raise self.garbled(self.submit_program, reply)
         return batches
 
-    def batches(self, job: str, order: Order) -> tuple[BatchId, ...]:
-        number = job.removesuffix("[]")
-        return super().batches(number, order) if order.count > 1 else (BatchId(number),)
+    def batch_ids(self, submission_id: str, submission: Submission) -> tuple[BatchId, ...]:
+        number = submission_id.removesuffix("[]")
+        return super().batch_ids(number, submission) if submission.count > 1 else (BatchId(number),)
 
-    def listing(self, jobs: Sequence[str]) -> tuple[str, ...]:
-        # By id: the plain listing has every user's batch jobs. An array is only known by its brackets and a plain one
-        # without them, so both forms are asked for; the unknown one is left out.
-        return ("qstat", "-t", *(form for job in jobs for form in (job, f"{job}[]")))
+    def list_command(self, submission_ids: Sequence[str]) -> tuple[str, ...]:
+        # By id: the plain listing has every user's batch jobs. qstat knows an array only with brackets, and a single
+        # batch job only without, so ask for both forms; qstat skips the unknown one.
+        return ("qstat", "-t", *(form for number in submission_ids for form in (number, f"{number}[]")))
 
-    def parse_listing(self, reply: Reply) -> list[BatchJob]:
+    def parse_list(self, reply: Reply) -> list[BatchJob]:
         found = []
         for line in reply.out.splitlines():
             row = _ROW.match(line)
             if row is None:
                 if line.strip() and not line.startswith(("Job id", "---")):
-                    raise self.garbled(self.lists, reply)
+                    raise self.garbled(self.list_program, reply)
             elif row[2] != "[]":
                 state = _STATES.get(row[3], State.PENDING)
                 found.append(BatchJob(BatchId(row[1], int(row[2][1:-1]) if row[2] else 0), state))
@@ -80,26 +80,26 @@ class Pbs(Driver):
             raise self.failure(reply)
         return found
 
-    def explanation(self, batch: BatchId) -> tuple[str, ...] | None:
-        return ("qstat", "-f", f"{batch.job}[{batch.index}]" if batch.index else batch.job)
+    def explain_command(self, batch: BatchId) -> tuple[str, ...] | None:
+        return ("qstat", "-f", f"{batch.submission_id}[{batch.element}]" if batch.element else batch.submission_id)
 
-    def parse_explanation(self, reply: Reply) -> str:
+    def parse_explain(self, reply: Reply) -> str:
         text = re.sub(r"\n\t", "", reply.out)
         found = re.search(r"^\s+comment = (.*)$", text, re.MULTILINE)
         comment = found[1].strip() if found else ""
-        # Of an element that waits this only says that its array has begun.
+        # A pending element gets this comment once its array has begun; the comment is no reason.
         return "" if comment.startswith("Job Array Began") else comment
 
-    def search(self, name: str) -> tuple[str, ...]:
+    def search_command(self, name: str) -> tuple[str, ...]:
         return ("qselect", "-u", self._user, "-N", name)
 
     def parse_search(self, name: str, reply: Reply) -> tuple[str, ...]:
         self.check(reply)
-        # With the brackets of an array, which cancellation needs.
+        # With the brackets of an array: `cancel_command` needs the brackets.
         return tuple(found[1] for found in _JOB.finditer(reply.out))
 
-    def cancellation(self, batches: Sequence[BatchId]) -> tuple[str, ...]:
+    def cancel_command(self, batches: Sequence[BatchId]) -> tuple[str, ...]:
         words = []
-        for job, ranges in fold(batches):
-            words += [f"{job}[{spans([pair])}]" for pair in ranges] if ranges else [job]
+        for array, ranges in fold(batches):
+            words += [f"{array}[{spans([pair])}]" for pair in ranges] if ranges else [array]
         return ("qdel", *words)

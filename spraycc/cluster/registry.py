@@ -1,4 +1,4 @@
-"""Which driver a setting names, and what all of them share."""
+"""The driver for a setting, and the parts that all drivers share: batch name, environment, wall time."""
 
 from __future__ import annotations
 
@@ -12,37 +12,36 @@ from spraycc.cluster.pbs import Pbs
 from spraycc.cluster.slurm import Slurm
 from spraycc.settings import Settings
 
-#: cluster managers, which have batch jobs; the others start processes
+#: values of `cluster` that have batch jobs; the other values start processes
 BATCH = frozenset({"slurm", "gridengine", "pbs", "lsf", "openlava"})
-#: Near the end of its wall time an executor gets no task any more that it could not end within this.
+#: Seconds before the end of the wall time when an executor gets its last task.
 MOST_LAST_TASK_S = 120.0
 
-#: What the submit commands get of the server's environment: where the user is, and where the cluster's software is.
-#: Slurm and LSF hand all of it on to the batch job, where other users of the host may not see it but the site's logs
-#: may; what is not named here, such as a token, is not handed on. SLURM_… and SBATCH_… of a batch job that the server
-#: itself runs in would change the defaults.
+#: Variables of the server's environment that the cluster manager's commands get: those of the user and of the cluster's
+#: software. Slurm and LSF pass the environment on to the batch job, and a site's logs may show the environment, so it
+#: may hold no secret. SLURM_… and SBATCH_… would change the defaults if the server itself runs in a batch job.
 _KEPT = frozenset({
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "LD_LIBRARY_PATH", "KRB5CCNAME",
     "SLURM_CONF", "SGE_ROOT", "SGE_CELL", "SGE_CLUSTER_NAME", "SGE_QMASTER_PORT", "SGE_EXECD_PORT", "PBS_CONF_FILE",
     "PBS_DEFAULT", "PBS_SERVER", "PBS_EXEC", "PBS_HOME", "LSF_ENVDIR", "LSF_SERVERDIR", "LSF_LIBDIR", "LSF_BINDIR",
     "XLSF_UIDDIR", "EGO_TOP",
 })  # fmt: skip
-#: LSB_NTRIES: LSF's commands else wait for ever for daemons that are down. No report is mailed for each batch job.
+#: LSB_NTRIES: without this, LSF's commands wait for ever for daemons that are down. The next one stops mail reports.
 _SET = {"LSB_NTRIES": "1", "LSB_JOB_REPORT_MAIL": "N", "LC_ALL": "C"}
 
 
 def batch_name(settings: Settings, server: str) -> str:
-    """The name of all batch jobs of one server: the same after a crash, another for every workspace and submit host.
+    """The name of all batch jobs of one server: the same after a crash, different for each workspace and submit host.
 
-    Short, as old PBS takes 15 characters. ``server`` is the name of its state directory.
+    Short, because old PBS versions take 15 characters. ``server`` is the name of its state directory.
     """
     return f"{settings.batch_name}-{hashlib.sha256(server.encode('utf-8', 'surrogateescape')).hexdigest()[:6]}"
 
 
 def useful_s(settings: Settings) -> float | None:
-    """So long after its start an executor is given tasks; None is no limit.
+    """Seconds after its start during which an executor gets tasks; None: no limit.
 
-    Its batch job's wall time, less what its last task may need: at the end the cluster manager kills it.
+    The wall time less the time for a last task, because the cluster manager kills the executor at the end.
     """
     if settings.cluster not in BATCH or settings.wall_time_s is None:
         return None
@@ -50,7 +49,7 @@ def useful_s(settings: Settings) -> float | None:
 
 
 def driver_for(settings: Settings, user: str) -> Driver:
-    """The driver of ``settings.cluster``, which is in BATCH; ``user`` is whose batch jobs are listed."""
+    """The driver of ``settings.cluster``, which is in BATCH; a listing shows the batch jobs of ``user``."""
     match settings.cluster:
         case "slurm":
             return Slurm(settings, user)

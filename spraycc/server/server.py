@@ -20,7 +20,7 @@ from typing import Any
 import trio
 
 import spraycc
-from spraycc.cluster.local import executor_command
+from spraycc.cluster.executor_command import executor_command
 from spraycc.cluster.registry import BATCH, useful_s
 from spraycc.errors import ProtocolError, SprayccError
 from spraycc.landmarks import Landmarks
@@ -29,17 +29,17 @@ from spraycc.scheduler.events import Event, Outcome, SubmissionFailed
 from spraycc.server.builds.build import Builds, clear_builds
 from spraycc.server.coherence.inputs import Inputs
 from spraycc.server.dispatcher import Dispatcher
-from spraycc.server.fleet.batch_launcher import Submitter
+from spraycc.server.fleet.batch_launcher import BatchLauncher
 from spraycc.server.fleet.connection import ExecutorLink
 from spraycc.server.fleet.credentials import make_session, remove_session_file, write_session_file
+from spraycc.server.fleet.launcher import Launcher
 from spraycc.server.fleet.listener import ExecutorListener, TcpAcceptor
 from spraycc.server.fleet.pack import packs_dir, ready_pack
-from spraycc.server.fleet.process_launcher import RETRY_S, ProcessStarter
+from spraycc.server.fleet.process_launcher import RETRY_S, ProcessLauncher
 from spraycc.server.frontend.command_line import Control
 from spraycc.server.frontend.runner import refuse_version, serve_runner
 from spraycc.server.host.addresses import listening_host, reachable
 from spraycc.server.host.loop_lag import LoopLag
-from spraycc.server.host.subprocesses import Launcher
 from spraycc.server.host.supervise import keep_going
 from spraycc.server.host.unix_connection import Peer
 from spraycc.server.tasks.durations import TaskHistory
@@ -327,6 +327,7 @@ class Server:
         self._launcher_for = _launching(settings)
         self._launchers.append(self._launcher)
         self._nursery.start_soon(listener.run)
+        self._nursery.start_soon(self._launcher.run)
         count, self._to_start = self._to_start, 0
         self._launcher.ask(count)
 
@@ -335,18 +336,20 @@ class Server:
         command = executor_command(session_file, settings.executor_prefix, environ, pack, settings.scratch_dir)
         if settings.cluster not in BATCH:
             log_path = self._state_dir / "executors.log"
-            return ProcessStarter(self._nursery, settings, command, log_path, self._start_failed)
-        submitter = Submitter(
+            return ProcessLauncher(settings, command, log_path, self._start_failed)
+        launcher = BatchLauncher(
             settings,
             command,
             self._state_dir,
             failed=self._start_failed,
             say=self._say,
-            wanted=lambda: self._launcher is submitter and bool(self._builds.open or self._dispatcher.tasks),
-            known=lambda: [job for one in self._launchers if isinstance(one, Submitter) for job in one.jobs()],
+            wanted=lambda: self._launcher is launcher and bool(self._builds.open or self._dispatcher.tasks),
+            known=self._submission_ids,
         )
-        self._nursery.start_soon(submitter.run)
-        return submitter
+        return launcher
+
+    def _submission_ids(self) -> list[str]:
+        return [found for launcher in self._launchers for found in launcher.submission_ids()]
 
     def _say(self, text: str) -> None:
         log.warning("%s", text)
@@ -496,7 +499,7 @@ class Server:
             "builds": [build.status() for build in self._builds.open.values()],
             "executors": [link.status() for link in self._dispatcher.executors.values()],
             "scheduler": self._dispatcher.snapshot(),
-            "submissions": [job for one in self._launchers if isinstance(one, Submitter) for job in one.jobs()],
+            "submissions": self._submission_ids(),
             "trouble": self._trouble,
             "trouble_age_s": round(trio.current_time() - self._trouble_at, 3) if self._trouble else 0.0,
         }

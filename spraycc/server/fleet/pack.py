@@ -1,4 +1,4 @@
-"""Has the pack made that executors start from (``spraycc/executor/start.py``); makes nothing where there is one."""
+"""The pack that executors start from (``spraycc/executor/start.py``): found, or made if it is missing."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from spraycc.server.host.subprocesses import executor_environment, run_command
 
 log = logging.getLogger(__name__)
 
-#: Making one takes half a second on an idle host.
+#: An idle host makes a pack in half a second.
 _TIMEOUT_S = 60.0
 
 
 def packs_dir(state_dir: Path) -> Path:
-    """Where packs lie: beside the directories of all this user's servers."""
+    """The directory of all packs of this user, beside the state directories of the servers."""
     return state_dir.parent / "packs"
 
 
 def existing_pack(directory: Path) -> Path | None:
-    """The pack of this installation, where one was made and nothing of it has changed since."""
+    """The pack of this installation; None if there is none or a source file has changed since."""
     try:
         note = json.loads((directory / f"executor-{_key()}.json").read_bytes())
         pack = directory / Path(note["pack"]).name
@@ -36,15 +36,15 @@ def existing_pack(directory: Path) -> Path | None:
 
 
 def planned_pack(directory: Path) -> Path:
-    """The pack that executors will be started from. Before it is made nobody knows what its name ends with."""
+    """The path of the pack for `spraycc cluster show`. The end of the name is unknown until the pack is made."""
     return existing_pack(directory) or directory / f"executor-{_key()}-XXXXXXXXXXXXXXXXXXXXXXXX.pack"
 
 
 async def ready_pack(directory: Path) -> Path | None:
-    """The pack of this installation, made where it is missing; None where that fails, which is logged."""
+    """The pack of this installation, made if it is missing; None after a failure, which is logged."""
     if found := existing_pack(directory):
         return found
-    # A process of its own: what it imports is what is packed.
+    # In a process of its own, because the pack consists of the modules that the process imports.
     argv = [sys.executable, "-P", "-m", "spraycc.executor.pack", os.fspath(directory), _key()]
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ async def ready_pack(directory: Path) -> Path | None:
 
 
 def _key() -> str:
-    """Of this installation: Python and the place of our modules. Others of the same user have packs of their own."""
+    """Identifies the installation: Python and the path of the modules. Each installation has its own pack."""
     changed = [os.environ.get(name, "") for name in ("PYTHONPATH", "SPRAYCC_BOX")]
     place = "|".join([sys.version, sys.executable, spraycc.__file__, *changed])
     return hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:8]

@@ -1,62 +1,77 @@
-"""Executors that are processes of the server's own: on this machine, over ssh, or by the user's own command."""
+"""Executors that are processes of the server: on the submit host, over ssh, or by the user's own command."""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import trio
 
 from spraycc.cluster.hosts import Host, read_hosts, ssh_argv, template_argv
+from spraycc.server.fleet.launcher import Failed
 from spraycc.server.host.subprocesses import executor_environment, see_off, start_process
 from spraycc.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: Seconds after which a failed start is tried again.
+#: Pause after a failed start.
 RETRY_S = 10.0
-#: A host that could not be reached is left alone for so long.
+#: Pause for a host after a failed start on that host, or if all hosts are full.
 HOST_RETRY_S = 60.0
-#: A command of the user's own may have submitted something: so long its executor may take to connect.
-CALL_HOME_S = 600.0
-
-Failed = Callable[[int, float, str], None]
+#: The user's own command may submit a batch job: wait this many seconds for the executor to connect.
+CONNECT_S = 600.0
 
 
-class ProcessStarter:
-    """Starts a process for each executor (over ssh: for all that are asked of a host at once), and sees them off."""
+class ProcessLauncher:
+    """A :class:`Launcher` that starts a process for each executor; over ssh one process for several on a host."""
 
-    def __init__(
-        self, nursery: trio.Nursery, settings: Settings, command: Sequence[str], log_path: Path, failed: Failed
-    ) -> None:
-        """``command`` is an executor's command line without its id. ``failed(count, retry_s, text)`` is told of
-        executors that won't come; without a text there is nothing that the user should know.
+    def __init__(self, settings: Settings, command: Sequence[str], log_path: Path, failed: Failed) -> None:
+        """
+        Args:
+            settings: decide how executors are started.
+            command: an executor's command line without its id.
+            log_path: file for the output of the processes.
+            failed: told of executors that will not connect.
 
         Raises:
             ConfigError: the settings name no host, or no command.
         """
-        self._nursery = nursery
         self._settings = settings
         self._command = tuple(command)
         self._log_path = log_path
         self._failed = failed
-        #: ids of executors that were started and have not connected yet
+        #: executors that were started and have not connected
         self._awaited: set[str] = set()
         self._hosts = read_hosts(settings.hosts) if settings.cluster == "ssh" else ()
         #: executors on each host
         self._taken: dict[Host, int] = dict.fromkeys(self._hosts, 0)
-        #: id of an executor that was started on a host -> that host, as long as it counts there
+        #: executor -> the host where it takes a slot
         self._places: dict[str, Host] = {}
-        #: ids of those that are connected
+        #: executors that are connected
         self._connected: set[str] = set()
+        #: host -> time until when nothing is started on the host
         self._not_before: dict[Host, float] = {}
         if settings.cluster == "command":
             template_argv(settings.start_command, self._command, "check")
-        self._scopes: set[trio.CancelScope] = set()
+        self._scope = trio.CancelScope()
+        #: (command line, executors, host) of processes to start
+        self._starts, self._to_start = trio.open_memory_channel[tuple[Sequence[str], Sequence[str], Host | None]](
+            math.inf
+        )
         self.processes = 0
+
+    def submission_ids(self) -> list[str]:
+        return []
+
+    async def run(self) -> None:
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                async for argv, ids, host in self._to_start:
+                    nursery.start_soon(self._run_process, argv, ids, host)
 
     def ask(self, count: int) -> None:
         if self._hosts:
@@ -71,7 +86,7 @@ class ProcessStarter:
             self._start(argv, [executor_id], None)
 
     def withdraw(self) -> None:
-        pass  # a process that was started is there within a second
+        pass  # a process that was started connects within a second
 
     def connected(self, executor_id: str) -> None:
         if executor_id in self._awaited:
@@ -79,7 +94,7 @@ class ProcessStarter:
             self._connected.add(executor_id)
 
     def gone(self, executor_id: str) -> None:
-        """Its place is free, though the login that started it may last as long as others of that host."""
+        """Free the executor's slot. Its ssh connection may last longer, for other executors on the host."""
         self._connected.discard(executor_id)
         self._free(executor_id)
 
@@ -88,11 +103,10 @@ class ProcessStarter:
             self._taken[host] -= 1
 
     async def close(self) -> None:
-        for scope in list(self._scopes):
-            scope.cancel()
+        self._scope.cancel()
 
     def _ask_hosts(self, count: int) -> None:
-        """The hosts with the most room first, so that all have some before one is full."""
+        """Choose the host with the most free slots for each executor, so that the load is even."""
         now = trio.current_time()
         shares = dict.fromkeys(self._hosts, 0)
         for _ in range(count):
@@ -116,50 +130,45 @@ class ProcessStarter:
     def _start(self, argv: Sequence[str], ids: Sequence[str], host: Host | None) -> None:
         self._awaited.update(ids)
         self.processes += 1
-        self._nursery.start_soon(self._run, argv, ids, host)
+        self._starts.send_nowait((argv, ids, host))
 
-    async def _run(self, argv: Sequence[str], ids: Sequence[str], host: Host | None) -> None:
-        why = ""
+    async def _run_process(self, argv: Sequence[str], ids: Sequence[str], host: Host | None) -> None:
+        """Start a process and wait for its end. Report its executors that have not connected."""
         begin = _size(self._log_path)
-        with trio.CancelScope() as scope:
-            self._scopes.add(scope)
+        try:
+            process = await start_process(argv, executor_environment(os.environ), self._log_path)
+            log.info("executors %s: started as process %d", " ".join(ids), process.pid)
             try:
-                process = await start_process(argv, executor_environment(os.environ), self._log_path)
-                log.info("executors %s: started as process %d", " ".join(ids), process.pid)
-                try:
-                    status = await process.wait()
-                    log.info("executors %s: process %d ended with status %d", " ".join(ids), process.pid, status)
-                    why = f"ended with status {status} before it connected; see {self._log_path}"
-                    if host is not None and (words := _last_words(self._log_path, begin)):
-                        why = words
-                    if status == 0 and self._settings.cluster == "command":
-                        await self._wait_for_submitted(ids)
-                        why = f"did not connect within {CALL_HOME_S:.0f} s; see {self._log_path}"
-                finally:
-                    await see_off(process)
-            except OSError as exc:  # it could not be started
-                why = f"{argv[0]}: {exc.strerror}"
-            except Exception as exc:
-                log.exception("executors %s: a fault at their start", " ".join(ids))
-                why = f"a fault of the server: {exc}"
-            finally:
-                self._scopes.discard(scope)
-                self.processes -= 1
-                for executor_id in ids:
-                    if executor_id not in self._connected:  # else it outlives its login, which broke
-                        self._free(executor_id)
-            lost = self._awaited & set(ids)
-            self._awaited -= lost
-            if lost:
-                where = ""
+                status = await process.wait()
+                log.info("executors %s: process %d ended with status %d", " ".join(ids), process.pid, status)
+                why = f"ended with status {status} before it connected; see {self._log_path}"
                 if host is not None:
-                    self._not_before[host] = trio.current_time() + HOST_RETRY_S
-                    where = f" on {host.name}"
-                text = f"an executor could not be started{where}: {why}"
-                self._failed(len(lost), RETRY_S, text)
+                    why = _last_words(self._log_path, begin) or why
+                if status == 0 and self._settings.cluster == "command":
+                    await self._wait_for_connections(ids)
+                    why = f"did not connect within {CONNECT_S:.0f} s; see {self._log_path}"
+            finally:
+                await see_off(process)
+        except OSError as exc:  # the process could not be started
+            why = f"{argv[0]}: {exc.strerror}"
+        except Exception as exc:
+            log.exception("executors %s: not started by a fault of SprayCC", " ".join(ids))
+            why = f"a fault of the server: {exc}"
+        finally:
+            self.processes -= 1
+            for executor_id in ids:
+                if executor_id not in self._connected:  # a connected executor may outlive its broken ssh connection
+                    self._free(executor_id)
+        if missing := self._awaited & set(ids):
+            self._awaited -= missing
+            where = ""
+            if host is not None:
+                self._not_before[host] = trio.current_time() + HOST_RETRY_S
+                where = f" on {host.name}"
+            self._failed(len(missing), RETRY_S, f"an executor could not be started{where}: {why}")
 
-    async def _wait_for_submitted(self, ids: Sequence[str]) -> None:
-        end = trio.current_time() + CALL_HOME_S
+    async def _wait_for_connections(self, ids: Sequence[str]) -> None:
+        end = trio.current_time() + CONNECT_S
         while self._awaited & set(ids) and trio.current_time() < end:
             await trio.sleep(1)
 
@@ -172,7 +181,7 @@ def _size(path: Path) -> int:
 
 
 def _last_words(log_path: Path, begin: int) -> str:
-    """The last line in the log from ``begin`` on. Others write there as well; ssh mostly fails before they do."""
+    """The last line of the log after ``begin``: mostly the error of ssh. Other processes write there too."""
     try:
         with open(log_path, "rb") as file:
             file.seek(begin)

@@ -1,28 +1,78 @@
-"""``python -m spraycc.server.fleet.stale_jobs STATE_DIR``: cancels what a killed server has left in the cluster.
+"""The marker of batch jobs that may exist, and their end when their server was killed.
 
-Prints how many submissions it found. Exit status 1 where the cluster manager can't be asked.
+``python -m spraycc.server.fleet.stale_jobs STATE_DIR`` cancels them for `spraycc server stop --force`. The program
+prints the number of submissions. Its exit status is 1 if the cluster manager's commands fail.
 """
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 import sys
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import trio
 
+from spraycc.cluster.registry import BATCH
 from spraycc.errors import SprayccError
-from spraycc.server.fleet.batch_launcher import cancel_leftovers
+from spraycc.server.fleet.batch_commands import BatchCommands, RunCommand
+from spraycc.server.host.subprocesses import run_command
 from spraycc.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: In the state directory while batch jobs of this server may exist. After a crash the file tells where they are.
+MARKER = "batch-jobs.json"
+
+
+def write_marker(state_dir: Path, settings: Settings, name: str) -> None:
+    """Note that batch jobs may exist from now on. An existing marker stays; an error is only logged."""
+    path = state_dir / MARKER
+    if path.exists():
+        return
+    try:
+        with open(path, "x", opener=lambda name, flags: os.open(name, flags | os.O_CLOEXEC, 0o600)) as file:
+            json.dump({"name": name, "settings": asdict(settings)}, file)
+    except OSError as exc:
+        log.warning("%s: %s", path, exc.strerror)
+
+
+def remove_marker(state_dir: Path) -> None:
+    """Note that no batch jobs are left."""
+    (state_dir / MARKER).unlink(missing_ok=True)
+
+
+async def cancel_stale_jobs(settings: Settings, state_dir: Path, run: RunCommand = run_command) -> int:
+    """Cancel the batch jobs of a server that was killed; the number of submissions, 0 without a marker.
+
+    Raises:
+        ClusterError: a command of the cluster manager failed; the marker stays.
+    """
+    try:
+        marker = json.loads((state_dir / MARKER).read_text())
+    except (OSError, ValueError):
+        return 0
+    with suppress(TypeError, KeyError):
+        # The settings of the killed server, because today's may name another cluster.
+        settings = Settings.from_map(marker["settings"])
+    if settings.cluster not in BATCH:
+        return 0
+    found = await BatchCommands(settings, state_dir, run).cancel_all()
+    remove_marker(state_dir)
+    return found
 
 
 def main() -> int:
     state_dir = Path(sys.argv[1])
     try:
-        found = trio.run(cancel_leftovers, Settings(), state_dir)
+        found = trio.run(cancel_stale_jobs, Settings(), state_dir)
     except SprayccError as exc:
         sys.stderr.write(f"{exc}\n")
         return 1
-    # Each holds a secret; their server is gone.
+    # Session files hold secrets, and their server is gone.
     for path in state_dir.glob("session-*.json"):
         path.unlink(missing_ok=True)
     sys.stdout.write(f"{found}\n")

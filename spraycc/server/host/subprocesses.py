@@ -10,7 +10,6 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 import trio
 
@@ -25,37 +24,6 @@ GRACE_S = 3.0
 _MOST_BYTES = 64 * 1024 * 1024
 #: Of this host, when a process is started; nothing is wrong with the program.
 _SHORT_OF = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
-
-
-class Launcher(Protocol):
-    """Has executors started; the server knows of it only this."""
-
-    @property
-    def processes(self) -> int:
-        """Processes or executors of batch jobs that may be there; the server does not end from idleness before they
-        are gone."""
-        ...
-
-    def ask(self, count: int) -> None:
-        """Have ``count`` more started. Never waits; failures are reported."""
-        ...
-
-    def withdraw(self) -> None:
-        """What was asked for and has not started is not wanted any more. Never waits; what is taken back is reported
-        as failed, without a text."""
-        ...
-
-    def connected(self, executor_id: str) -> None:
-        """The executor has called home."""
-        ...
-
-    def gone(self, executor_id: str) -> None:
-        """Its connection has ended."""
-        ...
-
-    async def close(self) -> None:
-        """End or cancel everything that was started. Takes some seconds at most."""
-        ...
 
 
 def executor_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from spraycc.cluster.driver import BatchId
-from spraycc.cluster.forms import fold, spans
+from spraycc.cluster.formatting import fold, spans
 from spraycc.cluster.hosts import Host, read_hosts, ssh_argv, template_argv
 from spraycc.errors import ConfigError
 from spraycc.settings import Settings

@@ -6,7 +6,17 @@ import re
 
 import pytest
 
-from spraycc.cluster.driver import BatchId, BatchJob, ClusterError, Driver, Order, Reply, State, Trouble, never
+from spraycc.cluster.driver import (
+    BatchId,
+    BatchJob,
+    ClusterError,
+    Driver,
+    Reply,
+    State,
+    Submission,
+    Trouble,
+    can_never_run,
+)
 from spraycc.cluster.registry import driver_for
 from spraycc.settings import Settings
 from tests.pure.cluster.transcripts import Transcript
@@ -23,8 +33,8 @@ def driver(name: str) -> Driver:
     return driver_for(Settings(cluster=name), "user1")  # type: ignore[arg-type]
 
 
-def order(count: int) -> Order:
-    return Order("abc123", count, "spraycc", None, ("executor",), "/log")
+def order(count: int) -> Submission:
+    return Submission("abc123", count, "spraycc", None, ("executor",), "/log")
 
 
 @pytest.mark.parametrize(
@@ -45,7 +55,7 @@ def test_ids_of_an_array(name: str, transcript: Transcript, command: str, count:
 
 def test_pbs_has_no_array_of_one() -> None:
     pbs = driver("pbs")
-    assert "-J" not in pbs.submission(order(1)).argv
+    assert "-J" not in pbs.submit_command(order(1)).argv
     reply = PBS.reply("qsub -N spraycc -j oe -o /dev/null -- /bin/sleep 25")
     assert pbs.parse_submit(order(1), reply) == (BatchId("3"),)
     with pytest.raises(ClusterError):  # the answer to another question
@@ -62,8 +72,8 @@ FAILURES = [
     ("slurm", "Invalid feature specification", REFUSED, "`submit_arguments`"),
     ("slurm", "Invalid --time specification", REFUSED, "`wall_time_s`"),
     ("slurm", "unrecognized option '--nosuchoption'", REFUSED, "`submit_arguments`"),
-    ("slurm", "Unable to contact slurm controller", UNREACHABLE, "tried again"),
-    ("slurm", "Did you start munged?", UNREACHABLE, "tried again"),
+    ("slurm", "Unable to contact slurm controller", UNREACHABLE, "tries again"),
+    ("slurm", "Did you start munged?", UNREACHABLE, "tries again"),
     ("slurm", "cannot stat file /nonexistent", Trouble.NO_COMMAND, "is this a submit host"),
     ("gridengine", "0 is an invalid task id", REFUSED, "`submit_arguments`"),
     ("gridengine", "you tried to submit a job with more than 75000 tasks", TOO_LARGE, "`array_limit`"),
@@ -77,7 +87,7 @@ FAILURES = [
     ("gridengine", 'invalid option argument "-nosuchoption"', REFUSED, "`submit_arguments`"),
     ("gridengine", '"1bad" is not a valid object name', REFUSED, "`batch_name`"),
     ("gridengine", "Unable to read script file", REFUSED, "`spraycc cluster show`"),
-    ("gridengine", "got send error", UNREACHABLE, "tried again"),
+    ("gridengine", "got send error", UNREACHABLE, "tries again"),
     ("pbs", "illegal -J value", REFUSED, "`submit_arguments`"),
     ("pbs", "Array job exceeds server or queue size limit", TOO_LARGE, "`array_limit`"),
     ("pbs", "Unknown queue", REFUSED, "`queues`"),
@@ -87,7 +97,7 @@ FAILURES = [
     ("pbs", "invalid option -- '-'", REFUSED, "`submit_arguments`"),
     ("pbs", "illegal -N value", REFUSED, "`batch_name`"),
     ("pbs", "script file:: No such file or directory", REFUSED, "`spraycc cluster show`"),
-    ("pbs", "cannot connect to server pbsvm", UNREACHABLE, "tried again"),
+    ("pbs", "cannot connect to server pbsvm", UNREACHABLE, "tries again"),
     ("openlava", "Bad job name", REFUSED, "`batch_name`"),
     ("openlava", "Job array index too large", TOO_LARGE, "`array_limit`"),
     ("openlava", "nosuch: No such queue", REFUSED, "`queues`"),
@@ -98,7 +108,7 @@ FAILURES = [
     ("openlava", "Bad RUNLIMIT specification", REFUSED, "`wall_time_s`"),
     ("openlava", "illegal option -- Q", REFUSED, "`submit_arguments`"),
     ("openlava", "No command is specified", REFUSED, "`spraycc cluster show`"),
-    ("openlava", "LIM is down", UNREACHABLE, "tried again"),
+    ("openlava", "LIM is down", UNREACHABLE, "tries again"),
 ]  # fmt: skip
 TRANSCRIPTS = {"slurm": SLURM, "gridengine": GRID_ENGINE, "pbs": PBS, "openlava": OPENLAVA}
 
@@ -135,18 +145,18 @@ def test_no_failure_of_the_transcripts_is_left_out(name: str) -> None:
 
 
 def states(name: str, reply: Reply) -> dict[tuple[str, int], State]:
-    return {(job.id.job, job.id.index): job.state for job in driver(name).parse_listing(reply)}
+    return {(job.id.submission_id, job.id.element): job.state for job in driver(name).parse_list(reply)}
 
 
 def test_slurm_listing() -> None:
     command = "squeue --noheader --array --format='%i|%F|%K|%A|%t|%T|%r'"
-    assert driver("slurm").listing([])[-1] == command.split("=", 1)[1].join(("--format=", "")).replace("'", "")
+    assert driver("slurm").list_command([])[-1] == command.split("=", 1)[1].join(("--format=", "")).replace("'", "")
     first, second, third = SLURM.replies[command]
     assert states("slurm", first) == {
         ("6", 0): RUNNING, ("6", 1): RUNNING, ("6", 2): PENDING, ("6", 3): PENDING, ("6", 4): PENDING
     }  # fmt: skip
     assert states("slurm", second)["6", 0] is ENDING
-    jobs = driver("slurm").parse_listing(third)
+    jobs = driver("slurm").parse_list(third)
     assert BatchJob(BatchId("9", 2), PENDING, "JobArrayTaskLimit") in jobs
     assert BatchJob(BatchId("9", 1), RUNNING) in jobs
     ended = SLURM.reply("squeue --noheader --jobs=6 --states=all --format='%i|%F|%K|%A|%t|%T|%r'")
@@ -201,7 +211,7 @@ def test_no_listing_is_not_an_empty_one(name: str, transcript: Transcript, comma
     """A manager that can't be reached must not look as if all batch jobs were gone."""
     reply = [reply for reply in transcript.replies[command] if reply.status][-1]
     with pytest.raises(ClusterError) as error:
-        driver(name).parse_listing(reply)
+        driver(name).parse_list(reply)
     assert error.value.kind is Trouble.UNREACHABLE
 
 
@@ -209,7 +219,7 @@ def test_no_listing_is_not_an_empty_one(name: str, transcript: Transcript, comma
 @pytest.mark.parametrize("text", [b"\xff\xfe\x00garbage", b"Segmentation fault\n", b"<html><p>proxy</p></html>"])
 def test_garbage_is_an_error(name: str, text: bytes) -> None:
     with pytest.raises(ClusterError) as error:
-        driver(name).parse_listing(Reply(0, text))
+        driver(name).parse_list(Reply(0, text))
     assert error.value.kind is Trouble.GARBLED
     with pytest.raises(ClusterError):
         driver(name).parse_submit(order(3), Reply(0, text))
@@ -217,11 +227,11 @@ def test_garbage_is_an_error(name: str, text: bytes) -> None:
 
 def test_reasons() -> None:
     grid_engine, openlava = driver("gridengine"), driver("openlava")
-    full = grid_engine.parse_explanation(GRID_ENGINE.reply("qstat -j 4"))
+    full = grid_engine.parse_explain(GRID_ENGINE.reply("qstat -j 4"))
     assert 'queue instance "all.q@vm" dropped because it is full' in full
-    assert not never(full)
-    assert openlava.parse_explanation(OPENLAVA.reply("bjobs -p 108")) == "Job slot limit reached: 1 host"
-    assert driver("slurm").explanation(BatchId("6", 1)) is None
+    assert not can_never_run(full)
+    assert openlava.parse_explain(OPENLAVA.reply("bjobs -p 108")) == "Job slot limit reached: 1 host"
+    assert driver("slurm").explain_command(BatchId("6", 1)) is None
 
 
 @pytest.mark.parametrize(
@@ -240,4 +250,4 @@ def test_reasons() -> None:
     ],
 )
 def test_reasons_that_are_for_ever(reason: str, expected: bool) -> None:
-    assert never(reason) is expected
+    assert can_never_run(reason) is expected

@@ -63,6 +63,12 @@ class FakeStarter:
         self.closed = False
         self.processes = 0
 
+    def submission_ids(self) -> list[str]:
+        return []
+
+    async def run(self) -> None:
+        pass
+
     def ask(self, count: int) -> None:
         self.asked.append(count)
 
@@ -305,7 +311,7 @@ async def serving(base: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) 
             return None
 
         monkeypatch.setattr(server_module, "TcpAcceptor", acceptor)
-        monkeypatch.setattr(server_module, "ProcessStarter", starter)
+        monkeypatch.setattr(server_module, "ProcessLauncher", starter)
         monkeypatch.setattr(server_module, "ready_pack", no_pack)
         # All peers are this process, which does not end: a runner's process ends with its connection.
         monkeypatch.setattr(Peer, "open_pidfd", lambda _: None)
@@ -739,7 +745,7 @@ async def test_executors_that_can_not_be_started_are_told_of_and_tried_again(
             tries.append(trio.current_time())
             raise ConfigError("`hosts` names no host")
 
-        monkeypatch.setattr(server_module, "ProcessStarter", fail)
+        monkeypatch.setattr(server_module, "ProcessLauncher", fail)
         build = await world.build()
         runner = world.compile(build, "a")
         assert isinstance((await runner.result())[1], wire.RunHere)

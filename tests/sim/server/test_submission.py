@@ -16,11 +16,13 @@ import pytest
 import trio
 import trio.testing
 
+from spraycc.cluster.batch_jobs import CONNECT_S, LINGER_S, SHOW_PENDING_AFTER_S, VANISHED_RETRY_S
 from spraycc.cluster.driver import RETRY_S, ClusterError, Reply, Trouble
 from spraycc.cluster.registry import batch_name
-from spraycc.cluster.roster import CALL_HOME_S, LINGER_S, SHOW_PENDING_AFTER_S, VANISHED_RETRY_S
-from spraycc.server.fleet import batch_launcher
-from spraycc.server.fleet.batch_launcher import CLOSE_S, MARKER, Submitter, cancel_leftovers
+from spraycc.cluster.submission_plan import RETRY_AFTER_WITHDRAWAL_S
+from spraycc.server.fleet import batch_commands, batch_launcher
+from spraycc.server.fleet.batch_launcher import CLOSE_S, BatchLauncher
+from spraycc.server.fleet.stale_jobs import MARKER, cancel_stale_jobs
 from spraycc.server.host.supervise import PAUSE_S
 from spraycc.settings import Settings
 from tests.pure.cluster.transcripts import Transcript
@@ -34,11 +36,11 @@ PBS_ARRAY = PBS.reply("qsub -J 1-3 -N spraycc -j oe -o /dev/null -- /bin/sleep 1
 STATUS_S, SUBMIT_S, TIMEOUT_S, RELEASE_S, PATIENCE_S = 15.0, 1.0, 60.0, 60.0, 30.0
 
 #: What was withdrawn may be asked for again after this time.
-AT_ONCE_S = batch_launcher._RETRY_AFTER_WITHDRAWAL_S
+AT_ONCE_S = RETRY_AFTER_WITHDRAWAL_S
 
 
 class World:
-    """A submitter, the cluster manager that it runs, and what it tells the server."""
+    """A launcher, the cluster manager that it runs, and what it tells the server."""
 
     def __init__(self, manager: Manager, state_dir: Path, settings: Settings, **arguments: Any) -> None:
         state_dir.mkdir(exist_ok=True)
@@ -50,7 +52,7 @@ class World:
         self.failed_at: list[float] = []
         self.said: list[str] = []
         self.wanted = True
-        self.submitter = Submitter(
+        self.launcher = BatchLauncher(
             settings,
             ("executor",),
             state_dir,
@@ -73,22 +75,22 @@ class World:
         """Executors of a submission (the last one by default) call home."""
         suffix = "" if copy is None else f".{copy}"
         for index in indices:
-            self.submitter.connected(f"{self.manager.tag(number)}-{index}{suffix}")
+            self.launcher.connected(f"{self.manager.tag(number)}-{index}{suffix}")
 
     def leave(self, *indices: int, number: int = -1) -> None:
         """Executors of a submission end their connections."""
         for index in indices:
-            self.submitter.gone(f"{self.manager.tag(number)}-{index}")
+            self.launcher.gone(f"{self.manager.tag(number)}-{index}")
 
 
 @asynccontextmanager
 async def running(
     manager: Manager, tmp_path: Path, *, known: Callable[[], list[str]] | None = None, **settings: Any
 ) -> AsyncIterator[World]:
-    """A submitter that runs, for Slurm by default. It is killed at the end, unless the test has closed it."""
+    """A launcher that runs, for Slurm by default. It is killed at the end, unless the test has closed it."""
     world = World(manager, tmp_path / "state", Settings(**{"cluster": "slurm", **settings}), known=known)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(world.submitter.run)
+        nursery.start_soon(world.launcher.run)
         await trio.testing.wait_all_tasks_blocked()
         yield world
         nursery.cancel_scope.cancel()
@@ -109,12 +111,12 @@ def queues(manager: Manager) -> list[str]:
 async def test_executors_are_one_array(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     async with running(slurm, tmp_path) as world:
-        world.submitter.ask(3)
-        assert world.submitter.processes == 3
+        world.launcher.ask(3)
+        assert world.launcher.processes == 3
         await trio.sleep(1)
         assert slurm.listed() == {"10": [1, 2, 3]}
-        assert world.submitter.jobs() == ["10"]
-        assert world.submitter.processes == 3
+        assert world.launcher.submission_ids() == ["10"]
+        assert world.launcher.processes == 3
         (call,) = slurm.calls
         assert call.stdin.startswith(b"#!/bin/sh\n")
         assert b"exec executor --id-from-array " in call.stdin
@@ -130,7 +132,7 @@ async def test_the_cluster_managers_commands_see_nothing_of_the_environment_that
     monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
     slurm = FakeSlurm()
     async with running(slurm, tmp_path) as world:
-        world.submitter.ask(1)
+        world.launcher.ask(1)
         await trio.sleep(1)
         assert slurm.calls[0].env["SLURM_CONF"] == "/etc/slurm.conf"
         assert not {"SECRET_TOKEN", "SBATCH_PARTITION"} & set(slurm.calls[0].env)
@@ -140,7 +142,7 @@ async def test_more_that_are_asked_for_are_submitted_after_the_interval(tmp_path
     slurm = FakeSlurm()
     async with running(slurm, tmp_path) as world:
         for _ in range(3):
-            world.submitter.ask(2)
+            world.launcher.ask(2)
             await trio.sleep(0.1)
         await trio.sleep(10)
         assert arrays(slurm) == [2, 4]
@@ -151,7 +153,7 @@ async def test_more_that_are_asked_for_are_submitted_after_the_interval(tmp_path
 async def test_arrays_are_no_larger_than_the_settings_say(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     async with running(slurm, tmp_path, array_limit=4) as world:
-        world.submitter.ask(10)
+        world.launcher.ask(10)
         await trio.sleep(10)
         assert arrays(slurm) == [4, 4, 2]
 
@@ -159,10 +161,10 @@ async def test_arrays_are_no_larger_than_the_settings_say(tmp_path: Path) -> Non
 async def test_batch_jobs_with_several_cpus_are_as_few_as_will_do(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     async with running(slurm, tmp_path, cpus_per_executor=4) as world:
-        world.submitter.ask(10)
+        world.launcher.ask(10)
         await trio.sleep(10)
         assert arrays(slurm) == [3]
-        assert world.submitter.processes == 12
+        assert world.launcher.processes == 12
         for copy in (1, 2, 3, 4):
             world.connect(1, 2, copy=copy)
         assert slurm.times("squeue") == []
@@ -173,7 +175,7 @@ async def test_batch_jobs_with_several_cpus_are_as_few_as_will_do(tmp_path: Path
 async def test_an_array_that_is_too_large_is_halved_until_it_is_taken(tmp_path: Path) -> None:
     slurm = FakeSlurm(most=3)
     async with running(slurm, tmp_path) as world:
-        world.submitter.ask(10)
+        world.launcher.ask(10)
         await trio.sleep(20)
         assert arrays(slurm) == [10, 5, 2, 2, 2, 2, 2]
         assert sum(map(len, slurm.listed().values())) == 10
@@ -184,7 +186,7 @@ async def test_keep_pending_bounds_what_waits(tmp_path: Path) -> None:
     """Where two of three have called home two more are submitted, even if they were faster than the answer."""
     slurm = FakeSlurm()
     async with running(slurm, tmp_path, keep_pending=3) as world:
-        world.submitter.ask(9)
+        world.launcher.ask(9)
         await trio.sleep(slurm.latency_s / 2)
         world.connect(1, 2)
         await trio.sleep(10)
@@ -198,10 +200,10 @@ async def test_keep_pending_bounds_what_waits(tmp_path: Path) -> None:
 async def test_shared_queues_get_a_part_each_in_turn(tmp_path: Path) -> None:
     slurm = FakeSlurm(partitions=["a", "b", "c"])
     async with running(slurm, tmp_path, queues=("a", "b", "c"), queue_use="share") as world:
-        world.submitter.ask(10)
+        world.launcher.ask(10)
         await trio.sleep(10)
         assert list(zip(queues(slurm), arrays(slurm), strict=True)) == [("a", 4), ("b", 3), ("c", 3)]
-        world.submitter.ask(1)
+        world.launcher.ask(1)
         await trio.sleep(10)
         assert queues(slurm)[3:] == ["a"]
 
@@ -209,7 +211,7 @@ async def test_shared_queues_get_a_part_each_in_turn(tmp_path: Path) -> None:
 async def test_where_a_queue_refuses_the_next_one_is_asked_at_once(tmp_path: Path) -> None:
     slurm = FakeSlurm(partitions=["slow"])
     async with running(slurm, tmp_path, queues=("fast", "slow")) as world:
-        world.submitter.ask(2)
+        world.launcher.ask(2)
         await trio.sleep(5)
         assert queues(slurm) == ["fast", "slow"]
         assert slurm.listed() == {"10": [1, 2]}
@@ -226,7 +228,7 @@ failure = fake_clusters.sbatch_failure
     ("answer", "kind", "words"),
     [
         (failure("invalid partition specified: nosuch"), Trouble.REFUSED, "correct `queues`"),
-        (failure("Unable to contact slurm controller"), Trouble.UNREACHABLE, "it is tried again"),
+        (failure("Unable to contact slurm controller"), Trouble.UNREACHABLE, "SprayCC tries again"),
         (Reply(1, b"", b"sbatch: error: Batch job submission failed: Job violates accounting/QOS policy\n"), Trouble.BUSY, "takes no more now"),
         (Reply(0, b"\xff\x00 what?\n"), Trouble.GARBLED, "answered"),
         (Reply(139, b"", b"Segmentation fault\n"), Trouble.REFUSED, "Segmentation fault"),
@@ -241,15 +243,15 @@ async def test_a_submission_that_fails_is_reported_with_the_time_to_the_next(
     slurm = FakeSlurm()
     slurm.fault("sbatch", answer)
     async with running(slurm, tmp_path) as world:
-        world.submitter.ask(2)
+        world.launcher.ask(2)
         await trio.sleep(TIMEOUT_S + 1)
         ((count, retry_s, text),) = world.failed
         assert (count, retry_s) == (2, RETRY_S[kind])
         assert words in text
         assert text.endswith("; compiling here meanwhile")
-        assert world.submitter.processes == 0
+        assert world.launcher.processes == 0
         assert arrays(slurm) == [2]  # it is for the server to ask again
-        world.submitter.ask(2)
+        world.launcher.ask(2)
         await trio.sleep(10)
         assert slurm.listed() == {"10": [1, 2]}
 
@@ -257,7 +259,7 @@ async def test_a_submission_that_fails_is_reported_with_the_time_to_the_next(
 async def test_a_single_batch_job_that_is_too_large_is_refused(tmp_path: Path) -> None:
     slurm = FakeSlurm(most=0)
     async with running(slurm, tmp_path) as world:
-        world.submitter.ask(4)
+        world.launcher.ask(4)
         await trio.sleep(20)
         assert arrays(slurm) == [4, 2, 1]
         ((count, retry_s, text),) = world.failed
@@ -269,7 +271,7 @@ async def test_all_queues_refusals_are_told_and_the_mildest_says_when_to_try_aga
     slurm = FakeSlurm()
     slurm.fault("sbatch", failure("invalid partition specified: nosuch"), failure("Unable to contact slurm controller"))
     async with running(slurm, tmp_path, queues=("a", "b")) as world:
-        world.submitter.ask(2)
+        world.launcher.ask(2)
         await trio.sleep(5)
         ((count, retry_s, text),) = world.failed
         assert (count, retry_s) == (2, RETRY_S[Trouble.UNREACHABLE])
@@ -284,14 +286,14 @@ async def test_what_was_taken_without_an_answer_is_not_submitted_twice(tmp_path:
     slurm = FakeSlurm()
     slurm.fault("sbatch", TakenAndHang())
     async with running(slurm, tmp_path) as world:
-        world.submitter.ask(3)
+        world.launcher.ask(3)
         await trio.sleep(TIMEOUT_S + 1)
         assert world.failed[0][:2] == (3, RETRY_S[Trouble.UNREACHABLE])
-        world.submitter.ask(3)
+        world.launcher.ask(3)
         await trio.sleep(1)
         assert arrays(slurm) == [3]
         assert slurm.lines("squeue")[0].count(f"--name={batch_name(world.settings, 'state')}") == 1
-        assert world.submitter.jobs() == ["10"]
+        assert world.launcher.submission_ids() == ["10"]
         # Its executors are known by the tag that it was submitted with.
         world.connect(1, 2, 3)
         await trio.sleep(10 * STATUS_S)
@@ -303,32 +305,32 @@ async def test_what_was_not_taken_is_submitted_again(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     slurm.fault("sbatch", Hang())
     async with running(slurm, tmp_path) as world:
-        world.submitter.ask(3)
+        world.launcher.ask(3)
         await trio.sleep(TIMEOUT_S + 1)
-        world.submitter.ask(3)
+        world.launcher.ask(3)
         await trio.sleep(1)
         assert arrays(slurm) == [3, 3]
-        world.submitter.ask(1)
+        world.launcher.ask(1)
         await trio.sleep(5)
         assert len(slurm.lines("squeue")) == 1  # it was looked for once
 
 
 async def test_of_several_that_may_have_been_taken_none_is_kept(tmp_path: Path) -> None:
-    """Which is which can't be told. Those that are known stay, another submitter's too."""
+    """Which is which can't be told. Those that are known stay, another launcher's too."""
     slurm = FakeSlurm()
     known: list[str] = []
     async with running(slurm, tmp_path, known=lambda: known) as world:
-        world.submitter.ask(1)
+        world.launcher.ask(1)
         await trio.sleep(5)
         known += ["10"]
         slurm.fault("sbatch", TakenAndHang(), TakenAndHang())
         slurm.fault("squeue", *[failure("Unable to contact slurm controller")] * 20)
         for _ in range(2):
-            world.submitter.ask(2)
+            world.launcher.ask(2)
             await trio.sleep(TIMEOUT_S + 5)
         assert sorted(slurm.listed()) == ["10", "11", "12"]
         slurm.faults["squeue"].clear()
-        world.submitter.ask(2)
+        world.launcher.ask(2)
         await trio.sleep(5)
         assert slurm.lines("scancel") == ["scancel 11 12"]
         assert sorted(slurm.listed()) == ["10", "13"]
@@ -339,9 +341,9 @@ async def test_where_it_can_not_be_looked_for_it_is_submitted_all_the_same(tmp_p
     slurm.fault("sbatch", Hang())
     slurm.fault("squeue", failure("Unable to contact slurm controller"))
     async with running(slurm, tmp_path) as world:
-        world.submitter.ask(3)
+        world.launcher.ask(3)
         await trio.sleep(TIMEOUT_S + 1)
-        world.submitter.ask(3)
+        world.launcher.ask(3)
         await trio.sleep(1)
         assert slurm.listed() == {"10": [1, 2, 3]}
 
@@ -352,7 +354,7 @@ async def test_where_it_can_not_be_looked_for_it_is_submitted_all_the_same(tmp_p
 async def test_a_queue_that_starts_nothing_has_the_next_one_asked_and_loses_what_is_not_needed(tmp_path: Path) -> None:
     slurm = FakeSlurm(partitions=["fast", "slow"])
     async with running(slurm, tmp_path, queues=("fast", "slow")) as world:
-        world.submitter.ask(4)
+        world.launcher.ask(4)
         await trio.sleep(1)
         slurm.start("10", 1)
         world.connect(1)
@@ -376,7 +378,7 @@ async def test_a_queue_that_starts_nothing_has_the_next_one_asked_and_loses_what
 async def test_a_next_queue_that_refuses_leaves_what_waits_and_is_asked_again_later(tmp_path: Path) -> None:
     slurm = FakeSlurm(partitions=["fast"])
     async with running(slurm, tmp_path, queues=("fast", "slow")) as world:
-        world.submitter.ask(2)
+        world.launcher.ask(2)
         await trio.sleep(PATIENCE_S + 5)
         assert queues(slurm) == ["fast", "slow"]
         assert slurm.listed() == {"10": [1, 2]}
@@ -391,10 +393,10 @@ async def test_a_next_queue_that_refuses_leaves_what_waits_and_is_asked_again_la
 async def test_an_unanswered_submission_is_looked_for_before_the_next_queue_is_asked(tmp_path: Path) -> None:
     slurm = FakeSlurm(partitions=["fast", "slow"])
     async with running(slurm, tmp_path, queues=("fast", "slow"), status_interval_s=600.0) as world:
-        world.submitter.ask(2)
+        world.launcher.ask(2)
         await trio.sleep(PATIENCE_S - 5)
         slurm.fault("sbatch", TakenAndHang(), Hang())  # of both queues
-        world.submitter.ask(1)
+        world.launcher.ask(1)
         await trio.sleep(3 * TIMEOUT_S)
         name = f"--name={batch_name(world.settings, 'state')}"
         done = [(call.argv[0], name in call.argv) for call in slurm.calls]
@@ -408,7 +410,7 @@ async def test_those_that_wait_elsewhere_too_are_not_reported_when_they_end_earl
     """Their other half may still come."""
     slurm = FakeSlurm(partitions=["fast", "slow"])
     async with running(slurm, tmp_path, queues=("fast", "slow")) as world:
-        world.submitter.ask(2)
+        world.launcher.ask(2)
         await trio.sleep(PATIENCE_S + 5)
         assert slurm.listed() == {"10": [1, 2], "11": [1, 2]}
         slurm.end("11", 1, 2)
@@ -431,7 +433,7 @@ async def test_those_that_wait_elsewhere_too_are_not_reported_when_they_end_earl
 async def test_executors_that_are_connected_need_no_listing(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     async with running(slurm, tmp_path) as world:
-        world.submitter.ask(2)
+        world.launcher.ask(2)
         await trio.sleep(1)
         world.connect(1, 2)
         await trio.sleep(3600)
@@ -441,7 +443,7 @@ async def test_executors_that_are_connected_need_no_listing(tmp_path: Path) -> N
 async def test_what_has_not_called_home_is_listed_at_the_interval_and_its_reason_told_once(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     async with running(slurm, tmp_path) as world:
-        world.submitter.ask(2)
+        world.launcher.ask(2)
         await trio.sleep(3.5 * STATUS_S)
         first = slurm.latency_s + STATUS_S
         step = slurm.latency_s + STATUS_S
@@ -456,7 +458,7 @@ async def test_what_has_not_called_home_is_listed_at_the_interval_and_its_reason
 async def test_what_can_never_start_is_cancelled_and_reported(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     async with running(slurm, tmp_path) as world:
-        world.submitter.ask(2)
+        world.launcher.ask(2)
         await trio.sleep(1)
         slurm.explain("10", "PartitionTimeLimit")
         await trio.sleep(STATUS_S + 1)
@@ -470,23 +472,23 @@ async def test_what_can_never_start_is_cancelled_and_reported(tmp_path: Path) ->
 async def test_batch_jobs_that_end_before_their_executors_call_are_reported(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     async with running(slurm, tmp_path) as world:
-        world.submitter.ask(3)
+        world.launcher.ask(3)
         await trio.sleep(1)
         slurm.start("10", 1)
         world.connect(1)
         slurm.end("10", 2, 3)
         await trio.sleep(STATUS_S + 1)
         assert world.failed == [(2, VANISHED_RETRY_S, "Slurm: 2 executors ended before they connected")]
-        assert world.submitter.processes == 1
+        assert world.launcher.processes == 1
 
 
 async def test_a_batch_job_that_runs_and_does_not_call_home_is_cancelled(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     async with running(slurm, tmp_path) as world:
-        world.submitter.ask(1)
+        world.launcher.ask(1)
         await trio.sleep(1)
         slurm.start("10")
-        await trio.sleep(CALL_HOME_S)
+        await trio.sleep(CONNECT_S)
         assert world.failed == []
         await trio.sleep(2 * STATUS_S + 1)
         ((count, retry_s, text),) = world.failed
@@ -498,7 +500,7 @@ async def test_a_batch_job_that_runs_and_does_not_call_home_is_cancelled(tmp_pat
 async def test_a_batch_job_whose_executor_has_left_is_cancelled_if_it_lingers(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     async with running(slurm, tmp_path) as world:
-        world.submitter.ask(2)
+        world.launcher.ask(2)
         await trio.sleep(1)
         slurm.start("10")
         world.connect(1, 2)
@@ -509,7 +511,7 @@ async def test_a_batch_job_whose_executor_has_left_is_cancelled_if_it_lingers(tm
         await trio.sleep(STATUS_S + 2)
         assert slurm.listed() == {"10": [2]}
         await trio.sleep(2 * STATUS_S)  # seen as gone, and forgotten
-        assert world.submitter.processes == 1
+        assert world.launcher.processes == 1
         assert world.failed == []
 
 
@@ -518,7 +520,7 @@ async def test_without_a_listing_nobody_has_failed(tmp_path: Path, answer: Reply
     slurm = FakeSlurm()
     slurm.fault("squeue", answer, answer)
     async with running(slurm, tmp_path) as world:
-        world.submitter.ask(3)
+        world.launcher.ask(3)
         await trio.sleep(4 * STATUS_S)
         assert len(slurm.times("squeue")) == 3
         assert world.failed == []
@@ -543,7 +545,7 @@ async def test_pbs_is_asked_why_one_waits_and_never_is_the_end_of_all_that_wait(
 
     manager.answer = answer  # type: ignore[method-assign]
     async with running(manager, tmp_path, cluster="pbs") as world:
-        world.submitter.ask(3)
+        world.launcher.ask(3)
         await trio.sleep(STATUS_S + 2)
         assert world.said == [
             "PBS: 3 batch jobs wait in the cluster's queue: Not Running: Not enough free nodes available"
@@ -560,7 +562,7 @@ async def test_pbs_from_submission_to_loss(tmp_path: Path) -> None:
     pending = next(reply for reply in PBS.replies["qstat -t"] if b"10[1].pbsvm" in reply.stdout)
     manager = Replays(qsub=PBS_ARRAY, qstat=[pending, PBS.reply("qstat 8")], qdel=Reply(0))
     async with running(manager, tmp_path, cluster="pbs") as world:
-        world.submitter.ask(3)
+        world.launcher.ask(3)
         await trio.sleep(1)
         assert " -J 1-3" in manager.lines("qsub")[0]
         await trio.sleep(3 * STATUS_S)
@@ -576,7 +578,7 @@ async def test_openlava_half_started(tmp_path: Path) -> None:
         bkill=OPENLAVA.reply("bkill 108"),
     )
     async with running(manager, tmp_path, cluster="openlava") as world:
-        world.submitter.ask(5)
+        world.launcher.ask(5)
         await trio.sleep(1)
         world.connect(1)
         await trio.sleep(STATUS_S)
@@ -585,7 +587,7 @@ async def test_openlava_half_started(tmp_path: Path) -> None:
         world.wanted = False
         await trio.sleep(RELEASE_S + 2)
         assert world.failed == [(4, AT_ONCE_S, "")]
-        await world.submitter.close()
+        await world.launcher.close()
     assert manager.lines("bkill") == ["bkill 108[2-5]", "bkill 108[1]"]
 
 
@@ -593,13 +595,13 @@ async def test_pbs_in_its_own_words(tmp_path: Path) -> None:
     """A withdrawal names the elements, and left-overs are found by name and cancelled as whole arrays."""
     manager = Replays(qsub=PBS_ARRAY, qselect=PBS_ARRAY, qdel=Reply(0))
     async with running(manager, tmp_path, cluster="pbs", cpus_per_executor=2) as world:
-        world.submitter.ask(6)
+        world.launcher.ask(6)
         await trio.sleep(1)
         world.connect(2, copy=1)
-        world.submitter.withdraw()
+        world.launcher.withdraw()
         await trio.sleep(1)
         assert manager.lines("qdel") == ["qdel 10[1] 10[3]"]
-    assert await cancel_leftovers(Settings(), world.state_dir, manager.run) == 1
+    assert await cancel_stale_jobs(Settings(), world.state_dir, manager.run) == 1
     assert manager.lines("qselect")[0].endswith(f" -N {batch_name(world.settings, 'state')}")
     assert manager.lines("qdel")[1:] == ["qdel 10[]"]
 
@@ -610,7 +612,7 @@ async def test_pbs_in_its_own_words(tmp_path: Path) -> None:
 async def test_what_no_build_wants_is_cancelled_after_the_delay(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     async with running(slurm, tmp_path) as world:
-        world.submitter.ask(3)
+        world.launcher.ask(3)
         await trio.sleep(5)
         world.connect(1)
         world.wanted = False
@@ -626,7 +628,7 @@ async def test_what_no_build_wants_is_cancelled_after_the_delay(tmp_path: Path) 
 async def test_a_build_that_comes_in_time_finds_what_was_asked_for_before(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     async with running(slurm, tmp_path) as world:
-        world.submitter.ask(3)
+        world.launcher.ask(3)
         for _ in range(5):
             world.wanted = False
             await trio.sleep(RELEASE_S - 5)
@@ -640,15 +642,15 @@ async def test_what_has_not_started_is_withdrawn_in_mid_build(tmp_path: Path) ->
     """A batch job stays of which one executor is here, though its other one is still on the way."""
     slurm = FakeSlurm()
     async with running(slurm, tmp_path, cpus_per_executor=2) as world:
-        world.submitter.ask(6)
+        world.launcher.ask(6)
         await trio.sleep(1)
         world.connect(2, copy=1)
-        world.submitter.withdraw()
+        world.launcher.withdraw()
         await trio.sleep(1)
         assert slurm.listed() == {"10": [2]}
         assert world.failed == [(5, AT_ONCE_S, "")]
         # They may be asked for again at once; one of them is on its way already.
-        world.submitter.ask(3)
+        world.launcher.ask(3)
         await trio.sleep(5)
         assert arrays(slurm) == [3, 1]
 
@@ -656,15 +658,15 @@ async def test_what_has_not_started_is_withdrawn_in_mid_build(tmp_path: Path) ->
 async def test_what_is_not_submitted_yet_is_withdrawn_without_a_command(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     async with running(slurm, tmp_path) as world:
-        world.submitter.ask(6)
-        world.submitter.withdraw()
+        world.launcher.ask(6)
+        world.launcher.withdraw()
         await trio.sleep(1)
         assert slurm.calls == []
         assert world.failed == [(6, AT_ONCE_S, "")]
         # With nothing to withdraw it is no reason to withdraw what is asked for later.
-        world.submitter.withdraw()
+        world.launcher.withdraw()
         await trio.sleep(1)
-        world.submitter.ask(1)
+        world.launcher.ask(1)
         await trio.sleep(1)
         assert slurm.listed() == {"10": [1]}
 
@@ -683,13 +685,13 @@ async def test_a_fault_in_a_step_costs_the_step(
             async def fail(*_: object) -> None:
                 raise RuntimeError("a fault of ours")
 
-            patch.setattr(world.submitter, "_submit", fail)
-            world.submitter.ask(3)
+            patch.setattr(world.launcher, "_submit", fail)
+            world.launcher.ask(3)
             await trio.sleep(PAUSE_S + 1)
         assert world.failed == [(3, RETRY_S[Trouble.GARBLED], "Slurm: a fault; see the log")]
         assert "a fault of ours" in caplog.text
-        assert world.submitter.processes == 0
-        world.submitter.ask(3)
+        assert world.launcher.processes == 0
+        world.launcher.ask(3)
         await trio.sleep(RETRY_S[Trouble.GARBLED] - 5)
         assert slurm.calls == []
         await trio.sleep(5)
@@ -702,16 +704,16 @@ async def test_a_fault_in_a_step_costs_the_step(
 async def test_at_the_end_all_batch_jobs_are_cancelled(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     async with running(slurm, tmp_path) as world:
-        world.submitter.ask(3)
+        world.launcher.ask(3)
         await trio.sleep(1)
         world.connect(1)
         assert stat.S_IMODE(world.marker.stat().st_mode) == 0o600
-        await world.submitter.close()
+        await world.launcher.close()
         assert slurm.lines("scancel") == ["scancel 10_[1-3]"]
         assert slurm.listed() == {}
         assert not world.marker.exists()
         assert slurm.lines("squeue") == []  # nothing is uncertain
-        await world.submitter.close()
+        await world.launcher.close()
         assert len(slurm.lines("scancel")) == 1
 
 
@@ -725,16 +727,41 @@ async def test_at_the_end_what_is_uncertain_is_looked_for_by_name(tmp_path: Path
         program = "sbatch" if what.endswith("submission") else "scancel"
         slurm.fault(program, TakenAndHang() if program == "sbatch" else Hang())
     async with running(slurm, tmp_path) as world:
-        world.submitter.ask(3)
+        world.launcher.ask(3)
         await trio.sleep(TIMEOUT_S + 1)
         if what.endswith("cancellation"):
-            world.submitter.withdraw()
+            world.launcher.withdraw()
             await trio.sleep(TIMEOUT_S + 1)
         assert slurm.listed() == {"10": [1, 2, 3]}
-        await world.submitter.close()
+        await world.launcher.close()
         assert slurm.listed() == {}
         assert f"--name={batch_name(world.settings, 'state')}" in slurm.lines("squeue")[-1]
         assert not world.marker.exists()
+
+
+async def test_at_the_end_a_submission_under_way_is_looked_for_too(tmp_path: Path) -> None:
+    slurm = FakeSlurm()
+    slurm.fault("sbatch", TakenAndHang())
+    async with running(slurm, tmp_path) as world:
+        world.launcher.ask(3)
+        await trio.sleep(1)
+        assert slurm.listed() == {"10": [1, 2, 3]}
+        await world.launcher.close()
+        assert slurm.listed() == {}
+        assert not world.marker.exists()
+
+
+async def test_at_the_end_a_cancellation_under_way_is_made_again(tmp_path: Path) -> None:
+    slurm = FakeSlurm()
+    slurm.fault("scancel", Hang())
+    async with running(slurm, tmp_path) as world:
+        world.launcher.ask(3)
+        await trio.sleep(1)
+        world.launcher.withdraw()
+        await trio.sleep(1)
+        await world.launcher.close()
+        assert slurm.lines("scancel") == ["scancel 10_[1-3]"] * 2
+        assert slurm.listed() == {}
 
 
 @pytest.mark.parametrize("answer", [Hang(), ClusterError(Trouble.NO_COMMAND, "scancel: gone")], ids=["hangs", "fails"])
@@ -744,10 +771,10 @@ async def test_what_can_not_be_cancelled_at_the_end_leaves_its_marker(
     slurm = FakeSlurm()
     slurm.fault("scancel", answer)
     async with running(slurm, tmp_path) as world:
-        world.submitter.ask(3)
+        world.launcher.ask(3)
         await trio.sleep(1)
         began = trio.current_time()
-        await world.submitter.close()
+        await world.launcher.close()
         assert trio.current_time() - began == pytest.approx(CLOSE_S if isinstance(answer, Hang) else slurm.latency_s)
         assert world.marker.exists()
         assert "batch jobs may be left" in caplog.text
@@ -756,7 +783,7 @@ async def test_what_can_not_be_cancelled_at_the_end_leaves_its_marker(
 async def test_nothing_is_cancelled_where_nothing_was_submitted(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     async with running(slurm, tmp_path) as world:
-        await world.submitter.close()
+        await world.launcher.close()
     assert slurm.calls == []
 
 
@@ -766,7 +793,7 @@ async def test_without_a_place_for_the_marker_batch_jobs_are_submitted_all_the_s
     slurm = FakeSlurm()
     async with running(slurm, tmp_path) as world:
         world.state_dir.rmdir()
-        world.submitter.ask(1)
+        world.launcher.ask(1)
         await trio.sleep(1)
         assert slurm.listed() == {"10": [1]}
         assert MARKER in caplog.text
@@ -778,7 +805,7 @@ async def test_without_a_place_for_the_marker_batch_jobs_are_submitted_all_the_s
 async def kill_with_three_pending(slurm: FakeSlurm, tmp_path: Path) -> Settings:
     """A server that ends without a word while three batch jobs are there."""
     async with running(slurm, tmp_path, cluster_timeout_s=7.0) as world:
-        world.submitter.ask(3)
+        world.launcher.ask(3)
         await trio.sleep(1)
     assert slurm.listed() == {"10": [1, 2, 3]}
     return world.settings
@@ -790,17 +817,17 @@ async def test_the_next_server_cancels_what_a_killed_one_has_left(tmp_path: Path
     async with running(slurm, tmp_path) as world:
         await trio.sleep(1)
         assert slurm.listed() == {}
-        assert world.said == ["Slurm: batch jobs of a server that was killed are cancelled (1)"]
+        assert world.said == ["Slurm: cancelled the batch jobs of a server that was killed (1)"]
         assert not world.marker.exists()
 
 
 async def test_left_overs_are_cancelled_as_they_were_submitted_whatever_the_settings_say_now(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     settings = await kill_with_three_pending(slurm, tmp_path)
-    assert await cancel_leftovers(Settings(), tmp_path / "state", slurm.run) == 1
+    assert await cancel_stale_jobs(Settings(), tmp_path / "state", slurm.run) == 1
     assert slurm.lines("squeue")[0].count(f"--name={batch_name(settings, 'state')}") == 1
     assert slurm.lines("scancel") == ["scancel 10"]
-    assert await cancel_leftovers(Settings(), tmp_path / "state", slurm.run) == 0
+    assert await cancel_stale_jobs(Settings(), tmp_path / "state", slurm.run) == 0
     assert len(slurm.calls) == 3
 
 
@@ -811,13 +838,24 @@ async def test_left_overs_that_can_not_be_looked_for_keep_their_marker_and_hold_
     await kill_with_three_pending(slurm, tmp_path)
     slurm.fault("squeue", failure("Unable to contact slurm controller"))
     async with running(slurm, tmp_path) as world:
-        world.submitter.ask(2)
+        world.launcher.ask(2)
         await trio.sleep(2)
-        assert "left-overs can't be looked for" in caplog.text
+        assert "batch jobs of a killed server may be left" in caplog.text
         assert slurm.listed() == {"10": [1, 2, 3], "11": [1, 2]}
         assert world.marker.exists()
-    assert await cancel_leftovers(world.settings, world.state_dir, slurm.run) == 2
+    assert await cancel_stale_jobs(world.settings, world.state_dir, slurm.run) == 2
     assert slurm.listed() == {}
+
+
+async def test_left_overs_that_were_not_found_keep_their_marker_at_the_end(tmp_path: Path) -> None:
+    slurm = FakeSlurm()
+    await kill_with_three_pending(slurm, tmp_path)
+    slurm.fault("squeue", failure("Unable to contact slurm controller"))
+    async with running(slurm, tmp_path) as world:
+        await trio.sleep(1)
+        await world.launcher.close()
+        assert world.marker.exists()
+    assert await cancel_stale_jobs(world.settings, world.state_dir, slurm.run) == 1
 
 
 async def test_a_fault_of_ours_in_the_look_for_left_overs_holds_nobody_up(
@@ -826,10 +864,10 @@ async def test_a_fault_of_ours_in_the_look_for_left_overs_holds_nobody_up(
     async def fail(*_: object) -> int:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(batch_launcher, "cancel_leftovers", fail)
+    monkeypatch.setattr(batch_launcher, "cancel_stale_jobs", fail)
     slurm = FakeSlurm()
     async with running(slurm, tmp_path) as world:
-        world.submitter.ask(2)
+        world.launcher.ask(2)
         await trio.sleep(2)
         assert slurm.listed() == {"10": [1, 2]}
         assert "a fault of ours" in caplog.text
@@ -851,14 +889,14 @@ async def test_a_marker_of_whatever_content_is_no_fault(tmp_path: Path, content:
     """Without the settings that were in force, today's say where to look."""
     slurm = FakeSlurm()
     (tmp_path / MARKER).write_text(content)
-    assert await cancel_leftovers(Settings(cluster="slurm"), tmp_path, slurm.run) == 0
+    assert await cancel_stale_jobs(Settings(cluster="slurm"), tmp_path, slurm.run) == 0
     assert bool(slurm.lines("squeue")) is searched
     assert (tmp_path / MARKER).exists() is not searched
 
 
 def test_whose_batch_jobs_are_listed_where_the_user_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 4_000_000_000)
-    assert batch_launcher.user_name() == "4000000000"
+    assert batch_commands.user_name() == "4000000000"
 
 
 async def test_a_submission_is_logged_with_its_id_and_its_executors_tag(
@@ -867,6 +905,6 @@ async def test_a_submission_is_logged_with_its_id_and_its_executors_tag(
     slurm = FakeSlurm()
     with caplog.at_level(logging.INFO, "spraycc.server.fleet.batch_launcher"):
         async with running(slurm, tmp_path) as world:
-            world.submitter.ask(1)
+            world.launcher.ask(1)
             await trio.sleep(1)
     assert f"1 batch job submitted as 10, tag {slurm.tag()}" in caplog.text

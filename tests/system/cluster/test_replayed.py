@@ -104,7 +104,7 @@ def test_batch_jobs_that_vanish(fake_sandbox: Sandbox, fake: FakeManager) -> Non
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ("hang", "{submits} did not end within 2 s (it is tried again)"),
+        ("hang", "{submits} did not end within 2 s (SprayCC tries again)"),
         ("garbage", "<html>"),
         ("reply no such queue", "ueue"),
         ("reply down", "can't be reached: "),

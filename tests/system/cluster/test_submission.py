@@ -15,7 +15,8 @@ import pytest
 import trio
 
 from spraycc.cluster.driver import Reply
-from spraycc.server.fleet.batch_launcher import MARKER, Submitter
+from spraycc.server.fleet.batch_launcher import BatchLauncher
+from spraycc.server.fleet.stale_jobs import MARKER
 from spraycc.settings import Settings
 from tests.pure.cluster.transcripts import Transcript
 
@@ -68,7 +69,7 @@ class Manager:
 
 @dataclass
 class Told:
-    """What the submitter reports."""
+    """What the launcher reports."""
 
     failed: list[tuple[int, float, str]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
@@ -84,11 +85,11 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manager:
     return made
 
 
-def submitter(tmp_path: Path, told: Told, **settings: Any) -> Submitter:
+def launcher(tmp_path: Path, told: Told, **settings: Any) -> BatchLauncher:
     state = tmp_path / "state"
     state.mkdir(exist_ok=True)
     values = {"status_interval_s": 1.0, "submit_interval_s": 0.0, "cluster_timeout_s": 5.0, "release_delay_s": 0.2}
-    return Submitter(
+    return BatchLauncher(
         Settings(**{**values, **settings}),
         ("executor",),
         state,
@@ -112,7 +113,7 @@ async def test_a_command_gets_its_streams_and_an_environment_of_its_own_and_noth
     manager.program("qstat", pending, PBS.reply("qstat 8"))
     manager.program("qdel", Reply(0))
     told = Told()
-    it = submitter(tmp_path, told, cluster="pbs")
+    it = launcher(tmp_path, told, cluster="pbs")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(it.run)
         it.ask(3)
@@ -143,7 +144,7 @@ async def test_a_submission_that_hangs_is_killed_and_looked_for(tmp_path: Path, 
     manager.program("bjobs", OPENLAVA.reply("bjobs -w 108"))
     manager.program("bkill", OPENLAVA.reply("bkill 108"))
     told = Told()
-    it = submitter(tmp_path, told, cluster="lsf", cluster_timeout_s=1.0)
+    it = launcher(tmp_path, told, cluster="lsf", cluster_timeout_s=1.0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(it.run)
         it.ask(5)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from spraycc.cluster.local import executor_command
+from spraycc.cluster.executor_command import executor_command
 from spraycc.executor import start
 from spraycc.executor.pack import make
 from spraycc.executor.recorder import LIBRARY_NAME

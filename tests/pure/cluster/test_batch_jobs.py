@@ -1,18 +1,20 @@
-"""What a listing says of those that have not called home."""
+"""What a listing says of those that have not connected."""
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
+from spraycc.cluster.batch_jobs import CONNECT_S, LINGER_S, BatchJobs, Place
 from spraycc.cluster.driver import BatchId, BatchJob, State
-from spraycc.cluster.roster import CALL_HOME_S, LINGER_S, Place, Roster
 
 ARRAY = tuple(BatchId("7", index) for index in (1, 2, 3))
 
 
-def roster(copies: int = 1) -> Roster:
+def three(copies: int = 1) -> BatchJobs:
     """Three batch jobs, submitted at 100."""
-    made = Roster()
+    made = BatchJobs()
     made.add("abc123", ARRAY, copies, 100.0)
     return made
 
@@ -22,122 +24,122 @@ def listing(*states: State, reason: str = "") -> list[BatchJob]:
 
 
 def test_those_that_vanish_are_failed_once() -> None:
-    it = roster()
+    it = three()
     it.connected("abc123-1")
-    verdict = it.judge(listing(State.RUNNING), 120.0, 121.0)
-    assert [count for count, _, _ in verdict.failed] == [2]
+    result = it.apply_listing(listing(State.RUNNING), 120.0, 121.0)
+    assert [count for count, _, _ in result.failed] == [2]
     assert it.awaited == 0
-    assert not it.judge(listing(State.RUNNING), 130.0, 131.0).failed
+    assert not it.apply_listing(listing(State.RUNNING), 130.0, 131.0).failed
 
 
 def test_a_listing_from_before_the_submission_says_nothing() -> None:
-    it = roster()
-    verdict = it.judge([], 99.0, 101.0)
-    assert not verdict.failed
+    it = three()
+    result = it.apply_listing([], 99.0, 101.0)
+    assert not result.failed
     assert it.awaited == 3
 
 
 def test_a_connected_executor_is_there_whatever_a_listing_says() -> None:
-    it = roster()
+    it = three()
     it.connected("abc123-2")
-    it.judge([], 120.0, 121.0)
-    assert it.batches() == [ARRAY[1]]
+    it.apply_listing([], 120.0, 121.0)
+    assert it.ids() == [ARRAY[1]]
 
 
 def test_a_reason_is_said_once_and_not_at_once() -> None:
-    it = roster()
-    early = it.judge(listing(*[State.PENDING] * 3, reason="Resources"), 101.0, 102.0)
+    it = three()
+    early = it.apply_listing(listing(*[State.PENDING] * 3, reason="Resources"), 101.0, 102.0)
     assert not early.notes
-    late = it.judge(listing(*[State.PENDING] * 3, reason="Resources"), 119.0, 120.0)
+    late = it.apply_listing(listing(*[State.PENDING] * 3, reason="Resources"), 119.0, 120.0)
     assert late.notes == ["3 batch jobs wait in the cluster's queue: Resources"]
     assert late.explain is None
-    assert not it.judge(listing(*[State.PENDING] * 3, reason="Resources"), 129.0, 130.0).notes
-    assert it.judge(listing(*[State.PENDING] * 3, reason="Priority"), 139.0, 140.0).notes
+    assert not it.apply_listing(listing(*[State.PENDING] * 3, reason="Resources"), 129.0, 130.0).notes
+    assert it.apply_listing(listing(*[State.PENDING] * 3, reason="Priority"), 139.0, 140.0).notes
 
 
 def test_where_the_listing_has_no_reason_one_is_asked_for() -> None:
-    it = roster()
-    assert it.judge(listing(*[State.PENDING] * 3), 119.0, 120.0).explain == ARRAY[0]
-    assert it.explained("Job slot limit reached").notes == [
+    it = three()
+    assert it.apply_listing(listing(*[State.PENDING] * 3), 119.0, 120.0).explain == ARRAY[0]
+    assert it.apply_explanation("Job slot limit reached").notes == [
         "3 batch jobs wait in the cluster's queue: Job slot limit reached"
     ]
-    never = it.explained("Can Never Run: Insufficient amount of resource: ncpus")
+    never = it.apply_explanation("Can Never Run: Insufficient amount of resource: ncpus")
     assert never.cancel == list(ARRAY)
     assert never.failed[0][0] == 3
     assert it.awaited == 0
 
 
 def test_what_can_never_run_is_cancelled() -> None:
-    it = roster()
-    verdict = it.judge(listing(*[State.STUCK] * 3, reason="PartitionTimeLimit"), 119.0, 120.0)
-    assert verdict.cancel == list(ARRAY)
-    assert verdict.failed[0][0] == 3
-    assert "PartitionTimeLimit" in verdict.failed[0][2]
+    it = three()
+    result = it.apply_listing(listing(*[State.STUCK] * 3, reason="PartitionTimeLimit"), 119.0, 120.0)
+    assert result.cancel == list(ARRAY)
+    assert result.failed[0][0] == 3
+    assert "PartitionTimeLimit" in result.failed[0][2]
 
 
 def test_one_that_runs_and_does_not_call_home_is_cancelled() -> None:
-    it = roster()
+    it = three()
     running = listing(*[State.RUNNING] * 3)
-    assert not it.judge(running, 119.0, 120.0).failed
-    verdict = it.judge(running, 119.0 + CALL_HOME_S, 120.0 + CALL_HOME_S)
-    assert verdict.cancel == list(ARRAY)
-    assert verdict.failed[0][0] == 3
+    assert not it.apply_listing(running, 119.0, 120.0).failed
+    result = it.apply_listing(running, 119.0 + CONNECT_S, 120.0 + CONNECT_S)
+    assert result.cancel == list(ARRAY)
+    assert result.failed[0][0] == 3
 
 
 def test_a_batch_job_that_outlives_its_executor_is_cancelled() -> None:
-    it = roster()
+    it = three()
     for number in (1, 2, 3):
         it.connected(f"abc123-{number}")
     it.left("abc123-1", 150.0)
     running = listing(*[State.RUNNING] * 3)
-    assert not it.judge(running, 160.0, 161.0).cancel
-    assert it.judge(running, 150.0 + LINGER_S, 151.0 + LINGER_S).cancel == [ARRAY[0]]
+    assert not it.apply_listing(running, 160.0, 161.0).cancel
+    assert it.apply_listing(running, 150.0 + LINGER_S, 151.0 + LINGER_S).cancel == [ARRAY[0]]
 
 
 @pytest.mark.parametrize("state", [State.PENDING, State.SUSPENDED, State.STUCK])
 def test_a_batch_job_that_waits_again_is_cancelled(state: State) -> None:
     """Requeued, or preempted in the middle: its executor has gone, and another was asked for."""
-    it = roster()
+    it = three()
     for number in (1, 2, 3):
         it.connected(f"abc123-{number}")
     it.left("abc123-1", 150.0)
     waiting = listing(state, State.RUNNING, State.RUNNING)
-    assert not it.judge(waiting, 160.0, 161.0).cancel
-    assert it.judge(waiting, 150.0 + LINGER_S, 151.0 + LINGER_S).cancel == [ARRAY[0]]
+    assert not it.apply_listing(waiting, 160.0, 161.0).cancel
+    assert it.apply_listing(waiting, 150.0 + LINGER_S, 151.0 + LINGER_S).cancel == [ARRAY[0]]
     it.connected("abc123-1")  # it was faster than the cancellation
-    assert not it.judge(waiting, 250.0, 251.0).cancel
+    assert not it.apply_listing(waiting, 250.0, 251.0).cancel
 
 
 @pytest.mark.parametrize("copies", [1, 2])
 def test_executors_of_one_batch_job(copies: int) -> None:
-    it = roster(copies)
+    it = three(copies)
     assert it.awaited == 3 * copies
     first = "abc123-1" if copies == 1 else "abc123-1.1"
     it.connected(first)
     assert it.awaited == 3 * copies - 1
-    assert it.batches(awaited_only=True) == list(ARRAY[1:])
-    assert it.forget(ARRAY) == 3 * copies - 1
-    assert len(it) == it.awaited == 0
+    assert it.ids(awaited_only=True) == list(ARRAY[1:])
+    assert it.remove(ARRAY) == 3 * copies - 1
+    assert it.executors == it.awaited == 0
 
 
 def test_an_executor_may_be_faster_than_the_answer_to_its_submission() -> None:
-    it = Roster()
-    it.expect("abc123")
+    it = BatchJobs()
+    it.submitting("abc123")
     it.connected("abc123-1")
     it.connected("abc123-2")
     it.left("abc123-2", 99.0)
     it.connected("other-3")
     it.add("abc123", ARRAY, 1, 100.0)
     assert it.awaited == 1
-    assert it.batches(awaited_only=True) == [ARRAY[2]]
+    assert it.ids(awaited_only=True) == [ARRAY[2]]
     running = listing(*[State.RUNNING] * 3)
     # Who is connected may stay, who has left may not, and the third is waited for.
-    assert it.judge(running, 101.0 + LINGER_S, 102.0 + LINGER_S).cancel == [ARRAY[1]]
-    assert it.judge(running, 101.0 + 2 * CALL_HOME_S, 102.0 + 2 * CALL_HOME_S).cancel == [ARRAY[1], ARRAY[2]]
+    assert it.apply_listing(running, 101.0 + LINGER_S, 102.0 + LINGER_S).cancel == [ARRAY[1]]
+    assert it.apply_listing(running, 101.0 + 2 * CONNECT_S, 102.0 + 2 * CONNECT_S).cancel == [ARRAY[1], ARRAY[2]]
 
 
 def test_strangers_are_ignored() -> None:
-    it = roster()
+    it = three()
     it.connected("other-1")
     it.left("other-1", 1.0)
     assert it.awaited == 3
@@ -147,29 +149,38 @@ MORE = tuple(BatchId("8", index) for index in (1, 2, 3))
 
 
 def test_what_waits_for_long_in_one_queue_is_asked_for_in_the_next() -> None:
-    it = roster()
-    assert it.overdue_at(30.0, 2) == 130.0
-    assert it.overdue(30.0, 2, 129.0) is None
+    it = three()
+    assert it.overdue_at(0, 30.0, 2) == 130.0
     it.connected("abc123-1")
-    assert it.overdue(30.0, 2, 130.0) == (2, Place(1, 1))
+    assert it.overdue(0, 30.0, 2, 130.0) == (2, Place(1, 1))
     it.add("def456", MORE[:2], 1, 131.0, Place(1, 1))
     # Both together are the two that are awaited, and there is no third queue.
     assert it.awaited == 2
-    assert it.overdue(30.0, 2, 500.0) is None
-    assert it.overdue_at(30.0, 2) == float("inf")
-    assert it.overdue(30.0, 3, 160.0) is None
-    assert it.overdue(30.0, 3, 161.0) == (2, Place(2, 2))
+    assert [it.overdue_at(level, 30.0, 2) for level in (0, 1)] == [math.inf, math.inf]
+    assert [it.overdue_at(level, 30.0, 3) for level in (0, 1)] == [math.inf, 161.0]
+    assert it.overdue(1, 30.0, 3, 161.0) == (2, Place(2, 2))
+
+
+def test_it_is_not_due_before_more_wait_than_wait_in_the_next_queue() -> None:
+    """Three wait in both queues. Of two more each has its own time."""
+    it = three()
+    it.add("def456", MORE, 1, 131.0, Place(1, 1))
+    it.add("123abc", [BatchId("9", 1)], 1, 140.0)
+    it.add("456def", [BatchId("10", 1)], 1, 150.0)
+    assert it.overdue_at(0, 30.0, 2) == 170.0
+    assert it.overdue(0, 30.0, 2, 170.0) == (1, Place(1, 1))
+    assert it.overdue(0, 30.0, 2, 180.0) == (2, Place(1, 1))
 
 
 def test_what_runs_is_not_asked_for_elsewhere() -> None:
-    it = roster()
-    it.judge(listing(State.RUNNING, State.PENDING, State.PENDING), 119.0, 120.0)
-    assert it.overdue(30.0, 2, 130.0) == (2, Place(1, 1))
+    it = three()
+    it.apply_listing(listing(State.RUNNING, State.PENDING, State.PENDING), 119.0, 120.0)
+    assert it.overdue(0, 30.0, 2, 130.0) == (2, Place(1, 1))
 
 
 @pytest.mark.parametrize("copies", [1, 2])
 def test_whoever_is_faster_makes_the_others_superfluous(copies: int) -> None:
-    it = roster(copies)
+    it = three(copies)
     it.add("def456", MORE, copies, 131.0, Place(1, 1))
     wanted = 3 * copies
     assert it.surplus(wanted) == []
@@ -177,20 +188,30 @@ def test_whoever_is_faster_makes_the_others_superfluous(copies: int) -> None:
         it.connected("def456-2" if copies == 1 else f"def456-2.{copy}")
     # One fewer is wanted in the first queue: the last that was submitted; in the second one as many wait as are wanted.
     assert it.surplus(wanted - copies) == [ARRAY[2]]
-    it.forget([ARRAY[2]])
+    it.remove([ARRAY[2]])
     assert it.surplus(wanted - copies) == []
     assert sorted(it.surplus(0)) == [*ARRAY[:2], MORE[0], MORE[2]]
 
 
 def test_a_batch_job_with_one_executor_that_is_here_is_never_superfluous() -> None:
-    it = roster(2)
+    it = three(2)
     it.connected("abc123-3.1")
     assert it.surplus(2) == [ARRAY[1]]
 
 
 def test_losing_the_second_chance_is_no_loss() -> None:
-    it = roster()
+    it = three()
     it.add("def456", MORE, 1, 131.0, Place(1, 1))
-    assert it.forget(MORE) == 3
+    assert it.remove(MORE) == 3
     assert it.awaited == 3
-    assert it.overdue(30.0, 2, 140.0) == (3, Place(1, 1))
+    assert it.overdue(0, 30.0, 2, 140.0) == (3, Place(1, 1))
+
+
+def test_a_number_that_the_cluster_manager_uses_again_is_another_batch_job() -> None:
+    it = three()
+    it.add("def456", ARRAY[:1], 1, 200.0)
+    assert (it.executors, it.awaited) == (3, 3)
+    it.connected("abc123-1")
+    assert it.awaited == 3
+    it.connected("def456-1")
+    assert it.awaited == 2

@@ -1,7 +1,4 @@
-"""An executor's command line, the same for every way of starting one.
-
-Pure: the process itself is started by spraycc.server.host.subprocesses, or by the cluster.
-"""
+"""An executor's command line, the same for every way to start executors. Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-#: What an executor needs of the server's environment, where it is set: cluster managers don't hand it on.
+#: Variables of the server that an executor needs too. Cluster managers don't pass them on.
 _NEEDED = ("PYTHONPATH", "SPRAYCC_BOX")
-
-
-#: The light start, run by its path so that nothing has to be found.
+#: The start from a pack, run by its path so that Python need not search for the module.
 _START = Path(__file__).parents[1] / "executor" / "start.py"
 
 
@@ -24,10 +19,10 @@ def executor_command(
     pack: Path | None = None,
     scratch_dir: str | None = None,
 ) -> tuple[str, ...]:
-    """The command line of an executor, without its id. Holds no secret: the session file's path is all it says.
+    """The command line of an executor, without its id. It holds no secret, only the session file's path.
 
-    With a ``pack`` it is the light start, which copies that to ``scratch_dir`` (or where else the host's disk is).
-    ``-P`` keeps the directory it is started in off Python's module path; ``-S`` has no directory searched at all.
+    With a ``pack`` the executor copies the pack to ``scratch_dir`` or another local directory and starts from the copy.
+    ``-P`` keeps the current directory off Python's module path; ``-S`` skips site-packages.
     """
     needed = [f"{name}={environ[name]}" for name in _NEEDED if environ.get(name)] if environ else []
     start = ["/usr/bin/env", *needed] if needed else []

@@ -1,0 +1,288 @@
+"""The batch jobs of one server and their executors, and what a listing tells of them. Pure: ``now`` is an argument."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from spraycc.cluster.driver import RETRY_S, BatchId, BatchJob, State, Trouble, advice, can_never_run
+
+#: Tell the user about a batch job that has been pending for this many seconds.
+SHOW_PENDING_AFTER_S = 8.0
+#: An executor connects within a second or two of its start; over a busy NFS this may take a minute.
+CONNECT_S = 120.0
+#: A batch job whose executors have left may take this many seconds to end. Then cancel it, because it holds a slot.
+LINGER_S = 30.0
+#: Pause after batch jobs ended before their executors connected.
+VANISHED_RETRY_S = 15.0
+#: The most unanswered submissions whose executors are recognised.
+_MOST_UNANSWERED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The queue of a submission, and the reason for choosing that queue."""
+
+    #: number of the queue in `queues`, from 0
+    queue: int = 0
+    #: 0: the executors were asked for. 1: the same executors again, because they have waited too long; and so on
+    level: int = 0
+
+
+class _Phase(enum.Enum):
+    AWAITED = enum.auto()
+    CONNECTED = enum.auto()
+    LEFT = enum.auto()
+
+
+@dataclass(slots=True)
+class _Record:
+    """What is known of one batch job."""
+
+    executors: dict[str, _Phase]
+    place: Place
+    submitted_at: float
+    #: the last time when one of its executors left
+    left_at: float
+    #: how many of the executors are awaited; a count, because each plan needs the number
+    awaited: int
+    running_since: float | None = None
+
+    @property
+    def untouched(self) -> bool:
+        """Whether no executor has connected yet."""
+        return self.awaited == len(self.executors)
+
+    def lingers(self, now: float) -> bool:
+        """Whether all executors have left some time ago."""
+        return all(phase is _Phase.LEFT for phase in self.executors.values()) and now - self.left_at >= LINGER_S
+
+
+@dataclass(slots=True)
+class Consequences:
+    """What to do after a listing."""
+
+    #: executors that will not connect: (count, seconds until others may be asked for, text for the user)
+    failed: list[tuple[int, float, str]] = field(default_factory=list)
+    #: lines for the user
+    notes: list[str] = field(default_factory=list)
+    #: removed already, except batch jobs that linger: these stay until a listing shows that they are gone
+    cancel: list[BatchId] = field(default_factory=list)
+    #: a pending batch job for which the listing has no reason
+    explain: BatchId | None = None
+
+
+class BatchJobs:
+    """All batch jobs that may exist, and the executors of each."""
+
+    def __init__(self) -> None:
+        self._records: dict[BatchId, _Record] = {}
+        #: executor -> its batch job
+        self._batch_of: dict[str, BatchId] = {}
+        #: tags of submissions without an answer, and their executors that connected before the answer
+        self._unanswered: list[str] = []
+        self._early: dict[str, _Phase] = {}
+        #: level -> awaited executors
+        self._awaited: Counter[int] = Counter()
+        #: reasons that the user has seen
+        self._told: set[str] = set()
+
+    @property
+    def executors(self) -> int:
+        """Executors that may exist or come."""
+        return len(self._batch_of)
+
+    @property
+    def awaited(self) -> int:
+        """Executors that are submitted and have not connected. An executor that waits in several queues counts once."""
+        return max(self._awaited.values(), default=0)
+
+    def submitting(self, tag: str) -> None:
+        """A submission begins. Its executors may connect before the submit command prints the ids."""
+        self._unanswered = [*self._unanswered[-_MOST_UNANSWERED:], tag]
+
+    def add(self, tag: str, ids: Sequence[BatchId], copies: int, now: float, place: Place | None = None) -> None:
+        """Batch jobs were submitted. An executor's id consists of the tag, the element and the copy."""
+        place = place or Place()
+        self.remove(batch for batch in ids if batch in self._records)  # an old one: the cluster manager reuses numbers
+        self._unanswered = [other for other in self._unanswered if other != tag]
+        for number, batch in enumerate(ids, 1):
+            names = [f"{tag}-{number}"] if copies == 1 else [f"{tag}-{number}.{copy}" for copy in range(1, copies + 1)]
+            executors = {name: self._early.pop(name, _Phase.AWAITED) for name in names}
+            awaited = sum(phase is _Phase.AWAITED for phase in executors.values())
+            self._records[batch] = _Record(executors, place, now, now, awaited)
+            self._batch_of |= dict.fromkeys(names, batch)
+            self._awaited[place.level] += awaited
+
+    def connected(self, executor: str) -> None:
+        """The executor has connected. The executor of an unanswered submission is remembered; others are ignored."""
+        batch = self._batch_of.get(executor)
+        if batch is None:
+            self._note_early(executor, _Phase.CONNECTED)
+            return
+        record = self._records[batch]
+        if record.executors[executor] is _Phase.AWAITED:
+            record.awaited -= 1
+            self._awaited[record.place.level] -= 1
+        record.executors[executor] = _Phase.CONNECTED
+
+    def left(self, executor: str, now: float) -> None:
+        """The executor's connection has ended."""
+        batch = self._batch_of.get(executor)
+        if batch is None:
+            self._note_early(executor, _Phase.LEFT)
+            return
+        record = self._records[batch]
+        if record.executors[executor] is _Phase.CONNECTED:
+            record.executors[executor] = _Phase.LEFT
+            record.left_at = now
+
+    def _note_early(self, executor: str, phase: _Phase) -> None:
+        if executor.rpartition("-")[0] in self._unanswered:
+            self._early[executor] = phase
+
+    def need_listing(self) -> bool:
+        """Whether a batch job may have changed without a sign from its executors' connections."""
+        if any(self._awaited.values()):
+            return True
+        return any(_Phase.LEFT in record.executors.values() for record in self._records.values())
+
+    def submission_ids(self) -> list[str]:
+        """The submissions that may exist."""
+        return list(dict.fromkeys(batch.submission_id for batch in self._records))
+
+    def any_untouched(self) -> bool:
+        """Whether there is a batch job of which no executor has connected yet."""
+        return any(record.untouched for record in self._records.values())
+
+    def ids(self, *, awaited_only: bool = False) -> list[BatchId]:
+        """The batch jobs that may exist; ``awaited_only``: those of which no executor has connected yet."""
+        return [batch for batch, r in self._records.items() if not awaited_only or r.untouched]
+
+    def remove(self, ids: Iterable[BatchId]) -> int:
+        """Forget batch jobs that are over or are to be cancelled; returns how many of their executors were awaited."""
+        removed = 0
+        for batch in ids:
+            record = self._records.pop(batch)
+            for executor in record.executors:
+                del self._batch_of[executor]
+            self._awaited[record.place.level] -= record.awaited
+            removed += record.awaited
+        return removed
+
+    # -- several queues, the preferred one first
+
+    def overdue_at(self, level: int, patience_s: float, queues: int) -> float:
+        """When more executors of the level have waited too long than were submitted at the next level; or infinity."""
+        further = self._awaited[level + 1]
+        if self._awaited[level] <= further:
+            return math.inf
+        times = [record.submitted_at for record in self._pending(level, queues) for _ in range(record.awaited)]
+        return sorted(times)[further] + patience_s if further < len(times) else math.inf
+
+    def overdue(self, level: int, patience_s: float, queues: int, now: float) -> tuple[int, Place]:
+        """How many executors to submit to a further queue at ``overdue_at``, and that queue."""
+        late = [record for record in self._pending(level, queues) if record.submitted_at + patience_s <= now]
+        count = sum(record.awaited for record in late) - self._awaited[level + 1]
+        return count, Place(min(record.place.queue for record in late) + 1, level + 1)
+
+    def _pending(self, level: int, queues: int) -> Iterator[_Record]:
+        """The batch jobs of the level that wait and that have a further queue."""
+        for record in self._records.values():
+            place = record.place
+            if place.level == level and place.queue + 1 < queues and record.awaited and record.running_since is None:
+                yield record
+
+    def surplus(self, wanted: int) -> list[BatchId]:
+        """The batch jobs that are not needed, because executors of other queues have connected. The last ones of each
+        level, and none with a connected executor."""
+        more = {level: awaited - wanted for level, awaited in self._awaited.items()}
+        found: list[BatchId] = []
+        if any(count > 0 for count in more.values()):
+            for batch, record in reversed(self._records.items()):
+                if record.untouched and record.awaited <= more[record.place.level]:
+                    more[record.place.level] -= record.awaited
+                    found.append(batch)
+        return found
+
+    # -- what the cluster manager says
+
+    def apply_listing(self, listing: Iterable[BatchJob], asked_at: float, now: float) -> Consequences:
+        """The consequences of a listing. ``asked_at``: later submissions may be missing from the listing."""
+        listed = {entry.id: entry for entry in listing}
+        result = Consequences()
+        over: list[BatchId] = []
+        stuck: dict[str, list[BatchId]] = {}
+        silent: list[BatchId] = []
+        pending: Counter[str] = Counter()
+        for batch, record in self._records.items():
+            if record.submitted_at >= asked_at:
+                continue
+            entry = listed.get(batch, BatchJob(batch, State.GONE))
+            if entry.state is State.RUNNING:
+                record.running_since = record.running_since or now
+            match entry.state:
+                case State.GONE:
+                    # While an executor is connected, its batch job exists whatever a listing says.
+                    if _Phase.CONNECTED not in record.executors.values():
+                        over.append(batch)
+                case State.STUCK if record.awaited:
+                    stuck.setdefault(entry.reason, []).append(batch)
+                case State.PENDING | State.SUSPENDED if record.awaited:
+                    if now - record.submitted_at >= SHOW_PENDING_AFTER_S:
+                        pending[entry.reason] += record.awaited
+                        result.explain = result.explain or batch
+                case State.RUNNING if record.awaited and now - (record.running_since or now) >= CONNECT_S:
+                    silent.append(batch)
+                case State.RUNNING | State.PENDING | State.SUSPENDED | State.STUCK if record.lingers(now):
+                    # Its executors have left, or it was requeued or preempted: others have been asked for in its place.
+                    result.cancel.append(batch)
+        if any(pending):
+            result.explain = None
+        if count := self.remove(over):
+            result.failed.append((count, VANISHED_RETRY_S, ended_early(count)))
+        for reason, ids in stuck.items():
+            result.cancel += ids
+            result.failed.append((self.remove(ids), RETRY_S[Trouble.REFUSED], never_starts(reason)))
+        if silent:
+            result.cancel += silent
+            text = f"{counted(len(silent))} run, and no executor of theirs has connected in {CONNECT_S:.0f} s"
+            result.failed.append((self.remove(silent), RETRY_S[Trouble.UNREACHABLE], text))
+        for reason, count in pending.items():
+            self._tell(result, reason, count)
+        return result
+
+    def apply_explanation(self, reason: str) -> Consequences:
+        """The consequences of the reason why the batch jobs are pending; empty: no reason is known."""
+        result = Consequences()
+        if can_never_run(reason):
+            result.cancel = self.ids(awaited_only=True)
+            result.failed.append((self.remove(result.cancel), RETRY_S[Trouble.REFUSED], never_starts(reason)))
+        else:
+            self._tell(result, reason, self.awaited)
+        return result
+
+    def _tell(self, result: Consequences, reason: str, count: int) -> None:
+        """Tell the user each reason once."""
+        if reason and reason not in self._told:
+            self._told.add(reason)
+            result.notes.append(f"{counted(count)} wait in the cluster's queue: {reason}")
+
+
+def never_starts(reason: str) -> str:
+    """A message for the user."""
+    why = f" ({reason})" if reason else ""
+    return f"the cluster will not start what was submitted{why}; {advice(reason)}"
+
+
+def counted(count: int) -> str:
+    """``1 batch job``, ``2 batch jobs``."""
+    return f"{count} batch job" + ("s" if count != 1 else "")
+
+
+def ended_early(count: int) -> str:
+    """A message for the user."""
+    return "1 executor ended before it connected" if count == 1 else f"{count} executors ended before they connected"

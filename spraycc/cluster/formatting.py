@@ -1,0 +1,58 @@
+"""Text for submit and cancel commands: a batch job's script, a time, elements of an array. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from spraycc.cluster.driver import BatchId, Submission
+from spraycc.settings import Settings
+
+
+def script(submission: Submission, settings: Settings) -> bytes:
+    """The script of a batch job: the set-up line, then its executors.
+
+    The script holds no secret: some systems show the script to every user. Slurm refuses a script without `#!`. An
+    executor starts even if its host can't write the log.
+    """
+    command = shlex.join((*submission.command, "--id-from-array", submission.tag))
+    lines = ["#!/bin/sh"]
+    log = shlex.quote(submission.log)
+    lines.append(f"if (: >>{log}) 2>/dev/null; then exec >>{log} 2>&1; fi")
+    lines.append("cd / || exit")
+    if settings.setup:
+        lines.append(settings.setup)
+    if settings.cpus_per_executor == 1:
+        lines.append(f"exec {command}")
+    else:
+        # A signal ends the shell too. The executors get the signal as well, or leave when their server is gone.
+        lines += [f"{command} --copy {copy} &" for copy in range(1, settings.cpus_per_executor + 1)]
+        lines.append("wait")
+    return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
+
+
+def clock(seconds: int) -> str:
+    """``H:MM:SS``."""
+    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+def fold(batches: Sequence[BatchId]) -> list[tuple[str, list[tuple[int, int]]]]:
+    """(submission, ranges of elements) of batch jobs, for short command lines. No ranges: the whole submission."""
+    by_array: dict[str, list[int]] = {}
+    for batch in sorted(set(batches)):
+        by_array.setdefault(batch.submission_id, []).append(batch.element)
+    folded = []
+    for array, elements in by_array.items():
+        ranges: list[tuple[int, int]] = []
+        for element in elements:
+            if ranges and ranges[-1][1] == element - 1:
+                ranges[-1] = (ranges[-1][0], element)
+            else:
+                ranges.append((element, element))
+        folded.append((array, [] if elements[0] == 0 else ranges))
+    return folded
+
+
+def spans(ranges: Sequence[tuple[int, int]]) -> str:
+    """``1-3,7``."""
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in ranges)

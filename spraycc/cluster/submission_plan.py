@@ -1,0 +1,419 @@
+"""Decides which command a cluster manager gets next: submit, list, cancel and so on. Pure: no process, no clock.
+
+The caller repeats two steps: it carries out the actions of :meth:`SubmissionPlan.next`, and tells the plan the result
+of each command by one of the events. At most one command is under way, so a cluster manager never has to answer two.
+
+:meth:`SubmissionPlan._steps` holds all rules: each is the time at which a step is due, in the order of priority.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from spraycc.cluster.batch_jobs import BatchJobs, Consequences, Place
+from spraycc.cluster.driver import RETRY_S, BatchId, BatchJob, ClusterError, Driver, Submission, Trouble
+from spraycc.settings import Settings
+
+#: Executors that were withdrawn may be asked for again at once.
+RETRY_AFTER_WITHDRAWAL_S = 0.001
+#: While there is something to withdraw, read ``wanted`` at this interval: no event tells that the last build has ended.
+WATCH_WANTED_S = 1.0
+
+
+# -- actions: commands, and reports to the server
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Submit an array of ``count`` batch jobs. Answered by ``submitting``, then ``submitted`` or ``refused``."""
+
+    queue: str | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Find the submissions of this server by name. Answered by ``found`` or ``search_failed``."""
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """List these submissions. Answered by ``listed`` or ``list_failed``."""
+
+    submission_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explain:
+    """Ask why a batch job is pending. Answered by ``explained``."""
+
+    batch: BatchId
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Cancel batch jobs. Answered by ``cancelled`` or ``cancel_failed``."""
+
+    ids: tuple[BatchId, ...]
+    #: for the log
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """A line for the user."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFailed:
+    """Executors that were asked for will not connect."""
+
+    count: int
+    #: seconds until others may be asked for
+    retry_s: float
+    #: for the user, or empty
+    text: str
+
+
+Command = Submit | Search | List | Explain | Cancel
+Report = Say | ReportFailed
+_Step = Callable[[], Command | None]
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """A submission under way: queues are tried until one of them takes the array."""
+
+    count: int
+    #: the first queue, and the reason for the submission
+    place: Place
+    #: numbers of the queues that are left to try
+    queues: list[int]
+    errors: list[ClusterError] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class SubmissionPlan:
+    """The state of the batch jobs of one server, for fixed settings."""
+
+    settings: Settings
+    driver: Driver
+    #: the most elements of an array; shrinks when the cluster manager refuses arrays as too large
+    array_limit: int = field(init=False)
+    batch_jobs: BatchJobs = field(default_factory=BatchJobs)
+    #: executors asked for by the scheduler that are neither connected nor reported as failed. The scheduler counts
+    #: the same. With several executors for each batch job more may be submitted.
+    asked: int = 0
+    #: since when no build wants executors; infinity: a build does
+    unwanted_since: float = math.inf
+    #: the scheduler takes back the executors that have not connected
+    withdraw_asked: bool = False
+
+    attempt: _Attempt | None = None
+    #: submissions that may have been taken, though the command failed
+    unanswered: list[Submission] = field(default_factory=list)
+    #: the last search for unanswered submissions failed, so submit without
+    searched_in_vain: bool = False
+    #: batch jobs to cancel -> why; they leave only when a cancel command has run
+    to_cancel: dict[BatchId, str] = field(default_factory=dict)
+    #: a pending batch job whose reason is to be asked for
+    to_explain: BatchId | None = None
+    #: batch jobs that this plan does not know may exist
+    uncertain: bool = False
+
+    next_submit_at: float = 0.0
+    next_list_at: float = 0.0
+    next_cancel_at: float = 0.0
+    #: level (:class:`Place`) -> time until when nothing is submitted at that level
+    paused_until: dict[int, float] = field(default_factory=dict)
+    #: executors were submitted to a further queue too
+    asked_further: bool = False
+    #: submissions so far with `queue_use = "share"`
+    turn: int = 0
+    _told: set[str] = field(default_factory=set)
+    _reports: list[Report] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.array_limit = self.settings.array_limit or self.driver.array_limit
+
+    @property
+    def to_submit(self) -> int:
+        """Executors asked for that are not submitted."""
+        return max(0, self.asked - self.batch_jobs.awaited)
+
+    @property
+    def processes(self) -> int:
+        """Executors that may exist or will be submitted."""
+        return self.batch_jobs.executors + self.to_submit
+
+    def everything(self) -> list[BatchId]:
+        """The batch jobs to cancel at the end."""
+        return list(dict.fromkeys([*self.batch_jobs.ids(), *self.to_cancel]))
+
+    def must_search(self) -> bool:
+        """Whether to search by name at the end: a submit command may be under way, or an answer was missing."""
+        return self.uncertain or self.attempt is not None
+
+    # -- the plan
+
+    def next(self, now: float, *, wanted: bool) -> tuple[list[Command | Report], float]:
+        """Reports and at most one command, and the time of the next call unless an event comes first.
+
+        Args:
+            now: seconds on a monotonic clock.
+            wanted: whether any build may use an executor.
+        """
+        self.unwanted_since = math.inf if wanted else min(self.unwanted_since, now)
+        self.withdraw_asked = self.withdraw_asked and self._withdrawable
+        command: Command | None = None
+        while command is None and (step := next((step for at, step in self._steps(now) if at <= now), None)):
+            command = step()
+        reports, self._reports = self._reports, []
+        if command is not None:
+            return [*reports, command], now
+        at = min((at for at, _ in self._steps(now)), default=math.inf)
+        return [*reports], min(at, now + WATCH_WANTED_S) if self._withdrawable else at
+
+    def _steps(self, now: float) -> Iterator[tuple[float, _Step]]:
+        """(time when a step is due, step), the most important first. A step returns a command or changes the state."""
+        if self.attempt is not None:
+            yield -math.inf, self._submit
+        if self.to_cancel:
+            yield self.next_cancel_at, self._cancel
+        if self.to_explain is not None:
+            yield -math.inf, self._explain
+        if self._withdrawable:
+            at = -math.inf if self.withdraw_asked else self.unwanted_since + self.settings.release_delay_s
+            yield at, partial(self._withdraw, now)
+        if self._room > 0:
+            yield self.next_submit_at, self._submit_asked
+        if self.asked_further and self.batch_jobs.surplus(self.asked):
+            yield -math.inf, self._cancel_surplus
+        if self.settings.queue_use == "first":
+            for level in range(len(self._queues) - 1):
+                at = self.batch_jobs.overdue_at(level, self.settings.queue_patience_s, len(self._queues))
+                at = max(at, self.next_submit_at, self.paused_until.get(level + 1, 0.0))
+                yield at, partial(self._submit_overdue, level, now)
+        if self.batch_jobs.need_listing():
+            yield self.next_list_at, self._list
+
+    @property
+    def _withdrawable(self) -> bool:
+        """Whether there is anything to withdraw. A batch job with a connected executor is not withdrawn."""
+        return bool(self.to_submit) or self.batch_jobs.any_untouched()
+
+    @property
+    def _room(self) -> int:
+        """Executors that may be submitted now."""
+        if self.settings.keep_pending is None:
+            return self.to_submit
+        return min(self.to_submit, self.settings.keep_pending - self.batch_jobs.awaited)
+
+    @property
+    def _queues(self) -> tuple[str | None, ...]:
+        return self.settings.queues or (None,)
+
+    # -- steps
+
+    def _submit_asked(self) -> Command:
+        return self._search() or self._begin(self._room, Place())
+
+    def _submit_overdue(self, level: int, now: float) -> Command:
+        patience_s = self.settings.queue_patience_s
+        return self._search() or self._begin(*self.batch_jobs.overdue(level, patience_s, len(self._queues), now))
+
+    def _search(self) -> Search | None:
+        """Look for unanswered submissions before another one, because the cluster manager may have taken them."""
+        return Search() if self.unanswered and not self.searched_in_vain else None
+
+    def _begin(self, executors: int, place: Place) -> Submit:
+        self.searched_in_vain = False
+        count = min(-(-executors // self.settings.cpus_per_executor), self.array_limit)
+        queues = list(range(place.queue, len(self._queues)))
+        if self.settings.queue_use == "share":
+            first = self.turn % len(queues)
+            self.turn += 1
+            count = -(-count // (len(queues) - first))
+            queues = queues[first:] + queues[:first]
+        self.attempt = _Attempt(count, place, queues)
+        return self._submit()
+
+    def _submit(self) -> Submit:
+        assert self.attempt is not None
+        return Submit(self._queues[self.attempt.queues[0]], self.attempt.count)
+
+    def _cancel(self) -> Cancel:
+        return Cancel(tuple(self.to_cancel), "; ".join(dict.fromkeys(self.to_cancel.values())))
+
+    def _cancel_surplus(self) -> None:
+        self._give_up(self.batch_jobs.surplus(self.asked), "not needed, other queues were faster")
+
+    def _withdraw(self, now: float) -> None:
+        self.withdraw_asked = False
+        missing = self.asked
+        self._give_up(self.batch_jobs.ids(awaited_only=True), "not wanted any more")
+        self._fail(missing, RETRY_AFTER_WITHDRAWAL_S, "", now)
+
+    def _give_up(self, ids: Sequence[BatchId], why: str) -> None:
+        self.batch_jobs.remove(ids)
+        self.to_cancel |= dict.fromkeys(ids, why)
+
+    def _explain(self) -> Explain:
+        assert self.to_explain is not None
+        return Explain(self.to_explain)
+
+    def _list(self) -> List:
+        return List(tuple(self.batch_jobs.submission_ids()))
+
+    # -- events: the server's
+
+    def ask(self, count: int) -> None:
+        """The scheduler asks for more executors."""
+        self.asked += count
+
+    def withdraw(self) -> None:
+        """The scheduler takes back the executors that have not connected."""
+        self.withdraw_asked = True
+
+    def connected(self, executor: str) -> None:
+        """An executor has connected."""
+        self.batch_jobs.connected(executor)
+        self.asked = max(0, self.asked - 1)
+
+    def left(self, executor: str, now: float) -> None:
+        """An executor's connection has ended."""
+        self.batch_jobs.left(executor, now)
+
+    # -- events: the results of commands
+
+    def submitting(self, tag: str) -> None:
+        """The submit command begins. Executors with this tag may connect before the command's answer."""
+        self.batch_jobs.submitting(tag)
+
+    def submitted(self, submission: Submission, ids: Sequence[BatchId], now: float) -> None:
+        """A queue has taken the array."""
+        attempt, self.attempt = self.attempt, None
+        assert attempt is not None
+        self.next_submit_at = now + self.settings.submit_interval_s
+        if not self.batch_jobs.need_listing():
+            self.next_list_at = now + self.settings.status_interval_s
+        place = Place(attempt.queues[0], attempt.place.level)
+        self.batch_jobs.add(submission.tag, ids, self.settings.cpus_per_executor, now, place)
+        if place.level:
+            self.asked_further = True
+            self._say_once(
+                f"nothing has started in {self._queues[attempt.place.queue - 1]} for "
+                f"{self.settings.queue_patience_s:.0f} s, so {submission.queue} is asked too"
+            )
+
+    def refused(self, submission: Submission, error: ClusterError, now: float) -> None:
+        """A queue has not taken the array, or has not answered."""
+        attempt = self.attempt
+        assert attempt is not None
+        self.next_submit_at = now + self.settings.submit_interval_s
+        if error.kind in (Trouble.UNREACHABLE, Trouble.GARBLED):
+            self.uncertain = True
+            self.unanswered.append(submission)
+        if error.kind is Trouble.TOO_LARGE and submission.count > 1:
+            self.array_limit = submission.count // 2
+            self.attempt = None
+            return
+        attempt.errors.append(error)
+        attempt.queues.pop(0)
+        if attempt.queues:
+            return
+        self.attempt = None
+        # The mildest error decides the pause; the user sees all of them.
+        mildest = min(attempt.errors, key=lambda exc: RETRY_S[exc.kind])
+        words = "; ".join(dict.fromkeys(map(str, attempt.errors)))
+        if attempt.place.level:
+            self.paused_until[attempt.place.level] = now + RETRY_S[mildest.kind]
+            self._say_once(f"{words} ({mildest.next_step}); what was submitted before still waits")
+        else:
+            text = f"{words} ({mildest.next_step}); compiling here meanwhile"
+            self._fail(self.to_submit, RETRY_S[mildest.kind], text, now)
+
+    def found(self, submission_ids: Sequence[str], known: Collection[str], now: float) -> str | None:
+        """The submissions with this server's name; returns the adopted one. ``known``: answered ones, of all plans.
+
+        One unknown submission must be the unanswered one: adopt it. Several can't be told apart: cancel them.
+        """
+        known = {*known, *(batch.submission_id for batch in self.to_cancel)}
+        unknown = [found for found in submission_ids if found.removesuffix("[]") not in known]
+        unanswered, self.unanswered = self.unanswered, []
+        if len(unknown) == len(unanswered) == 1:
+            (submission,) = unanswered
+            ids = self.driver.batch_ids(unknown[0], submission)
+            self.batch_jobs.add(submission.tag, ids, self.settings.cpus_per_executor, now)
+            return unknown[0]
+        self.to_cancel |= dict.fromkeys(map(BatchId, unknown), "submitted without an answer")
+        return None
+
+    def search_failed(self) -> None:
+        """The search told nothing. Submit all the same, and search again before the next submission."""
+        self.searched_in_vain = True
+
+    def listed(self, listing: Sequence[BatchJob], asked_at: float, now: float) -> None:
+        """A listing that was asked for at ``asked_at``."""
+        self.next_list_at = now + self.settings.status_interval_s
+        consequences = self.batch_jobs.apply_listing(listing, asked_at, now)
+        self.to_explain = consequences.explain
+        self._apply(consequences, now)
+
+    def list_failed(self, now: float) -> None:
+        """There is no listing. Connected executors need none, and pending batch jobs stay pending."""
+        self.next_list_at = now + self.settings.status_interval_s
+
+    def explained(self, reason: str, now: float) -> None:
+        """The reason why batch jobs are pending; empty: not known."""
+        self.next_list_at = now + self.settings.status_interval_s
+        self.to_explain = None
+        self._apply(self.batch_jobs.apply_explanation(reason), now)
+
+    def cancelled(self, ids: Sequence[BatchId]) -> None:
+        """The cancel command has run."""
+        for batch in ids:
+            self.to_cancel.pop(batch, None)
+
+    def cancel_failed(self, error: ClusterError, now: float) -> None:
+        """The cancel command did not run to its end. Its batch jobs stay in ``to_cancel``."""
+        self.uncertain = True
+        self.next_cancel_at = now + RETRY_S[error.kind]
+
+    def failed(self, now: float) -> None:
+        """A command failed by a fault of SprayCC, or the cluster manager answered as no known version does."""
+        retry_s = RETRY_S[Trouble.GARBLED]
+        self.attempt = self.to_explain = None
+        self.withdraw_asked = False
+        self.next_submit_at = self.next_list_at = self.next_cancel_at = now + retry_s
+        self._fail(self.to_submit, retry_s, f"{self.driver.system}: a fault; see the log", now)
+
+    # -- reports
+
+    def _apply(self, consequences: Consequences, now: float) -> None:
+        self._reports += [Say(f"{self.driver.system}: {text}") for text in consequences.notes]
+        for count, retry_s, text in consequences.failed:
+            if count:
+                self._fail(count, retry_s, f"{self.driver.system}: {text}", now)
+        self.to_cancel |= dict.fromkeys(consequences.cancel, "stuck, silent or left behind")
+
+    def _fail(self, count: int, retry_s: float, text: str, now: float) -> None:
+        """Executors will not connect. If the same executors wait in another queue, only a chance is lost."""
+        if self.asked_further:
+            count = min(count, self.to_submit)
+            if not count:
+                self.paused_until = dict.fromkeys(range(1, len(self._queues)), now + retry_s)
+                self._reports += [Say(text)] if text else []
+                return
+        self.asked = max(0, self.asked - count)
+        self._reports.append(ReportFailed(count, retry_s, text))
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self._reports.append(Say(f"{self.driver.system}: {text}"))

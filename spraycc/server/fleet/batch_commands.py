@@ -1,0 +1,76 @@
+"""Runs the commands of a cluster manager and reads their output."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pwd
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+from spraycc.cluster.driver import BatchId, BatchJob, Reply, Submission
+from spraycc.cluster.registry import batch_name, client_environment, driver_for
+from spraycc.server.host.subprocesses import run_command
+from spraycc.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: Runs one command, as :func:`run_command` does: argv, stdin, environment, timeout_s.
+RunCommand = Callable[[Sequence[str], bytes, Mapping[str, str], float], Awaitable[Reply]]
+
+
+def user_name() -> str:
+    """The owner of the batch jobs."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+class BatchCommands:
+    """The commands of one cluster manager for one server.
+
+    All methods raise ClusterError if the command can't run or does not end in time; all but ``cancel`` and ``explain``
+    also if the command fails.
+    """
+
+    def __init__(self, settings: Settings, state_dir: Path, run: RunCommand = run_command) -> None:
+        self.driver = driver_for(settings, user_name())
+        #: of all batch jobs of this server
+        self.name = batch_name(settings, state_dir.name)
+        self._timeout_s = settings.cluster_timeout_s
+        self._environment = client_environment(os.environ)
+        self._run_command = run
+
+    async def _run(self, argv: Sequence[str], stdin: bytes = b"") -> Reply:
+        return await self._run_command(argv, stdin, self._environment, self._timeout_s)
+
+    async def submit(self, submission: Submission) -> tuple[BatchId, ...]:
+        """Submit an array; the ids of its batch jobs."""
+        command = self.driver.submit_command(submission)
+        return self.driver.parse_submit(submission, await self._run(command.argv, command.stdin))
+
+    async def list(self, submission_ids: Sequence[str]) -> Sequence[BatchJob]:
+        """The batch jobs of at least these submissions."""
+        return self.driver.parse_list(await self._run(self.driver.list_command(submission_ids)))
+
+    async def explain(self, batch: BatchId) -> str:
+        """The reason why a batch job is pending, or empty."""
+        argv = self.driver.explain_command(batch)
+        return "" if argv is None else self.driver.parse_explain(await self._run(argv))
+
+    async def search(self) -> tuple[str, ...]:
+        """The submissions with this server's name."""
+        return self.driver.parse_search(self.name, await self._run(self.driver.search_command(self.name)))
+
+    async def cancel(self, ids: Sequence[BatchId]) -> None:
+        """Cancel batch jobs. No error tells that a batch job is gone already."""
+        await self._run(self.driver.cancel_command(ids))
+
+    async def cancel_all(self) -> int:
+        """Search by name and cancel all batch jobs of this server; the number of submissions."""
+        found = await self.search()
+        if found:
+            log.info("%s: cancelling %d submissions named %s", self.driver.system, len(found), self.name)
+            await self.cancel([BatchId(submission_id) for submission_id in found])
+        return len(found)

@@ -1,0 +1,52 @@
+"""The interface of the two launchers: batch jobs (``batch_launcher``) and processes (``process_launcher``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+#: Tells the server that executors will not connect: how many, seconds until others may be asked for, and a line for the
+#: user or "".
+Failed = Callable[[int, float, str], None]
+
+
+class Launcher(Protocol):
+    """Starts executors of one kind, for fixed settings.
+
+    Life cycle: the server starts ``run`` in its nursery. From then on the server calls ``ask`` and ``withdraw`` as the
+    scheduler says, and ``connected`` and ``gone`` for the executors of all launchers. These calls never wait. Each
+    executor that was asked for either connects or is reported as failed. ``close`` ends ``run``.
+    """
+
+    @property
+    def processes(self) -> int:
+        """Processes or executors of batch jobs that may exist. An idle server does not end before this is 0."""
+        ...
+
+    def submission_ids(self) -> list[str]:
+        """The submissions that may exist in the cluster; empty for processes."""
+        ...
+
+    async def run(self) -> None:
+        """Start and watch executors until closed."""
+        ...
+
+    def ask(self, count: int) -> None:
+        """Start ``count`` more executors."""
+        ...
+
+    def withdraw(self) -> None:
+        """Cancel the executors that have not started. The launcher reports them as failed, without a text."""
+        ...
+
+    def connected(self, executor_id: str) -> None:
+        """The executor has connected to the server."""
+        ...
+
+    def gone(self, executor_id: str) -> None:
+        """The executor's connection has ended."""
+        ...
+
+    async def close(self) -> None:
+        """End or cancel everything that was started. Takes some seconds at most."""
+        ...

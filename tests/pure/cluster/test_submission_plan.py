@@ -1,0 +1,410 @@
+"""Which command comes next, and when: events in, actions and a time out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from spraycc.cluster.batch_jobs import LINGER_S, VANISHED_RETRY_S
+from spraycc.cluster.driver import RETRY_S, BatchId, BatchJob, ClusterError, State, Submission, Trouble
+from spraycc.cluster.registry import driver_for
+from spraycc.cluster.submission_plan import (
+    RETRY_AFTER_WITHDRAWAL_S,
+    WATCH_WANTED_S,
+    Cancel,
+    Command,
+    Explain,
+    List,
+    Report,
+    ReportFailed,
+    Say,
+    Search,
+    SubmissionPlan,
+    Submit,
+)
+from spraycc.settings import Settings
+
+#: The settings' defaults.
+STATUS_S, SUBMIT_S, RELEASE_S, PATIENCE_S = 15.0, 1.0, 60.0, 30.0
+
+
+class Play:
+    """A plan, its clock, and the results of its commands."""
+
+    def __init__(self, **settings: Any) -> None:
+        made = Settings(**{"cluster": "slurm", **settings})
+        self.plan = SubmissionPlan(made, driver_for(made, "user1"))
+        self.now = 0.0
+        self.wanted = True
+        self._submissions = 0
+
+    def next(self, at: float | None = None) -> list[Command | Report]:
+        """The actions at this time."""
+        self.now = self.now if at is None else at
+        actions, self.due = self.plan.next(self.now, wanted=self.wanted)
+        return actions
+
+    def ask(self, count: int) -> list[Command | Report]:
+        self.plan.ask(count)
+        return self.next()
+
+    def submission(self, action: Command | Report) -> Submission:
+        assert isinstance(action, Submit)
+        self._submissions += 1
+        submission = Submission(f"tag{self._submissions:03}", action.count, "name", action.queue, (), "log")
+        self.plan.submitting(submission.tag)
+        return submission
+
+    def take(self, action: Command | Report, number: str = "7") -> list[BatchId]:
+        """The cluster manager takes what is submitted."""
+        submission = self.submission(action)
+        ids = self.plan.driver.batch_ids(number, submission)
+        self.plan.submitted(submission, ids, self.now)
+        return list(ids)
+
+    def refuse(self, action: Command | Report, kind: Trouble = Trouble.REFUSED, text: str = "no") -> None:
+        self.plan.refused(self.submission(action), ClusterError(kind, text), self.now)
+
+    def connect(self, *elements: int, tag: int = 1) -> None:
+        for element in elements:
+            self.plan.connected(f"tag{tag:03}-{element}")
+
+    def list(self, ids: list[BatchId], state: State, reason: str = "") -> list[Command | Report]:
+        """A listing with these batch jobs, and what follows from it."""
+        self.plan.listed([BatchJob(batch, state, reason) for batch in ids], self.now, self.now)
+        return self.next()
+
+
+def submitted(count: int = 3, **settings: Any) -> tuple[Play, list[BatchId]]:
+    """So many batch jobs, submitted at 0."""
+    play = Play(**settings)
+    (action,) = play.ask(count)
+    return play, play.take(action)
+
+
+# -- submit
+
+
+def test_nothing_is_due_before_something_is_asked_for() -> None:
+    play = Play()
+    assert play.next() == []
+    assert play.due == math.inf
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked", "action"),
+    [
+        ({}, 3, Submit(None, 3)),
+        ({"queues": ("a", "b")}, 3, Submit("a", 3)),
+        ({"queues": ("a", "b"), "queue_use": "share"}, 3, Submit("a", 2)),
+        ({"array_limit": 2}, 3, Submit(None, 2)),
+        ({"cpus_per_executor": 2}, 3, Submit(None, 2)),
+        ({"keep_pending": 1}, 3, Submit(None, 1)),
+    ],
+)
+def test_the_first_submission(settings: dict[str, Any], asked: int, action: Submit) -> None:
+    assert Play(**settings).ask(asked) == [action]
+
+
+def test_submissions_keep_their_distance() -> None:
+    play, _ = submitted()
+    assert play.ask(2) == []
+    assert play.due == SUBMIT_S
+    assert play.next(SUBMIT_S) == [Submit(None, 2)]
+    assert play.plan.processes == 5
+
+
+def test_no_more_wait_than_the_settings_allow() -> None:
+    play, _ = submitted(3, keep_pending=2)
+    assert play.next(SUBMIT_S) == []
+    play.connect(1)
+    assert play.next() == [Submit(None, 1)]
+
+
+# -- refused
+
+
+@pytest.mark.parametrize("kind", Trouble)
+def test_a_refusal_is_reported_with_its_pause(kind: Trouble) -> None:
+    play = Play()
+    (action,) = play.ask(1)
+    play.refuse(action, kind)
+    (report,) = play.next()
+    assert isinstance(report, ReportFailed)
+    assert (report.count, report.retry_s) == (1, RETRY_S[kind])
+    assert report.text.startswith("no (")
+    assert play.plan.processes == 0
+    assert play.due == math.inf
+
+
+def test_each_queue_is_tried_and_the_mildest_refusal_counts() -> None:
+    play = Play(queues=("a", "b"))
+    (first,) = play.ask(2)
+    play.refuse(first, Trouble.REFUSED, "never")
+    (second,) = play.next()
+    assert second == Submit("b", 2)
+    play.refuse(second, Trouble.BUSY, "later")
+    (report,) = play.next()
+    assert isinstance(report, ReportFailed)
+    assert report.retry_s == RETRY_S[Trouble.BUSY]
+    assert report.text.startswith("never; later (")
+
+
+def test_an_array_that_is_too_large_is_halved() -> None:
+    play = Play()
+    (action,) = play.ask(5)
+    play.refuse(action, Trouble.TOO_LARGE)
+    assert play.next() == []
+    assert play.next(SUBMIT_S) == [Submit(None, 2)]
+
+
+# -- submissions without an answer
+
+
+@pytest.mark.parametrize("kind", [Trouble.UNREACHABLE, Trouble.GARBLED])
+def test_an_unanswered_submission_is_searched_and_adopted(kind: Trouble) -> None:
+    play = Play()
+    (action,) = play.ask(2)
+    play.refuse(action, kind)
+    play.next()
+    assert play.plan.uncertain
+    play.now = 20.0
+    assert play.ask(2) == [Search()]
+    assert play.plan.found(["6", "7"], ["6"], play.now) == "7"
+    assert play.next() == [List(("7",))]
+    assert play.plan.batch_jobs.ids() == [BatchId("7", 1), BatchId("7", 2)]
+
+
+@pytest.mark.parametrize(
+    ("found", "after"),
+    [
+        ([], [Submit(None, 2)]),
+        (["7", "8"], [Cancel((BatchId("7"), BatchId("8")), "submitted without an answer")]),
+    ],
+)
+def test_a_search_that_finds_none_or_several(found: list[str], after: list[Command]) -> None:
+    play = Play()
+    play.refuse(play.ask(2)[0], Trouble.UNREACHABLE)
+    play.next()
+    play.now = 20.0
+    assert play.ask(2) == [Search()]
+    play.plan.found(found, [], play.now)
+    assert play.next() == after
+    play.plan.cancelled([BatchId(number) for number in found])
+    assert play.next() == [Submit(None, 2)]
+
+
+def test_a_search_that_fails_is_repeated_before_the_next_submission() -> None:
+    play = Play()
+    play.refuse(play.ask(2)[0], Trouble.UNREACHABLE)
+    play.next()
+    play.now = 20.0
+    assert play.ask(2) == [Search()]
+    play.plan.search_failed()
+    (action,) = play.next()
+    play.take(action)
+    play.now = 30.0
+    assert play.ask(1) == [Search()]
+
+
+# -- a further queue
+
+
+def overdue() -> Play:
+    """Two executors that wait in queue a have waited too long, and queue b is asked for them too."""
+    play, _ = submitted(2, queues=("a", "b"), status_interval_s=600.0)
+    assert play.next(PATIENCE_S - 1) == []
+    assert play.next(PATIENCE_S) == [Submit("b", 2)]
+    return play
+
+
+def test_a_further_queue_is_asked_once_and_the_user_told() -> None:
+    play = overdue()
+    play.take(Submit("b", 2), "8")
+    assert play.next() == [Say("Slurm: nothing has started in a for 30 s, so b is asked too")]
+    assert play.next(200.0) == []
+    assert play.plan.to_submit == 0
+
+
+def test_what_others_were_faster_than_is_cancelled() -> None:
+    play = overdue()
+    play.take(Submit("b", 2), "8")
+    play.next()
+    play.connect(1, tag=2)
+    assert play.next() == [Cancel((BatchId("7", 2),), "not needed, other queues were faster")]
+
+
+def test_a_further_queue_that_refuses_is_asked_again_after_its_pause() -> None:
+    play = overdue()
+    play.refuse(Submit("b", 2))
+    (said,) = play.next()
+    assert isinstance(said, Say)
+    assert said.text.endswith("what was submitted before still waits")
+    assert play.plan.asked == 2
+    assert play.next(PATIENCE_S + RETRY_S[Trouble.REFUSED] - 1) == [List(("7",))]
+    play.plan.list_failed(play.now)
+    assert play.next(PATIENCE_S + RETRY_S[Trouble.REFUSED]) == [Submit("b", 2)]
+
+
+def test_the_loss_of_a_second_chance_is_no_failure() -> None:
+    play = overdue()
+    play.take(Submit("b", 2), "8")
+    play.next()
+    play.now = 100.0
+    assert play.list([BatchId("7", 1), BatchId("7", 2)], State.PENDING, "Resources") == [
+        Say("Slurm: 2 batch jobs wait in the cluster's queue: Resources"),
+        Say("Slurm: 2 executors ended before they connected"),
+    ]
+    assert play.next(99.0 + VANISHED_RETRY_S) == []
+    assert play.next(100.0 + VANISHED_RETRY_S) == [Submit("b", 2)]
+
+
+def test_it_waits_for_the_time_when_more_are_overdue() -> None:
+    """Two wait in both queues, and two more since later. Until these have waited too long nothing is due."""
+    play = overdue()
+    play.take(Submit("b", 2), "8")
+    play.next()
+    play.now = 40.0
+    play.take(play.ask(2)[0], "9")
+    assert play.next(50.0) == []
+    assert play.due == 50.0 + WATCH_WANTED_S
+    assert play.next(40.0 + PATIENCE_S) == [Submit("b", 2)]
+
+
+# -- listings
+
+
+def test_a_listing_is_asked_for_at_the_interval_while_executors_are_awaited() -> None:
+    play, ids = submitted(1)
+    assert play.next(STATUS_S) == [List(("7",))]
+    assert play.list(ids, State.RUNNING) == []
+    assert play.next(2 * STATUS_S - 1) == []
+    assert play.next(2 * STATUS_S) == [List(("7",))]
+    play.plan.list_failed(play.now)
+    play.connect(1)
+    assert play.next(1000.0) == []
+    assert play.due == math.inf
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "told"),
+    [
+        (State.GONE, "", [ReportFailed(2, VANISHED_RETRY_S, "Slurm: 2 executors ended before they connected")]),
+        (State.PENDING, "Resources", [Say("Slurm: 2 batch jobs wait in the cluster's queue: Resources")]),
+        (State.PENDING, "", [Explain(BatchId("7", 1))]),
+        (State.RUNNING, "", []),
+    ],
+)
+def test_what_follows_from_a_listing(state: State, reason: str, told: list[Command | Report]) -> None:
+    play, ids = submitted(2)
+    play.next(STATUS_S)
+    assert play.list(ids, state, reason) == told
+
+
+def test_stuck_batch_jobs_are_reported_and_cancelled() -> None:
+    play, ids = submitted(2)
+    play.next(STATUS_S)
+    report, cancel = play.list(ids, State.STUCK, "PartitionTimeLimit")
+    assert isinstance(report, ReportFailed)
+    assert (report.count, report.retry_s) == (2, RETRY_S[Trouble.REFUSED])
+    assert isinstance(cancel, Cancel)
+    assert cancel.ids == tuple(ids)
+    assert play.plan.processes == 0
+
+
+def test_an_explanation_is_told_or_ends_all_that_wait() -> None:
+    play, ids = submitted(2)
+    play.next(STATUS_S)
+    play.list(ids, State.PENDING)
+    play.plan.explained("Not enough free nodes", play.now)
+    assert play.next() == [Say("Slurm: 2 batch jobs wait in the cluster's queue: Not enough free nodes")]
+    play.now = 2 * STATUS_S
+    play.list(ids, State.PENDING)
+    play.plan.explained("Can Never Run: ncpus", play.now)
+    report, cancel = play.next()
+    assert isinstance(report, ReportFailed)
+    assert report.count == 2
+    assert isinstance(cancel, Cancel)
+
+
+# -- withdrawn, and cancelled
+
+
+def test_a_withdrawal_reports_and_cancels() -> None:
+    play, ids = submitted(3)
+    play.connect(1)
+    play.plan.withdraw()
+    assert play.next() == [
+        ReportFailed(2, RETRY_AFTER_WITHDRAWAL_S, ""), Cancel(tuple(ids[1:]), "not wanted any more")
+    ]  # fmt: skip
+
+
+def test_a_withdrawal_of_nothing_is_forgotten() -> None:
+    play = Play()
+    play.plan.withdraw()
+    assert play.next() == []
+    assert play.ask(1) == [Submit(None, 1)]
+
+
+def test_what_no_build_wants_is_withdrawn_after_the_delay() -> None:
+    play, _ = submitted(1, status_interval_s=600.0)
+    play.wanted = False
+    assert play.next(5.0) == []
+    assert play.due == 5.0 + WATCH_WANTED_S
+    play.wanted = True
+    assert play.next(50.0) == []
+    play.wanted = False
+    assert play.next(60.0) == []
+    assert play.next(60.0 + RELEASE_S - 1) == []
+    report, cancel = play.next(60.0 + RELEASE_S)
+    assert isinstance(report, ReportFailed)
+    assert isinstance(cancel, Cancel)
+
+
+def test_a_cancel_that_failed_is_repeated_after_its_pause() -> None:
+    play, ids = submitted(1)
+    play.plan.withdraw()
+    _, cancel = play.next()
+    assert play.next() == [cancel]
+    play.plan.cancel_failed(ClusterError(Trouble.UNREACHABLE, "down"), play.now)
+    assert play.next() == []
+    assert play.due == RETRY_S[Trouble.UNREACHABLE]
+    assert play.plan.everything() == ids
+    # Meanwhile others are submitted.
+    play.now = SUBMIT_S
+    assert play.ask(1) == [Submit(None, 1)]
+    play.take(Submit(None, 1), "8")
+    assert play.next(RETRY_S[Trouble.UNREACHABLE]) == [cancel]
+    play.plan.cancelled(ids)
+    assert play.plan.everything() == [BatchId("8", 1)]
+
+
+def test_a_batch_job_that_lingers_is_cancelled_until_it_is_gone() -> None:
+    play, ids = submitted(1)
+    play.connect(1)
+    play.plan.left("tag001-1", 20.0)
+    for _ in range(2):
+        play.now += 20.0 + LINGER_S
+        (cancel,) = play.list(ids, State.RUNNING)
+        assert isinstance(cancel, Cancel)
+        play.plan.cancelled(ids)
+    play.now += STATUS_S
+    assert play.list([], State.GONE) == []
+    assert play.plan.processes == 0
+
+
+# -- faults
+
+
+@pytest.mark.parametrize("prepare", [lambda play: play.plan.withdraw(), lambda play: None])
+def test_a_fault_reports_what_was_to_be_submitted_and_pauses_everything(prepare: Callable[[Play], None]) -> None:
+    play, _ = submitted(1)
+    play.ask(2)
+    prepare(play)
+    play.plan.failed(play.now)
+    assert play.next() == [ReportFailed(2, RETRY_S[Trouble.GARBLED], "Slurm: a fault; see the log")]
+    assert play.ask(1) == []
+    assert play.next(RETRY_S[Trouble.GARBLED]) == [Submit(None, 1)]
