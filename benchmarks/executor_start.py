@@ -28,7 +28,7 @@ from spraycc.server.fleet.connection import ExecutorLink
 from spraycc.server.fleet.credentials import make_session, write_session_file
 from spraycc.server.fleet.listener import ExecutorListener, TcpAcceptor
 from spraycc.server.fleet.pack import ready_pack
-from spraycc.server.host.offload import Disk
+from spraycc.settings import Settings
 
 #: Where Python's own library lies; of no concern here, as it is each host's own nearly everywhere.
 _PYTHON = tuple({os.path.realpath(p) for p in (os.path.dirname(os.__file__), "/lib", "/usr", "/etc")})
@@ -49,10 +49,9 @@ class Start:
 
 
 class _Hub:
-    """The server, as far as a connection needs it; all that counts is that somebody is ready."""
+    """The fleet and the dispatcher, as far as an executor's start needs them."""
 
-    capture = "auto"
-    executor_lasts_s = None
+    settings = Settings()
 
     def __init__(self) -> None:
         self.send, self.ready = trio.open_memory_channel[ExecutorLink](16)
@@ -132,7 +131,7 @@ def _is_shared(path: str, roots: tuple[str, ...]) -> bool:
 async def _start(place: Place, state: Path, pack: Path | None, trace: Sequence[str]) -> Start:
     session = make_session()
     hub = _Hub()
-    listener = ExecutorListener(hub, session, TcpAcceptor("127.0.0.1"), Disk())  # type: ignore[arg-type]
+    listener = ExecutorListener(hub, hub, session, TcpAcceptor("127.0.0.1"), {})  # type: ignore[arg-type]
     local = os.fspath(place.root / "local")
     file = write_session_file(
         session, state, addresses=[("127.0.0.1", listener.address[1])], workspace=os.fsencode(place.workspace),

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from spraycc.errors import CaptureError, CaptureRefusal
+from spraycc.system.paths import is_inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +21,6 @@ class Plan:
 
     roots: tuple[bytes, ...]
     dropped: tuple[tuple[bytes, str], ...] = ()
-
-
-def is_inside(path: bytes, directory: bytes) -> bool:
-    """Whether ``path`` is ``directory`` or below it."""
-    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
 
 
 def plan_capture(

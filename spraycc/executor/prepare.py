@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from spraycc.executor.box import Layer
-from spraycc.executor.capture import is_inside
+from spraycc.system.paths import is_inside
 
 #: What tells an untouched file: inode, size, modification and change time (both ns).
 Stamp = tuple[int, int, int, int]

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spraycc.executor.box import Layer
-from spraycc.executor.capture import is_inside
+from spraycc.system.paths import is_inside
 
 _LOCK_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _PREFIX = b"executor-"

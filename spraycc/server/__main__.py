@@ -20,7 +20,7 @@ import trio
 
 from spraycc import runtime_dir as directories
 from spraycc.errors import SprayccError
-from spraycc.server.server import BACKLOG, Server, raise_descriptor_limit
+from spraycc.server.server import BACKLOG, raise_descriptor_limit, serve
 from spraycc.settings import Settings
 from spraycc.system.allocator import keep_freed_memory
 
@@ -55,11 +55,10 @@ def main() -> int:
         with suppress(FileNotFoundError):
             path.unlink()
         listener = listen(path)
-        server = Server(runtime_dir, state_dir, os.fsencode(arguments.workspace), settings)
         log.info("process %d serves %s in %s", os.getpid(), arguments.workspace, runtime_dir)
         spare_the_collector()
         keep_freed_memory(64 * 1024 * 1024)
-        trio.run(server.run, listener)
+        trio.run(serve, listener, runtime_dir, state_dir, os.fsencode(arguments.workspace), settings)
     except SprayccError as exc:
         log.error("%s", exc)
         return 1

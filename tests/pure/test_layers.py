@@ -38,22 +38,26 @@ ROOMS: dict[str, set[str]] = {
         "spraycc.commands", "spraycc.history", "spraycc.jobserver", "spraycc.system", "spraycc.wire",
         SERVER + "host", SERVER + "coherence",
     },
-    SERVER + "writeback": {"spraycc.system", "spraycc.wire", SERVER + "host", SERVER + "tasks"},
+    SERVER + "writeback": {"spraycc.system", "spraycc.wire", SERVER + "host"},
     SERVER + "builds": {"spraycc.jobserver", "spraycc.wire", SERVER + "host", SERVER + "tasks"},
+    SERVER + "task_table": {
+        "spraycc.scheduler", *(SERVER + room for room in ("host", "coherence", "tasks", "writeback", "builds")),
+    },
     SERVER + "fleet": {
         "spraycc.cluster", "spraycc.landmarks", "spraycc.scheduler", "spraycc.system", "spraycc.wire",
         *(SERVER + room for room in ("host", "coherence", "tasks", "writeback")),
     },
     SERVER + "dispatcher": {
-        "spraycc.scheduler", *(SERVER + room for room in ("host", "coherence", "tasks", "builds", "fleet")),
+        "spraycc.scheduler", *(SERVER + room for room in ("host", "tasks", "builds", "task_table", "fleet")),
     },
+    SERVER + "lifetime": {"spraycc.system", SERVER + "dispatcher"},
     SERVER + "frontend": {
         "spraycc.commands", "spraycc.scheduler", "spraycc.wire",
-        *(SERVER + room for room in ("host", "tasks", "builds", "dispatcher")),
+        *(SERVER + room for room in ("host", "tasks", "builds", "task_table", "dispatcher", "lifetime")),
     },
     SERVER + "server": {
-        "spraycc.cluster", "spraycc.landmarks", "spraycc.scheduler", "spraycc.system", "spraycc.wire",
-        *(SERVER + room for room in ("host", "coherence", "tasks", "writeback", "builds", "fleet", "dispatcher", "frontend")),
+        "spraycc.system",
+        *(SERVER + room for room in ("host", "tasks", "builds", "task_table", "dispatcher", "lifetime", "frontend")),
     },
     SERVER + "__main__": {"spraycc.system", "spraycc.runtime_dir", SERVER + "server"},
     "spraycc.ui": {"spraycc.wire"},

@@ -90,9 +90,8 @@ class Build:
             self.control.send_now(FROM_SERVER.pack(Notice(text)))
 
     def note(self, task: Task) -> None:
-        """Record a task that has its result, or whose runner has gone; each task once."""
-        if self.record is not None and not task.is_noted:
-            task.is_noted = True
+        """Write the task's line in the build's record: its result is there, or its runner has gone."""
+        if self.record is not None:
             self.record.note(task)
 
     def recount(self) -> None:

@@ -1,4 +1,4 @@
-"""The TCP side of the server: who may in. What an executor that has proved itself says and hears is in executors.py."""
+"""The TCP side of the server: peers that prove the session's secret become executors (connection.py)."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import trio
 
 from spraycc.errors import ProtocolError, VersionMismatch
 from spraycc.model import ExecutorId
-from spraycc.server.fleet.connection import ExecutorLink, Hub
+from spraycc.server.fleet.channel import Channel
+from spraycc.server.fleet.connection import ExecutorLink, Registry, Results
 from spraycc.server.fleet.credentials import Session
-from spraycc.server.writeback.commit import WriteBack
 from spraycc.system.tls import TlsSocket
 from spraycc.wire import executor as wire
 
 log = logging.getLogger(__name__)
 
-#: Time that a peer has for TLS and proof together.
+#: A peer has this time for TLS and proof together.
 HANDSHAKE_S = 20.0
-#: Connections that have proved nothing yet, at most; further ones wait in the kernel's backlog.
+#: Connections without a proof, at most. Further connections wait in the kernel's backlog.
 UNPROVED = 64
-#: After an accept that failed, the next one is tried after this time.
+#: Pause after an accept that failed.
 ACCEPT_AGAIN_S = 0.1
 
 
@@ -90,25 +90,25 @@ class ExecutorListener:
 
     def __init__(
         self,
-        hub: Hub,
+        fleet: Registry,
+        results: Results,
         session: Session,
         acceptor: Acceptor,
-        write_back: WriteBack,
-        links: dict[ExecutorId, ExecutorLink] | None = None,
+        links: dict[ExecutorId, ExecutorLink],
     ) -> None:
         """
         Args:
-            hub: told of executors.
-            session: its secret is what peers have to prove.
+            fleet: told of executors.
+            results: told of tasks.
+            session: peers have to prove its secret.
             acceptor: taken over; :meth:`close` closes it.
-            write_back: where results go.
-            links: those of all listeners of this server: an id stands for one executor, whichever listener it came by.
+            links: of all listeners of this server. An id stands for one executor, by whichever listener it came.
         """
-        self._hub = hub
+        self._fleet = fleet
+        self._results = results
         self._session = session
+        self._links = links
         self._unproved = trio.Semaphore(UNPROVED)
-        self._links = links if links is not None else {}
-        self._write_back = write_back
         self._acceptor = acceptor
         self.address = acceptor.address
 
@@ -121,8 +121,8 @@ class ExecutorListener:
                     try:
                         sock, address = await self._acceptor.accept()
                     except OSError as exc:
-                        # We are short of something, or an error of the network is told here (accept(2)): nothing that
-                        # would be better with the server ended.
+                        # The host is short of something, or accept(2) reports an error of the network. The server's
+                        # end would help in neither case.
                         self._unproved.release()
                         log.warning("accept: %s", exc)
                         await trio.sleep(ACCEPT_AGAIN_S)
@@ -132,7 +132,7 @@ class ExecutorListener:
             self.close()
 
     def close(self) -> None:
-        """Accept no more; also for a listener that never ran."""
+        """Accept no more. May be called for a listener that never ran."""
         self._acceptor.close()
 
     async def _serve(self, sock: socket.socket, address: Any) -> None:
@@ -148,7 +148,7 @@ class ExecutorListener:
             finally:
                 self._unproved.release()
             log.info("executor %s: connected from %s", executor_id, address)
-            link = ExecutorLink(self._hub, connection, executor_id, self._write_back)
+            link = ExecutorLink(self._fleet, self._results, Channel(connection), executor_id)
             await self._replace(link)
             try:
                 await link.serve()
@@ -164,8 +164,8 @@ class ExecutorListener:
                 sock.close()
 
     async def _replace(self, link: ExecutorLink) -> None:
-        """Make it the one with its id. An older one is a connection that broke without a word: a batch job that the
-        cluster manager has started again comes with the id that it had."""
+        """Make this link the only link of its id. A connection may break unnoticed: then the cluster manager starts the
+        batch job again, and its executor comes with the same id."""
         while (older := self._links.get(link.id)) is not None:
             log.warning("executor %s: connected once more, the older connection is given up", link.id)
             older.give_up()

@@ -1,4 +1,4 @@
-"""What comes in by the Unix socket: runners with their tasks, and the command line with builds, status and stop.
+"""Peers of the Unix socket: runners with their tasks, and command lines with builds, status and stop.
 
-May import host, tasks, builds and the dispatcher.
+May import host, tasks, builds, the dispatcher and lifetime.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -17,6 +18,7 @@ from spraycc.scheduler.events import BuildEnded, BuildStarted
 from spraycc.server.builds.build import Build
 from spraycc.server.dispatcher import Dispatcher
 from spraycc.server.host.unix_connection import Peer
+from spraycc.server.lifetime import Lifetime
 from spraycc.settings import Settings
 from spraycc.wire.runner import (
     FROM_SERVER,
@@ -37,29 +39,25 @@ from spraycc.wire.runner import (
 
 log = logging.getLogger(__name__)
 
+#: Gives all that ``spraycc status`` shows, as a map of CBOR's types.
+GetStatus = Callable[[], Awaitable[dict[str, Any]]]
+#: Descriptors that a server needs beside those of tasks.
+_SPARE_DESCRIPTORS = 100
+
 
 class Control:
-    """One control connection."""
+    """The connection of one command line."""
 
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        peer: Peer,
-        *,
-        status: Callable[[], Awaitable[dict[str, Any]]],
-        stop: Callable[[bool], None],
-        warnings: Callable[[], list[str]],
-    ) -> None:
+    def __init__(self, dispatcher: Dispatcher, lifetime: Lifetime, peer: Peer, status: GetStatus) -> None:
         self._dispatcher = dispatcher
+        self._lifetime = lifetime
         self._peer = peer
         self._status = status
-        self._stop = stop
-        self._warnings = warnings
         self._build: Build | None = None
         self._tool_pidfd: int | None = None
 
     async def serve(self, hello: Hello) -> None:
-        """Answer requests until the connection ends; a build that is open then is closed when its tool has ended."""
+        """Answer requests until the connection ends. Close a build that is open then, when its tool has ended."""
         self._peer.send_now(FROM_SERVER.pack(Welcome(RUNNER_PROTOCOL, spraycc.__version__, os.getpid())))
         foreign = hello.version != RUNNER_PROTOCOL
         if foreign or hello.release != spraycc.__version__:
@@ -84,7 +82,7 @@ class Control:
                     if message.if_idle and self._dispatcher.is_busy:
                         self._peer.send_now(FROM_SERVER.pack(Refused("builds are in flight")))
                     else:
-                        self._stop(message.now)
+                        self._lifetime.stop(message.now)
                 else:
                     raise ProtocolError(f"unexpected message {message.TAG!r} on a control connection")
         finally:
@@ -114,13 +112,13 @@ class Control:
             self._peer.send_now(FROM_SERVER.pack(Refused(f"the server can't open a build: {exc}")))
             return
         self._build = build
-        dispatcher.build_begins()
+        dispatcher.tasks.build_begins()
         log.info("build %s: opened, cap %s: %s", build.id, request.cap, b" ".join(request.argv)[:200])
         dispatcher.post(BuildStarted(build.id, request.cap))
         fifo = os.fsencode(build.directory / "fifo") if build.pool is not None else b""
         self._peer.send_now(FROM_SERVER.pack(BuildOpened(build.id, fifo)))
-        for text in self._warnings():
-            build.notice(text)
+        if warning := _descriptor_warning(dispatcher.settings.executors_in_force):
+            build.notice(warning)
 
     async def _close(self, status: int, wall_s: float) -> None:
         build = self._build
@@ -135,13 +133,26 @@ class Control:
         assert build is not None
         self._build = None
         build.recount()
-        # A command on the submit host may have ended before the server saw it: after the close nothing is noted.
-        for task in self._dispatcher.tasks.values():
+        # The server may not have seen the end of commands on the submit host. The record ends with the build.
+        for task in self._dispatcher.tasks.known.values():
             if task.build == build.id and task.runs_here:
                 build.note(task)
         figures = build.figures.as_map()
         self._dispatcher.builds.close(build, self._dispatcher.settings)
-        self._dispatcher.history.save_soon()
+        self._dispatcher.tasks.history.save_soon()
         log.info("build %s: closed after %.1f s: %s", build.id, time.monotonic() - build.started, figures)
         self._dispatcher.post(BuildEnded(build.id))
         return figures
+
+
+def _descriptor_warning(executors: int) -> str:
+    """A line for the user if this host's limit of open files is too low for so many executors."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # An executor's connection, its task's runner, and a file of each that is being written.
+    need = 3 * executors + _SPARE_DESCRIPTORS
+    if need <= soft:
+        return ""
+    return (
+        f"this host allows a process {soft} open files, {executors} executors need about {need}; "
+        f"raise the hard limit (ulimit -Hn) or lower --executors"
+    )

@@ -3,11 +3,38 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from pathlib import Path
 
+import trio
+
+#: A process has reached its size after this time. Until then it counts with its expected size.
+GROWS_S = 2.0
+#: More processes than any quota allows.
+PLENTY = 1 << 20
 _CGROUPS = Path("/sys/fs/cgroup")
 _AVAILABLE = re.compile(r"^MemAvailable:\s+(\d+) kB", re.M)
 _INACTIVE_FILE = re.compile(r"^inactive_file (\d+)", re.M)
+
+
+class MemoryRoom:
+    """How many more memory-hungry processes this host has room for."""
+
+    def __init__(self) -> None:
+        #: when processes began that have not grown yet
+        self._young: deque[float] = deque()
+
+    def begins(self) -> None:
+        """A process begins."""
+        self._young.append(trio.current_time())
+
+    def room(self, size_bytes: int) -> int:
+        """Further processes of this size; 0: their size is not known, and no limit."""
+        grown = trio.current_time() - GROWS_S
+        while self._young and self._young[0] < grown:
+            self._young.popleft()
+        available = available_bytes() if size_bytes else None
+        return PLENTY if available is None else max(0, available // size_bytes - len(self._young))
 
 
 def available_bytes(proc: Path = Path("/proc"), cgroups: Path = _CGROUPS) -> int | None:

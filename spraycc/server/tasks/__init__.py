@@ -1,4 +1,4 @@
-"""One task: its record, what is captured of it, which tool chain it needs, and what is remembered of it afterwards.
+"""One task: its phase and attempts, its capture, the tool chain that it needs, its line in the record, its history.
 
 May import host and coherence.
 """

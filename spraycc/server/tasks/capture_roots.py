@@ -1,4 +1,4 @@
-"""What of a command's environment goes with it to an executor, and where it may write (pure but for ``real_path``)."""
+"""The environment of a command on an executor, and the directories that its capture must hold."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from spraycc.jobserver.makeflags import without_jobserver_in
 from spraycc.model import Command, Description
 from spraycc.server.tasks.command_files import real_path
+from spraycc.system.paths import is_inside
 
 
 def remote_environment(env: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    """The environment without what belongs to the build on the submit host: its jobserver and SprayCC's own
-    variables."""
+    """The environment without the variables of the build on the submit host: its jobserver's and SprayCC's own."""
     return without_jobserver_in(tuple([entry for entry in env if not entry.startswith(b"SPRAYCC_")]))
 
 
 @dataclass(frozen=True, slots=True)
 class CapturePlan:
-    """Which directories an attempt's capture must hold."""
+    """The directories that an attempt's capture must hold."""
 
     #: absolute real paths that must be captured
     roots: tuple[bytes, ...]
@@ -29,7 +29,7 @@ class CapturePlan:
     outputs: tuple[bytes, ...]
 
 
-#: Captured wherever possible, as commands leave things there; never required, as a mount may lie below.
+#: Captured wherever possible, as commands leave files there. Never required, as a mount may lie below.
 TMP = b"/tmp"
 SHARED_MEMORY = b"/dev/shm"
 
@@ -42,13 +42,13 @@ def plan_capture(
     realpath: Callable[[bytes], bytes] = real_path,
     is_directory: Callable[[bytes], bool] = os.path.isdir,
 ) -> CapturePlan | None:
-    """The roots for one command: the workspace, and whatever else it works in or is known to write to.
+    """The roots for one command: the workspace, its working directory, and the directories of its known outputs.
 
-    If all files that it writes are known, only their directories are captured. Everything else is read through the bare
-    mount, which costs an NFS file server less: the client keeps names, and a task's overlay asks for each name anew.
+    If all outputs are known, only their directories are captured. The command reads all other files through the bare
+    mount. That costs an NFS file server less: the client keeps names, and an overlay asks for each name anew.
 
-    None where that would be a directory that can't or must not be overlaid as a whole (``/``, the home directory,
-    /tmp as working directory): such a command runs on the submit host.
+    None: one of the roots can't or must not be overlaid as a whole (``/``, the home directory, /tmp as working
+    directory). Such a command runs on the submit host.
     """
     refused = {b"/", home, TMP, b"/var/tmp", SHARED_MEMORY}
     cwd = realpath(command.cwd)
@@ -58,7 +58,7 @@ def plan_capture(
     directories = {command.cwd: cwd, cwd: cwd}
     for output in description.outputs:
         path = os.path.join(cwd, output)
-        if path.startswith(b"/dev/") and not is_below(path, SHARED_MEMORY):
+        if path.startswith(b"/dev/") and not is_inside(path, SHARED_MEMORY):
             continue
         directory, name = os.path.split(path)
         real = directories.get(directory)
@@ -69,14 +69,9 @@ def plan_capture(
     if not (description.complete and all(map(is_directory, written))):
         written = {workspace: None, cwd: None, **written}
     for directory in written:
-        is_optional = is_below(directory, TMP) or is_below(directory, SHARED_MEMORY)
-        if not any(is_below(directory, root) for root in roots) and (directory == cwd or not is_optional):
+        is_optional = is_inside(directory, TMP) or is_inside(directory, SHARED_MEMORY)
+        if not any(is_inside(directory, root) for root in roots) and (directory == cwd or not is_optional):
             roots.append(directory)
     if any(root in refused for root in roots):
         return None
     return CapturePlan(tuple(roots), (TMP, SHARED_MEMORY), tuple(named))
-
-
-def is_below(path: bytes, root: bytes) -> bool:
-    """True where ``path`` is ``root`` or lies in it; both absolute and normal."""
-    return path == root or path.startswith(root.rstrip(b"/") + b"/")

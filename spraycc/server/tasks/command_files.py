@@ -1,4 +1,4 @@
-"""Looks at a task's environment and files, for the pure descriptions of command lines."""
+"""Reads a command's environment and files, for the pure descriptions of command lines."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 import stat
 from collections.abc import Mapping
 
-#: A response file that is larger is left alone: the command line is then "unknown" and runs here.
+#: The server does not read a larger response file. The command line is then "unknown" and runs on the submit host.
 _RESPONSE_FILE_BYTES = 4 * 1024 * 1024
 
 
 class Environment(Mapping[bytes, bytes]):
-    """A look into ``NAME=value`` entries that costs nothing until it is asked."""
+    """``NAME=value`` entries as a mapping. Costs nothing until a name is looked up."""
 
     def __init__(self, entries: tuple[bytes, ...]) -> None:
         self._entries = entries
@@ -31,7 +31,7 @@ class Environment(Mapping[bytes, bytes]):
 
 
 def real_path(path: bytes) -> bytes:
-    """What os.path.realpath says. For a directory that is there the kernel is asked once, and not for each part."""
+    """The same as os.path.realpath. For an existing directory the kernel is asked once, and not for each part."""
     try:
         fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
@@ -48,7 +48,7 @@ def real_path(path: bytes) -> bytes:
 
 
 def read_response_file(path: bytes) -> bytes | None:
-    """Contents of a plain file of reasonable size, else None (a fifo must not be read: its bytes are the command's)."""
+    """Contents of a plain file of reasonable size, else None. A fifo is not read: its bytes are the command's."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:

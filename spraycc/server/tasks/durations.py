@@ -1,4 +1,4 @@
-"""The server's hold on the history: loaded in a thread when it starts, written in batches by a thread now and then."""
+"""The history of tasks: a thread loads it when the server starts, and writes changes in batches."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from spraycc.system.threads import run_in_thread
 
 log = logging.getLogger(__name__)
 
-#: Between two writes, unless a build ends.
+#: Interval between two writes, unless a build ends.
 _SAVE_S = 20.0
-#: At the server's end the last write has so long.
+#: At the server's end the last write may take this time.
 _LAST_SAVE_S = 2.0
-#: The first tasks wait so long for what is known of them; no executor is connected yet.
+#: The first tasks wait this long for their history. No executor is connected yet.
 _LOAD_S = 1.0
-#: After so many writes in a row that failed there are no more.
+#: After this many failed writes in a row the server writes no more.
 _MOST_FAILURES = 5
 
 
 class TaskHistory:
-    """What tasks took, and what they are expected to take. Without a file, where that can't be used."""
+    """Durations and memory of past tasks, and expectations for new ones. In memory only if the file can't be used."""
 
     def __init__(self, state_dir: Path, workspace: bytes) -> None:
-        """``state_dir`` is the server's own; the file lies beside it, for the servers of other hosts too."""
+        """``state_dir`` is the server's own. The file lies beside it, as the servers of other hosts use it too."""
         self._known = History()
         self._store: Store | None = Store(state_dir.parent / FILE_NAME, workspace, log.warning)
         self._workspace = workspace
@@ -40,13 +40,13 @@ class TaskHistory:
         self._loaded = trio.Event()
 
     async def loaded(self) -> None:
-        """Waits until the file was read, or can't be; not for long, as on a bad day it lies on a slow disk."""
+        """Return when the file was read, or can't be read, or its disk is too slow."""
         if not self._loaded.is_set():
             with trio.move_on_after(_LOAD_S):
                 await self._loaded.wait()
 
     def expect(self, key: Key) -> Expectation:
-        """What is expected of a task with this key."""
+        """The expectation for a task with this key."""
         return self._known.expect(key)
 
     def key_of(self, task: Task) -> Key:
@@ -63,16 +63,16 @@ class TaskHistory:
         self._known.note(key, usage.wall_s, usage.peak_rss_bytes, int(time.time()))
 
     def note_memory(self, key: Key, usage: Usage) -> None:
-        """A task ran out of memory there."""
+        """A task ran out of memory on an executor."""
         self._known.note_memory(key, usage.peak_rss_bytes, int(time.time()))
 
     def save_soon(self) -> None:
-        """A build has ended: others may want to see what it has brought."""
+        """Save at a build's end: servers of other hosts may want its durations."""
         self._due.set()
 
     async def run(self) -> None:
-        """Load, then save what has changed now and then. Ends by cancellation, with one last write; a fault of ours
-        costs the file, and neither a build nor the server."""
+        """Load the file, then save changes from time to time. Ends by cancellation, with one last write. A fault of the
+        server costs the file, and neither a build nor the server."""
         try:
             await self._run()
         except Exception as exc:

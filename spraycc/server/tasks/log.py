@@ -1,6 +1,6 @@
-"""What became of each task of a build: a line of JSON each, in a file of the state directory. `spraycc why` reads it.
+"""The record of a build: one line of JSON for each task, in a file of the state directory. `spraycc why` reads it.
 
-Bounded both ways: so many lines a build, so many builds. A disk that is full costs lines and nothing else.
+The lines of a build and the number of builds are bounded. A full disk costs lines and nothing else.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from spraycc.model import BuildId
-from spraycc.server.tasks.task import Task
+from spraycc.server.tasks.task import Phase, Task
 
 log = logging.getLogger(__name__)
 
-#: Where the files are, below the state directory; their names sort by time.
+#: Directory of the files, below the state directory. Their names sort by time.
 DIRECTORY = "builds"
-#: Builds that are kept, the newest.
+#: The server keeps the records of this many builds, the newest.
 KEPT = 20
-#: Tasks of one build that are noted; further ones are only counted, in its figures.
+#: Tasks of one build that get a line. Further tasks are only counted, in the build's figures.
 MOST_LINES = 100_000
-#: A command line is cut to so many characters.
+#: A command line is cut to this many characters.
 _ARGV_CHARACTERS = 2000
 
 
@@ -66,7 +66,7 @@ class Record:
 
 
 def line_of(task: Task) -> dict[str, Any]:
-    """One task's line, as docs/protocol.md has it."""
+    """One task's line, as docs/protocol.md describes it."""
     description = task.description
     names = description.outputs[-1:] or description.inputs[:1] or task.command.argv[:1]
     return {
@@ -76,7 +76,7 @@ def line_of(task: Task) -> dict[str, Any]:
         "kind": description.kind.value,
         "placement": description.placement.value,
         "reason": description.reason,
-        "ran": "here" if task.runs_here else "remote" if task.answered else "cancelled",
+        "ran": "here" if task.runs_here else "remote" if task.phase is Phase.ANSWERED else "cancelled",
         "why": task.why_here,
         "refusals": task.refusals,
         "attempts": task.attempts,

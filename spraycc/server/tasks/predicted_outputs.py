@@ -1,18 +1,59 @@
-"""The predicted capture on the submit host's side: which lines it takes, and that nothing special is in their way."""
+"""The predicted capture on the submit host's side: the rewritten command line, and the files in its way."""
 
 from __future__ import annotations
 
 import os
 import stat
-from functools import lru_cache
+from collections.abc import Mapping
+from functools import lru_cache, partial
+
+import trio
 
 from spraycc.commands.predict import Prediction, predict
-from spraycc.model import Command
+from spraycc.model import Command, TaskId
+from spraycc.server.host.offload import Disk
 from spraycc.server.tasks.command_files import Environment, read_response_file
+from spraycc.server.tasks.task import Phase, Task
+
+
+class Predictions:
+    """Makes tasks' predictions from the time when the first executor with capture "predict" comes.
+
+    A prediction examines files and parses the command line again. With overlays everywhere no task needs it.
+    """
+
+    def __init__(self, disk: Disk, tasks: Mapping[TaskId, Task]) -> None:
+        """``tasks``: the server's tasks, as they come and go."""
+        self._disk = disk
+        self._tasks = tasks
+        self._lock = trio.Lock()
+        #: each new task needs its prediction
+        self.are_needed = False
+
+    async def make(self, task: Task) -> None:
+        """Set ``task.prediction``."""
+        task.prediction = await self._disk.do("look", partial(redirect, task.command))
+
+    async def begin(self) -> None:
+        """Return when each task that waits has its prediction. Call it before an executor that needs them joins."""
+        async with self._lock:
+            if self.are_needed:
+                return
+            self.are_needed = True  # first, as tasks come meanwhile
+            try:
+                for task in list(self._tasks.values()):
+                    if task.plan is not None and task.prediction is None and task.phase is Phase.WAITING:
+                        await self.make(task)
+            except BaseException:
+                self.are_needed = False  # the next executor begins anew
+                raise
 
 
 def redirect(command: Command) -> Prediction | None:
-    """The line that writes elsewhere, its outputs with their absolute real paths; None where it must run here."""
+    """The command line that writes elsewhere, its outputs as absolute real paths. None: it must run on the submit host.
+
+    Examines files; call it through :class:`Disk`.
+    """
 
     def read_file(name: bytes) -> bytes | None:
         return read_response_file(os.path.join(command.cwd, name))
@@ -21,7 +62,7 @@ def redirect(command: Command) -> Prediction | None:
     if found is None:
         return None
     outputs = []
-    # Where they are one file the compiler refuses, and must see it.
+    # If source and output are one file, the compiler refuses: it must see both names.
     source = os.path.realpath(os.path.join(command.cwd, found.source))
     for place, name in found.outputs:
         directory, base = os.path.split(os.path.join(command.cwd, name))
@@ -34,7 +75,7 @@ def redirect(command: Command) -> Prediction | None:
 
 
 def _is_clear(directory: bytes, path: bytes) -> bool:
-    """Whether a plain file can be made or replaced there. What can't is for the compiler itself to report."""
+    """Whether a plain file can be made or replaced there. If not, the compiler itself must report the reason."""
     if not os.access(directory, os.W_OK | os.X_OK):
         return False
     try:

@@ -1,4 +1,4 @@
-"""A build's figures: what the summary, the JSON file and status show. Keys are described in docs/protocol.md."""
+"""A build's figures, for the summary, the JSON file and status. docs/protocol.md describes the keys."""
 
 from __future__ import annotations
 
@@ -15,33 +15,32 @@ class Figures:
     ends."""
 
     tasks: int = 0
-    #: their result came from an executor
+    #: tasks whose result came from an executor
     remote: int = 0
-    #: they ran on the submit host
+    #: tasks that ran on the submit host
     local: int = 0
-    #: remote ones that ended with a nonzero status, and those whose status is not known as they ran here are not
-    #: among them
+    #: remote tasks with a nonzero status; the server does not know the status of a command on the submit host
     failed: int = 0
     #: attempts that did not count, for whatever reason
     retried: int = 0
-    #: those of them whose host saw other files than the submit host
+    #: retried attempts whose host saw other files than the submit host
     stale: int = 0
-    #: attempts beside another one that took too long, and how many of them were the ones that counted
+    #: attempts beside another attempt that took too long, and how many of them gave the result
     second: int = 0
     second_won: int = 0
-    #: tasks whose runner went away before they had a result
+    #: tasks whose runner went away before the task had a result
     cancelled: int = 0
     cpu_s_remote: float = 0.0
     bytes_returned: int = 0
     executors_peak: int = 0
     running_peak: int = 0
-    #: remote tasks that run now
+    #: attempts that run now
     running: int = 0
     tokens_issued: int = 0
     tokens_free_at_end: int = 0
-    #: tokens that died with their holders and were written off during the build
+    #: tokens that died with their holders, written off during the build
     tokens_lost: int = 0
-    #: why tasks went where they went
+    #: why tasks were placed where they were: reason -> tasks
     reasons: Counter[str] = field(default_factory=Counter)
 
     def attempt_began(self, executors: int, *, second: bool) -> None:

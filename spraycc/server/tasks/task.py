@@ -1,29 +1,52 @@
-"""A task as the server holds it: the command, its runner, and what came back of it so far."""
+"""A task as the server holds it: the command, its runner, its phase, and the output of its attempts so far."""
 
 from __future__ import annotations
 
+import enum
 import time
 from dataclasses import dataclass, field
 
+from spraycc.commands.predict import Prediction
 from spraycc.model import BuildId, Command, Description, ExecutorId, TaskId, Usage
 from spraycc.server.coherence.inputs import Expected
 from spraycc.server.host.unix_connection import Peer
 from spraycc.server.tasks.capture_roots import CapturePlan
 from spraycc.wire.runner import FROM_SERVER, Exited, Output, RunHere
 
-#: Output of one task that is held back until it ends, so that an attempt that fails for reasons of ours leaves no
-#: trace.
+#: The server holds this much output of an attempt until the attempt ends. So a failed attempt leaves no trace.
 HOLD_BYTES = 1024 * 1024
+
+
+class Phase(enum.Enum):
+    """Where a task is on its way. The server's coroutine for the runner (frontend/runner.py) sees each phase end."""
+
+    WAITING = "waiting"  #: the task has no result: it waits for an executor or a local slot, or attempts run
+    ANSWERED = "answered"  #: an executor's result is on its way to the runner
+    HERE = "here"  #: the runner executes the command on the submit host
+    HERE_STAYS = "here-stays"  #: the same, and the runner asks the server before it ends
+    HERE_OVER = "here-over"  #: the runner has asked; its slot is free, and its completion may be held
+    CANCELLED = "cancelled"  #: the runner went away before the task had a result
+
+
+#: The phases that may follow each phase.
+NEXT_PHASES: dict[Phase, frozenset[Phase]] = {
+    Phase.WAITING: frozenset({Phase.ANSWERED, Phase.HERE, Phase.HERE_STAYS, Phase.CANCELLED}),
+    Phase.ANSWERED: frozenset(),
+    Phase.HERE: frozenset(),
+    Phase.HERE_STAYS: frozenset({Phase.HERE_OVER}),
+    Phase.HERE_OVER: frozenset(),
+    Phase.CANCELLED: frozenset(),
+}
 
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """What one attempt of a task has written so far. A task has one at a time, or two."""
+    """The output of one attempt of a task so far. A task has one attempt at a time, or two."""
 
     executor: ExecutorId
     #: counts from 1
     number: int
-    #: output that was not passed on yet: (descriptor, bytes)
+    #: output that the runner has not been given: (descriptor, bytes)
     held: list[tuple[int, bytes]] = field(default_factory=list)
     held_bytes: int = 0
     #: bytes written, by descriptor
@@ -39,8 +62,7 @@ class Attempt:
             self.held.append((fd, data))
 
     def take(self, delivered: dict[int, int]) -> list[tuple[int, bytes]]:
-        """What is held, without the first ``delivered`` bytes of each descriptor's whole output; those that are in it
-        are counted there."""
+        """The held output without the first ``delivered`` bytes of each descriptor. Adds the rest to ``delivered``."""
         pieces = []
         at = dict(self.produced)
         for fd, data in self.held:
@@ -56,54 +78,58 @@ class Attempt:
         return pieces
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Task:
-    """Mutable; owned by the coroutine that serves its runner, changed by the one that serves its executor."""
+    """Mutable. The coroutine that serves the runner owns it; the coroutines that serve executors change it."""
 
     id: TaskId
     build: BuildId
     command: Command
     description: Description
     peer: Peer
+    #: None: the command runs on the submit host
     plan: CapturePlan | None
-    #: output is passed on as it comes (the user watches it), and not held until the end
+    #: the runner gets output as it comes (the user watches it), and not at the end
     live: bool
-    #: what the executor's host must have just as this one
+    #: programs (or the CPU) that the executor's host must have exactly as the submit host has them
     same: tuple[tuple[bytes, str], ...] = ()
-    #: which files it is expected to read; None where executors run on this host and see what it sees
+    #: files that the command is expected to read; None where executors run on this host and see the same files
     expected: Expected | None = None
-    #: attempts that read something else than the submit host has
-    stale: int = 0
-    #: the executor that its result is from, or that had it last
+    #: the command line for an executor with capture "predict"; None: not all outputs are certain, or nobody needs it
+    prediction: Prediction | None = None
+    #: kind and target, by which the history remembers durations
+    key: tuple[str, bytes] = ("", b"")
+    #: when the task came (time.monotonic)
+    arrived: float = field(default_factory=time.monotonic)
+    phase: Phase = Phase.WAITING
+    #: the executor that gave the result, or had the task last
     executor: ExecutorId | None = None
     attempts: int = 0
-    usage: Usage = field(default_factory=Usage)
-    #: the attempt whose result is being written, or was: no other one's is from then on
-    chosen: Attempt | None = None
-    #: its second attempt, beside another one
-    second: Attempt | None = None
-    #: bytes that the runner has been given already, by descriptor; another attempt's first bytes are not given again
-    delivered: dict[int, int] = field(default_factory=lambda: {1: 0, 2: 0})
-    #: kind and target, by which its duration is remembered
-    key: tuple[str, bytes] = ("", b"")
-    #: when it came (time.monotonic)
-    arrived: float = field(default_factory=time.monotonic)
+    #: attempts that read other files than the submit host has
+    stale: int = 0
     #: why attempts did not count, in words
     refusals: list[str] = field(default_factory=list)
-    #: why it ran here though it could have gone remote; the scheduler's word
+    #: the attempt whose result is being written, or was; no other attempt's result is written from then on
+    chosen: Attempt | None = None
+    #: the second attempt, beside another attempt
+    second: Attempt | None = None
+    #: bytes that the runner has got, by descriptor; the first bytes of another attempt are not given again
+    delivered: dict[int, int] = field(default_factory=lambda: {1: 0, 2: 0})
+    usage: Usage = field(default_factory=Usage)
+    #: why a remote task ran on the submit host; the scheduler's word
     why_here: str = ""
-    #: as the shell would say it; None where it ran here, or has not ended
+    #: as a shell reports it; None: the task ran on the submit host, or has not ended
     status: int | None = None
-    #: its runner has its last frame
-    answered: bool = False
-    #: and that was to execute the command itself
-    runs_here: bool = False
-    #: the scheduler has been told that it is over
-    is_gone: bool = False
-    #: it stands in its build's record
-    is_noted: bool = False
-    #: and then to ask before it ends
-    stays: bool = False
+
+    def enter(self, phase: Phase) -> None:
+        """Enter the phase."""
+        assert phase in NEXT_PHASES[self.phase], f"task {self.id}: {phase.value} after {self.phase.value}"
+        self.phase = phase
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether the runner executes the command, or did."""
+        return self.phase in (Phase.HERE, Phase.HERE_STAYS, Phase.HERE_OVER)
 
     def begin_attempt(self, executor: ExecutorId) -> Attempt:
         self.executor = executor
@@ -111,33 +137,32 @@ class Task:
         return Attempt(executor, self.attempts)
 
     async def take_output(self, attempt: Attempt, fd: int, data: bytes) -> None:
-        """Hold output, or pass it on where it is live or too much. Waits for a runner that reads slowly."""
+        """Hold output, or pass it on if it is live or too much. Waits for a runner that reads slowly."""
         attempt.hold(2 if fd == 2 else 1, data)
         if self.live or attempt.held_bytes > HOLD_BYTES:
             await self.peer.send(*self._release(attempt))
 
     def choose(self, attempt: Attempt) -> bool:
-        """Whether this attempt's result may be written; the first one that asks is chosen."""
+        """Whether this attempt's result may be written. The first attempt that asks is chosen."""
         if self.chosen is None:
             self.chosen = attempt
             self.executor = attempt.executor
         return self.chosen is attempt
 
     def reject(self, attempt: Attempt) -> None:
-        """Its result could not be written after all."""
+        """The attempt's result could not be written: another attempt may be chosen."""
         if self.chosen is attempt:
             self.chosen = None
 
     def answer(self, code: int, signal: int) -> None:
-        """Give the runner the rest of the chosen attempt's output and the status, in one piece. Does not wait: what the
-        runner does not read at once goes with :meth:`Peer.flush`."""
+        """Give the runner the rest of the chosen attempt's output and the status, in one piece. Does not wait: the rest
+        of a full socket goes with :meth:`Peer.flush`."""
         frames = self._release(self.chosen) if self.chosen is not None else []
         self.peer.send_now(*frames, FROM_SERVER.pack(Exited(code, signal)))
 
     def run_here(self, *, stay: bool = False) -> None:
-        """Tell the runner to execute the command itself; ``stay``: and to ask before it ends."""
-        self.answered = self.runs_here = True
-        self.stays = stay
+        """Tell the runner to execute the command itself. ``stay``: the runner asks the server before it ends."""
+        self.enter(Phase.HERE_STAYS if stay else Phase.HERE)
         self.peer.open_pidfd()
         self.peer.send_now(FROM_SERVER.pack(RunHere(self.delivered[1], self.delivered[2], int(stay))))
 

@@ -1,4 +1,4 @@
-"""What tasks' hosts must have in common with this one: the compiler, and for some lines the CPU."""
+"""The compiler, and for some command lines the CPU, that an executor's host must have like the submit host."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from spraycc.model import Command, Description, Kind
 from spraycc.system.threads import run_in_thread
 from spraycc.system.toolchain import CPU, identity
 
-#: Kinds whose outputs the compiler's version decides.
+#: Kinds whose outputs depend on the compiler's version.
 _COMPILED = frozenset({Kind.COMPILE, Kind.DEPENDENCIES, Kind.PREPROCESS, Kind.ASSEMBLE, Kind.PCH})
 
 #: Names (of programs, or the CPU) and the identity of each on this host.
-Sameness = tuple[tuple[bytes, str], ...]
+Identities = tuple[tuple[bytes, str], ...]
 
 
 class Toolchains:
-    """Works each identity out once, and again where the program's file has changed."""
+    """Identities of programs, each computed once, and again if the program's file has changed."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, tuple[object, str]] = {}
         self._lock = trio.Lock()
 
-    async def sameness(self, command: Command, description: Description) -> Sameness:
-        """What an executor's host must have just as this host has it, for this command."""
+    async def needed_by(self, command: Command, description: Description) -> Identities:
+        """The programs (or the CPU) that an executor's host must have exactly as this host has them."""
         if description.kind not in _COMPILED:
             return ()
         names = (command.program, CPU) if description.native else (command.program,)
@@ -35,15 +35,15 @@ class Toolchains:
         stamp = _stamp(name)
         known = self._known.get(name)
         if known is None or known[0] != stamp:
-            async with self._lock:  # many ask at once when a build begins
+            async with self._lock:  # many tasks ask at once when a build begins
                 known = self._known.get(name)
                 if known is None or known[0] != stamp:
                     known = self._known[name] = (stamp, await run_in_thread(identity, name))
         return known[1]
 
 
-def needs_of(same: Sameness) -> str:
-    """As the scheduler knows it: two tasks need the same where this is the same."""
+def needs_of(same: Identities) -> str:
+    """The scheduler's word for the need: two tasks with the same word need the same."""
     return "\n".join(os.fsdecode(name) for name, _ in same)
 
 

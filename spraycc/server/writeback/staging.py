@@ -24,9 +24,12 @@ from dataclasses import dataclass
 
 from spraycc.errors import ProtocolError, WriteBackError
 from spraycc.server.host.temp_names import Temporaries
-from spraycc.server.tasks.capture_roots import is_below
+from spraycc.system.paths import is_inside
 from spraycc.system.threads import exact_modes
 from spraycc.wire.executor import Deleted, FileData, FileHole, MadeDirectory, MadeFile, MadeSymlink
+
+#: A message that reports a changed file, or a piece of its contents.
+Change = Deleted | MadeDirectory | MadeSymlink | MadeFile | FileData | FileHole
 
 #: Contents of one attempt that are held in memory before they go to disk.
 MEMORY_BYTES = 256 * 1024
@@ -96,7 +99,7 @@ class Staging:
         """True when :meth:`spill` should be called. It writes to disk, and may take as long as that does."""
         return self.memory_bytes > MEMORY_BYTES
 
-    def take(self, message: Deleted | MadeDirectory | MadeSymlink | MadeFile | FileData | FileHole) -> None:
+    def take(self, message: Change) -> None:
         """Note a change, or the next piece of the last file.
 
         Raises:
@@ -199,7 +202,7 @@ class Staging:
             or not path.startswith(b"/")
             or os.path.normpath(path) != path
             or path in self._roots
-            or not any(is_below(path, root) for root in self._roots)
+            or not any(is_inside(path, root) for root in self._roots)
         ):
             raise ProtocolError(f"path {path!r} is not inside what was captured")
 

@@ -7,7 +7,7 @@ from os.path import normpath
 import pytest
 
 from spraycc.model import Command, Description, Kind, Placement
-from spraycc.server.tasks.capture_roots import CapturePlan, is_below, plan_capture, remote_environment
+from spraycc.server.tasks.capture_roots import CapturePlan, plan_capture, remote_environment
 
 WS = b"/ws"
 HOME = b"/home/u"
@@ -93,17 +93,3 @@ def test_other_make_flags_go_along() -> None:
     assert b"-j" not in entry
     assert entry.startswith(b"MAKEFLAGS=k")
     assert b"CC=gcc" in entry
-
-
-@pytest.mark.parametrize(
-    ("path", "root", "below"),
-    [
-        (b"/a/b", b"/a", True),
-        (b"/a", b"/a", True),
-        (b"/ab", b"/a", False),
-        (b"/a", b"/a/b", False),
-        (b"/x", b"/", True),
-    ],
-)
-def test_is_below(path: bytes, root: bytes, below: bool) -> None:
-    assert is_below(path, root) is below

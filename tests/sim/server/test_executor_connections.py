@@ -25,8 +25,10 @@ from spraycc.server.fleet.credentials import Session, make_session
 from spraycc.server.fleet.listener import ExecutorListener
 from spraycc.server.host.offload import Disk
 from spraycc.server.tasks.capture_roots import CapturePlan
+from spraycc.server.tasks.predicted_outputs import Predictions
 from spraycc.server.tasks.task import Task
 from spraycc.server.writeback.commit import WriteBack
+from spraycc.settings import Settings
 from spraycc.wire import executor as wire
 from spraycc.wire import framing as wire_framing
 from spraycc.wire.framing import FrameReader, encode_frame
@@ -38,9 +40,11 @@ READY = wire.Ready("0", "host", 1, ("overlay",), {})
 class FakeHub:
     """Notes what it is told."""
 
-    capture = "auto"
-    executor_lasts_s = None
+    settings = Settings(cluster="ssh")
     inputs = Inputs(Tracker(None), Disk())
+    predictions = Predictions(Disk(), {})
+    write_back = WriteBack(Disk())
+    disk = Disk()
 
     def __init__(self) -> None:
         self.links: dict[ExecutorId, ExecutorLink] = {}
@@ -152,7 +156,7 @@ async def serving(
 ) -> AsyncIterator[Server]:
     hub = hub or FakeHub()
     pairs = Pairs()
-    listening = ExecutorListener(hub, session, pairs, WriteBack(Disk()), links)
+    listening = ExecutorListener(hub, hub, session, pairs, {} if links is None else links)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(listening.run)
         server = Server(hub, pairs, session)
@@ -509,8 +513,7 @@ async def test_a_fault_at_the_end_of_a_connection_leaves_its_id_free(session: Se
         stream = await server.ready()
         link = server.hub.links[ExecutorId("e1")]
         if what == "attempt_over":
-            link.task, link._attempt = task(Path("/w")), None
-            link._attempt = link.task.begin_attempt(link.id)
+            link.start(task(Path("/w")), 1)
 
         def fail(*_: object) -> None:
             raise RuntimeError("a fault of ours")

@@ -17,7 +17,10 @@ from spraycc.model import BuildId, Command, Description, ExecutorId, Kind, Place
 from spraycc.scheduler import actions, events
 from spraycc.server.builds.build import Builds
 from spraycc.server.dispatcher import Dispatcher
+from spraycc.server.fleet.fleet import Fleet
 from spraycc.server.host import subprocesses, supervise
+from spraycc.server.host.offload import Disk
+from spraycc.server.task_table import TaskTable
 from spraycc.server.tasks.capture_roots import CapturePlan
 from spraycc.server.tasks.durations import TaskHistory
 from spraycc.server.tasks.task import Task
@@ -63,17 +66,24 @@ def arrive(dispatcher: Dispatcher, number: int, placement: Placement = Placement
     command = Command((b"gcc",), b"/usr/bin/gcc", b"/w", (), 0o022)
     description = Description(Kind.COMPILE, placement, "compile")
     plan = CapturePlan((b"/w",), (), ())
-    dispatcher.tasks[TaskId(number)] = Task(
+    dispatcher.tasks.known[TaskId(number)] = Task(
         TaskId(number), BuildId("b"), command, description, runner, plan, live=False  # type: ignore[arg-type]
     )  # fmt: skip
     dispatcher.post(events.TaskArrived(TaskId(number), BuildId("b"), placement))
     return runner
 
 
+@pytest.fixture(autouse=True)
+def no_executors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Executors that the scheduler asks for are not started."""
+    monkeypatch.setattr(Fleet, "ask", lambda self, count: None)
+
+
 async def make_dispatcher(tmp_path: Path, nursery: trio.Nursery) -> Dispatcher:
-    dispatcher = Dispatcher(Settings(), Builds(tmp_path, nursery), TaskHistory(tmp_path / "state", b"/w"))
-    dispatcher.ask_executors = lambda count: None
-    dispatcher.withdraw_executors = lambda: None
+    state = tmp_path / "state"
+    builds, history = Builds(tmp_path, nursery), TaskHistory(state, b"/w")
+    tasks = TaskTable(builds, history, Disk())
+    dispatcher = Dispatcher(nursery, Settings(), builds, tasks, state, b"/w")
     dispatcher.post(events.BuildStarted(BuildId("b"), None))
     return dispatcher
 
@@ -84,16 +94,16 @@ async def test_an_executor_that_can_not_be_given_a_task_is_given_up(
     async with trio.open_nursery() as nursery:
         dispatcher = await make_dispatcher(tmp_path, nursery)
         bad, good = Link(fails=True), Link(fails=False)
-        dispatcher.executors[ExecutorId("bad")] = bad  # type: ignore[assignment]
+        dispatcher.fleet.links[ExecutorId("bad")] = bad  # type: ignore[assignment]
         dispatcher.post(events.ExecutorJoined(ExecutorId("bad")))
         runner = arrive(dispatcher, 1)
         assert bad.given_up
         assert (runner.dismissed, runner.sent) == (False, [])
         assert "a fault of ours" in caplog.text
         # Its connection ends, and the task goes elsewhere.
-        del dispatcher.executors[ExecutorId("bad")]
+        del dispatcher.fleet.links[ExecutorId("bad")]
         dispatcher.post(events.ExecutorLost(ExecutorId("bad")))
-        dispatcher.executors[ExecutorId("good")] = good  # type: ignore[assignment]
+        dispatcher.fleet.links[ExecutorId("good")] = good  # type: ignore[assignment]
         dispatcher.post(events.ExecutorJoined(ExecutorId("good")))
         assert good.started == [1]
 

@@ -76,8 +76,8 @@ IN_A_BUILD = [
     OwnFault(SERVER, "spraycc.scheduler.core:Scheduler.handle", 8),
     OwnFault(SERVER, "spraycc.scheduler.core:Scheduler.next_deadline", 5),
     OwnFault(SERVER, "spraycc.server.dispatcher:Dispatcher._carry_out", 5),
-    OwnFault(SERVER, "spraycc.server.dispatcher:Dispatcher.attempt_over", 4),
-    OwnFault(SERVER, "spraycc.server.dispatcher:Dispatcher.finish", 4),
+    OwnFault(SERVER, "spraycc.server.task_table:TaskTable.attempt_over", 4),
+    OwnFault(SERVER, "spraycc.server.task_table:TaskTable.finish", 4),
     OwnFault(SERVER, "spraycc.server.fleet.connection:ExecutorLink.start", 3),
     OwnFault(SERVER, "spraycc.server.fleet.connection:ExecutorLink._ended", 3),
     OwnFault(SERVER, "spraycc.server.fleet.connection:ExecutorLink.beat", by_clock=True),
@@ -85,7 +85,7 @@ IN_A_BUILD = [
     OwnFault(SERVER, "spraycc.server.writeback.staging:Staging.commit", 3),
     OwnFault(SERVER, "spraycc.server.tasks.task:Task.answer", 3),
     OwnFault(SERVER, "spraycc.server.tasks.task:Task.run_here"),
-    OwnFault(SERVER, "spraycc.server.frontend.runner:plan_capture", 5),
+    OwnFault(SERVER, "spraycc.server.frontend.decide:plan_capture", 5),
     OwnFault(SERVER, "spraycc.server.host.offload:Disk.do", 5),
     OwnFault(SERVER, "spraycc.server.host.unix_connection:Peer.send_now", 5),
     OwnFault(SERVER, "spraycc.server.builds.token_pool:TokenPool.runner_registered", 5),
@@ -102,8 +102,8 @@ IN_A_BUILD = [
 
 #: With a server and executors that have just been started, or that end.
 AT_START_OR_END = [
-    OwnFault(SERVER, "spraycc.server.fleet.connection:ExecutorLink._leave_hub"),
-    OwnFault(SERVER, "spraycc.server.server:make_session", no_executors=True),
+    OwnFault(SERVER, "spraycc.server.fleet.connection:ExecutorLink._leave_fleet"),
+    OwnFault(SERVER, "spraycc.server.fleet.fleet:make_session", no_executors=True),
     OwnFault(SERVER, "spraycc.server.fleet.process_launcher:start_process", 2),
     OwnFault(SERVER, "spraycc.history.store:Store.load"),
     OwnFault(EXECUTOR, "spraycc.executor.memory:Memory.available_bytes"),

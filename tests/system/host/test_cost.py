@@ -18,7 +18,7 @@ import spraycc.server
 from spraycc.executor.link import Link, connect
 from spraycc.executor.session import read_session
 from spraycc.server.__main__ import listen
-from spraycc.server.server import Server
+from spraycc.server.server import serve
 from spraycc.settings import Settings
 from spraycc.stamps import look
 from spraycc.wire.executor import MadeFile, Ping, Pong, Reads, Ready, StartTask, TaskEnded
@@ -77,9 +77,8 @@ async def serving(base: Path) -> AsyncIterator[tuple[Path, Link]]:
         executors=1, cluster="command", listen="127.0.0.1", wait_for_cluster=True, capture="overlay",
         start_command=("/bin/sh", "-c", f'printf "%s" "$0" >{told}.new; mv {told}.new {told}', "{command}"),
     )  # fmt: skip
-    server = Server(run, state, os.fsencode(workspace), settings)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.run, listen(run / "socket"))
+        server = await nursery.start(serve, listen(run / "socket"), run, state, os.fsencode(workspace), settings)
         with trio.fail_after(60):
             # The first task has the executor asked for.
             first = await submit(run / "socket", workspace, 0)

@@ -1,0 +1,313 @@
+"""The executors: started as the scheduler asks for them, kept alive by heartbeats, and sent away at the end."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import trio
+
+from spraycc.cluster.executor_command import executor_command
+from spraycc.cluster.registry import BATCH
+from spraycc.errors import SprayccError
+from spraycc.landmarks import Landmarks
+from spraycc.model import ExecutorId
+from spraycc.scheduler.events import Event, SubmissionFailed
+from spraycc.server.fleet.batch_launcher import BatchLauncher
+from spraycc.server.fleet.connection import ExecutorLink, Results
+from spraycc.server.fleet.credentials import make_session, remove_session_file, write_session_file
+from spraycc.server.fleet.launcher import Launcher
+from spraycc.server.fleet.listener import ExecutorListener, TcpAcceptor
+from spraycc.server.fleet.pack import packs_dir, ready_pack
+from spraycc.server.fleet.process_launcher import RETRY_S, ProcessLauncher
+from spraycc.server.host.addresses import listening_host, reachable
+from spraycc.server.tasks.task import Task
+from spraycc.server.tasks.toolchains import needs_of
+from spraycc.settings import Settings
+from spraycc.system.threads import run_in_thread
+from spraycc.wire.executor import Ready
+
+log = logging.getLogger(__name__)
+
+#: At the server's end, executors have this time to leave.
+LEAVE_S = 1.0
+#: A heartbeat that comes this much too late shows that the server was stopped, or got no CPU.
+LATE_S = 0.5
+#: Status waits this long for the executors' counters.
+STATUS_S = 0.5
+#: Executors of a host that can't be used are asked for again after this time.
+UNFIT_RETRY_S = 60.0
+#: Heartbeats of all executors are spread over this many parts of their interval.
+_BEAT_PARTS = 10
+
+
+class Hub(Protocol):
+    """The dispatcher, as the fleet uses it."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def is_busy(self) -> bool: ...
+    def post(self, event: Event) -> None: ...
+    def say(self, text: str) -> None:
+        """Show the user of each open build a line."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Executors that are started in one way, from the first build whose settings ask for it until the server's end."""
+
+    #: the settings that decide the way
+    way: tuple[object, ...]
+    #: by these files executors show that they see the server's workspace; None where they run on the submit host
+    landmarks: Landmarks | None
+    launcher: Launcher
+
+
+class Fleet:
+    """All executors of one server."""
+
+    def __init__(self, nursery: trio.Nursery, hub: Hub, results: Results, state_dir: Path, workspace: bytes) -> None:
+        self._nursery = nursery
+        self._hub = hub
+        self._results = results
+        self._state_dir = state_dir
+        self._workspace = workspace
+        #: the executors that take part
+        self.links: dict[ExecutorId, ExecutorLink] = {}
+        #: the executors that have proved themselves to any listener, so more than ``links``
+        self._proved: dict[ExecutorId, ExecutorLink] = {}
+        #: the last launch is in use; the executors of earlier launches stay until they are released
+        self._launches: list[Launch] = []
+        #: executors that were asked for while a launch begins; 0: no launch begins
+        self._to_start = 0
+        #: needs that some executor's host does not meet
+        self._differing: set[str] = set()
+        #: when and why executors did not come the last time; None when an executor has come since
+        self._trouble: tuple[float, str] | None = None
+        self._beats = 0
+        #: executors were told to go, and their events concern nobody
+        self._is_leaving = False
+
+    # -- executors' links (connection.Registry)
+
+    @property
+    def settings(self) -> Settings:
+        return self._hub.settings
+
+    async def why_unusable(self, ready: Ready) -> str:
+        landmarks = self._launches[-1].landmarks
+        if landmarks is None:
+            return ""
+        if not await self._results.disk.do("look", partial(landmarks.agree, ready.landmarks)):
+            return f"{os.fsdecode(self._workspace)} is not the submit host's directory of that name"
+        if reason := ready.refusals.get("recorder"):
+            return f"whether its files are old could not be seen, as it can't record what commands read ({reason})"
+        return ""
+
+    def post(self, event: Event) -> None:
+        if not self._is_leaving:
+            self._hub.post(event)
+
+    def executor_ready(self, link: ExecutorLink) -> None:
+        self.links[link.id] = link
+        assert link.ready is not None
+        log.info("executor %s: ready on %s, process %d", link.id, link.ready.host, link.ready.pid)
+        self._trouble = None
+        for launcher in self._launchers:
+            launcher.connected(link.id)
+
+    def executor_gone(self, link: ExecutorLink) -> None:
+        log.info("executor %s: gone", link.id)
+        self.links.pop(link.id, None)
+        for launcher in self._launchers:
+            launcher.gone(link.id)
+
+    def executor_unfit(self, link: ExecutorLink, text: str) -> None:
+        for launcher in self._launchers:
+            launcher.connected(link.id)
+            launcher.gone(link.id)
+        self._start_failed(1, UNFIT_RETRY_S, f"{text}; its tasks run here (see 'spraycc doctor')")
+
+    def host_differs(self, task: Task, text: str) -> None:
+        needs = needs_of(task.same)
+        if needs not in self._differing:  # there may be hundreds of such hosts
+            self._differing.add(needs)
+            self._hub.say(f"{text}; executors of such hosts get no such tasks")
+
+    # -- starting executors
+
+    def ask(self, count: int) -> None:
+        """Have this many executors started. Never waits."""
+        if self._launches and self._launches[-1].way == _way(self.settings):
+            self._launches[-1].launcher.ask(count)
+            return
+        self._to_start += count
+        if self._to_start == count:
+            self._nursery.start_soon(self._begin_launch)
+
+    def withdraw(self) -> None:
+        """Take back the executors that were asked for and have not started."""
+        for launcher in self._launchers:
+            launcher.withdraw()
+
+    @property
+    def has_processes(self) -> bool:
+        """Whether processes or batch jobs of executors may be there."""
+        return any(launcher.processes for launcher in self._launchers)
+
+    @property
+    def _launchers(self) -> list[Launcher]:
+        return [launch.launcher for launch in self._launches]
+
+    def _submissions(self) -> list[str]:
+        return [found for launcher in self._launchers for found in launcher.submission_ids()]
+
+    async def _begin_launch(self) -> None:
+        """Make a launch for the settings of now, and start the executors that were asked for."""
+        launcher = None
+        try:
+            launcher = (await self._make_launch(self.settings)).launcher
+        except Exception as exc:
+            if not isinstance(exc, (OSError, SprayccError)):
+                log.exception("a fault at the start of a session")
+            text = f"executors can't be started: {exc}"
+        count, self._to_start = self._to_start, 0
+        if launcher is not None:
+            launcher.ask(count)
+        else:
+            self._start_failed(count, RETRY_S, text)
+
+    async def _make_launch(self, settings: Settings) -> Launch:
+        """Certificate, secret, listener, session file, launcher: made when the first executor is asked for, and anew
+        for settings that start executors in another way."""
+        session = await run_in_thread(make_session)
+        is_local = settings.cluster == "local"
+        landmarks = None if is_local else await run_in_thread(Landmarks, self._workspace)
+        bound = listening_host(settings.listen, local=is_local)
+        listener = ExecutorListener(self, self._results, session, TcpAcceptor(bound), self._proved)
+        try:
+            self.remove_session()
+            session_file = write_session_file(
+                session,
+                self._state_dir,
+                addresses=[(address, listener.address[1]) for address in reachable(bound)],
+                workspace=self._workspace,
+                scratch_dir=settings.scratch_dir,
+                heartbeat_s=settings.heartbeat_s,
+                lost_after_s=settings.lost_after_s,
+                log_dir=self._state_dir,
+                landmarks=() if landmarks is None else landmarks.lookups,
+            )
+            pack = None if is_local else await ready_pack(packs_dir(self._state_dir))
+            launcher = self._make_launcher(settings, session_file, pack)
+        except BaseException:
+            listener.close()
+            raise
+        launch = Launch(_way(settings), landmarks, launcher)
+        self._launches.append(launch)
+        self._nursery.start_soon(listener.run)
+        self._nursery.start_soon(launcher.run)
+        return launch
+
+    def _make_launcher(self, settings: Settings, session_file: Path, pack: Path | None) -> Launcher:
+        environ = None if settings.cluster == "local" else os.environ
+        command = executor_command(session_file, settings.executor_prefix, environ, pack, settings.scratch_dir)
+        if settings.cluster not in BATCH:
+            log_path = self._state_dir / "executors.log"
+            return ProcessLauncher(settings, command, log_path, self._start_failed)
+        launcher = BatchLauncher(
+            settings,
+            command,
+            self._state_dir,
+            failed=self._start_failed,
+            say=self._hub.say,
+            wanted=lambda: self._launchers[-1] is launcher and self._hub.is_busy,
+            known=self._submissions,
+        )
+        return launcher
+
+    def _start_failed(self, count: int, retry_s: float, text: str) -> None:
+        if text:
+            self._trouble = trio.current_time(), text
+            self._hub.say(text)
+        self.post(SubmissionFailed(count, retry_s))
+
+    # -- heartbeats
+
+    async def run_heartbeats(self) -> None:
+        """Ping the executors that have been silent for a heartbeat. Ends by cancellation.
+
+        Pings go to a part of the executors at a time: a thousand pings at once would hold up the event loop.
+        """
+        for part in itertools.cycle(range(_BEAT_PARTS)):
+            settings = self.settings
+            due = trio.current_time() + settings.heartbeat_s / _BEAT_PARTS
+            await trio.sleep_until(due)
+            if trio.current_time() > due + LATE_S:
+                for link in self.links.values():
+                    link.excuse()
+            self._beats += 1
+            for link in list(self.links.values())[part::_BEAT_PARTS]:
+                link.beat(self._beats, settings.heartbeat_s, settings.lost_after_s)
+
+    async def status(self) -> dict[str, Any]:
+        """The executors and what was submitted. The executors' counters are as of now if they answer in time."""
+        self._beats += 1
+        number = self._beats
+        for link in list(self.links.values()):
+            link.ping(number)
+        with trio.move_on_after(STATUS_S):
+            while any(link.answered_ping < number for link in self.links.values()):
+                await trio.sleep(0.002)
+        at, text = self._trouble or (trio.current_time(), "")
+        return {
+            "executors": [link.status() for link in self.links.values()],
+            "submissions": self._submissions(),
+            "trouble": text,
+            "trouble_age_s": round(trio.current_time() - at, 3),
+        }
+
+    # -- the end
+
+    async def close(self) -> None:
+        """Have all executors leave, and end or cancel the processes and batch jobs that were started."""
+        self._is_leaving = True
+        for link in self.links.values():
+            link.leave()
+        with trio.move_on_after(LEAVE_S):
+            while self.links or self.has_processes:
+                await trio.sleep(0.01)
+        async with trio.open_nursery() as nursery:
+            for launcher in self._launchers:
+                nursery.start_soon(_close, launcher)
+
+    def remove_session(self) -> None:
+        """Remove the session file, also of a server that was killed. Executors that start from now on can't connect."""
+        for path in self._state_dir.glob("session-*.json"):
+            remove_session_file(path)
+
+
+async def _close(launcher: Launcher) -> None:
+    try:
+        await launcher.close()
+    except Exception:
+        # Only of this launcher: the batch jobs of the others must be cancelled too.
+        log.exception("not all that was started could be ended")
+
+
+def _way(settings: Settings) -> tuple[object, ...]:
+    """The settings that decide how executors are started."""
+    return (
+        settings.cluster, settings.listen, settings.queues, settings.queue_use, settings.queue_patience_s,
+        settings.account, settings.project, settings.wall_time_s, settings.memory_mb, settings.cpus_per_executor,
+        settings.parallel_environment, settings.submit_arguments, settings.batch_name, settings.setup,
+        settings.array_limit, settings.keep_pending, settings.hosts, settings.start_command,
+        settings.executor_prefix, settings.scratch_dir,
+    )  # fmt: skip

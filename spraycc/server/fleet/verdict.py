@@ -1,0 +1,84 @@
+"""Whether an attempt's result counts: the executor's report, then the proof of the files that the command read."""
+
+from __future__ import annotations
+
+from spraycc.errors import CaptureRefusal
+from spraycc.model import Kind
+from spraycc.scheduler.events import Outcome
+from spraycc.server.coherence.inputs import Expected, Inputs, Told
+from spraycc.server.fleet.in_flight import InFlight
+from spraycc.wire.executor import TaskEnded
+
+#: After this many attempts on hosts that saw other files than the submit host, a task runs on the submit host.
+STALE_ATTEMPTS = 2
+
+
+def reported(ended: TaskEnded, *, is_aborted: bool, is_unwritable: bool) -> Outcome:
+    """The outcome by the executor's report alone.
+
+    Args:
+        is_aborted: the server has asked the executor to kill the task.
+        is_unwritable: a part of the result can't be written.
+    """
+    if ended.cancelled or is_aborted:
+        return Outcome.CANCELLED
+    if ended.refusal == CaptureRefusal.STALE.value:
+        return Outcome.STALE
+    if ended.refusal == CaptureRefusal.DIFFERENT.value:
+        return Outcome.UNFIT
+    if ended.refusal or is_unwritable:
+        return Outcome.REFUSED
+    if ended.signal:
+        return Outcome.OUT_OF_MEMORY if ended.out_of_memory else Outcome.KILLED
+    return Outcome.DONE
+
+
+async def judge(
+    flight: InFlight, ended: TaskEnded, host: str, inputs: Inputs | None, told: Told
+) -> tuple[Outcome, str]:
+    """The outcome, and why the attempt does not count if it does not. DONE chooses the attempt: write its result.
+
+    Args:
+        host: of the executor.
+        inputs: None: the task needs no proof.
+        told: the stamps that the executor was told.
+    """
+    task = flight.task
+    why = ended.text or str(flight.failure or f"status {ended.code}, signal {ended.signal}")
+    outcome = reported(ended, is_aborted=flight.aborted, is_unwritable=flight.failure is not None)
+    if outcome is Outcome.STALE:
+        why = f"host {host}: {why}"
+    if outcome is Outcome.DONE and inputs is not None and task.expected is not None:
+        outcome, why = await _prove(flight, ended, host, inputs, task.expected, told, why)
+        if flight.aborted:
+            outcome = Outcome.CANCELLED
+    if outcome is Outcome.STALE:
+        if inputs is not None:
+            inputs.forget_told(flight.stamps, told)
+        task.stale += 1
+        if task.stale >= STALE_ATTEMPTS:
+            outcome = Outcome.REFUSED
+    if outcome is Outcome.DONE and not task.choose(flight.attempt):
+        outcome = Outcome.CANCELLED  # the other attempt's result is being written
+    return outcome, why
+
+
+async def _prove(
+    flight: InFlight, ended: TaskEnded, host: str, inputs: Inputs, expected: Expected, told: Told, why: str
+) -> tuple[Outcome, str]:
+    """DONE if all that the command read was the submit host's, or need not be proved; else the outcome and why."""
+    reads = flight.reads
+    # A compile's result must be proved. Of other commands a failure may be due to a file that is there by now.
+    must_be_complete = flight.task.description.kind is not Kind.UNKNOWN or ended.code != 0
+    if reads is None or (must_be_complete and not reads.complete):
+        return Outcome.REFUSED, "the executor could not record which files the command read"
+    mismatch = await inputs.check(expected, told, flight.version, reads.matched, reads.others)
+    if mismatch is not None:
+        return Outcome.STALE, f"host {host} saw other files: {mismatch}"
+    if not reads.complete and not reads.refreshed:
+        unknown = f"host {host} could not record all files that the command read"
+        if inputs.was_incomplete(expected):
+            return Outcome.REFUSED, f"{unknown}, and can't be sure that they are up to date"
+        inputs.note_incomplete(expected)
+        return Outcome.STALE, unknown
+    return Outcome.DONE, why

@@ -1,0 +1,115 @@
+"""Decides where a runner's command runs, and collects all that an executor must be told of it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import stat
+from dataclasses import replace
+from functools import partial
+
+from spraycc.commands.describe import describe
+from spraycc.commands.policy import Policy
+from spraycc.model import BuildId, Command, Description, Kind, Placement, TaskId
+from spraycc.server.dispatcher import Dispatcher
+from spraycc.server.host.unix_connection import Peer
+from spraycc.server.tasks.capture_roots import CapturePlan, plan_capture
+from spraycc.server.tasks.command_files import Environment, read_response_file
+from spraycc.server.tasks.task import Task
+from spraycc.server.tasks.toolchains import Toolchains
+from spraycc.wire.runner import RunTask
+
+_task_ids = itertools.count(1)
+
+#: Kinds whose output is only diagnostics: held until the end. The runner gets other commands' output as it comes.
+HELD_KINDS = frozenset({Kind.COMPILE, Kind.DEPENDENCIES, Kind.PREPROCESS, Kind.ASSEMBLE, Kind.PCH})
+
+
+class Decider:
+    """Makes tasks of requests."""
+
+    def __init__(self, dispatcher: Dispatcher, workspace: bytes, home: bytes) -> None:
+        """``workspace`` and ``home`` are real paths."""
+        self._dispatcher = dispatcher
+        self._workspace = workspace
+        self._home = home
+        self._toolchains = Toolchains()
+
+    async def task_of(self, peer: Peer, request: RunTask) -> tuple[Task, bool]:
+        """The task, and whether its command line alone decided its placement."""
+        dispatcher = self._dispatcher
+        settings = dispatcher.settings
+        command = request.command()
+        rules = Policy(settings.policy_remote, settings.policy_here_heavy, settings.policy_here_light)
+        look = partial(_decide, command, rules, request.wish, self._workspace, self._home)
+        description, plan, by_default = await dispatcher.tasks.disk.do("look", look)
+        task = Task(
+            id=TaskId(next(_task_ids)),
+            build=BuildId(request.build.decode("ascii", "replace")),
+            command=command,
+            description=description,
+            peer=peer,
+            plan=plan,
+            live=description.kind not in HELD_KINDS,
+        )
+        if plan is None:
+            return task, by_default
+        if settings.cluster != "local":
+            task.same = await self._toolchains.needed_by(command, description)
+            task.expected = dispatcher.tasks.inputs.expect(command, description, plan.outputs)
+            await dispatcher.tasks.inputs.prepare(task.expected)
+        await dispatcher.tasks.history.loaded()
+        task.key = dispatcher.tasks.history.key_of(task)
+        if settings.capture == "predict" or dispatcher.tasks.predictions.are_needed:
+            await dispatcher.tasks.predictions.make(task)
+        # No await from here until the task is in the table, where Predictions.begin finds it.
+        return task, by_default
+
+
+def _decide(
+    command: Command, rules: Policy, wish: str, workspace: bytes, home: bytes
+) -> tuple[Description, CapturePlan | None, bool]:
+    """The description, the capture's plan (None: the command runs on the submit host), and whether the command line
+    alone decided that. Examines files."""
+    description = _describe(command)
+    ruled = rules.apply(description, command.argv, command.program)
+    by_default = ruled is description and wish == "auto"
+    description = _apply_wish(ruled, wish)
+    if description.placement is not Placement.REMOTE:
+        return description, None, by_default
+    plan = plan_capture(command, description, workspace, home)
+    if plan is None:
+        description = _here(description, "its directories can't be captured")
+    elif any(map(_is_special, plan.outputs)):
+        description, plan = _here(description, "writes to a special file"), None
+    elif any(_is_special(os.path.join(command.cwd, name)) for name in description.inputs):
+        description, plan = _here(description, "reads a special file"), None
+    return description, plan, by_default
+
+
+def _describe(command: Command) -> Description:
+    def read_file(name: bytes) -> bytes | None:
+        return read_response_file(os.path.join(command.cwd, name))
+
+    return describe(command.argv, command.program, command.cwd, Environment(command.env), read_file)
+
+
+def _is_special(path: bytes) -> bool:
+    """Whether ``path`` is a fifo, a socket or a device: the process at its other end is on this host."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _apply_wish(description: Description, wish: str) -> Description:
+    if wish == "local" and description.placement is Placement.REMOTE:
+        return _here(description, "--local")
+    if wish == "remote" and description.placement is not Placement.REMOTE:
+        return replace(description, placement=Placement.REMOTE, reason="--remote")
+    return description
+
+
+def _here(description: Description, reason: str) -> Description:
+    return replace(description, placement=Placement.HERE_HEAVY, reason=reason)

@@ -1,0 +1,79 @@
+"""The server's end: by a signal, by request, from idleness, or because its socket is gone."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import trio
+
+from spraycc.server.dispatcher import Dispatcher
+from spraycc.system.signals import receive_signals
+
+log = logging.getLogger(__name__)
+
+
+class Lifetime:
+    """Cancels the server's nursery at the end."""
+
+    def __init__(self, nursery: trio.Nursery, dispatcher: Dispatcher, socket_path: Path) -> None:
+        self._nursery = nursery
+        self._dispatcher = dispatcher
+        self._socket_path = socket_path
+        #: shows that the socket at the path is still the server's
+        self._socket_inode = -1
+        with suppress(OSError):
+            self._socket_inode = socket_path.stat().st_ino
+        #: connections of the Unix socket
+        self.peers = 0
+        #: the server ends after its last build
+        self._is_stopping = False
+
+    def stop(self, now: bool) -> None:
+        """End at once, or after the last build."""
+        log.info("stopping %s", "now" if now else "after the last build")
+        self._is_stopping = True
+        if now or not self._dispatcher.builds.open:
+            self._nursery.start_soon(self._end)
+
+    async def watch_signals(self) -> None:
+        """Stop on a signal. Ends by cancellation."""
+        with receive_signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
+            async for number in received:
+                log.info("%s received", signal.Signals(number).name)
+                # The first SIGTERM lets builds in flight end, the second one does not.
+                self.stop(now=number != signal.SIGTERM or self._is_stopping)
+
+    async def watch_idleness(self) -> None:
+        """Return when the server is to end: after its last build, from idleness, or since nobody can reach it."""
+        fleet = self._dispatcher.fleet
+        busy_at = trio.current_time()
+        while True:
+            limit_s = self._dispatcher.settings.idle_shutdown_s
+            await trio.sleep(min(1.0, max(0.05, limit_s / 4)))
+            now = trio.current_time()
+            if self.peers or fleet.links or fleet.has_processes:
+                busy_at = now
+            if self._is_stopping and not self._dispatcher.builds.open:
+                self._nursery.start_soon(self._end)
+                return
+            if not self.peers and not self._is_reachable():
+                log.warning("the socket %s is no longer ours; ending", self._socket_path)
+                self.stop(now=True)
+                return
+            if now - busy_at >= limit_s:
+                log.info("idle for %.1f s", limit_s)
+                self.stop(now=True)
+                return
+
+    def _is_reachable(self) -> bool:
+        try:
+            return self._socket_path.stat().st_ino == self._socket_inode
+        except OSError:
+            return False
+
+    async def _end(self) -> None:
+        await self._dispatcher.fleet.close()
+        self._nursery.cancel_scope.cancel()

@@ -1,0 +1,87 @@
+"""The tasks of the server: the parts that serve them, and the end of their attempts."""
+
+from __future__ import annotations
+
+import logging
+
+from spraycc.model import TaskId, Usage
+from spraycc.scheduler.events import Outcome
+from spraycc.server.builds.build import Builds
+from spraycc.server.coherence.inputs import Inputs
+from spraycc.server.coherence.tracker import Tracker
+from spraycc.server.coherence.watcher import Watcher
+from spraycc.server.host.offload import Disk
+from spraycc.server.tasks.durations import TaskHistory
+from spraycc.server.tasks.predicted_outputs import Predictions
+from spraycc.server.tasks.task import Phase, Task
+from spraycc.server.writeback.commit import WriteBack
+
+log = logging.getLogger(__name__)
+
+
+class TaskTable:
+    """All tasks whose runners are connected."""
+
+    def __init__(self, builds: Builds, history: TaskHistory, disk: Disk, *, is_own_disk: bool = False) -> None:
+        """``is_own_disk``: the workspace is on a file system of this host (see ``WriteBack``)."""
+        self.builds = builds
+        self.history = history
+        self.disk = disk
+        self.write_back = WriteBack(disk, is_own_disk=is_own_disk)
+        self.known: dict[TaskId, Task] = {}
+        self.predictions = Predictions(disk, self.known)
+        self._inputs: Inputs | None = None
+
+    @property
+    def inputs(self) -> Inputs:
+        """The files that tasks read. Made when first needed: a server without a cluster watches no directories."""
+        if self._inputs is None:
+            self._inputs = Inputs(Tracker(Watcher.open()), self.disk)
+        return self._inputs
+
+    def build_begins(self) -> None:
+        """Have the build see the changes that other hosts have made before."""
+        if self._inputs is not None:
+            self._inputs.build_begins()
+
+    def attempt_over(self, task: Task, outcome: Outcome, usage: Usage, returned_bytes: int, ok: bool) -> None:
+        """Count an attempt's end."""
+        figures = self.builds.figures(task.build)
+        figures.attempt_ended()
+        if outcome is Outcome.DONE:
+            task.usage = usage
+            figures.remote_done(ok, usage, returned_bytes)
+            if ok:
+                self.history.note(task.key, usage)
+            if task.second is not None and task.second is task.chosen:
+                figures.second_won += 1
+        elif task.id in self.known and task.chosen is None:  # else this attempt was one of two, and the other counts
+            figures.retried += 1
+            figures.stale += outcome is Outcome.STALE
+            if outcome is Outcome.OUT_OF_MEMORY:
+                self.history.note_memory(task.key, usage)
+
+    def finish(self, task: Task, code: int, signal: int) -> None:
+        """Answer the task's runner, now or when the jobserver's account allows. A runner that can't be answered helps
+        itself."""
+        if task.phase is Phase.CANCELLED:  # the runner went away while the result was written
+            return
+
+        def answer() -> None:
+            try:
+                task.answer(code, signal)
+                if task.peer.is_behind:
+                    self.builds.start_soon(task.peer.flush)
+            except Exception:
+                log.exception("task %d: its runner was not answered", task.id)
+                task.peer.dismiss()
+
+        task.enter(Phase.ANSWERED)
+        task.status = 128 + signal if signal else code
+        build = self.builds.open.get(task.build)
+        if build is None:
+            answer()
+        else:
+            # Now, as the build may be closed before the server sees the runner's end: `why` must know the last task.
+            build.note(task)
+            build.finish(task.id, answer)

@@ -1,0 +1,165 @@
+"""The whole server: an attempt counts only if its host saw the submit host's files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spraycc.stamps import FILE, MISSING, look
+from spraycc.wire import runner as wire
+from tests.sim.server.silent_watcher import SilentWatcher
+from tests.sim.server.world import serving, settle
+
+
+async def test_a_task_whose_host_saw_another_file_is_tried_once_more_and_then_runs_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        runner = world.compile(build, "a")
+        await settle()
+        header = FILE + bytes(world.workspace / "a.h")
+        executor = await world.executor("e1")
+        start = await executor.task()
+        assert header not in [lookup for _, lookup, _ in start.stamps]
+        (world.workspace / "a.h").touch()
+        await executor.done(start, words=b"no a.h\n", reads=((header, MISSING),))
+        start = await executor.task()
+        assert look(header) in [stamp for _, lookup, stamp in start.stamps if lookup == header]
+        await executor.done(start, words=b"no a.h\n", reads=((header, MISSING),))
+        output, last = await runner.result()
+        assert isinstance(last, wire.RunHere)
+        assert output == {1: b"", 2: b""}
+        assert not (world.workspace / "a.o").exists()
+        runner.close()
+        figures = await build.finish()
+        assert (figures["local"], figures["remote"], figures["stale"], figures["retried"]) == (1, 0, 1, 2)
+
+
+async def test_a_task_that_read_what_is_here_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        (world.workspace / "a.h").touch()
+        runner = world.compile(build, "a")
+        await settle()
+        header = FILE + bytes(world.workspace / "a.h")
+        executor = await world.executor("e1")
+        await executor.done(await executor.task(), reads=((header, look(header)), (header + b"x", MISSING)))
+        assert (await runner.result())[1] == wire.Exited(0, 0)
+        runner.close()
+        assert (await build.finish())["stale"] == 0
+
+
+async def test_a_build_sees_what_other_hosts_changed_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No event tells of such a change, so the time is all that makes the server look again; and here it stands."""
+    monkeypatch.setattr("spraycc.server.task_table.Watcher.open", SilentWatcher)
+    async with serving(tmp_path, monkeypatch) as world:
+        header = FILE + bytes(world.workspace / "a.h")
+        executor = None
+        for contents in ("", "longer"):
+            (world.workspace / "a.h").write_text(contents)
+            build = await world.build()
+            runner = world.compile(build, "a")
+            await settle()
+            executor = executor or await world.executor("e1")
+            await executor.done(await executor.task(), reads=((header, look(header)),))
+            assert (await runner.result())[1] == wire.Exited(0, 0)
+            runner.close()
+            assert (await build.finish())["stale"] == 0
+
+
+async def test_a_compile_of_which_it_is_not_known_what_it_read_runs_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        runner = world.compile(build, "a")
+        await settle()
+        executor = await world.executor("e1")
+        await executor.done(await executor.task(), reads=None)
+        assert isinstance((await runner.result())[1], wire.RunHere)
+        runner.close()
+        assert (await build.finish())["local"] == 1
+
+
+async def test_another_command_of_which_that_is_not_known_is_tried_again_after_a_refresh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then it counts, and the next one of its kind is refreshed at once."""
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        executor = None
+        for is_first in (True, False):
+            runner = world.runner(build, "gen", "x", wish="remote")
+            await settle()
+            executor = executor or await world.executor("e1")
+            start = await executor.task()
+            assert start.incomplete is not is_first
+            if is_first:
+                await executor.done(start, b"", reads=None)
+                start = await executor.task()
+                assert start.incomplete
+            await executor.done(start, b"", reads=None, refreshed=True)
+            assert (await runner.result())[1] == wire.Exited(0, 0)
+            runner.close()
+        figures = await build.finish()
+        assert (figures["remote"], figures["stale"]) == (2, 1)
+
+
+async def test_a_command_that_could_not_be_recorded_counts_if_it_succeeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its executor has refreshed first, as it knew that."""
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        runner = world.runner(build, "gen", "x", wish="remote")
+        await settle()
+        executor = await world.executor("e1")
+        await executor.done(await executor.task(), b"", reads=None, refreshed=True)
+        assert (await runner.result())[1] == wire.Exited(0, 0)
+        runner.close()
+        assert (await build.finish())["stale"] == 0
+
+
+async def test_where_no_refresh_helps_it_runs_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        runner = world.runner(build, "gen", "x", wish="remote")
+        await settle()
+        executor = await world.executor("e1")
+        for _ in range(2):
+            await executor.done(await executor.task(), b"", reads=None)
+        assert isinstance((await runner.result())[1], wire.RunHere)
+        runner.close()
+        await build.finish()
+
+
+async def test_what_is_known_of_an_incomplete_record_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        (world.workspace / "a.h").touch()
+        build = await world.build()
+        runner = world.runner(build, "gen", "x", wish="remote")
+        await settle()
+        executor = await world.executor("e1")
+        other = (FILE + bytes(world.workspace / "a.h"), MISSING)
+        for _ in range(2):
+            start = await executor.task()
+            await executor.done(start, b"", reads=(other,), complete=False, refreshed=True)
+        assert isinstance((await runner.result())[1], wire.RunHere)
+        runner.close()
+        assert (await build.finish())["stale"] == 1
+
+
+async def test_a_command_that_fails_and_of_which_that_is_not_known_runs_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        runner = world.runner(build, "gen", "x", wish="remote")
+        await settle()
+        executor = await world.executor("e1")
+        await executor.done(await executor.task(), b"", reads=None, refreshed=True, code=1)
+        assert isinstance((await runner.result())[1], wire.RunHere)
+        runner.close()
+        await build.finish()

@@ -1,0 +1,114 @@
+"""The whole server: its end, and the leftovers of a killed server."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from spraycc.server import server as server_module
+from spraycc.server.fleet import fleet as fleet_module
+from spraycc.wire import runner as wire
+from spraycc.wire.executor import (
+    Leave,
+)
+from tests.sim.server.world import CommandLine, serving, settle
+
+
+async def test_an_idle_server_ends_after_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        await trio.sleep(300)
+        assert not world.ended.is_set()
+        await build.finish()
+        began = trio.current_time()
+        await world.ended.wait()
+        waited_s = trio.current_time() - began
+        assert world.settings.idle_shutdown_s - 2 <= waited_s <= world.settings.idle_shutdown_s + 2
+
+
+async def test_executors_that_nobody_uses_are_released_and_the_server_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        runner = world.compile(build, "a")
+        await settle()
+        executor = await world.executor("e1")
+        await executor.done(await executor.task())
+        await runner.result()
+        runner.close()
+        await build.finish()
+        began = trio.current_time()
+        assert await executor.next() == Leave()
+        assert trio.current_time() - began == pytest.approx(world.settings.release_delay_s)
+        executor.link.close()
+        await world.ended.wait()
+
+
+async def test_a_server_whose_socket_is_gone_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        (world.run_dir / "socket").unlink()
+        await trio.sleep(10)
+        assert not world.ended.is_set()  # who is connected is served
+        await build.finish()
+        with trio.fail_after(5):
+            await world.ended.wait()
+
+
+async def test_a_server_that_is_to_stop_ends_after_its_last_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        peer = CommandLine(world.door)
+        await peer.hello()
+        peer.send(wire.Stop(if_idle=True))
+        assert isinstance(await peer.answer(), wire.Refused)
+        peer.send(wire.Stop())
+        await trio.sleep(100)
+        assert not world.ended.is_set()
+        await build.finish()
+        with trio.fail_after(5):
+            await world.ended.wait()
+        assert await peer.answer() is None
+        peer.close()
+
+
+async def test_a_server_that_is_to_stop_now_has_its_executors_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        runner = world.compile(build, "a")
+        await settle()
+        executor = await world.executor("e1")
+        await executor.task()
+        build.send(wire.Stop(now=True))
+        assert await executor.next() == Leave()
+        began = trio.current_time()
+        await world.ended.wait()
+        # This one does not leave, so it is waited for as long as may be.
+        assert trio.current_time() - began <= fleet_module.LEAVE_S + 0.1
+        assert (await runner.result())[1] is None
+        runner.close()
+        build.close()
+
+
+async def test_a_server_clears_away_what_a_killed_one_has_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = tmp_path / "state" / "server"
+    state.mkdir(parents=True)
+    (state / "session-old.json").touch()
+    for number in range(server_module.EXECUTOR_LOGS + 5):
+        path = state / f"executor-{number}.log"
+        path.touch()
+        os.utime(path, (number, number))
+    async with serving(tmp_path, monkeypatch):
+        assert not (state / "session-old.json").exists()
+        logs = {path.name for path in state.glob("executor-*.log")}
+        assert len(logs) == server_module.EXECUTOR_LOGS
+        assert "executor-4.log" not in logs
