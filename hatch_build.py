@@ -33,17 +33,22 @@ from packaging.tags import platform_tags
 
 VARIABLE = "SPRAYCC_RUNNER"
 CHOICES = ("auto", "native", "python")
-#: program -> directory of its C sources
-PROGRAMS = {"spraycc-run": "spraycc/runner", "spraycc-box": "spraycc/box"}
-#: The preloaded library, the directory of its C sources, and its directory in the installation.
+ROOT = Path(__file__).resolve().parent
+RUNNER = "spraycc-run"
 LIBRARY = "libspraycc-recorder.so"
-LIBRARY_SOURCES = "spraycc/recorder"
+#: The one list of the C sources: program or library -> patterns below spraycc/native. Tests take it from here.
+SOURCES = {
+    RUNNER: ("runner/*.c", "common/*.c"),
+    "spraycc-box": ("box/*.c", "common/*.c"),
+    LIBRARY: ("recorder/*.c", "common/text.c"),
+}
+#: The library's directory in the installation.
 LIBRARY_PLACE = "lib/spraycc"
 FALLBACK = "spraycc/runner/fallback.py"
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra")
 LIBRARY_FLAGS = ("-fPIC", "-shared", "-fvisibility=hidden")
-#: Behind the user's flags: link-time optimization loses the symbol version that the recorder asks for by .symver. glibc
-#: before 2.34 has dlsym in libdl; later ones have an empty libdl.
+#: These follow the user's flags. Link-time optimization loses the symbol version that the recorder requests by .symver.
+#: glibc before 2.34 has dlsym in libdl; later versions have an empty libdl.
 LIBRARY_END = ("-fno-lto", "-ldl")
 
 
@@ -64,102 +69,75 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # generic 
         # Never into the source tree: it may be read-only, or shared by two builds at once. Removed with this object.
         self._scratch = tempfile.TemporaryDirectory(prefix="spraycc-build-")
         scratch = Path(self._scratch.name)
-        programs = [] if choice == "python" else self._native(scratch, hard=choice == "native")
-        recorder = None if choice == "python" else self._recorder(scratch, hard=choice == "native")
-        native = any(program.name == "spraycc-run" for program in programs)
-        if native:
+        built = {} if choice == "python" else self._native(scratch, hard=choice == "native")
+        if RUNNER in built:
             build_data["pure_python"] = False
             build_data["tag"] = f"py3-none-{platform()}"
-        else:
-            programs = [self._fallback(scratch)]
-            recorder = None  # the wheel is for every platform
+        else:  # the wheel is for every platform, so it has no native part
+            built = {RUNNER: self._fallback(scratch)}
             build_data["tag"] = "py3-none-any"
-        for program in programs:
-            build_data["shared_scripts"][str(program)] = program.name
-        if recorder is not None:
-            build_data["shared_data"][str(recorder)] = f"{LIBRARY_PLACE}/{LIBRARY}"
+        for name, path in built.items():
+            if name == LIBRARY:
+                build_data["shared_data"][str(path)] = f"{LIBRARY_PLACE}/{name}"
+            else:
+                build_data["shared_scripts"][str(path)] = name
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         self._scratch.cleanup()
 
-    def _native(self, scratch: Path, *, hard: bool) -> list[Path]:
-        """The programs that could be compiled; with ``hard`` all of them or SystemExit."""
-        built = []
-        for name, directory in PROGRAMS.items():
-            sources = sorted(Path(self.root, directory).glob("*.c"))
+    def _native(self, scratch: Path, *, hard: bool) -> dict[str, Path]:
+        """The programs and libraries that could be compiled; with ``hard`` all of them or SystemExit."""
+        built = {}
+        for name in SOURCES:
             try:
-                built.append(compile_program(name, sources, scratch, self.metadata.version))
+                built[name] = compile_native(name, scratch, self.metadata.version)
             except CompileError as exc:
                 if hard:
                     raise SystemExit(f"{VARIABLE}=native: {exc}") from None
                 self.app.display_warning(f"{name} is left out: {exc}")
         return built
 
-    def _recorder(self, scratch: Path, *, hard: bool) -> Path | None:
-        """The library, or None if it could not be compiled; with ``hard`` SystemExit."""
-        sources = sorted(Path(self.root, LIBRARY_SOURCES).glob("*.c"))
-        try:
-            return compile_library(sources, scratch / LIBRARY)
-        except CompileError as exc:
-            if hard:
-                raise SystemExit(f"{VARIABLE}=native: {exc}") from None
-            self.app.display_warning(f"{LIBRARY} is left out: {exc}")
-            return None
-
     def _fallback(self, scratch: Path) -> Path:
         """The Python runner as a script. Installers put their interpreter's path in place of ``#!python``."""
-        source = Path(self.root, FALLBACK)
-        text = source.read_bytes()
+        text = (ROOT / FALLBACK).read_bytes()
         first_line, newline, rest = text.partition(b"\n")
         if not first_line.startswith(b"#!"):
             rest = first_line + newline + rest
-        script = scratch / "spraycc-run"
+        script = scratch / RUNNER
         script.write_bytes(b"#!python\n" + rest.replace(b"@VERSION@", self.metadata.version.encode("ascii")))
         script.chmod(0o755)
         return script
 
 
-def compile_program(name: str, sources: Sequence[Path], out_dir: Path, version: str) -> Path:
-    """Compile and link ``sources`` to ``out_dir/name``, static if that links.
+def sources_of(name: str) -> list[Path]:
+    """The C sources of a program or library.
+
+    Raises:
+        CompileError: this tree has none for one of its patterns.
+    """
+    found: list[Path] = []
+    for pattern in SOURCES[name]:
+        matches = sorted((ROOT / "spraycc" / "native").glob(pattern))
+        if not matches:
+            raise CompileError(f"there are no C sources spraycc/native/{pattern} in this tree")
+        found += matches
+    return found
+
+
+def compile_native(name: str, out_dir: Path, version: str) -> Path:
+    """Compile and link a program or library of ``SOURCES`` to ``out_dir/name``. A program is static if that links.
 
     Raises:
         CompileError: no compiler, no sources, or it does not compile even for dynamic linking.
     """
-    command = [*words_before(f'-DSPRAYCC_VERSION="{version}"'), *words_after(sources, out_dir / name)]
-    return run_compiler([[*command, "-static"], command], out_dir / name)
-
-
-def compile_library(sources: Sequence[Path], out: Path) -> Path:
-    """Compile and link ``sources`` to the shared library ``out``.
-
-    Raises:
-        CompileError: no compiler, no sources, or it does not compile.
-    """
-    command = [*words_before(*LIBRARY_FLAGS), *words_after(sources, out), *LIBRARY_END]
-    return run_compiler([command], out)
-
-
-def words_before(*flags: str) -> list[str]:
-    """A command's words before its sources.
-
-    Raises:
-        CompileError: there is no compiler.
-    """
     compiler = find_compiler()
     if compiler is None:
         raise CompileError("no C compiler: neither CC is set nor is cc, gcc or clang on PATH")
-    return [*compiler, *FLAGS, *flags, *shlex.split(os.environ.get("CFLAGS", ""))]
-
-
-def words_after(sources: Sequence[Path], out: Path) -> list[str]:
-    """A command's sources and the words after them.
-
-    Raises:
-        CompileError: there are no sources.
-    """
-    if not sources:
-        raise CompileError("there are no C sources for it in this tree")
-    return [*map(str, sources), "-o", str(out), *shlex.split(os.environ.get("LDFLAGS", ""))]
+    is_library = name == LIBRARY
+    flags = LIBRARY_FLAGS if is_library else (f'-DSPRAYCC_VERSION="{version}"',)
+    command = [*compiler, *FLAGS, *flags, *shlex.split(os.environ.get("CFLAGS", ""))]
+    command += [*map(str, sources_of(name)), "-o", str(out_dir / name), *shlex.split(os.environ.get("LDFLAGS", ""))]
+    return run_compiler([[*command, *LIBRARY_END]] if is_library else [[*command, "-static"], command], out_dir / name)
 
 
 def run_compiler(commands: Sequence[list[str]], out: Path) -> Path:

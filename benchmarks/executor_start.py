@@ -25,10 +25,11 @@ from spraycc import landmarks
 from spraycc.cluster.executor_command import executor_command
 from spraycc.model import ExecutorId
 from spraycc.server.fleet.connection import ExecutorLink
-from spraycc.server.fleet.credentials import make_session, write_session_file
+from spraycc.server.fleet.credentials import make_credentials, write_session_file
 from spraycc.server.fleet.listener import ExecutorListener, TcpAcceptor
 from spraycc.server.fleet.pack import ready_pack
 from spraycc.settings import Settings
+from spraycc.wire.session_file import Session
 
 #: Where Python's own library lies; of no concern here, as it is each host's own nearly everywhere.
 _PYTHON = tuple({os.path.realpath(p) for p in (os.path.dirname(os.__file__), "/lib", "/usr", "/etc")})
@@ -129,15 +130,16 @@ def _is_shared(path: str, roots: tuple[str, ...]) -> bool:
 
 
 async def _start(place: Place, state: Path, pack: Path | None, trace: Sequence[str]) -> Start:
-    session = make_session()
+    credentials = make_credentials()
     hub = _Hub()
-    listener = ExecutorListener(hub, hub, session, TcpAcceptor("127.0.0.1"), {})  # type: ignore[arg-type]
+    listener = ExecutorListener(hub, hub, credentials, TcpAcceptor("127.0.0.1"), {})  # type: ignore[arg-type]
     local = os.fspath(place.root / "local")
-    file = write_session_file(
-        session, state, addresses=[("127.0.0.1", listener.address[1])], workspace=os.fsencode(place.workspace),
-        scratch_dir=local, heartbeat_s=5, lost_after_s=20, log_dir=state,
+    session = Session(
+        addresses=(("127.0.0.1", listener.address[1]),), certificate=credentials.certificate, secret=credentials.secret,
+        workspace=os.fsencode(place.workspace), scratch_dir=local, heartbeat_s=5, lost_after_s=20, log_dir=str(state),
         landmarks=landmarks.choose(os.fsencode(place.workspace)),
     )  # fmt: skip
+    file = write_session_file(session, state)
     argv = [
         *trace,
         *executor_command(file, pack=pack, scratch_dir=local),

@@ -38,11 +38,12 @@ import trio
 from spraycc import __version__
 from spraycc.errors import SprayccError
 from spraycc.executor.link import Link, LinkLost, connect, frame_of
-from spraycc.executor.session import Session, read_session
+from spraycc.executor.session import read_session
 from spraycc.system.allocator import keep_freed_memory
 from spraycc.system.file_cache import cached
 from spraycc.wire.executor import CancelTask, FileData, Leave, MadeFile, Ping, Pong, Reads, Ready, StartTask, TaskEnded
 from spraycc.wire.framing import CHUNK_BYTES
+from spraycc.wire.session_file import Session
 
 #: A barrier that is not reached lets one task go this often.
 DRIP_S = 1.0

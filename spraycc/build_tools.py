@@ -1,6 +1,6 @@
 """The names of build tools, and the environment variables of make and cargo. Every other module takes them from here.
 
-``runner/tool.c`` and ``runner/fallback.py`` import nothing and repeat SHIMMED; tests/pure/test_build_tools.py compares.
+``native/runner/build_tool.c`` and ``runner/fallback.py`` import nothing and repeat SHIMMED; tests/pure/test_build_tools.py compares.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 
-#: The exit status of what the command line or the configuration is to blame for.
+#: Exit status for errors in the command line or the configuration.
 USAGE_STATUS = 2
 
 
@@ -28,7 +28,7 @@ class VersionMismatch(SprayccError):
 
 
 class RuntimeDirError(SprayccError):
-    """A directory or socket of the server is not ours, or is open to others; nothing in it may be trusted."""
+    """A directory or socket of the server belongs to another user, or is open to others; it can't be trusted."""
 
 
 class ServerUnavailable(SprayccError):
@@ -39,14 +39,12 @@ class CaptureRefusal(enum.Enum):
     """Why an attempt's outputs can't be captured; the task then runs on the submit host."""
 
     HOST = "host"  #: this host can't mount the overlay at all
-    ROOT = (
-        "root"  #: a directory that must be captured can't be (a mount below it, or it contains the scratch directory)
-    )
+    ROOT = "root"  #: a required directory can't be captured (a mount below it, or it contains the scratch directory)
     COPY_UP = "copy-up"  #: the command met EOVERFLOW, EXDEV or EROFS inside the capture
     DIFFERENT = "different"  #: the executor's host has another compiler or CPU than the submit host: another executor
-    STALE = "stale"  #: the executor's host sees files that are not the submit host's: refresh, try once more, then here
+    STALE = "stale"  #: the executor's host sees other files than the submit host: refresh and try again, once
     NO_SPACE = "no-space"  #: the executor's disk is full
-    UNSUPPORTED = "unsupported"  #: it produced something that can't be sent (a device, a socket)
+    UNSUPPORTED = "unsupported"  #: the command produced an entry that can't be sent (a device, a socket)
 
 
 class CaptureError(SprayccError):

@@ -12,16 +12,16 @@ ExecutorId = NewType("ExecutorId", str)
 
 
 class Placement(enum.Enum):
-    """Where a task runs, as the command description and the policy decide."""
+    """The host and quota for a task, as the command description and the policy decide."""
 
-    REMOTE = "remote"  #: on an executor; here if that can't be
+    REMOTE = "remote"  #: on an executor, or on the submit host if no executor can run it
     HERE_NOW = "here-now"  #: on the submit host at once, without a slot: probes, which are short and latency bound
     HERE_LIGHT = "here-light"  #: on the submit host, under the light quota: archives and other short work
     HERE_HEAVY = "here-heavy"  #: on the submit host, under the heavy quota: links
 
 
 class Kind(enum.Enum):
-    """What a command line does."""
+    """The purpose of a command line."""
 
     COMPILE = "compile"
     DEPENDENCIES = "dependencies"  #: -M or -MM: writes make rules and no object
@@ -36,18 +36,17 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a command line is, from its words alone (plus response files and three environment variables)."""
+    """The meaning of a command line, from its words alone (plus response files and three environment variables)."""
 
     kind: Kind
     placement: Placement
-    #: why it goes where it goes: a short stable phrase that is counted and shown by ``spraycc why``
+    #: the reason for the placement: a short stable phrase that ``spraycc why`` counts and shows
     reason: str
     #: source files, as written on the line
     inputs: tuple[bytes, ...] = ()
-    #: files that it is known to write, as written or implied (relative to the working directory), the named one (-o)
-    #: last
+    #: its known output files, as written or implied (relative to the working directory), the file of -o last
     outputs: tuple[bytes, ...] = ()
-    #: it makes code for the CPU that it runs on (-march=native)
+    #: makes code for the CPU of its own host (-march=native)
     native: bool = False
     #: a successful run writes ``outputs`` and nothing else
     complete: bool = False
@@ -59,7 +58,7 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class StdStream:
-    """What one of the runner's descriptors 0-2 is, as fstat(2) says."""
+    """The kind of one of the runner's descriptors 0-2, from fstat(2)."""
 
     #: "tty", "pipe", "file", "null", "socket", "other" or "closed"
     kind: str
@@ -69,7 +68,7 @@ class StdStream:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One wrapped command as its runner met it: all that is needed to run it again elsewhere with the same result."""
+    """One wrapped command with all that is needed to run it on another host with the same result."""
 
     #: argument vector, argv[0] as the build tool gave it
     argv: tuple[bytes, ...]
@@ -97,36 +96,24 @@ class Command:
 
     @property
     def streams_are_one(self) -> bool:
-        """True where stdout and stderr are the same open file, so that the order of what is written to them matters."""
+        """True if stdout and stderr are the same open file, so that the order of writes to both matters."""
         out, err = self.stdout, self.stderr
         return out.kind == err.kind != "closed" and (out.dev, out.ino) == (err.dev, err.ino)
 
 
 @dataclass(frozen=True, slots=True)
-class ExitStatus:
-    """How a command ended: by exit (``signal`` is 0) or killed by a signal (``code`` is 0)."""
-
-    code: int = 0
-    signal: int = 0
-
-    @property
-    def ok(self) -> bool:
-        return self.code == 0 and self.signal == 0
-
-
-@dataclass(frozen=True, slots=True)
 class Expectation:
-    """What is expected of a task, by what it and its like did before."""
+    """The expected time and memory of a task, from earlier runs of it and of similar tasks."""
 
-    #: how long it runs; 0 where nothing is known
+    #: run time; 0 if unknown
     seconds: float = 0.0
-    #: running for longer than this is far beyond what is expected; None where nothing is known
+    #: a task that runs longer than this is late; None if unknown
     late_s: float | None = None
-    #: most memory that it uses; 0 where nothing is known
+    #: peak memory; 0 if unknown
     memory_bytes: int = 0
 
 
-#: Nothing is known.
+#: The expectation of an unknown task.
 UNKNOWN = Expectation()
 
 

@@ -1,15 +1,18 @@
-"""All settings, their defaults and what is allowed. Validated by spraycc.config; travels to the server as a map."""
+"""All settings: names, types, limits, defaults and help texts. spraycc.config validates them.
+
+The command line sends them to the server as a map. ``--help`` shows the help texts.
+"""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-if TYPE_CHECKING:  # spraycc.config.keys has them where it looks at the types; a build without settings need not
+if TYPE_CHECKING:  # spraycc.config.keys imports them when a value is checked; a build without settings has none
     from annotated_types import Ge, Le
 
-#: Most executors on a cluster where nobody says how many.
+#: Most executors on a cluster if the user sets no number.
 DEFAULT_CLUSTER_EXECUTORS = 100
 
 
@@ -18,123 +21,151 @@ def usable_cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def setting(default: Any, help_text: str) -> Any:
+    """A field of Settings."""
+    return field(default=default, metadata={"help": help_text})
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One attribute a setting: the key in the files, ``SPRAYCC_`` + upper case in the environment, ``--`` with dashes
-    as a flag.
+    """One attribute for each setting.
 
-    None is "decide by the machine"; the properties below say how.
+    The attribute's name is the key in the files, ``SPRAYCC_`` + upper case in the environment, and a flag with ``--``
+    and dashes. None means "auto" in the help texts; the properties below compute the value in force.
     """
 
-    #: most executors at once; None: the local driver's CPUs, 100 on a cluster
-    executors: Annotated[int, Ge(1), Le(100_000)] | None = None
-    #: so many are asked for at first, and more when all of them are busy; None: as many as the build may use
-    initial_executors: Annotated[int, Ge(1)] | None = None
-    #: most links and fallen-back compiles at once on this host; None: with the local driver its CPUs, else max(1,
-    #: CPUs / 4)
-    local_slots: Annotated[int, Ge(1), Le(1024)] | None = None
-    #: most recipes without a runner at once on this host for a moment, where strict holding would starve the executors;
-    #: None: twice the local slots
-    probing_limit: Annotated[int, Ge(1), Le(4096)] | None = None
-    #: most archives and other short commands at once on this host; None: twice the local slots
-    light_slots: Annotated[int, Ge(1), Le(4096)] | None = None
-    #: who starts the executors
-    cluster: Literal["local", "slurm", "gridengine", "pbs", "lsf", "openlava", "ssh", "command"] = "local"
-    #: the cluster manager's queues (Slurm: partitions) in the order of preference; none: its default
-    queues: tuple[str, ...] = ()
-    #: what several queues are for: "first" goes on to the next where one refuses, or starts nothing for
-    #: ``queue_patience_s``; "share" submits to all in turn
-    queue_use: Literal["first", "share"] = "first"
-    #: seconds that executors wait in one queue before the next one is asked for them too
-    queue_patience_s: Annotated[float, Ge(0)] = 30.0
-    #: the account that is charged
-    account: str | None = None
-    #: the project that is charged
-    project: str | None = None
-    #: how long a batch job may run; None: the queue's default
-    wall_time_s: Annotated[int, Ge(60)] | None = None
-    #: memory of a batch job; None: the queue's default
-    memory_mb: Annotated[int, Ge(1)] | None = None
-    #: CPUs of a batch job, each for an executor of its own
-    cpus_per_executor: Annotated[int, Ge(1), Le(1024)] = 1
-    #: Grid Engine's parallel environment for batch jobs with several CPUs
-    parallel_environment: str = "smp"
-    #: more words for the submit command (for ssh: its options)
-    submit_arguments: tuple[str, ...] = ()
-    #: what batch jobs' names begin with
-    batch_name: str = "spraycc"
-    #: a line of shell that is run before an executor starts, such as "module load gcc"
-    setup: str | None = None
-    #: most batch jobs in one array; None: what the cluster manager allows by default
-    array_limit: Annotated[int, Ge(1), Le(1_000_000)] | None = None
-    #: most executors that are asked for and have not started yet; None: no limit but ``executors``
-    keep_pending: Annotated[int, Ge(1)] | None = None
-    #: seconds between two looks at what is pending, for all batch jobs at once
-    status_interval_s: Annotated[float, Ge(1)] = 15.0
-    #: seconds between two submit commands
-    submit_interval_s: Annotated[float, Ge(0)] = 1.0
-    #: seconds that a cluster manager's command may take
-    cluster_timeout_s: Annotated[float, Ge(1)] = 60.0
-    #: hosts that ssh reaches, as host or host:executors
-    hosts: tuple[str, ...] = ()
-    #: the command that starts one executor with cluster "command"; {command} stands for the executor's command line
-    start_command: tuple[str, ...] = ()
-    #: how outputs are captured; "auto" is overlay where the executor's host can, else predict
-    capture: Literal["auto", "overlay", "predict", "in-place"] = "auto"
-    #: where the build's figures are written as JSON
-    summary: str | None = None
-    #: print the one-line summary on stderr at the end
-    summary_line: bool = True
-    #: seconds that the first tasks wait for the first executor before they run here
-    pending_grace_s: Annotated[float, Ge(0)] = 5.0
-    #: never run a task here because no executor is connected
-    wait_for_cluster: bool = False
-    #: dispatches of one task before it runs here
-    max_attempts: Annotated[int, Ge(1), Le(100)] = 3
-    #: of a build's last 100 tasks, so many may be tried on executors and run here after all; with more the rest runs
-    #: here
-    fall_back_limit: Annotated[int, Ge(0), Le(100)] = 30
-    #: seconds that executors are kept warm after the last build; in a build all but one of the idle ones
-    release_delay_s: Annotated[float, Ge(0)] = 60.0
-    #: seconds without a build, a runner and an executor after which the server ends itself
-    idle_shutdown_s: Annotated[float, Ge(0)] = 120.0
-    #: seconds between heartbeats to each executor
-    heartbeat_s: Annotated[float, Ge(0.1)] = 5.0
-    #: seconds of silence after which an executor counts as lost
-    lost_after_s: Annotated[float, Ge(0.5)] = 20.0
-    #: the address the server listens on for executors; None: loopback with the local driver, else all of this host
-    listen: str | None = None
-    #: directory on the executors' local disk for their scratch files; None: the first of TMPDIR, /var/tmp, /tmp,
-    #: /dev/shm that serves
-    scratch_dir: str | None = None
-    #: words put before each executor's command line (nice, taskset, a namespace of one's own)
-    executor_prefix: tuple[str, ...] = ()
-    #: more names of programs to wrap, beside the known compilers and archivers
-    wrap: tuple[str, ...] = ()
-    #: make's recipe lines that start nothing wrapped are commands under the light quota too
-    wrap_shell: bool = False
-    #: memory that must be free on this host for each further link, in MiB; 0: links wait for slots only
-    link_memory_mb: Annotated[int, Ge(0)] = 512
-    #: patterns of programs (or, with a blank in it, of whole command lines) that go to an executor
-    policy_remote: tuple[str, ...] = ()
-    #: those that stay on this host under the quota of links
-    policy_here_heavy: tuple[str, ...] = ()
-    #: those that stay on this host under the quota of short commands
-    policy_here_light: tuple[str, ...] = ()
+    executors: Annotated[int, Ge(1), Le(100_000)] | None = setting(
+        None, "Most executors at once. auto: the CPUs of this host with cluster local, else 100."
+    )
+    initial_executors: Annotated[int, Ge(1)] | None = setting(
+        None, "Executors asked for at first; more follow when all are busy. auto: as many as the build may use."
+    )
+    local_slots: Annotated[int, Ge(1), Le(1024)] | None = setting(
+        None,
+        "Most links and fallen-back compiles at once on this host. "
+        "auto: the CPUs with cluster local, else a quarter of them.",
+    )
+    probing_limit: Annotated[int, Ge(1), Le(4096)] | None = setting(
+        None,
+        "Most recipes without a runner at once on this host, for a moment, "
+        "when a strict limit would leave executors idle. auto: twice the local slots.",
+    )
+    light_slots: Annotated[int, Ge(1), Le(4096)] | None = setting(
+        None, "Most archives and other short commands at once on this host. auto: twice the local slots."
+    )
+    cluster: Literal["local", "slurm", "gridengine", "pbs", "lsf", "openlava", "ssh", "command"] = setting(
+        "local", "The system that starts the executors."
+    )
+    queues: tuple[str, ...] = setting(
+        (), "Queues (Slurm: partitions) for batch jobs, the preferred one first. Empty: the cluster manager's default."
+    )
+    queue_use: Literal["first", "share"] = setting(
+        "first",
+        "The use of several queues. first: the next queue only if one refuses, or starts nothing for "
+        "queue_patience_s. share: all queues in turn.",
+    )
+    queue_patience_s: Annotated[float, Ge(0)] = setting(
+        30.0, "Seconds that executors wait in one queue before SprayCC asks the next queue too."
+    )
+    account: str | None = setting(None, "Account that batch jobs are charged to.")
+    project: str | None = setting(None, "Project that batch jobs are charged to.")
+    wall_time_s: Annotated[int, Ge(60)] | None = setting(
+        None, "Seconds that a batch job may run. auto: the queue's default."
+    )
+    memory_mb: Annotated[int, Ge(1)] | None = setting(None, "Memory of a batch job in MiB. auto: the queue's default.")
+    cpus_per_executor: Annotated[int, Ge(1), Le(1024)] = setting(
+        1, "CPUs of a batch job; SprayCC starts one executor for each CPU."
+    )
+    parallel_environment: str = setting("smp", "Grid Engine's parallel environment for batch jobs with several CPUs.")
+    submit_arguments: tuple[str, ...] = setting((), "More words for the submit command (with cluster ssh: for ssh).")
+    batch_name: str = setting("spraycc", "First part of the names of batch jobs.")
+    setup: str | None = setting(
+        None, "Line of shell that runs before an executor starts, for example 'module load gcc'."
+    )
+    array_limit: Annotated[int, Ge(1), Le(1_000_000)] | None = setting(
+        None, "Most batch jobs in one array. auto: the cluster manager's default limit."
+    )
+    keep_pending: Annotated[int, Ge(1)] | None = setting(
+        None, "Most executors that are asked for and have not started yet. auto: no limit."
+    )
+    status_interval_s: Annotated[float, Ge(1)] = setting(
+        15.0, "Seconds between two queries for the state of all batch jobs."
+    )
+    submit_interval_s: Annotated[float, Ge(0)] = setting(1.0, "Seconds between two submit commands.")
+    cluster_timeout_s: Annotated[float, Ge(1)] = setting(60.0, "Seconds that a cluster manager's command may take.")
+    hosts: tuple[str, ...] = setting((), "Hosts for cluster ssh, each as HOST or HOST:EXECUTORS.")
+    start_command: tuple[str, ...] = setting(
+        (), "Command that starts one executor with cluster command; {command} stands for the executor's command line."
+    )
+    capture: Literal["auto", "overlay", "predict", "in-place"] = setting(
+        "auto",
+        "How an executor captures the files that a command writes. "
+        "auto: overlay if the executor's host allows it, else predict.",
+    )
+    summary: str | None = setting(None, "File for the build's figures, as JSON.")
+    summary_line: bool = setting(True, "Print one line of figures at the end.")
+    pending_grace_s: Annotated[float, Ge(0)] = setting(
+        5.0, "Seconds that the first tasks wait for the first executor before they run on this host."
+    )
+    wait_for_cluster: bool = setting(False, "Never run a task on this host because no executor is connected.")
+    max_attempts: Annotated[int, Ge(1), Le(100)] = setting(
+        3, "Times that a task is sent to an executor before the task runs on this host."
+    )
+    fall_back_limit: Annotated[int, Ge(0), Le(100)] = setting(
+        30,
+        "If more than this many of a build's last 100 tasks failed on executors and ran on this host, "
+        "the rest of the build runs on this host.",
+    )
+    release_delay_s: Annotated[float, Ge(0)] = setting(
+        60.0, "Seconds that executors are kept after the last build; during a build, all idle executors but one."
+    )
+    idle_shutdown_s: Annotated[float, Ge(0)] = setting(
+        120.0, "Seconds without a build, a runner and an executor before the server ends."
+    )
+    heartbeat_s: Annotated[float, Ge(0.1)] = setting(5.0, "Seconds between heartbeats to each executor.")
+    lost_after_s: Annotated[float, Ge(0.5)] = setting(20.0, "Seconds of silence before an executor counts as lost.")
+    listen: str | None = setting(
+        None,
+        "Address on which the server listens for executors. "
+        "auto: loopback with cluster local, else all addresses of this host.",
+    )
+    scratch_dir: str | None = setting(
+        None,
+        "Directory for scratch files on the executor's own disk. "
+        "auto: the first usable of TMPDIR, /var/tmp, /tmp and /dev/shm.",
+    )
+    executor_prefix: tuple[str, ...] = setting(
+        (), "Words before each executor's command line, for example nice or taskset."
+    )
+    wrap: tuple[str, ...] = setting((), "Programs to wrap beside the known compilers and archivers.")
+    wrap_shell: bool = setting(
+        False,
+        "Wrap the lines of make's recipes too (if the makefile sets no SHELL). "
+        "Lines that start no wrapped program count as short commands.",
+    )
+    link_memory_mb: Annotated[int, Ge(0)] = setting(
+        512, "Memory in MiB that must be free on this host for each further link. 0: links wait for slots only."
+    )
+    policy_remote: tuple[str, ...] = setting(
+        (), "Patterns of programs (with a blank: of whole command lines) that go to an executor."
+    )
+    policy_here_heavy: tuple[str, ...] = setting(
+        (), "Patterns of programs or command lines that run on this host and count as links."
+    )
+    policy_here_light: tuple[str, ...] = setting(
+        (), "Patterns of programs or command lines that run on this host and count as short commands."
+    )
 
     @classmethod
     def from_map(cls, values: dict[str, Any]) -> Settings:
-        """Settings from a message or a file. Ignores keys that this version does not know; missing keys have their
-        defaults."""
+        """Settings from a message or a file. Ignores unknown keys; missing keys have their defaults."""
         known: dict[str, Any] = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
-        for name, value in known.items():
-            if isinstance(value, list):
-                known[name] = tuple(value)
-        return cls(**known)
+        lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
+        return cls(**known | lists)
 
     @property
     def wrapped(self) -> tuple[str, ...]:
-        """All further names that need a shim: those of ``wrap``, and what the rules of the policy spell out."""
+        """Names that need a shim, beside the known programs: those of ``wrap``, and plain names in the policy."""
         rules = (*self.policy_remote, *self.policy_here_heavy, *self.policy_here_light)
         names = [rule.split(" ", 1)[0] for rule in rules]
         return tuple(dict.fromkeys((*self.wrap, *(n for n in names if n and not any(c in n for c in "/*?[")))))

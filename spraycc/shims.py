@@ -26,21 +26,21 @@ RUNNER = "spraycc-run"
 _TARGET = os.path.join("..", "bin", RUNNER)
 #: The spraycc command, as seen from beside the copy of the runner: what shims of build tools start.
 COMMAND = "spraycc"
-#: What `--wrap-shell` makes make's SHELL; lies beside the copy of the runner, as it is no shim for PATH.
+#: Make's SHELL with `--wrap-shell`. Lies beside the copy of the runner, as it must not be on PATH.
 _RECIPE_SHELL = "spraycc-shell"
-#: Counts as "nothing has changed" if its content is the same as what would be written now.
+#: Holds the state of the last refresh. If the state is the same now, no refresh is needed.
 _STAMP = "shims.stamp"
 
 
 class NoRunner(SprayccError):
-    """There is no runner to link to, so nothing can be sent to executors."""
+    """There is no runner to link to, so no task can go to an executor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shims:
-    """Where they are."""
+    """The places of the shims and the runner."""
 
-    #: absolute; goes first on PATH, in these very words
+    #: absolute; the first element of PATH, spelled exactly like this
     directory: bytes
     #: absolute path of the copy of the runner
     runner: bytes
@@ -95,8 +95,7 @@ def refresh(wrap: Sequence[str], path: str, data: str | None = None, runner: str
         _link(os.path.join(data, "bin", COMMAND), os.path.join(os.path.dirname(runner), COMMAND))
         for name in {*_names_on(elements, directory), *wrap}:
             _link(os.path.join(directory, name))
-        # Taken anew, now that the copy and the links are there. Last, so that a refresh that was cut short is done
-        # again.
+        # Computed again, with the copy and the links in place. At the end, so that an interrupted refresh is repeated.
         _write(stamp_path, _stamp(watched, wrap))
     except OSError as exc:
         raise NoRunner(
@@ -107,10 +106,10 @@ def refresh(wrap: Sequence[str], path: str, data: str | None = None, runner: str
 
 
 def link_of(word: bytes, directory: bytes) -> bytes | None:
-    """The shim that stands for a command's first word; None where that is no wrapped program, or one by its path.
+    """The shim for a command's first word; None if the word is a path, or no wrapped program.
 
-    Such a command must be started by its shim. GCC looks for its own name on PATH to find its parts beside it: with the
-    shims first there it would look beside them, and find no cc1 (seen: 12.2).
+    Such a command must be started by its shim. GCC finds its parts beside its own name on PATH. With the shims first on
+    PATH it would look in the shim directory, and find no cc1 (seen: 12.2).
     """
     link = os.path.join(directory, word)
     wrapped = b"/" not in word and os.fsdecode(word) not in SHIMMED and os.path.lexists(link)
@@ -151,7 +150,7 @@ def without(path: str, directory: str) -> str:
 
 
 def _stamp(watched: Sequence[str], wrap: Sequence[str]) -> bytes:
-    """What a refresh depends on. A directory's time changes with each name that comes or goes."""
+    """The state that a refresh depends on. A directory's time changes with each new or removed name."""
     lines = [f"{name}\t{_identity(name)}" for name in watched]
     return "\n".join([*lines, *sorted(wrap), ""]).encode(errors="surrogateescape")
 
@@ -172,14 +171,14 @@ def _names_on(elements: Sequence[str], shim_directory: str) -> set[str]:
     for element in elements:
         if os.path.realpath(element) == os.path.realpath(shim_directory):
             continue
-        # A directory on PATH that is missing or unreadable is none for the shell either.
+        # The shell skips missing and unreadable directories on PATH, too.
         with contextlib.suppress(OSError):
             names.update(name for name in os.listdir(element) if name in SHIMMED or is_shim_name(os.fsencode(name)))
     return names
 
 
 def _make_directory(path: str) -> None:
-    """Make it, and let nobody else write there, whatever the umask: who could would be first on our PATH."""
+    """Make the directory, and let no other user write there, whatever the umask: it is the first on our PATH."""
     os.makedirs(path, exist_ok=True)
     status = os.stat(path)
     if status.st_mode & 0o022 and status.st_uid == os.geteuid():
@@ -193,7 +192,7 @@ def _link(path: str, target: str = _TARGET) -> None:
     try:
         os.symlink(target, path)
     except FileExistsError:
-        # Something else, or somebody else's at this moment: the last one wins, with the same content.
+        # Another file, or the link of a concurrent refresh: the last link wins, with the same content.
         temporary = _temporary(path)
         os.symlink(target, temporary)
         os.replace(temporary, path)
@@ -221,7 +220,7 @@ def _copy_program(source: str, target: str) -> None:
 
 
 def _temporary(path: str) -> str:
-    """A name beside ``path`` that nobody else uses; process ids repeat, as hosts may share the directory."""
+    """A unique name beside ``path``. Not from the process id: hosts may share the directory."""
     return f"{path}.{os.urandom(6).hex()}.new"
 
 

@@ -4,8 +4,9 @@ A *lookup* is one byte for the kind of access, then an absolute path exactly as 
 and ``..`` stay in the path. A *stamp* is the result of a lookup. The inode, the size and both times of an NFS file come
 from the file server. So all up-to-date NFS clients get equal stamps, and a client with an old cache gets an old stamp.
 
-The native recorder (spraycc/recorder/) writes the same two values, so the layout is fixed: five 64-bit numbers in the
-host's byte order. The submit host and the executors' hosts have the same byte order, as they run the same compilers.
+The native recorder (spraycc/native/recorder/) writes the same two values, so the layout is fixed: five 64-bit numbers
+in the host's byte order. The submit host and the executors' hosts have the same byte order, as they run the same
+compilers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Runs the build tool as a child in the same terminal, and ends as it ended.
+"""Runs the build tool as a child in the same terminal, and ends as the tool ended.
 
-What the terminal sends (Ctrl-C, Ctrl-\\, Ctrl-Z) reaches the tool by itself, as it is in our process group: we
-outlive the first two and stop with the tool on the third. SIGTERM and SIGHUP come to one process only, so they are
-passed on.
+The tool is in our process group, so the terminal sends it the signals of Ctrl-C, Ctrl-\\ and Ctrl-Z. This process
+outlives the first two, and stops with the tool on the third. SIGTERM and SIGHUP reach one process only, so this process
+passes them on.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING, NoReturn
 from spraycc.errors import ServerUnavailable, SprayccError
 
 if TYPE_CHECKING:
-    from spraycc.cli.server_connection import Session
-    from spraycc.cli.suspended_server import StoppedServer
+    from spraycc.cli.server_connection import ServerConnection
+    from spraycc.cli.suspended_server import SuspendedServerCheck
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 _OUTLIVED = (signal.SIGINT, signal.SIGQUIT)
-#: Python ignores these at its start; a tool that inherits that writes on for ever into a closed pipe.
+#: Python ignores these signals. A tool that inherits this would write into a closed pipe for ever.
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 class ToolNotFound(SprayccError):
-    """There is no such program, or it can't be executed; ``status`` is what a shell would end with."""
+    """The program does not exist or can't be executed; ``status`` is the exit status of a shell in that case."""
 
     def __init__(self, name: str, problem: int) -> None:
         missing = problem == errno.ENOENT
@@ -40,10 +40,10 @@ class ToolNotFound(SprayccError):
 
 
 def find_program(name: bytes, path: bytes) -> bytes:
-    """The file that ``name`` stands for, as execvp(3) would find it in ``path`` if no shim of ours were there.
+    """The file that execvp(3) would find for ``name`` in ``path`` without our shims.
 
     Raises:
-        ToolNotFound: there is none that can be executed.
+        ToolNotFound: no such file can be executed.
     """
     if b"/" in name:
         if not _is_shim(name):
@@ -64,18 +64,18 @@ def _is_shim(path: bytes) -> bool:
 
 
 def environ_path(env: Mapping[bytes, bytes]) -> bytes:
-    """PATH, or what execvp(3) takes in its place."""
+    """PATH, or the default of execvp(3)."""
     return env.get(b"PATH", b"/bin:/usr/bin")
 
 
 class Tool:
-    """One run of the build tool. As a context manager it owns the handlers of signals, from before its start."""
+    """One run of the build tool. As a context manager, owns the signal handlers from before the tool's start."""
 
     def __init__(self) -> None:
         self.pid = 0
-        #: wait status of waitpid(2), once it has ended
+        #: the status from waitpid(2), once the tool has ended
         self._status: int | None = None
-        #: signals that came before there was a process to get them
+        #: signals that arrived before the tool was started
         self._early: list[int] = []
 
     def __enter__(self) -> Tool:
@@ -83,9 +83,9 @@ class Tool:
         self._old_wakeup = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         self._old = {}
         for number in (*_PASSED_ON, *_OUTLIVED):
-            # Ignored since before us (nohup, a shell's background): it stays so, for the tool as well.
+            # If our parent ignores the signal (nohup, a shell's background), this process and the tool ignore it too.
             if signal.getsignal(number) != signal.SIG_IGN:
-                # A handler, not SIG_IGN: the tool would inherit that.
+                # A handler, not SIG_IGN, which the tool would inherit.
                 self._old[number] = signal.signal(number, self._handle)
         self._old[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, self._handle)
         return self
@@ -98,7 +98,7 @@ class Tool:
         os.close(self._wake_write)
 
     def start(self, program: bytes, argv: tuple[bytes, ...], env: Mapping[bytes, bytes]) -> None:
-        """Start it. It gets our standard streams and what else is inheritable.
+        """Start the tool, with our standard streams and all inheritable descriptors.
 
         Raises:
             ToolNotFound: it can't be executed.
@@ -112,38 +112,38 @@ class Tool:
 
     def wait(
         self,
-        session: Session | None,
+        connection: ServerConnection | None,
         on_lost: Callable[[], None] = lambda: None,
-        look_after: StoppedServer | None = None,
+        server_check: SuspendedServerCheck | None = None,
     ) -> bool:
-        """Wait until it has ended; meanwhile the server's notices are shown. False where the server went away.
+        """Wait for the tool's end, and show the server's notices meanwhile. False if the server went away.
 
         Args:
-            session: the server's, if there is one.
+            connection: to the server; None without one.
             on_lost: called once, when the server goes away.
-            look_after: the server's process.
+            server_check: called at its interval while the server lives.
         """
         poll = select.poll()
         poll.register(self._wake_read, select.POLLIN)
-        lives = session is not None
-        if session is not None:
-            poll.register(session.fileno(), select.POLLIN)
-        pause_s = look_after.look_every_s if look_after is not None else None
+        lives = connection is not None
+        if connection is not None:
+            poll.register(connection.fileno(), select.POLLIN)
+        pause_s = server_check.check_interval_s if server_check is not None else None
         look_at = time.monotonic() + (pause_s or 0)
         while not self._ended():
             wait_ms = None
-            if look_after is not None and pause_s is not None and lives:
+            if server_check is not None and pause_s is not None and lives:
                 if time.monotonic() >= look_at:
-                    look_after.look()
+                    server_check.check()
                     look_at = time.monotonic() + pause_s
                 wait_ms = 1000 * max(0.0, look_at - time.monotonic()) + 1
             for fd, _ in poll.poll(wait_ms):
                 if fd == self._wake_read:
                     with contextlib.suppress(BlockingIOError):
                         os.read(self._wake_read, 512)
-                elif session is not None:
+                elif connection is not None:
                     try:
-                        session.read_notices()
+                        connection.read_notices()
                     except ServerUnavailable:
                         poll.unregister(fd)
                         lives = False
@@ -152,26 +152,26 @@ class Tool:
 
     @property
     def shell_status(self) -> int:
-        """How it ended, as ``$?`` shows it."""
+        """The tool's exit status, as ``$?`` shows it."""
         code = self._code()
         return 128 - code if code < 0 else code
 
     def end_alike(self) -> int:
-        """The status to exit with; does not return where the tool was killed by a signal, as then we are too.
+        """The status to exit with. If a signal killed the tool, this process kills itself by the same signal.
 
-        That tells a shell, and a make around us, that it was Ctrl-C, so that they stop as well.
+        So the shell or make around this process learns of the Ctrl-C, and stops as well.
         """
         code = self._code()
         if code >= 0:
             return code
         import resource
 
-        # The tool has dumped its core; nobody needs ours beside it.
+        # The tool has dumped its core. A core of this process would be of no use.
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
         with contextlib.suppress(OSError, ValueError):  # SIGKILL has no handler
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
-        return 128 - code  # only if that signal is blocked
+        return 128 - code  # the signal is blocked
 
     def _code(self) -> int:
         assert self._status is not None, "it has not ended yet"
@@ -221,5 +221,5 @@ def _spawn(program: bytes, argv: tuple[bytes, ...], env: Mapping[bytes, bytes]) 
     except OSError as exc:
         if exc.errno != errno.ENOEXEC:
             raise
-    # A script without #!: every shell runs it by itself, and so does execvp(3).
+    # A script without #!: execvp(3) and all shells run it by /bin/sh.
     return os.posix_spawn(b"/bin/sh", [b"/bin/sh", program, *argv[1:]], env, setsigdef=_IGNORED_BY_PYTHON)

@@ -1,7 +1,8 @@
-"""A tree that CMake configured without SprayCC names its compilers by path, where no shim is met.
+"""Finds build trees that CMake configured without SprayCC: they name compilers by path, so no shim is used.
 
-CMakeCache.txt has a line ``CMAKE_CXX_COMPILER:FILEPATH=/usr/bin/c++`` for each language, and where one was given a line
-``CMAKE_CXX_COMPILER_LAUNCHER:STRING=...`` (observed of CMake 3.25; the type after the colon differs).
+CMakeCache.txt has a line ``CMAKE_CXX_COMPILER:FILEPATH=/usr/bin/c++`` for each language, and a line
+``CMAKE_CXX_COMPILER_LAUNCHER:STRING=...`` if the user set a launcher (observed of CMake 3.25; the type after the colon
+differs).
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ _ENTRY = re.compile(r"^CMAKE_(C|CXX|CUDA)_COMPILER(_LAUNCHER)?:\w+=(.+)$", re.MU
 
 
 def unseen_compilers(cache: str, shims: str) -> dict[str, str]:
-    """The compilers that SprayCC does not see, by language, of a tree with this CMakeCache.txt.
+    """The compilers of a tree with this CMakeCache.txt that bypass SprayCC, by language.
 
-    They are named by a path that is none of our shims', and our runner is not their launcher.
+    Such a compiler has an absolute path outside the shim directory, and its launcher is not our runner.
     """
     found = {(language, bool(launcher)): value for language, launcher, value in _ENTRY.findall(cache)}
     return {
@@ -32,7 +33,7 @@ def unseen_compilers(cache: str, shims: str) -> dict[str, str]:
 
 
 def build_directories(words: Sequence[str]) -> Iterator[str]:
-    """Where the tree of a command line's build may be: the working directory, and what ``-C`` or ``--build`` names."""
+    """Directories that may hold the build tree: the working directory, and those after ``-C`` or ``--build``."""
     yield "."
     for word, following in zip(words, [*words[1:], None], strict=True):
         if word in ("-C", "--directory", "--build") and following is not None:
@@ -44,7 +45,7 @@ def build_directories(words: Sequence[str]) -> Iterator[str]:
 
 
 def advice(words: Sequence[str], shims: str, runner: str) -> str | None:
-    """What to say after a build of which SprayCC has seen nothing; None where CMake is not the reason.
+    """Advice to the user after a build without tasks; None if CMake is not the reason.
 
     Args:
         words: the build's command line.
@@ -60,7 +61,7 @@ def advice(words: Sequence[str], shims: str, runner: str) -> str | None:
         if unseen:
             launchers = [f"-DCMAKE_{language}_COMPILER_LAUNCHER={runner}" for language in unseen]
             return (
-                f"no compile came by SprayCC, as {os.path.join(directory, _CACHE)} names the compiler by its path, "
-                f"{next(iter(unseen.values()))}; to have them come: {shlex.join(['cmake', *launchers, directory])}"
+                f"no compile used SprayCC, because {os.path.join(directory, _CACHE)} names the compiler by its path, "
+                f"{next(iter(unseen.values()))}; to use SprayCC, run: {shlex.join(['cmake', *launchers, directory])}"
             )
     return None

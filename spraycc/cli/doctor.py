@@ -1,4 +1,4 @@
-"""``spraycc doctor``: what works here, and what to do about what does not."""
+"""``spraycc doctor``: shows which parts of SprayCC work on this host, and how to repair the others."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ def command(name: str) -> click.Command:
     cluster = click.Option(["--cluster"], is_flag=True, help="Start one executor too, and compile something with it.")
     patience = click.Option(["--patience"], type=float, default=120.0, metavar="SECONDS", help="For that executor.")
     return click.Command(
-        name, callback=_doctor, params=[cluster, patience], help="What works here, and what to do about what does not."
+        name, callback=_doctor, params=[cluster, patience], help="Check this installation, and show how to repair it."
     )
 
 
 @click.pass_obj
 def _doctor(flags: dict[str, Any], cluster: bool, patience: float) -> int:
-    from spraycc.cli.checks import Finding, all_findings
+    from spraycc.cli.doctor_checks import Finding, all_findings
 
     findings = all_findings(flags)
     if cluster:
-        from spraycc.cli import cluster_probe
+        from spraycc.cli import doctor_cluster
 
-        findings = cluster_probe.findings(flags, patience)
+        findings = doctor_cluster.findings(flags, patience)
     worst = False
     for finding in _guarded(findings, Finding):
         mark = "ok" if finding.ok else "PROBLEM" if finding.essential else "note"
@@ -38,7 +38,7 @@ def _doctor(flags: dict[str, Any], cluster: bool, patience: float) -> int:
 
 
 def _guarded(findings: Iterator[Any], finding: Any) -> Iterator[Any]:
-    """A configuration that is wrong is one more finding, and the last: nothing else can be said then."""
+    """Turn an error in the configuration into the last finding: further checks are impossible then."""
     from spraycc.errors import SprayccError
 
     try:

@@ -1,6 +1,6 @@
 """``eval "$(spraycc env)"``: prepares a shell, so that plain make, ninja, ctest and cargo open builds by themselves.
 
-What is printed is read by sh, bash, dash, zsh, ksh and fish alike: ``export NAME='value';``, which fish knows too.
+The output works in sh, bash, dash, zsh, ksh and fish: ``export NAME='value';``, which fish knows too.
 (fish joins the lines of a substitution by blanks, hence the semicolons; it has no unset, so variables are emptied.)
 """
 
@@ -47,7 +47,7 @@ def _env(flags: dict[str, Any], off: bool, makeflags: bool) -> int:
         _print([b"exec %d<>%s;" % (SHELL_FD, quote(fifo))])
     else:
         from spraycc.cli.build import prepare_shims
-        from spraycc.cli.environment import for_ccache
+        from spraycc.cli.tool_environment import for_ccache
 
         directory = prepare_shims(flags)
         path = [e for e in os.environb.get(b"PATH", b"/bin:/usr/bin").split(b":") if e.rstrip(b"/") != directory]
@@ -57,11 +57,11 @@ def _env(flags: dict[str, Any], off: bool, makeflags: bool) -> int:
 
 
 def switch_off(env: Any) -> dict[bytes, bytes]:
-    """What undoes both forms; nothing where neither is in force."""
+    """The variables that undo both forms; empty if neither is in force."""
     directory = env.get(b"SPRAYCC_SHIMS", b"")
     lines: dict[bytes, bytes] = {}
     if directory:
-        from spraycc.cli.environment import not_for_ccache
+        from spraycc.cli.tool_environment import not_for_ccache
 
         path = [e for e in env.get(b"PATH", b"").split(b":") if e.rstrip(b"/") != directory.rstrip(b"/")]
         lines = {b"PATH": b":".join(path), b"SPRAYCC_SHIMS": b"", **not_for_ccache(env)}

@@ -38,7 +38,7 @@ def command(name: str) -> click.Command:
 
 
 def _show(target: str | None, as_json: bool, all_of_them: bool) -> int:
-    from spraycc.cli.messages import say
+    from spraycc.cli.messages import inform
 
     store, root, exists = _store()
     entries = store.load()[1] if exists else []
@@ -51,7 +51,7 @@ def _show(target: str | None, as_json: bool, all_of_them: bool) -> int:
             click.echo(_json(*item))
         return 0
     if not wanted:
-        say(
+        inform(
             f"no target of {root} has {target!r} in its name"
             if entries
             else f"nothing is known of {root} yet: a task is noted when it has succeeded on an executor"
@@ -62,16 +62,16 @@ def _show(target: str | None, as_json: bool, all_of_them: bool) -> int:
         runs = f"{entry.runs} run{'' if entry.runs == 1 else 's'}"
         click.echo(f"{entry.seconds:9.2f} s ± {entry.deviation:.2f} {memory}  {kind:12} {_text(name)} ({runs})")
     if len(wanted) > _SHOWN and not all_of_them:
-        say(f"{len(wanted) - _SHOWN} more targets (--all)")
+        inform(f"{len(wanted) - _SHOWN} more targets (--all)")
     return 0
 
 
 def _clear() -> int:
-    from spraycc.cli.messages import say
+    from spraycc.cli.messages import inform
 
     store, root, exists = _store()
     count = store.clear() if exists else 0
-    say(f"{count} target{'' if count == 1 else 's'} of {root} forgotten")
+    inform(f"{count} target{'' if count == 1 else 's'} of {root} forgotten")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The entry point of ``spraycc``. What a build needs is all that it imports: click, for the rest, takes 20 ms."""
+"""The entry point of ``spraycc``. Builds import only the modules that they need: click alone takes 20 ms."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from spraycc.build_tools import SUBCOMMANDS
-from spraycc.cli.messages import say
+from spraycc.cli.messages import inform
 from spraycc.errors import USAGE_STATUS, SprayccError
 
-#: How the shim of a build tool calls: ``spraycc --shim make -j8``. For nobody else.
+#: First word of the shim of a build tool: ``spraycc --shim make -j8``. Not for users.
 SHIM = "--shim"
 
 
@@ -31,15 +31,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return run(words)
     except SprayccError as exc:
-        say(f"error: {exc}")
+        inform(f"error: {exc}")
         return int(getattr(exc, "status", USAGE_STATUS))
     except OSError as exc:
-        # What a build can do without has been caught; this is a file of ours that can't be read or written.
+        # A build catches the errors that it can do without. This is a file of SprayCC that can't be read or written.
         name = os.fsdecode(exc.filename) if isinstance(exc.filename, bytes) else str(exc.filename or "")
-        say(f"error: {name + ': ' if name else ''}{exc.strerror or exc} (HOME and XDG_* say where SprayCC's files are)")
+        place = f"{name}: " if name else ""
+        inform(f"error: {place}{exc.strerror or exc} (HOME and XDG_* say where SprayCC's files are)")
         return USAGE_STATUS
     except KeyboardInterrupt:
-        # As any program that Ctrl-C ends, so that a script around us ends too.
+        # End by the signal, as any program that Ctrl-C ends, so that a script around us ends too.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
         return 128 + signal.SIGINT

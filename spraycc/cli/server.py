@@ -31,13 +31,13 @@ def command(name: str) -> click.Command:
 def _start(flags: dict[str, Any]) -> int:
     from spraycc import config, runtime_dir, workspace
     from spraycc.cli import server_start
-    from spraycc.cli.messages import say
+    from spraycc.cli.messages import inform
 
     root = workspace.find()
     settings = config.load(root, flags=flags).settings
-    session = server_start.connect_or_start(runtime_dir.locate(root), root, settings, say)
-    say(f"the server of {os.fsdecode(root)} is process {session.welcome.pid}")
-    session.close()
+    connection = server_start.connect_or_start(runtime_dir.locate(root), root, settings, inform)
+    inform(f"the server of {os.fsdecode(root)} is process {connection.welcome.pid}")
+    connection.close()
     return 0
 
 
@@ -45,16 +45,16 @@ def _start(flags: dict[str, Any]) -> int:
 def _stop(flags: dict[str, Any], now: bool, force: bool) -> int:
     from spraycc import runtime_dir, workspace
     from spraycc.cli import server_start
-    from spraycc.cli.messages import say
+    from spraycc.cli.messages import inform
 
     root = workspace.find()
-    session = server_start.connect(runtime_dir.locate(root), say)
-    if session is None:
-        say(f"no server runs for {os.fsdecode(root)}")
+    connection = server_start.connect(runtime_dir.locate(root), inform)
+    if connection is None:
+        inform(f"no server runs for {os.fsdecode(root)}")
     else:
-        session.stop(now or force)
-        session.close()
-        say(f"the server of {os.fsdecode(root)} has ended")
+        connection.stop(now or force)
+        connection.close()
+        inform(f"the server of {os.fsdecode(root)} has ended")
     return _cancel_leftovers(root) if force else 0
 
 
@@ -86,7 +86,7 @@ def _cancel_leftovers(root: bytes) -> int:
 
     from spraycc.cli import server_start
     from spraycc.cli.cluster import state_dir
-    from spraycc.cli.messages import say
+    from spraycc.cli.messages import inform
 
     # In a process of its own: the command line knows no trio.
     argv = [sys.executable, "-P", "-m", "spraycc.server.fleet.stale_jobs", str(state_dir(root))]
@@ -94,7 +94,7 @@ def _cancel_leftovers(root: bytes) -> int:
         argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=server_start.server_environment()
     )
     if done.returncode:
-        say(f"batch jobs may be left: {done.stderr.strip()}")
+        inform(f"batch jobs may be left: {done.stderr.strip()}")
         return 1
-    say(f"{done.stdout.strip()} submissions of a killed server were found in the cluster, and cancelled")
+    inform(f"{done.stdout.strip()} submissions of a killed server were found in the cluster, and cancelled")
     return 0

@@ -1,4 +1,4 @@
-"""The control connection to the server: blocking, one request at a time, with the server's notices in between."""
+"""The command line's connection to the server: blocking, one request at a time. Notices may arrive in between."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from spraycc.wire.schema import Message
 
 M = TypeVar("M", bound=Message)
 
-#: Longest silence of a living server. It answers in milliseconds; a login host in deep swap takes seconds.
+#: Longest silence of a living server. The server answers in milliseconds, on a login host in deep swap in seconds.
 ANSWER_TIMEOUT_S = 10.0
 _CREDENTIALS = struct.Struct("3i")
 _READ_BYTES = 65536
@@ -44,69 +44,70 @@ class ConnectionEnded(ServerUnavailable):
 
 
 class ServerReplaced(ServerUnavailable):
-    """It was another version's, had nothing to do, and has ended: a new one may be started."""
+    """The server had another version and no build, and has ended. The caller may start a new server."""
 
 
-class Session:
+class ServerConnection:
     """Owns the socket; :meth:`close` closes it, which also ends a build that was opened on it.
 
-    Every method that waits for an answer raises ServerUnavailable where the server says no or nothing, and its subclass
-    ConnectionEnded where it is gone.
+    Every method that waits for an answer raises ServerUnavailable if the server refuses or does not answer, and the
+    subclass ConnectionEnded if the server is gone.
     """
 
     def __init__(self, sock: socket.socket, on_notice: Callable[[str], None]) -> None:
         self._sock = sock
         self._on_notice = on_notice
         self._reader = FrameReader()
-        #: the server's process, as the kernel has it
+        #: the server's process id, from the kernel
         self.pid = 0
-        #: what the server said about itself
+        #: the server's first message
         self.welcome = Welcome(0, "", 0)
 
     @classmethod
-    def connect(cls, path: bytes, on_notice: Callable[[str], None], for_build: bool = False) -> Session:
+    def connect(cls, path: bytes, on_notice: Callable[[str], None], for_build: bool = False) -> ServerConnection:
         """Connect to the socket at ``path`` and exchange Hello and Welcome.
 
         Args:
             path: the server's socket.
-            on_notice: gets each line that the server wants to be shown.
-            for_build: mind its version, and have an idle server of another one end. Without, status and stop can be
-                asked for, which are the same in every version.
+            on_notice: gets each line that the server wants to show to the user.
+            for_build: check the server's version, and end an idle server of another version. Without it, only status
+                and stop can be asked for, which are the same in every version.
 
         Raises:
             FileNotFoundError, ConnectionRefusedError: no server.
-            ConnectionEnded: one was there and went away.
-            ServerReplaced: it was of another version and has ended now.
-            ServerUnavailable: it is not ours, does not answer, or is busy and speaks another version (``for_build``).
+            ConnectionEnded: the server went away.
+            ServerReplaced: the server had another version, and has ended.
+            ServerUnavailable: the server is another user's, does not answer, or is busy and speaks another protocol
+                version (``for_build``).
         """
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        session = cls(sock, on_notice)
+        connection = cls(sock, on_notice)
         try:
             # Blocking: a non-blocking connect to a Unix socket fails or lies where the backlog is full.
             sock.connect(path)
             sock.settimeout(ANSWER_TIMEOUT_S)
-            session.pid, uid, _gid = _CREDENTIALS.unpack(
+            connection.pid, uid, _gid = _CREDENTIALS.unpack(
                 sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
             )
             if uid != os.getuid():
                 raise ServerUnavailable(
                     f"{os.fsdecode(path)}: a process of user {uid} listens there; it gets nothing from us"
                 )
-            session._send(Hello(RUNNER_PROTOCOL, __version__))
-            session.welcome = session._answer(Welcome)
+            connection._send(Hello(RUNNER_PROTOCOL, __version__))
+            connection.welcome = connection._answer(Welcome)
         except BaseException:
             sock.close()
             raise
         if for_build:
             try:
-                session._mind_version()
+                connection._check_version()
             except BaseException:
-                session.close()
+                connection.close()
                 raise
-        return session
+        return connection
 
-    def _mind_version(self) -> None:
-        """Have a server of another release end if it is idle. One that is busy is used where it speaks our protocol."""
+    def _check_version(self) -> None:
+        """End an idle server of another release. Use a busy one if it speaks our protocol."""
         welcome = self.welcome
         speaks = welcome.version == RUNNER_PROTOCOL
         if speaks and welcome.release == __version__:
@@ -140,21 +141,21 @@ class Session:
         jobserver: bool,
         live_tokens: bool = True,
     ) -> BuildOpened:
-        """Open the build. It lasts as long as this connection and the tool."""
+        """Open a build, which lasts as long as this connection or the tool."""
         return self._ask(OpenBuild(cap, argv, cwd, settings, jobserver, live_tokens), BuildOpened)
 
     def tool_started(self, pid: int) -> None:
         self._send(ToolStarted(pid))
 
     def close_build(self, status: int, wall_s: float) -> dict[str, Any]:
-        """Tell that the tool has ended; returns the build's figures."""
+        """Report the end of the tool; returns the build's figures."""
         return self._ask(CloseBuild(status, wall_s), Summary).figures
 
     def status(self) -> dict[str, Any]:
         return self._ask(AskStatus(), Status).figures
 
     def stop(self, now: bool) -> None:
-        """Ask the server to end, and wait until it closes the connection: with ``now`` soon, else after its builds."""
+        """Ask the server to end, and wait for its end: soon with ``now``, else after the open builds."""
         self._send(Stop(now))
         self._sock.settimeout(ANSWER_TIMEOUT_S if now else None)
         try:
@@ -163,10 +164,10 @@ class Session:
             return
 
     def read_notices(self) -> None:
-        """Read what has arrived, without waiting, and pass notices on.
+        """Read arrived data without waiting, and pass notices on.
 
         Raises:
-            ConnectionEnded: the server is gone, or sends what is no message.
+            ConnectionEnded: the server is gone, or sent an invalid message.
         """
         try:
             data = self._sock.recv(_READ_BYTES, socket.MSG_DONTWAIT)
@@ -203,7 +204,7 @@ class Session:
         while True:
             message = self._next()
             if isinstance(message, wanted):
-                # They may have come in one piece with it, and then no poll tells of them.
+                # Notices may have arrived in the same read, and poll(2) does not report them again.
                 self._pass_on_notices()
                 return message
             if isinstance(message, Notice):

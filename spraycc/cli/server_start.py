@@ -1,8 +1,8 @@
-"""Connects to the workspace's server, and starts it where there is none.
+"""Connects to the workspace's server, and starts a server if none runs.
 
 The server is ``python -m spraycc.server run --dir D --workspace W``. It reads its settings from standard input (one
-line of JSON), which is then at its end, writes its log to standard output and error, and is ready when its socket
-accepts a connection.
+line of JSON, then end of file), writes its log to standard output and error, and is ready when its socket accepts a
+connection.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from spraycc.settings import Settings
 if TYPE_CHECKING:
     import subprocess
 
-    from spraycc.cli.server_connection import Session
+    from spraycc.cli.server_connection import ServerConnection
 
-#: A server has so long to listen, in seconds. It takes 0.2 s; on a slow host with a cold NFS its imports take 20 s.
+#: Seconds until a new server must listen. It takes 0.2 s; on a slow host with a cold NFS, imports alone take 20 s.
 START_TIMEOUT_S = 60.0
-#: After so many seconds the user is told what the command line waits for.
+#: Seconds until the user reads that the command line waits for the server.
 TELL_AFTER_S = 5.0
 _POLL_S = 0.005
-#: A log that is longer is put aside when a server starts.
+#: A longer log is renamed when a server starts.
 _MAX_LOG_BYTES = 8 * 1024 * 1024
 
-#: What belongs to one build, or to the make around us, and not into a server that outlives both.
+#: Variables of one build, or of the make around this process. The server outlives both.
 _NOT_FOR_THE_SERVER = (
     "SPRAYCC_SOCKET",
     "SPRAYCC_BUILD",
@@ -45,7 +45,7 @@ _NOT_FOR_THE_SERVER = (
 
 
 def server_command(directory: bytes, workspace: bytes) -> list[str]:
-    """The server's command line. -P: never import from the working directory, which is a stranger's source tree."""
+    """The server's command line. -P: never import from the working directory, which may be a stranger's source tree."""
     return [
         *(sys.executable, "-P", "-m", "spraycc.server", "run"),
         *("--dir", os.fsdecode(directory), "--workspace", os.fsdecode(workspace)),
@@ -53,9 +53,9 @@ def server_command(directory: bytes, workspace: bytes) -> list[str]:
 
 
 def server_environment() -> dict[str, str]:
-    """The environment for a server: ours without the build around us, and with this very SprayCC importable."""
+    """The environment for a server: ours without the build around us, and with this installation importable."""
     environ = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_THE_SERVER}
-    # Run from a source tree, SprayCC is found through the working directory, which -P takes away.
+    # In a source tree Python finds SprayCC through the working directory, which -P excludes.
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     if root not in map(os.path.abspath, sys.path[1:]):
         environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environ.get("PYTHONPATH"))))
@@ -69,12 +69,12 @@ def settings_line(settings: Settings) -> bytes:
     return json.dumps(asdict(settings)).encode("ascii") + b"\n"
 
 
-def connect(directory: bytes, on_notice: Callable[[str], None], for_build: bool = False) -> Session | None:
-    """A session with the server that is running, or None. ``for_build``: an idle one of another release is made to end.
+def connect(directory: bytes, on_notice: Callable[[str], None], for_build: bool = False) -> ServerConnection | None:
+    """A connection to the running server, or None. ``for_build``: an idle server of another release must end.
 
     Raises:
         RuntimeDirError: the server's directory can't be trusted.
-        ServerUnavailable: one is there that can't be used.
+        ServerUnavailable: a server runs, but can't be used.
     """
     for known in (os.path.dirname(directory), directory):
         if not os.path.lexists(known):
@@ -83,11 +83,11 @@ def connect(directory: bytes, on_notice: Callable[[str], None], for_build: bool 
     path = os.path.join(directory, runtime_dir.SOCKET)
     if not os.path.lexists(path):
         return None
-    # Not before there is something to talk to: a new server should be on its way while we import this.
-    from spraycc.cli.server_connection import ConnectionEnded, ServerReplaced, Session
+    # Imported only if a server may run: a new server should start before this import.
+    from spraycc.cli.server_connection import ConnectionEnded, ServerConnection, ServerReplaced
 
     with contextlib.suppress(FileNotFoundError, ConnectionRefusedError, ConnectionEnded, ServerReplaced):
-        return Session.connect(path, on_notice, for_build)
+        return ServerConnection.connect(path, on_notice, for_build)
     return None
 
 
@@ -99,76 +99,76 @@ def connect_or_start(
     *,
     command: Sequence[str] | None = None,
     meanwhile: Callable[[], None] = lambda: None,
-) -> Session:
-    """A session with the workspace's server, which is started if none is running.
+) -> ServerConnection:
+    """A connection to the workspace's server. Starts a server if none runs.
 
     Args:
         directory: the server's, from :func:`~spraycc.runtime_dir.locate`.
         workspace: the workspace.
-        settings: for a server that is started.
-        on_notice: gets each line that the server wants to be shown.
+        settings: for a new server.
+        on_notice: gets each line that the server wants to show to the user.
         command: in place of :func:`server_command`.
-        meanwhile: called once, and while a new server starts if one does. What it raises is passed on.
+        meanwhile: called once; if a new server starts, then during its start. Its exceptions are passed on.
 
     Raises:
         RuntimeDirError: the server's directory can't be made or trusted.
-        ServerUnavailable: no server could be started, or the one that is there can't be used.
+        ServerUnavailable: no server could be started, or the running server can't be used.
     """
     runtime_dir.ensure(directory)
-    session = connect(directory, on_notice, for_build=True)
-    if session is not None:
+    connection = connect(directory, on_notice, for_build=True)
+    if connection is not None:
         try:
             meanwhile()
         except BaseException:
-            session.close()
+            connection.close()
             raise
-        return session
+        return connection
     starter = _Starter(directory, settings, on_notice, command or server_command(directory, workspace), meanwhile)
     try:
-        # A server that ends takes its directory with it, perhaps between two steps of ours: then from the beginning.
-        while session is None:
+        # A server that ends removes its directory, perhaps between two of these steps. Then start again.
+        while connection is None:
             with _start_lock(directory):
-                session = starter.start()
+                connection = starter.start()
     except OSError as exc:
         raise ServerUnavailable(f"no server could be started: {exc}") from None
-    return session
+    return connection
 
 
 @dataclass(slots=True)
 class _Starter:
-    """One caller's attempt to get a server started. Used under the start lock."""
+    """One caller's attempt to start a server. Used under the start lock."""
 
     directory: bytes
     settings: Settings
     on_notice: Callable[[str], None]
     command: Sequence[str]
-    #: called once; then it does nothing
+    #: called once, and replaced by a function that does nothing
     meanwhile: Callable[[], None]
     began: float = field(default_factory=time.monotonic)
     told: bool = False
 
-    def start(self) -> Session | None:
-        """A session with a new server, or with one that somebody else has started. None: try again."""
-        session = self._wait_for(lambda: not server_lives(self.directory))
-        if session is None and server_lives(self.directory):
+    def start(self) -> ServerConnection | None:
+        """A connection to a new server, or to one that another process has started. None: try again."""
+        connection = self._wait_for(lambda: not server_lives(self.directory))
+        if connection is None and server_lives(self.directory):
             raise ServerUnavailable(
                 f"{os.fsdecode(self.directory)}: a server holds the lock there and does not listen; "
                 f"see {_log_path(self.directory)}"
             )
-        if session is not None:
+        if connection is not None:
             self._do_meanwhile()
-            return session
+            return connection
         _rotate_log(self.directory)
         log_size = _log_size(self.directory)
         process = _spawn(self.directory, self.settings, self.command)
         try:
             self._do_meanwhile()
-            session = self._wait_for(lambda: process.poll() is not None)
-            if session is not None:
-                return session
+            connection = self._wait_for(lambda: process.poll() is not None)
+            if connection is not None:
+                return connection
             status = process.poll()
             if status == 0 and time.monotonic() < self.began + START_TIMEOUT_S:
-                return None  # it has found another one
+                return None  # it has found another server, and ended
             if status is None:
                 process.kill()
                 process.wait()
@@ -176,7 +176,7 @@ class _Starter:
             else:
                 what = f"ended with {status} as soon as it was started"
         finally:
-            # It may outlive us; without this its Popen would complain about a child that is still running.
+            # The server outlives this process. Without this line Popen would warn of a running child.
             process.returncode = 0
         last = _last_line(self.directory, log_size)
         raise ServerUnavailable(f"the server {what}: {last}; see {_log_path(self.directory)}")
@@ -187,8 +187,8 @@ class _Starter:
         todo, self.meanwhile = self.meanwhile, lambda: None
         todo()
 
-    def _wait_for(self, given_up: Callable[[], bool]) -> Session | None:
-        """A session as soon as a server listens; None at the deadline, or where ``given_up`` and still none listens."""
+    def _wait_for(self, given_up: Callable[[], bool]) -> ServerConnection | None:
+        """A connection as soon as a server listens; None at the deadline, or after ``given_up`` if none listens."""
         while True:
             waited_s = time.monotonic() - self.began
             if waited_s > TELL_AFTER_S and not self.told:
@@ -196,17 +196,17 @@ class _Starter:
                 what = f"waiting {START_TIMEOUT_S:g} s at most (its log: {_log_path(self.directory)})"
                 self.on_notice(f"the server takes long to start; {what}")
             last = given_up() or waited_s > START_TIMEOUT_S
-            session = connect(self.directory, self.on_notice, for_build=True)
-            if session is not None or last:
-                return session
+            connection = connect(self.directory, self.on_notice, for_build=True)
+            if connection is not None or last:
+                return connection
             time.sleep(_POLL_S)
 
 
 @contextlib.contextmanager
 def _start_lock(directory: bytes) -> Iterator[None]:
-    """Hold the lock that keeps two from starting a server at once. Waits for whoever holds it.
+    """Hold the lock under which one process at a time starts a server. Waits for the lock.
 
-    The file is removed by a server that ends; a lock on a removed file keeps nobody out, so then another one is made.
+    A server that ends removes the file. A lock on a removed file excludes nobody; this function then makes a new file.
     """
     path = os.path.join(directory, runtime_dir.START_LOCK)
     while True:
@@ -214,7 +214,7 @@ def _start_lock(directory: bytes) -> Iterator[None]:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except FileNotFoundError:
-            continue  # the directory went in this moment
+            continue  # the directory was removed in between
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             if _is_still_at(path, fd):
@@ -237,9 +237,8 @@ def _spawn(directory: bytes, settings: Settings, command: Sequence[str]) -> subp
     log = os.path.join(directory, runtime_dir.LOG)
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        # A session of its own, so that no Ctrl-C and no hangup of this terminal reaches it; no descriptor of ours, so
-        # that it keeps no pipe open whose end somebody waits for; / as working directory, so that it keeps no file
-        # system busy.
+        # start_new_session: no Ctrl-C and no hangup of this terminal reaches the server. close_fds: the server keeps no
+        # pipe open whose end some process waits for. cwd: the server keeps no file system busy.
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -253,7 +252,7 @@ def _spawn(directory: bytes, settings: Settings, command: Sequence[str]) -> subp
     finally:
         os.close(fd)
     assert process.stdin is not None
-    # Shorter than a pipe's capacity: this does not wait for the server. One that is dead already is seen by its status.
+    # Shorter than a pipe's capacity, so this does not wait for the server. The exit status shows a dead server.
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(settings_line(settings))
         process.stdin.flush()
@@ -263,7 +262,7 @@ def _spawn(directory: bytes, settings: Settings, command: Sequence[str]) -> subp
 
 
 def server_lives(directory: bytes) -> bool:
-    """Whether a server holds the lock, listening or not."""
+    """True if a server holds the lock, whether or not it listens yet."""
     try:
         fd = os.open(os.path.join(directory, runtime_dir.LOCK), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
@@ -278,11 +277,11 @@ def server_lives(directory: bytes) -> bool:
 
 
 def clean_after_server(directory: bytes, build: str) -> None:
-    """Remove what a dead server has left of a build, and its socket. A living one, perhaps a new one, is left alone."""
+    """Remove the files of a build, and the socket, that a dead server has left. Keeps a living server's socket."""
     import shutil
 
     shutil.rmtree(os.path.join(directory, runtime_dir.BUILDS, os.fsencode(build)), ignore_errors=True)
-    # Under the start lock, so that nobody's new server gets its socket removed.
+    # Under the start lock, so that this does not remove the socket of a new server.
     with contextlib.suppress(OSError, RuntimeDirError), _start_lock(directory):
         if not server_lives(directory):
             os.unlink(os.path.join(directory, runtime_dir.SOCKET))
@@ -302,7 +301,7 @@ def _log_size(directory: bytes) -> int:
 
 
 def _last_line(directory: bytes, since: int) -> str:
-    """The last line of the server's log, if it was written after the log was ``since`` bytes long."""
+    """The last line of the server's log behind the first ``since`` bytes."""
     with contextlib.suppress(OSError), open(os.path.join(directory, runtime_dir.LOG), "rb") as file:
         file.seek(since)
         lines = file.read().decode(errors="backslashreplace").split("\n")

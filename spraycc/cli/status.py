@@ -18,15 +18,15 @@ def command(name: str) -> click.Command:
 def _status(flags: dict[str, Any], as_json: bool) -> int:
     from spraycc import runtime_dir, workspace
     from spraycc.cli import server_start
-    from spraycc.cli.messages import say
+    from spraycc.cli.messages import inform
 
     root = workspace.find()
-    session = server_start.connect(runtime_dir.locate(root), say)
-    if session is None:
-        say(f"no server runs for {os.fsdecode(root)}")
+    connection = server_start.connect(runtime_dir.locate(root), inform)
+    if connection is None:
+        inform(f"no server runs for {os.fsdecode(root)}")
         return 1
-    figures = session.status()
-    session.close()
+    figures = connection.status()
+    connection.close()
     if as_json:
         import json
 

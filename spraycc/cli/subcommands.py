@@ -12,7 +12,7 @@ import click
 from spraycc import __version__
 from spraycc.build_tools import SUBCOMMANDS
 from spraycc.cli.flags import options
-from spraycc.cli.messages import say
+from spraycc.cli.messages import inform
 from spraycc.config.keys import nearest
 from spraycc.errors import USAGE_STATUS
 
@@ -107,7 +107,7 @@ def run(words: Sequence[str]) -> int:
         click.echo(exc.ctx.get_help(), err=True)
         return USAGE_STATUS
     except click.ClickException as exc:
-        say(f"error: {exc.format_message()}")
+        inform(f"error: {exc.format_message()}")
         return USAGE_STATUS
     except click.Abort:
         raise KeyboardInterrupt from None

@@ -1,8 +1,8 @@
-"""What a build does about a server that somebody has stopped (SIGSTOP) and forgotten.
+"""Continues, and at last ends, a server that somebody has stopped (SIGSTOP) and forgotten.
 
-Its runners can't help themselves: a server that goes on later may still write what came back, over what they have made
-meanwhile. So it is made to go on, and one that is stopped once more is ended; after that, its runners' connections are
-closed and nobody writes but they. Whoever looks for a fault with a debugger has it traced and not stopped.
+The runners must not give up a stopped server and compile by themselves. A server that continues later could write old
+results over theirs. So the build sends SIGCONT to a server that was stopped for too long, and SIGKILL the second time.
+The kill closes the runners' connections, and they can compile safely. A debugger's process is traced, not stopped.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import signal
 import time
 from collections.abc import Callable
 
-#: Of the time for which executors bear silence: they are gone by then.
+#: Patience, in multiples of ``lost_after_s``: the executors have left by then.
 PATIENCE = 1.5
-#: How often it is looked, in parts of that time.
-_LOOKS = 4
+#: Checks during the patience.
+_CHECKS = 4
 
 
-class StoppedServer:
-    """Looks after the server of a build. Owns a descriptor; :meth:`close` closes it."""
+class SuspendedServerCheck:
+    """Checks the server of one build. Owns a descriptor; :meth:`close` closes it."""
 
     def __init__(
         self,
@@ -31,16 +31,16 @@ class StoppedServer:
     ) -> None:
         """
         Args:
-            pid: the server's; one that can't be seen from here (another pid namespace) is left alone.
-            lost_after_s: executors give a silent server up after so long.
-            tell: shows the user a line.
+            pid: the server's. A server in another pid namespace is never checked.
+            lost_after_s: seconds of silence after which executors leave a server.
+            tell: shows a line to the user.
             clock: seconds.
         """
         self._pid = pid
         self._patience_s = PATIENCE * lost_after_s
         self._tell = tell
         self._clock = clock
-        self._looked_at = clock()
+        self._checked_at = clock()
         self._stopped_since: float | None = None
         self._continued = False
         self._pidfd = -1
@@ -48,15 +48,15 @@ class StoppedServer:
             self._pidfd = os.pidfd_open(pid)
 
     @property
-    def look_every_s(self) -> float | None:
-        """How often :meth:`look` should be called; None: it has nothing to look at."""
-        return self._patience_s / _LOOKS if self._pidfd >= 0 else None
+    def check_interval_s(self) -> float | None:
+        """Seconds between two calls of :meth:`check`; None: no calls are needed."""
+        return self._patience_s / _CHECKS if self._pidfd >= 0 else None
 
-    def look(self) -> None:
-        """See how it is, and do what must be done."""
+    def check(self) -> None:
+        """Check the server once, and continue or end it if it was stopped for too long."""
         now = self._clock()
-        gap_s, self._looked_at = now - self._looked_at, now
-        # Who did not look for so long was stopped too, and knows nothing of the time between.
+        gap_s, self._checked_at = now - self._checked_at, now
+        # After such a gap this process was stopped too, and does not know how long the server was stopped.
         if gap_s > self._patience_s / 2 or not self._is_stopped():
             self._stopped_since = None
         elif self._stopped_since is None:

@@ -31,12 +31,12 @@ def command(name: str) -> click.Command:
 
 def _why(target: str | None, as_json: bool, all_of_them: bool) -> int:
     from spraycc import runtime_dir, workspace
-    from spraycc.cli.messages import say
+    from spraycc.cli.messages import inform
 
     root = workspace.find()
     path = newest_record(os.fsdecode(os.path.basename(runtime_dir.locate(root))))
     if path is None:
-        say(f"no build was noted for {os.fsdecode(root)} on this host")
+        inform(f"no build was noted for {os.fsdecode(root)} on this host")
         return 1
     tasks = [task for task in _tasks(path) if target is None or _fits(task, target, os.fsdecode(root))]
     if as_json:
@@ -44,14 +44,14 @@ def _why(target: str | None, as_json: bool, all_of_them: bool) -> int:
             click.echo(json.dumps(task))
         return 0
     if target is None and not all_of_them:
-        for line in reasons(tasks):
+        for line in reason_counts(tasks):
             click.echo(line)
         return 0
     if not tasks:
-        say(f"no task of the last build has {target!r} in its output, source or command line")
+        inform(f"no task of the last build has {target!r} in its output, source or command line")
         return 1
     for task in tasks if all_of_them else tasks[-_SHOWN:]:
-        click.echo(told(task, os.fsdecode(root)))
+        click.echo(task_line(task, os.fsdecode(root)))
     return 0
 
 
@@ -63,7 +63,7 @@ def newest_record(name: str) -> Path | None:
     return max(directory.glob("*.jsonl"), default=None)
 
 
-def reasons(tasks: list[dict[str, Any]]) -> list[str]:
+def reason_counts(tasks: list[dict[str, Any]]) -> list[str]:
     """The counts, the most frequent first."""
     counts = Counter((task["ran"], _reason(task)) for task in tasks)
     lines = [f"{count:7}  {ran:9}  {reason}" for (ran, reason), count in counts.most_common()] or ["no tasks"]
@@ -74,7 +74,7 @@ def reasons(tasks: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def told(task: dict[str, Any], root: str) -> str:
+def task_line(task: dict[str, Any], root: str) -> str:
     """One task in words, its target relative to the workspace ``root`` if it is in it."""
     target = os.path.normpath(os.path.join(task["cwd"], task["target"]))
     target = target[len(root) + 1 :] if target.startswith(f"{root}/") else task["target"]

@@ -1,4 +1,4 @@
-"""What a command line is: its kind, inputs, outputs, and where it may run. Pure.
+"""Describes a command line: its kind, inputs, outputs, and the hosts on which it may run. Pure.
 
 Imports values only.
 """

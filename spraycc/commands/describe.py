@@ -1,4 +1,4 @@
-"""Says what a command line is and where it runs best: the front door of this package.
+"""Describes a command line and chooses its placement: the entry point of this package.
 
 A wrong answer towards *here* costs time; one towards *remote* must not cost correctness. The command runs unmodified
 on a host that sees the same files, so *remote* is right for everything that reads files and writes files. It is wrong
@@ -25,7 +25,7 @@ from spraycc.model import Description, Kind, Placement
 
 ReadFile = Callable[[bytes], bytes | None]
 
-#: What every configure test's directory or file has in its name; looked for first, as it is quick.
+#: Part of the directory or file name of every configure test; searched first, because that is quick.
 _TEST_MARKS = (
     b"conftest",
     b"TryCompile-",

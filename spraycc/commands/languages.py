@@ -13,7 +13,7 @@ from spraycc.commands.names import Family
 
 
 class Stage(enum.IntEnum):
-    """What the driver does first with a file of a language."""
+    """The driver's first step for a file of a language."""
 
     PREPROCESS = enum.auto()  #: source that is preprocessed and compiled
     COMPILE = enum.auto()  #: preprocessed source, or a compiler's intermediate language
@@ -51,7 +51,7 @@ _OTHER_CLANG = (
     b"api-information pcm precompiled-header renderscript"
 )
 
-#: What ``-x`` may name; ``none`` is not a language but the end of one.
+#: Allowed languages of ``-x``. ``none`` is no language: it ends the effect of an earlier ``-x``.
 BY_NAME: dict[bytes, Language] = {
     language.name: language
     for language in [

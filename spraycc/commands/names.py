@@ -137,9 +137,6 @@ _SHIMMED = frozenset(tool for tool in Tool if tool.family is not None) | {
     Tool.NVCC,
 }
 
-#: The names without version or target that get a shim wherever they are found.
-SHIM_NAMES: tuple[bytes, ...] = tuple(sorted(stem for stem, tool in _STEMS.items() if tool in _SHIMMED))
-
 
 @lru_cache(maxsize=1024)
 def tool_of(name: bytes) -> Tool | None:

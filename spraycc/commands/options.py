@@ -1,4 +1,4 @@
-"""What a row of the option table says, and how a word finds its row."""
+"""The meaning of a row of the option table, and the search for the row of a word."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spraycc.commands.names import Family
 
 
 class Takes(enum.Enum):
-    """Where an option's argument stands."""
+    """The place of an option's argument."""
 
     FLAG = enum.auto()  #: it has none: ``-c``
     JOINED = enum.auto()  #: in the same word: ``-std=c11``; where only ``=`` joins it, the spelling ends with it
@@ -22,7 +22,7 @@ class Takes(enum.Enum):
 
 
 class Effect(enum.Enum):
-    """What an option changes that matters here. Most change nothing that matters."""
+    """The effect of an option, as far as it matters to SprayCC. Most options have none."""
 
     NONE = enum.auto()
 
@@ -113,7 +113,7 @@ class OptionTable:
                 family is Family.EITHER and row.family is Family.CLANG and row.effect in _CLANG_MODES
             ):
                 continue
-            # Where GCC and Clang read one spelling differently, an unknown compiler is taken for GCC.
+            # If GCC and Clang read a spelling differently, an unknown compiler counts as GCC.
             if row.spelling not in self.exact or row.family & Family.GCC:
                 self.exact[row.spelling] = row
         self._rows = sorted(

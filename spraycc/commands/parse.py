@@ -46,7 +46,7 @@ class Input:
 
 @dataclass(slots=True)
 class ParsedLine:
-    """What the words of one command line say. Filled by :func:`parse`, not changed after."""
+    """The meaning of the words of one command line. Filled by :func:`parse`, not changed later."""
 
     family: Family
     mode: Mode = Mode.LINK

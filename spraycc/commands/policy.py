@@ -1,4 +1,4 @@
-"""The user's rules: programs or command lines by pattern, and where they run. Pure.
+"""The user's rules: patterns of programs or command lines, and their placements. Pure.
 
 A pattern without a blank is for the program's name; one with a blank is for the whole line, its words joined by blanks,
 the program by its name. ``*``, ``?`` and ``[…]`` as in a shell. Rules for this host go before those for executors: a
@@ -28,7 +28,7 @@ class Policy:
     here_light: tuple[str, ...] = ()
 
     def apply(self, description: Description, argv: Sequence[bytes], program: bytes) -> Description:
-        """The description with the placement of the first rule that fits. Probes stay what they are: they are quick."""
+        """The description with the placement of the first rule that fits. Probes are quick, so no rule moves them."""
         if description.placement is Placement.HERE_NOW or not (self.remote or self.here_heavy or self.here_light):
             return description
         name = program[program.rfind(b"/") + 1 :]
@@ -50,5 +50,5 @@ def _fits(pattern: str, name: bytes, called: bytes, argv: Sequence[bytes]) -> bo
 
 @lru_cache(maxsize=256)
 def _compiled(pattern: str) -> re.Pattern[bytes]:
-    # As text first, then as bytes: a pattern is written by a human, the words are whatever they are.
+    # The pattern is text, and the words of a command line are bytes in any encoding.
     return re.compile(fnmatch.translate(pattern).encode("utf-8", "surrogateescape"), re.DOTALL)

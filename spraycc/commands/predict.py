@@ -96,7 +96,7 @@ def _is_plain(line: ParsedLine, words: Sequence[bytes]) -> bool:
 
 
 def _place(name: bytes, places: dict[bytes, bytes]) -> bytes:
-    """Where an output goes: its directory gets a number, its own name stays, as others are derived from it."""
+    """The place of an output: its directory becomes a number, and its name stays, as other names derive from it."""
     cut = name.rfind(b"/") + 1
     number = places.setdefault(name[:cut], b"%d" % len(places))
     return number + b"/" + name[cut:]

@@ -1,4 +1,4 @@
-"""Why a command goes where it goes. One place, as each phrase is counted and shown by ``spraycc why``."""
+"""The reasons for placements. All in one module, because ``spraycc why`` counts and shows each phrase."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The keys of the configuration, taken from :class:`~spraycc.settings.Settings`: types, what is allowed, near misses.
+"""The keys of the configuration, from :class:`~spraycc.settings.Settings`: types, limits, help texts, similar names.
 
-Nothing here needs pydantic, so that a build without any configuration does not pay for it.
+This module does not import pydantic, so a build without any configuration does not pay for it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 from spraycc.settings import Settings
 
-#: What a variable begins with in the environment.
+#: First part of the names of our environment variables.
 PREFIX = "SPRAYCC_"
-#: Variables with the prefix that are no settings: they belong to a build, the installation or the helper scripts.
+#: Variables with the prefix that are no settings. They belong to a build, the installation or the helper scripts.
 RESERVED_VARIABLES = frozenset(
     PREFIX + name
     for name in (
@@ -24,18 +24,19 @@ RESERVED_VARIABLES = frozenset(
         *("LOG_LEVEL", "UPSTREAM_CACHE", "VERSION"),
     )
 )
-#: Words for None, which TOML has not: "decide by the machine", unless the key says otherwise here.
+#: The word for None, which TOML does not have. _NONE_WORDS has the keys with another word.
 _AUTO = "auto"
 _NONE_WORDS = {"summary": "none"}
 
 KEYS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Settings))
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Settings)}
+HELP: dict[str, str] = {field.name: field.metadata["help"] for field in dataclasses.fields(Settings)}
 
 
 @functools.cache
 def hints() -> dict[str, Any]:
     """Each key's type with its constraints."""
-    from annotated_types import Ge, Le  # 8 ms, and a build that nobody has given a setting asks for no type
+    from annotated_types import Ge, Le  # takes 8 ms, and a build without a setting needs no type
 
     return typing.get_type_hints(Settings, localns={"Ge": Ge, "Le": Le}, include_extras=True)
 
@@ -56,12 +57,12 @@ def core_type(key: str) -> Any:
 
 
 def none_word(key: str) -> str | None:
-    """The word that stands for None; None where that is no value of ``key``."""
+    """The word that stands for None; None if ``key`` always has a value."""
     return _NONE_WORDS.get(key, _AUTO) if _split(hints()[key])[1] else None
 
 
 def allowed(key: str) -> str:
-    """What may be given for ``key``, in words: ``an integer from 1 to 1024, or "auto"``."""
+    """The allowed values of ``key``, in words: ``an integer from 1 to 1024, or "auto"``."""
     core, _optional, limits = _split(hints()[key])
     if typing.get_origin(core) is typing.Literal:
         words = _choice([f'"{value}"' for value in typing.get_args(core)])
@@ -81,8 +82,8 @@ def allowed(key: str) -> str:
 
 
 def nearest(word: str, known: Iterable[str] = KEYS) -> str | None:
-    """The known word that ``word`` was probably meant to be."""
-    import difflib  # only where something is wrong already
+    """The known word that the user probably meant by ``word``."""
+    import difflib  # needed for errors only
 
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return found[0] if found else None

@@ -11,7 +11,7 @@ from spraycc.config.keys import DEFAULTS, KEYS
 from spraycc.config.sources import Given, config_files, from_environment, from_file, from_flags
 from spraycc.settings import Settings
 
-#: Origin of a setting that nobody gave.
+#: Origin of a setting that no source gives.
 DEFAULT_ORIGIN = "default"
 
 
@@ -22,7 +22,7 @@ class Loaded:
     settings: Settings
     #: key → "default", the path of a file, the name of a variable, or a flag
     origins: dict[str, str]
-    #: lines for the user that are no errors
+    #: warnings for the user
     warnings: tuple[str, ...] = ()
 
 
@@ -32,10 +32,10 @@ def load(
     flags: Mapping[str, Any] | None = None,
     files: Mapping[str, str] | None = None,
 ) -> Loaded:
-    """Read and check everything that says something about settings.
+    """Read and check all sources of settings.
 
     Args:
-        workspace: root of the workspace; None where there is none (then its file is not read).
+        workspace: root of the workspace, or None.
         environ: in place of ``os.environ``.
         flags: key → value as the command line gave it, None for "not given"; bools for flags without a value, else
             strings.
@@ -51,14 +51,14 @@ def load(
     origins = dict.fromkeys(KEYS, DEFAULT_ORIGIN)
     for layer in layers:
         for key, given in layer.items():
-            # Each source by itself: a wrong value is an error even where a stronger source overrides it.
+            # Check each source: a wrong value is an error even if a stronger source overrides it.
             values[key] = _checked(key, given)
             origins[key] = given.origin
     return Loaded(Settings(**values), origins, tuple(warnings))
 
 
 def _checked(key: str, given: Given) -> Any:
-    # Here and not above: pydantic takes about 0.1 s to import and to set up, more than all the rest of `spraycc make`.
+    # Imported in the function: pydantic takes 0.1 s, more than the rest of `spraycc make`.
     from spraycc.config.check import checked
 
     return checked(key, given)

@@ -1,4 +1,4 @@
-"""Where settings come from: TOML files, the environment, flags. Reads them; checks nothing but the names."""
+"""Reads settings from TOML files, the environment and flags. Checks the names only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spraycc.errors import ConfigError
 
 #: The workspace's own file; it also marks the workspace's root.
 WORKSPACE_FILE = ".spraycc.toml"
-#: A configuration is small; whatever is larger was named by mistake.
+#: A larger file is no configuration, and was probably named by mistake.
 _MAX_FILE_BYTES = 1024 * 1024
 
 
@@ -21,7 +21,7 @@ class Given:
     """One value as one source gives it, not checked yet."""
 
     value: Any
-    #: how the source is called in errors and by ``spraycc config show``: a file's path, a variable or a flag
+    #: name of the source in errors and ``spraycc config show``: a file's path, a variable or a flag
     origin: str
     #: whether ``value`` is a string that stands for something else (environment, flags) or has TOML's types
     textual: bool
@@ -41,8 +41,9 @@ def config_files(workspace: bytes | None) -> dict[str, str]:
 
 
 def from_file(path: str) -> dict[str, Given]:
-    """The settings in a TOML file; empty where there is no such file, or where we may not even look whether there is
-    one: HOME is somebody else's then (after ``su`` or ``sudo`` without -H), and so would its settings be.
+    """The settings in a TOML file; empty if the file does not exist, or its directory can't be searched.
+
+    In the latter case HOME is another user's (after ``su`` or ``sudo`` without -H), and so are the settings.
 
     Raises:
         ConfigError: unreadable, no TOML, or an unknown key.
@@ -89,10 +90,10 @@ def _flat(path: str, table: dict[str, Any]) -> dict[str, Any]:
 
 
 def from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Given], list[str]]:
-    """The settings in ``SPRAYCC_`` variables, and one warning for each variable that is nothing we know.
+    """The settings in ``SPRAYCC_`` variables, and one warning for each unknown variable.
 
-    An empty variable counts as not set. Unknown ones are no errors: another version's, or somebody's own, in a login
-    script.
+    An empty variable counts as not set. An unknown variable is no error: a login script may set variables of another
+    version.
     """
     known = {variable(key): key for key in KEYS}
     found: dict[str, Given] = {}
@@ -112,7 +113,7 @@ def from_flags(flags: Mapping[str, Any]) -> dict[str, Given]:
     """The settings given on the command line, by key; None is "not given".
 
     Raises:
-        ConfigError: a key that is no setting (a bug in the caller, or its own caller's).
+        ConfigError: a key is no setting (a bug in the caller).
     """
     for key in flags:
         if key not in KEYS:

@@ -1,4 +1,7 @@
-"""The native helper ``spraycc-box``: finding it, starting it, reading its report. Its options: spraycc/box/main.c."""
+"""The native helper ``spraycc-box``: finding it, starting it, reading its report.
+
+The options of spraycc-box are in spraycc/native/box/main.c.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import sys
 import sysconfig
 import termios
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from spraycc.executor.terminal import open_terminal
 
@@ -21,7 +24,7 @@ _REPORT_FD = 3
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One overlay: what is written below ``root`` lands in ``upper``. Absolute; the last two share a file system."""
+    """One overlay: files written below ``root`` land in ``upper``. All absolute; the last two share a file system."""
 
     root: bytes
     upper: bytes
@@ -40,10 +43,15 @@ class BoxOrder:
     nice: int | None = None
     rlimits: tuple[tuple[int, int, int], ...] = ()
     layers: tuple[Layer, ...] = ()
-    #: directories that stay writable without being captured
+    #: directories that are writable and not captured
     writable: tuple[bytes, ...] = ()
     in_place: bool = False
     pid_namespace: bool = True
+
+    def with_temporary(self, directory: bytes) -> BoxOrder:
+        """The same order with ``directory`` as TMPDIR."""
+        env = (*[entry for entry in self.env if not entry.startswith(b"TMPDIR=")], b"TMPDIR=" + directory)
+        return replace(self, env=env)
 
     def words(self, box: bytes, parent: int) -> list[bytes]:
         """The helper's argument vector."""
@@ -70,7 +78,7 @@ class BoxOrder:
 class NotStarted:
     """The command did not run: a step of the set-up failed, or the program could not be executed."""
 
-    #: a step of spraycc/box; "exec" for the program itself
+    #: a step of spraycc/native/box; "exec" for the program itself
     stage: str
     errno: int
 
@@ -90,7 +98,7 @@ class Ended:
 
 
 def parse_report(report: bytes) -> Ended | NotStarted:
-    """What a whole report says. An empty or cut one means that the helper was killed: an end by SIGKILL."""
+    """The meaning of a whole report. An empty or cut report means that the helper was killed, and counts as SIGKILL."""
     words = report.decode("ascii", "replace").split() if report.endswith(b"\n") else []
     match words:
         case ["setup", stage, error]:
@@ -107,7 +115,7 @@ def find_box() -> bytes:
     """Path of the helper: ``SPRAYCC_BOX``, else beside this program or the interpreter, or where scripts are installed.
 
     Raises:
-        FileNotFoundError: there is none; the text says where it was looked for.
+        FileNotFoundError: not found; the text names the places.
     """
     named = os.environ.get("SPRAYCC_BOX")
     directories = (os.path.dirname(sys.argv[0]), os.path.dirname(sys.executable), sysconfig.get_path("scripts"))
@@ -120,9 +128,9 @@ def find_box() -> bytes:
 
 
 class _Environment(Mapping[bytes, bytes]):
-    """An environment as it is, in its order and with its duplicates, in the shape that os.posix_spawn takes.
+    """An environment with its order and duplicates, as a mapping for os.posix_spawn.
 
-    It asks for ``keys()`` and ``values()`` and joins them. An entry without a name or without ``=`` can't be passed on.
+    os.posix_spawn joins ``keys()`` and ``values()``. It can't pass on an entry without a name or without ``=``.
     """
 
     __slots__ = ("_pairs",)
@@ -152,21 +160,21 @@ class BoxProcess:
     """A running helper. Owns its descriptors: :meth:`close` them, after :meth:`reap`."""
 
     pid: int
-    #: the command's stdout, non-blocking; both streams' where they are one
+    #: the command's stdout, non-blocking; also stderr if both are one stream
     stdout: int
-    #: the command's stderr, non-blocking, or None where they are one
+    #: the command's stderr, non-blocking; None if both are one stream
     stderr: int | None
-    #: ends when everything the command started has ended
+    #: at its end when all processes of the command have ended
     report: int
     _reaped: bool = field(default=False, init=False)
 
     def kill(self, signal_number: int = signal.SIGTERM) -> None:
-        """Make the helper end everything at once (SIGTERM), or be ended itself (SIGKILL)."""
+        """Make the helper end all processes at once (SIGTERM), or kill the helper itself (SIGKILL)."""
         if not self._reaped:
             os.kill(self.pid, signal_number)
 
     def reap(self) -> None:
-        """Take its status; blocks until it has ended, which is at once when ``report`` has."""
+        """Wait for the helper's end. Returns at once when ``report`` is at its end."""
         if not self._reaped:
             os.waitpid(self.pid, 0)
             self._reaped = True
@@ -183,17 +191,17 @@ class BoxProcess:
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """What the command's stdout and stderr are."""
+    """The kinds of the command's stdout and stderr."""
 
-    #: they are one, all output counts as stdout's
+    #: both are one stream: all output counts as stdout's
     one: bool = False
     #: which of 1 and 2 are terminals
     terminals: tuple[int, ...] = ()
-    #: rows and columns of these
+    #: rows and columns of the terminals
     window: tuple[int, int] = (0, 0)
 
     def open(self, number: int) -> tuple[int, int]:
-        """Descriptors for reading from and writing to a stream. A pipe, too, where no terminal is to be had."""
+        """Descriptors for reading from and writing to a stream. A pipe also if no terminal can be opened."""
         if number in self.terminals:
             with contextlib.suppress(OSError, termios.error):
                 return open_terminal(self.window)
@@ -203,7 +211,7 @@ class Streams:
 def start_box(box: bytes, order: BoxOrder, stdin: int, streams: Streams) -> BoxProcess:
     """Start the helper. Only from the main thread: it ends with the thread that started it (PR_SET_PDEATHSIG).
 
-    ``stdin`` becomes the command's. Descriptors 0 to 2 of this process must be open, else they are mixed up with ours.
+    ``stdin`` becomes the command's. Descriptors 0 to 2 of this process must be open, or new ones get their numbers.
 
     Raises:
         OSError: it could not be started.
@@ -218,7 +226,7 @@ def start_box(box: bytes, order: BoxOrder, stdin: int, streams: Streams) -> BoxP
             box,
             order.words(box, os.getpid()),
             _Environment(order.env),
-            # The report is last: its number may be that of one of the others until then.
+            # The report is last: _REPORT_FD may be the number of another descriptor until then.
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, stdin, 0),
                 (os.POSIX_SPAWN_DUP2, out[1], 1),

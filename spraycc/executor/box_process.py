@@ -1,4 +1,4 @@
-"""One run of the helper from start to end, its output passed on as it comes."""
+"""Runs one command in the helper from start to end, and passes its output on as it arrives."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import trio
 
 from spraycc.executor.box import BoxOrder, BoxProcess, Ended, NotStarted, Streams, parse_report, start_box
 
-#: Called with a descriptor (1 or 2) and bytes. What it raises ends the run.
+#: Called with a descriptor (1 or 2) and bytes. An exception ends the run.
 OnOutput = Callable[[int, bytes], Awaitable[None]]
-#: Called every TICK_S while the command runs. What it raises ends the run.
+#: Called every TICK_S while the command runs. An exception ends the run.
 OnTick = Callable[[], Awaitable[None]]
 TICK_S = 0.2
 
-#: How long the helper may take to end all after SIGTERM, and then to end itself after SIGKILL.
+#: Time for the helper to end all processes after SIGTERM, and again to end itself after SIGKILL.
 KILL_GRACE_S = 1.0
 
 _READ_BYTES = 64 * 1024
@@ -34,13 +34,14 @@ async def run_box(
     on_start: Callable[[BoxProcess], None] = lambda process: None,
     on_tick: OnTick | None = None,
 ) -> Ended | NotStarted:
-    """Run a command and wait until it and all that it left running has ended.
+    """Run a command, and wait for the end of the command and all its processes.
 
-    Output is read from the pipes only as fast as ``on_output`` takes it. However this is left, nothing of the command
-    runs afterwards, unless it could not be killed within twice :data:`KILL_GRACE_S`.
+    This reads output only as fast as ``on_output`` takes it. Also after an exception or a cancellation, no process of
+    the command runs, unless it could not be killed within twice :data:`KILL_GRACE_S`.
 
     Raises:
-        OSError: the helper could not be started. Also what ``on_output`` raises.
+        OSError: the helper could not be started.
+        Exception: any that ``on_output`` or ``on_tick`` raises.
     """
     process = start_box(box, order, stdin, streams)
     try:
@@ -50,7 +51,7 @@ async def run_box(
         return parse_report(report)
     finally:
         if not process.is_reaped:
-            await _end(process)
+            await _kill_and_reap(process)
         process.close()
 
 
@@ -58,7 +59,7 @@ async def _follow(process: BoxProcess, on_output: OnOutput, on_tick: OnTick | No
     failures: list[Exception] = []
 
     async def pump(descriptor: int, number: int) -> None:
-        # Caught here, as a nursery would wrap it in a group.
+        # Caught, because a nursery would wrap the exception in a group.
         try:
             while data := await _read(descriptor):
                 await on_output(number, data)
@@ -102,7 +103,7 @@ async def _read(descriptor: int) -> bytes:
     try:
         return os.read(descriptor, _READ_BYTES)
     except OSError as exc:
-        if exc.errno == errno.EIO:  # a terminal that nobody has open any more
+        if exc.errno == errno.EIO:  # a terminal that no process has open any more
             return b""
         raise
 
@@ -114,8 +115,8 @@ async def _read_to_end(descriptor: int) -> bytes:
     return data
 
 
-async def _end(process: BoxProcess) -> None:
-    """Kill it, whatever scope was cancelled."""
+async def _kill_and_reap(process: BoxProcess) -> None:
+    """Kill the helper and reap it, also in a cancelled scope."""
     for signal_number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             process.kill(signal_number)

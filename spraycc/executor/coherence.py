@@ -20,8 +20,8 @@ from spraycc.wire.executor import Reads, StartTask
 
 _log = logging.getLogger(__name__)
 
-#: Directories of hosts' own disks in which users put inputs: what lies there on one host only must not be read. (What a
-#: command makes there itself does not count as read.)
+#: Directories on hosts' own disks in which users put inputs. A command must not read a file that only its own host has
+#: there. (Files that the command itself makes do not count as read.)
 _USERS = (b"/tmp", b"/var/tmp", b"/dev/shm", b"/home", b"/root")
 #: Files of Java's shared counters. Each host has its own, and Java does not depend on them.
 _OF_EACH_HOST = re.compile(rb"/tmp/(hsperfdata_|\.java_pid|\.attach_pid)")
@@ -123,11 +123,11 @@ class Coherence:
         """The files that the command read, for the server. The command has ended. None: the server does not ask.
 
         Args:
-            failed: it ended with another status than 0.
+            failed: the command's status was not 0.
         """
         if not start.prove:
             return None
-        # Where cached names have a time of their own, a refresh may not reach the file server.
+        # On some file systems cached names expire by their own clock. A refresh may not reach the file server then.
         refreshed = self._refreshes(start) and self._file_systems.names_follow_directory(self._workspace)
         if not self._is_recording or self._record is None:
             # Without shared files there is nothing to prove.
@@ -158,14 +158,14 @@ class Coherence:
         return Reads(start.task, reads.complete, refreshed, proof.matched, proof.others)
 
     def _refreshes(self, start: StartTask) -> bool:
-        """Whether directories are refreshed before this command, because its record will not tell all that it reads."""
+        """True if directories are refreshed before this command, because the record of its reads will be incomplete."""
         return start.incomplete or (bool(start.refresh) and not self._can_record(start))
 
     def _can_record(self, start: StartTask) -> bool:
         return start.prove and None not in (self._library, self._scratch) and can_preload(start.program, start.env)
 
     def _concerns(self, directory: bytes) -> bool:
-        """Whether files in this directory must be the submit host's."""
+        """True if files in this directory must be the submit host's."""
         if is_inside(directory, self._workspace) or _is_in(self._real(directory), _USERS):
             return True
         return self._file_systems.is_shared(directory)
@@ -209,7 +209,7 @@ def _is_in(directory: bytes, places: Iterable[bytes]) -> bool:
 
 
 def make_record(scratch: bytes) -> RecordFile:
-    """A file for the recorder, in a directory of its own: commands may write to that.
+    """A file for the recorder, in its own directory, to which commands may write.
 
     Raises:
         OSError: the scratch disk is full, or can't be written.

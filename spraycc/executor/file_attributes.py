@@ -1,8 +1,8 @@
-"""What a produced file may have besides contents, mode and time, and that the way back does not carry.
+"""Finds owners and attributes of a produced file that the write-back would lose.
 
-Written back, a file is the user's own, of the group that its directory gives it, and has the attributes that the
-directory hands down. A command that wants it otherwise (chown by root, setfattr, setcap, setfacl) runs on the submit
-host.
+The write-back carries contents, mode and time. A file that the server writes belongs to the user, and gets its group
+and inherited attributes from its directory. A command that sets others (chown by root, setfattr, setcap, setfacl) must
+run on the submit host.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import stat
 
 _ACL = "system.posix_acl_access"
 _DEFAULT_ACL = "system.posix_acl_default"
-#: The overlay's own marks, and labels that each host's policy gives to files by itself.
+#: The overlay's own marks, and labels that each host's security policy sets.
 _OTHERS = ("user.overlay.", "trusted.overlay.", "security.selinux")
 
 
-def foreign(upper: bytes, status: os.stat_result, directory: os.stat_result, path: bytes) -> str:
-    """In words, what of a new or changed entry would be lost; empty where nothing would.
+def lost_attribute(upper: bytes, status: os.stat_result, directory: os.stat_result, path: bytes) -> str:
+    """In words, the property of a new or changed entry that the write-back would lose; empty if it loses none.
 
     Args:
-        upper: where it lies.
-        status: its own, by lstat.
-        directory: that of the directory it lies in, in the upper layer.
-        path: as the command sees it.
+        upper: the entry's path in the upper layer.
+        status: the entry's, by lstat.
+        directory: status of the entry's directory in the upper layer.
+        path: the entry's path for the command.
     """
     group = directory.st_gid if directory.st_mode & stat.S_ISGID else os.getegid()
     if (status.st_uid, status.st_gid) != (os.geteuid(), group):
@@ -31,24 +31,24 @@ def foreign(upper: bytes, status: os.stat_result, directory: os.stat_result, pat
     if stat.S_ISLNK(status.st_mode):
         return ""
     found = [name for name in _attributes(upper) if not name.startswith(_OTHERS)]
-    if found and _is_handed_down(os.path.dirname(path), os.path.dirname(upper)):
+    if found and _inherits_acl(os.path.dirname(path), os.path.dirname(upper)):
         found = [name for name in found if name not in (_ACL, _DEFAULT_ACL)]
     return f"has the attribute {found[0]}" if found else ""
 
 
-def is_chowned(status: os.stat_result, below: os.stat_result) -> bool:
-    """Whether a directory that was there has another owner or group now. Only root can do that where it would be seen:
-    in a user namespace there is one of each."""
+def is_owner_changed(status: os.stat_result, below: os.stat_result) -> bool:
+    """True if an existing directory has another owner or group now. Only root's commands can change them: a user
+    namespace has one user and one group."""
     return os.geteuid() == 0 and (status.st_uid, status.st_gid) != (below.st_uid, below.st_gid)
 
 
-def _is_handed_down(*directories: bytes) -> bool:
-    """Whether access control lists come with being made in one of these: on the submit host as well, where that was."""
+def _inherits_acl(*directories: bytes) -> bool:
+    """True if one of these directories gives new files an access control list, as it does on the submit host."""
     return any(_DEFAULT_ACL in _attributes(directory) for directory in directories)
 
 
 def _attributes(path: bytes) -> list[str]:
     try:
         return os.listxattr(path, follow_symlinks=False)
-    except OSError:  # a file system that has none; or a directory that is not there yet, and can hand down nothing
+    except OSError:  # a file system without attributes, or a missing directory
         return []

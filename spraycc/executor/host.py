@@ -1,4 +1,4 @@
-"""What this host can do, found out by doing it, and what each task is run with here."""
+"""Finds out by trial which captures work on this host, and makes the order of each task."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from dataclasses import dataclass, field, replace
 from spraycc.errors import CaptureError, CaptureRefusal
 from spraycc.executor.box import BoxOrder, Ended, NotStarted, Streams
 from spraycc.executor.box_process import run_box
-from spraycc.executor.capture import Plan, plan_capture
 from spraycc.executor.capture_errors import refusal_of
+from spraycc.executor.capture_plan import CapturePlan, plan_capture
 from spraycc.executor.coherence import make_record
-from spraycc.executor.memory import Memory
 from spraycc.executor.prepare import Identity, Prepared
-from spraycc.executor.produced_files import produced
+from spraycc.executor.produced_files import produced_messages
 from spraycc.executor.recorder import LIBRARY_NAME, environment, find_recorder
 from spraycc.executor.scratch import Scratch, Slot, candidates, remove_tree
 from spraycc.model import TaskId
 from spraycc.stamps import FILE
 from spraycc.system.filesystems import FileSystems, mounts
+from spraycc.system.memory import Memory
 from spraycc.wire.executor import MadeFile
 
 _log = logging.getLogger(__name__)
 
-#: What ``spraycc-box --touch`` writes.
+#: The contents that ``spraycc-box --touch`` writes.
 _TOUCHED = b"spraycc\n"
 
 
@@ -53,10 +53,10 @@ class MountTable:
 
 @dataclass(slots=True)
 class Host:
-    """How commands are run here. ``scratch`` is None where no directory for it was found."""
+    """The means to run commands on this host. ``scratch`` is None if no directory was found."""
 
     box: bytes
-    #: opened for reading: the stdin of every command
+    #: open descriptor of /dev/null, the stdin of every command
     null: int
     identity: Identity = field(default_factory=Identity.own)
     mounts: MountTable = field(default_factory=MountTable)
@@ -64,19 +64,19 @@ class Host:
     scratch: Scratch | None = None
     #: the real path of the directory that all tasks need
     workspace: bytes = b"/"
-    #: the recorder's library (spraycc/recorder/), if it is installed and works on this host
+    #: the recorder's library (spraycc/native/recorder/), if it is installed and works on this host
     recorder: bytes | None = None
-    #: an overlay works in it
+    #: True if overlays work on this host
     overlays: bool = True
     pid_namespace: bool = True
     captures: tuple[str, ...] = ()
     refusals: dict[str, str] = field(default_factory=dict)
 
-    def plan(self, required: Sequence[bytes], optional: Sequence[bytes], needed: Sequence[bytes]) -> Plan:
+    def plan(self, required: Sequence[bytes], optional: Sequence[bytes], needed: Sequence[bytes]) -> CapturePlan:
         """The overlays of a task.
 
         Raises:
-            CaptureError: what must be captured can't be.
+            CaptureError: a required root can't be captured.
         """
         if self.scratch is None or not self.overlays:
             raise CaptureError(CaptureRefusal.HOST, self.refusals.get("overlay", "no overlay on this host"))
@@ -88,31 +88,25 @@ class Host:
             self.scratch.path,
         )
 
-    def order(self, order: BoxOrder, slot: Slot | None, plan: Plan | None) -> BoxOrder:
-        """``order`` as it is run here: in place, or in the slot's layers over the plan's roots, TMPDIR in the slot."""
+    def order(self, order: BoxOrder, slot: Slot | None, plan: CapturePlan | None) -> BoxOrder:
+        """``order`` for this host: in place, or in the slot's layers over the plan's roots, with TMPDIR in the slot."""
         if slot is None or plan is None:
             return replace(order, in_place=True)
         return replace(
-            order,
-            env=_with(order.env, b"TMPDIR", slot.temporary),
+            order.with_temporary(slot.temporary),
             layers=slot.layers(plan.roots),
             writable=(slot.temporary,),
             pid_namespace=self.pid_namespace,
         )
 
 
-def _with(env: Sequence[bytes], name: bytes, value: bytes) -> tuple[bytes, ...]:
-    prefix = name + b"="
-    return (*[entry for entry in env if not entry.startswith(prefix)], prefix + value)
-
-
 async def explore(host: Host, workspace: bytes, scratch_dir: str | None, name: str) -> None:
-    """Try the capture modes out and set ``host`` accordingly.
+    """Try the capture modes, and fill in ``host``.
 
     Args:
         host: fresh; filled in.
         workspace: the directory that all tasks need.
-        scratch_dir: where scratch directories are wanted, or None.
+        scratch_dir: the setting for scratch directories, or None.
         name: of the scratch directory.
     """
     host.workspace = workspace = os.path.realpath(workspace)
@@ -144,7 +138,7 @@ async def explore(host: Host, workspace: bytes, scratch_dir: str | None, name: s
     except OSError as exc:
         host.refusals["in-place"] = str(exc)
     else:
-        if isinstance(end, Ended):  # with what status does not matter: it ran
+        if isinstance(end, Ended):  # with any status
             captures.append("in-place")
         else:
             host.refusals["in-place"] = str(end)
@@ -171,7 +165,7 @@ async def _find_recorder(host: Host) -> None:
 
 
 async def _try_recorder(host: Host, library: bytes, scratch: bytes) -> str:
-    """Why it does not work; empty where it does.
+    """The reason why the recorder does not work; empty if it does.
 
     Raises:
         OSError: the trial can't be made.
@@ -193,7 +187,7 @@ async def _try_recorder(host: Host, library: bytes, scratch: bytes) -> str:
 
 
 def _scratch_for_prediction(host: Host, workspace: bytes, scratch_dir: str | None, name: str) -> None:
-    """Where no overlay works, any directory will do."""
+    """Make the scratch directory on a host without overlays, where any directory is good enough."""
     host.overlays = False
     for base in candidates(scratch_dir, os.environ.get("TMPDIR"), workspace):
         try:
@@ -206,10 +200,10 @@ def _scratch_for_prediction(host: Host, workspace: bytes, scratch_dir: str | Non
 
 
 async def _try_overlay(host: Host, workspace: bytes, name: str) -> None:
-    """Write a file in an overlay over the workspace, and find it.
+    """Write a file in an overlay over the workspace, and check that it is captured.
 
     Raises:
-        CaptureError, OSError: that did not work.
+        CaptureError, OSError: the overlay does not work.
     """
     assert host.scratch is not None
     reasons: list[str] = []
@@ -220,12 +214,12 @@ async def _try_overlay(host: Host, workspace: bytes, name: str) -> None:
             target = workspace.rstrip(b"/") + b"/.spraycc-probe-" + name.encode()
             began_ns = time.time_ns()
             order = host.order(BoxOrder(host.box, (host.box, b"--touch", target), (), workspace), slot, plan)
-            # Of the directory that is there, only the mount matters: a read-only source tree is a good workspace.
+            # The mode of the workspace itself does not matter: a read-only source tree is a good workspace.
             prepared = Prepared()
             for layer in order.layers:
                 prepared.directories[layer.root] = stat.S_IMODE(os.stat(layer.upper).st_mode)
             _check(await _run(host, order))
-            messages = list(produced(TaskId(0), order.layers, prepared, (), began_ns, time.time_ns()))
+            messages = list(produced_messages(TaskId(0), order.layers, prepared, (), began_ns, time.time_ns()))
             if not (len(messages) == 1 and isinstance(messages[0], MadeFile) and messages[0].data == _TOUCHED):
                 raise CaptureError(CaptureRefusal.HOST, f"a file that was written came back as {messages!r}"[:500])
             return

@@ -10,35 +10,35 @@ from dataclasses import dataclass, field
 import trio
 
 from spraycc.errors import ProtocolError, ServerUnavailable, VersionMismatch
-from spraycc.executor.session import Session
 from spraycc.system.tls import TlsSocket
 from spraycc.wire.executor import CHALLENGE_BYTES, FROM_EXECUTOR, TO_EXECUTOR, proof, read_challenge
 from spraycc.wire.framing import FrameReader, encode_frame
 from spraycc.wire.schema import Message
+from spraycc.wire.session_file import Session
 
-#: For the TCP connection to one address, and for everything from there to the proof.
+#: Limits for the TCP connection to one address, and for the handshake after it.
 CONNECT_TIMEOUT_S = 10.0
 HANDSHAKE_TIMEOUT_S = 20.0
-#: An address is tried so long before the next one is tried as well.
+#: Seconds between the first attempt at an address and the first attempt at the next one.
 HEAD_START_S = 1.0
 
 _RECEIVE_BYTES = 64 * 1024
-#: What trio raises where a peer is gone, by its will or not.
+#: trio's errors if a peer is gone.
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class LinkLost(Exception):
-    """The server is gone, or what it says is no longer to be trusted. Raised by whatever uses the link then."""
+    """The server is gone, or has sent invalid data. All methods of the link raise it then."""
 
 
 class Link:
-    """Messages over a connection that has proved who is at its other end. Owns it."""
+    """Messages over a connection to a server that has proved its identity. Owns the connection."""
 
     def __init__(self, connection: TlsSocket) -> None:
         self._connection = connection
         self._reader = FrameReader()
         self._send_lock = trio.Lock()
-        #: when something was last heard (trio's clock)
+        #: time of the last received data (trio's clock)
         self.heard_at = trio.current_time()
 
     async def send(self, *messages: Message) -> None:
@@ -65,7 +65,7 @@ class Link:
         """The next message.
 
         Raises:
-            LinkLost: the server is gone, or sent what is not in the grammar.
+            LinkLost: the server is gone, or sent an invalid message.
         """
         try:
             while (item := self._reader.next_item()) is None:
@@ -90,7 +90,7 @@ def tls_context(certificate: str) -> ssl.SSLContext:
     """A client's context that trusts this one certificate (PEM) and no other.
 
     Raises:
-        ServerUnavailable: it is no certificate.
+        ServerUnavailable: the text is no certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -106,15 +106,15 @@ def tls_context(certificate: str) -> ssl.SSLContext:
 async def connect(session: Session, executor_id: str) -> Link:
     """A link to the session's server, at the first of its addresses that answers; each side has proved itself.
 
-    Each address has a second's start on the next, as one that drops what it gets would else cost all of its time.
+    The attempts start one second after each other, so an address that drops all packets costs one second only.
 
     Raises:
-        ServerUnavailable: none does; the text has the reason for each address.
+        ServerUnavailable: no address answers; the text has the reason for each.
     """
     attempts = [_Attempt(f"{host}:{port}", host, port) for host, port in session.addresses]
     context = tls_context(session.certificate)
     links: list[Link] = []
-    one_by_one = trio.Lock()  # the server is to see one proof only
+    one_by_one = trio.Lock()  # the server must get one proof only
 
     async def attempt(own: _Attempt, scope: trio.CancelScope) -> None:
         try:
@@ -139,12 +139,12 @@ async def connect(session: Session, executor_id: str) -> Link:
 
 @dataclass(slots=True)
 class _Attempt:
-    """At one address."""
+    """An attempt to connect at one address."""
 
     name: str
     host: str
     port: int
-    #: why it failed
+    #: of the failure
     reason: str = ""
     over: trio.Event = field(default_factory=trio.Event)
 
@@ -152,7 +152,7 @@ class _Attempt:
         """The link.
 
         Raises:
-            ServerUnavailable: there is nobody, or somebody else.
+            ServerUnavailable: no answer, or not our server.
         """
         try:
             with trio.fail_after(CONNECT_TIMEOUT_S):
@@ -176,11 +176,11 @@ class _Attempt:
 
 
 def _cause(exc: BaseException) -> str:
-    """The system's words: trio wraps the error of each address that a name stands for."""
+    """The system's error text: trio wraps the errors of all addresses of a name."""
     inner = exc.__cause__ or exc
     while isinstance(inner, BaseExceptionGroup):
         inner = inner.exceptions[0]
-    # A name that can't be resolved has numbers of its own.
+    # Errors of name resolution have their own numbers.
     if isinstance(inner, OSError) and not isinstance(inner, socket.gaierror) and inner.errno:
         return os.strerror(inner.errno)
     return str(inner)
@@ -193,7 +193,7 @@ def _plain_socket(tcp: trio.SocketStream) -> socket.socket:
 
 async def _shake_hands(connection: TlsSocket, session: Session, executor_id: str) -> None:
     await connection.shake_hands()
-    # A certificate that the pinned one has signed would pass the check so far.
+    # Up to this line, a certificate signed by the pinned one would pass.
     if connection.peer_certificate() != ssl.PEM_cert_to_DER_cert(session.certificate):
         raise ServerUnavailable("its certificate is not the session's")
     nonce = read_challenge(await connection.receive_exactly(CHALLENGE_BYTES))

@@ -1,7 +1,7 @@
 """``python -m spraycc.executor --session FILE --id ID``: runs on a host of the cluster until it is told to leave.
 
 Exit status: 0 it was told to (by the server or a signal), 1 the server could not be reached or is lost, 2 misuse.
-It writes to its log only; stderr has what goes wrong before there is one.
+It writes to its log only, and to stderr before the log is open.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from spraycc.errors import ConfigError, ServerUnavailable, SprayccError
 from spraycc.executor.box import find_box
 from spraycc.executor.host import Host, explore
 from spraycc.executor.link import Link, LinkLost, connect
-from spraycc.executor.session import Session, read_session
+from spraycc.executor.session import read_session
 from spraycc.executor.tasks import Tasks
 from spraycc.stamps import Stamp
 from spraycc.system.allocator import keep_freed_memory
@@ -34,13 +34,14 @@ from spraycc.system.file_cache import cached, refresh
 from spraycc.system.signals import receive_signals
 from spraycc.system.threads import run_in_thread
 from spraycc.wire.executor import EXECUTOR_ID_BYTES, CancelTask, Leave, Ping, Pong, Ready, StartTask
+from spraycc.wire.session_file import Session
 
 _log = logging.getLogger(__name__)
 
 LEAVING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 _ID = re.compile(rf"[A-Za-z0-9._-]{{1,{EXECUTOR_ID_BYTES}}}")
-#: Where each cluster manager puts its id of the batch job and the index within an array, and how it writes the two.
+#: For each cluster manager: the variables of the batch job's id and of the index in its array, and the form of both.
 _BATCH_IDS = (
     ("LSB_JOBID", "LSB_JOBINDEX", "{}[{}]"),
     ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "{}_{}"),
@@ -48,13 +49,13 @@ _BATCH_IDS = (
     ("PBS_JOBID", "", ""),  # has the index in it
     ("JOB_ID", "SGE_TASK_ID", "{}.{}"),
 )
-#: Where each puts the index by itself.
+#: The variables with the index alone.
 _ARRAY_INDICES = ("SLURM_ARRAY_TASK_ID", "PBS_ARRAY_INDEX", "SGE_TASK_ID", "LSB_JOBINDEX")
 
 
 @dataclass(slots=True)
 class _Departure:
-    """Why and how it leaves; the first reason counts."""
+    """The reason and exit status for which the executor leaves; the first call counts."""
 
     status: int | None = None
 
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--id: at most 16 letters, digits, dots, dashes and underscores")
     _open_standard_descriptors()
     _keep_descriptors_to_ourselves()
-    # A core would hold the session's secret. Commands have their own limit, the runner's.
+    # A core would hold the session's secret. Commands get the runner's limit.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     try:
         session = read_session(options.session)
@@ -91,24 +92,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_freed_memory(4 * 1024 * 1024)
     try:
         return trio.run(_run, session, options.id, box)
-    except (OSError, MemoryError) as exc:  # not even that: this host has no descriptors or memory for us
+    except (OSError, MemoryError) as exc:  # this host has no descriptors or memory left
         sys.stderr.write(f"spraycc executor: {exc or 'out of memory'}\n")
         return 1
 
 
 def _open_standard_descriptors() -> None:
-    """Descriptors 0 to 2 are a command's in the helper, so none of ours may have such a number."""
+    """Open descriptors 0 to 2: in the helper they are the command's, so none of ours may have such a number."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
 
 
 def _keep_descriptors_to_ourselves() -> None:
-    """What whoever started us has left open is none of the commands' business. (All that we open ourselves is closed in
-    them anyway.)"""
+    """Keep inherited descriptors from the commands. (All that this process opens are close-on-exec anyway.)"""
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2:
-            with contextlib.suppress(OSError):  # the one by which the list was read
+            with contextlib.suppress(OSError):  # the descriptor of the listing itself
                 os.set_inheritable(int(name), False)
 
 
@@ -153,7 +153,7 @@ async def _run(session: Session, executor_id: str, box: bytes) -> int:
             nursery.cancel_scope.cancel()
     except* ServerUnavailable as group:
         departure.leave(1, str(_first(group)))
-        # Where the batch job's output goes: its user can't hear of it from the server.
+        # Into the batch job's output file: the server can't tell the user.
         sys.stderr.write(f"spraycc executor on {socket.gethostname()}: {_first(group)}\n")
     except* LinkLost as group:
         departure.leave(1, str(_first(group)))
@@ -200,7 +200,7 @@ async def _serve(session: Session, executor_id: str, host: Host, departure: _Dep
     try:
         await _serve_tasks(session, link, host, tasks, departure)
     finally:
-        # What it has done by its own account: nobody else's summary need be believed.
+        # The executor's own counts, to compare with the server's summary.
         _log.info("counters %s", json.dumps(tasks.counters.as_map()))
 
 
@@ -222,19 +222,19 @@ async def _serve_tasks(session: Session, link: Link, host: Host, tasks: Tasks, d
                 case CancelTask(task):
                     nursery.start_soon(tasks.cancel, task)
                 case Ping(number):
-                    pong = Pong(number, tasks.counters.as_map(), host.memory.available_bytes())
+                    pong = Pong(number, tasks.counters.as_map(), host.memory.available_bytes() or 0)
                     nursery.start_soon(link.send, pong)
                 case _:
-                    pass  # a Pong: that it came is all
+                    pass  # a Pong: receive() has noted the time
         departure.leave(0, "the server says so")
         nursery.cancel_scope.cancel()
 
 
 async def _watch_silence(link: Link, session: Session) -> None:
-    """End the executor when nothing was heard for too long. A server that says nothing of its own accord is asked.
+    """End the executor after a long silence of the server. Sends a Ping after a shorter silence.
 
     Raises:
-        LinkLost: it did not answer.
+        LinkLost: the server did not answer.
     """
     pings = 0
     async with trio.open_nursery() as nursery:
@@ -253,5 +253,5 @@ def run_and_exit() -> None:
     status = main()
     with contextlib.suppress(OSError):
         logging.shutdown()
-    # Nothing is left to be done, and an interpreter's end takes longer than a batch system's patience on a busy host.
+    # Skip the interpreter's own shutdown: on a busy host it takes longer than a batch system's patience.
     os._exit(status)

@@ -26,8 +26,8 @@ from spraycc.executor.recorder import find_recorder
 HASH_DIGITS = 24
 #: A trial start takes a fifth of a second.
 _CHECK_TIMEOUT_S = 60.0
-#: Packs that no note names are kept for a while: batch jobs that still wait name them. (Without its pack an executor
-#: starts in the ordinary way.)
+#: Packs that no note names are kept for this long, because waiting batch jobs may name them. (Without its pack an
+#: executor starts in the ordinary way.)
 _KEEP_S = 7 * 24 * 3600.0
 
 
@@ -112,7 +112,7 @@ def _write(path: str, data: bytes) -> None:
 
 
 def _check(pack: str) -> None:
-    """Start from it in a temporary place: a binary that needs another beside it does not show before."""
+    """Start an executor from the pack in a temporary directory: only this shows a binary that needs another one."""
     with tempfile.TemporaryDirectory(prefix="spraycc-pack-") as directory:
         argv = [sys.executable, "-S", "-P", start.__file__, "--unpack-in", directory, pack, "--check"]
         done = subprocess.run(

@@ -1,9 +1,8 @@
-"""The predicted capture: the command writes into a directory of ours, as its rewritten line says, and is run in place.
+"""The predicted capture: the rewritten command writes all its outputs into a scratch directory, without an overlay.
 
-Where an output is there already, a stand-in of the same mode is put in its place beforehand: its disappearance tells
-that the command removed the output (compilers do when they fail). It is empty only where the output is: the assembler
-removes a file that has contents before it writes (so that the new one has the mode that the umask gives), and keeps an
-empty one.
+If an output exists already, the executor first makes a stand-in with the same mode. If the stand-in is gone afterwards,
+the command removed the output, as compilers do when they fail. The stand-in is empty only if the output is empty: the
+assembler keeps an empty file, but replaces a file with contents by a new one (with the mode of the umask).
 """
 
 from __future__ import annotations
@@ -16,27 +15,27 @@ from dataclasses import dataclass, replace
 from spraycc.errors import CaptureError, CaptureRefusal
 from spraycc.executor.box import BoxOrder
 from spraycc.executor.prepare import Stamp, stamp
-from spraycc.executor.produced_files import ProducedMessage, contents
+from spraycc.executor.produced_files import ProducedMessage, file_messages
 from spraycc.model import TaskId
 from spraycc.wire.executor import Deleted
 
 
 @dataclass(frozen=True, slots=True)
-class Redirection:
-    """One task's directory."""
+class PredictedCapture:
+    """The scratch directory for the outputs of one task."""
 
     directory: bytes
-    #: (name in it, absolute path)
+    #: (name in the directory, absolute path)
     outputs: tuple[tuple[bytes, bytes], ...]
-    #: the stand-ins, by their names
+    #: the stand-ins, by name
     stamps: dict[bytes, Stamp]
 
     @classmethod
-    def make(cls, slot: bytes, outputs: Sequence[tuple[bytes, bytes]]) -> Redirection:
-        """Make the directory in the task's slot, with all that the command needs in it.
+    def make(cls, slot: bytes, outputs: Sequence[tuple[bytes, bytes]]) -> PredictedCapture:
+        """Make the directory in the task's slot, with subdirectories and stand-ins.
 
         Raises:
-            CaptureError: (UNSUPPORTED) a name leads out of it.
+            CaptureError: (UNSUPPORTED) a name leads out of the directory.
             OSError: the disk is full.
         """
         directory = slot + b"/predicted"
@@ -60,16 +59,15 @@ class Redirection:
         return cls(directory, tuple(outputs), stamps)
 
     def order(self, command: BoxOrder, temporary: bytes) -> BoxOrder:
-        """The command with its words, and a TMPDIR of its own."""
+        """The command with the directory in its words, and with its own TMPDIR."""
         argv = tuple([word.replace(b"\0", self.directory) for word in command.argv])
-        env = (*[entry for entry in command.env if not entry.startswith(b"TMPDIR=")], b"TMPDIR=" + temporary)
-        return replace(command, argv=argv, env=env, in_place=True)
+        return replace(command.with_temporary(temporary), argv=argv, in_place=True)
 
-    def produced(self, task: TaskId) -> Iterator[ProducedMessage]:
-        """What it wrote.
+    def produced_messages(self, task: TaskId) -> Iterator[ProducedMessage]:
+        """The messages for all that the command wrote.
 
         Raises:
-            CaptureError: (UNSUPPORTED) something that was not foretold, or is no plain file.
+            CaptureError: (UNSUPPORTED) a file that was not predicted, or no plain file.
         """
         names = dict(self.outputs)
         for directory, _, files in os.walk(self.directory):
@@ -91,4 +89,4 @@ class Redirection:
             if self.stamps.get(name) != stamp(status):
                 made.append((path, place, status))
         for path, place, status in made:
-            yield from contents(task, path, place, status, None)
+            yield from file_messages(task, path, place, status, None)

@@ -1,11 +1,11 @@
-"""What lies in the upper layers before the command starts.
+"""Fills the upper layers before the command starts.
 
 In a user namespace only our own user and our primary group exist. A directory or file of another group - a project's
 setgid tree, usual on clusters - can't be copied up then (EOVERFLOW), and inside a setgid directory even a new file
-would be of that group. So the chains of directories down to where the command is known to write are made here, outside
-the namespace, with the same permissions but ours: directories that exist in the upper layer are merged, not copied.
-Outputs of an earlier build that are of another group are copied by hand. What is found afterwards as it was made here
-is no output.
+would be of that group. So this module makes the chains of directories down to the known outputs outside the namespace.
+They belong to us and have the same permissions; the overlay merges such directories and does not copy them. This module
+also copies outputs of an earlier build that belong to another group. Entries that are unchanged afterwards are no
+outputs.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from dataclasses import dataclass, field
 from spraycc.executor.box import Layer
 from spraycc.system.paths import is_inside
 
-#: What tells an untouched file: inode, size, modification and change time (both ns).
+#: Identifies an unchanged file: inode, size, modification and change time (both ns).
 Stamp = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whose permissions count: effective user and group, and all groups."""
+    """The user whose permissions count: effective user and group, and all groups."""
 
     uid: int
     gid: int
@@ -37,11 +37,11 @@ class Identity:
         return cls(os.geteuid(), os.getegid(), frozenset((os.getegid(), *os.getgroups())))
 
     def is_mapped(self, status: os.stat_result) -> bool:
-        """Whether the owner and group of a file exist inside the namespace."""
+        """True if the owner and group of a file exist inside the namespace."""
         return self.uid == 0 or (status.st_uid == self.uid and status.st_gid == self.gid)
 
     def mode_as_owner(self, status: os.stat_result) -> int:
-        """Permission bits that give us as owner what we have on the original (access control lists apart)."""
+        """Permission bits that give us, as owner, our rights on the original (without access control lists)."""
         mode = stat.S_IMODE(status.st_mode)
         if self.uid in (0, status.st_uid):
             return mode
@@ -51,7 +51,7 @@ class Identity:
 
 @dataclass(slots=True)
 class Prepared:
-    """What was made beforehand. Paths are those the command sees."""
+    """The prepared entries, with their paths for the command."""
 
     #: directory -> permission bits
     directories: dict[bytes, int] = field(default_factory=dict)
@@ -71,8 +71,8 @@ def prepare_layers(
 
     Args:
         layers: none inside another.
-        directories: those the command is known to write to, without symbolic links; missing ones are left out.
-        outputs: files it is known to write.
+        directories: to which the command writes, without symbolic links. Missing directories are left out.
+        outputs: files that the command writes.
         identity: ours.
 
     Raises:
@@ -99,7 +99,7 @@ def prepare_layers(
                 layer_of = _layer_of(path, layers)
                 assert layer_of is not None
                 _copy_foreign(layer_of, path, identity, prepared)
-    for upper, mode, mtime_ns in reversed(made):  # last, as a mode may close a directory to us
+    for upper, mode, mtime_ns in reversed(made):  # at the end, because a mode may lock us out of a directory
         os.utime(upper, ns=(mtime_ns, mtime_ns))
         os.chmod(upper, mode)
     return prepared
@@ -110,14 +110,14 @@ def _layer_of(path: bytes, layers: tuple[Layer, ...]) -> Layer | None:
 
 
 def upper_path(layer: Layer, path: bytes) -> bytes:
-    """Where ``path``, inside the layer's root, lies in the upper layer."""
+    """The place in the upper layer of ``path``, which is inside the layer's root."""
     return layer.upper + path[len(layer.root.rstrip(b"/")) :]
 
 
 def _mode(path: bytes, status: os.stat_result, identity: Identity) -> int:
     mode = identity.mode_as_owner(status)
     if identity.uid not in (0, status.st_uid):
-        # An access control list may allow more than the bits say. (Less is never said on a read-only mount.)
+        # An access control list may allow more than the bits. (os.access never reports less on a read-only mount.)
         for right in (os.R_OK, os.W_OK, os.X_OK):
             if os.access(path, right, effective_ids=True):
                 mode |= right << 6
@@ -155,7 +155,7 @@ def _copy_foreign(layer: Layer, path: bytes, identity: Identity, prepared: Prepa
             return
         source = open(path, "rb", buffering=0)  # noqa: SIM115 - closed below
     except OSError:
-        return  # not there, or not readable: then it can only be replaced, which needs no copy
+        return  # missing or unreadable: the command can only replace it, which needs no copy
     upper = upper_path(layer, path)
     with source, open(upper, "xb", buffering=0) as target:
         shutil.copyfileobj(source, target, 256 * 1024)

@@ -1,14 +1,13 @@
-"""What a command produced: the upper layers, read after it has ended, as messages.
+"""Reads the upper layers after a command has ended, and makes messages of all that the command produced.
 
-How an overlay mounted with ``userxattr`` tells what happened (Documentation/filesystems/overlayfs.rst, kernel 6.18):
-a character device 0:0 is a deletion; a directory with ``user.overlay.opaque`` = "y" was emptied (removed and made
-again); everything else is there as it is seen. Some kernels mark any new directory as opaque, so the mark counts only
-where there is a directory below.
+In an overlay mounted with ``userxattr`` (Documentation/filesystems/overlayfs.rst, kernel 6.18), a character device 0:0
+is a deletion. A directory with ``user.overlay.opaque`` = "y" was removed and made again. All other entries are as the
+command saw them. Some kernels mark any new directory as opaque, so the mark counts only if the lower layer has a
+directory too.
 
-Order: deletions, directories (parents first), symbolic links, files, and of the files the known outputs last, in their
-order: no object is newer than a missing depfile. A file of several names is refused: which of
-them a command meant to change can't be told. Names and statuses are held in
-memory, contents never more than a piece.
+Order: deletions, directories (parents first), symbolic links, files, and the known outputs as the last files, in their
+order, so that no object is newer than a missing depfile. A file with several names is refused, because the command may
+have meant to change only one of them. Names and statuses are held in memory, and of contents one piece at a time.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from dataclasses import dataclass, field
 
 from spraycc.errors import CaptureError, CaptureRefusal
 from spraycc.executor.box import Layer
-from spraycc.executor.file_attributes import foreign, is_chowned
+from spraycc.executor.file_attributes import is_owner_changed, lost_attribute
 from spraycc.executor.prepare import Prepared, stamp
 from spraycc.model import TaskId
 from spraycc.wire.executor import Deleted, FileData, FileHole, MadeDirectory, MadeFile, MadeSymlink
 from spraycc.wire.framing import CHUNK_BYTES
 
-#: How far a file's time may lie outside the command's life and still be "now": file systems stamp with a clock that
-#: ticks every few milliseconds.
+#: A file's time may lie this far outside the command's life and still be "now", because the clock of file systems ticks
+#: every few milliseconds.
 CLOCK_SLACK_NS = 50_000_000
 
 _OPAQUE = b"user.overlay.opaque"
@@ -52,8 +51,8 @@ class _Found:
     files: list[_File] = field(default_factory=list)
 
 
-class _Walk:
-    """Looks through the upper layers; reads no contents."""
+class _LayerReader:
+    """Lists the entries of the upper layers; reads no contents."""
 
     def __init__(self, task: TaskId, prepared: Prepared, began_ns: int, ended_ns: int) -> None:
         self._task = task
@@ -87,21 +86,21 @@ class _Walk:
     def _subdirectory(
         self, upper: bytes, path: bytes, status: os.stat_result, is_merged: bool, within: os.stat_result
     ) -> bool:
-        """Note a directory; True where the lower layer's is seen through it."""
+        """Note a directory; True if the lower layer's directory shows through."""
         below = _lstat(path) if is_merged else None
         is_new = below is None or not stat.S_ISDIR(below.st_mode)
         if below is not None and is_new:
             self.found.deleted.append(Deleted(self._task, path))
         if is_new:
-            _refuse_foreign(upper, status, within, path)
-        elif below is not None and is_chowned(status, below):
+            _refuse_lost_attribute(upper, status, within, path)
+        elif below is not None and is_owner_changed(status, below):
             raise CaptureError(CaptureRefusal.UNSUPPORTED, f"{_text(path)} has another owner or group")
         return self._directory(upper, path, status, is_new)
 
     def _entry(
         self, upper: bytes, path: bytes, status: os.stat_result, is_merged: bool, within: os.stat_result
     ) -> None:
-        """Note what is no directory."""
+        """Note an entry that is no directory."""
         kind = stat.S_IFMT(status.st_mode)
         if kind == stat.S_IFCHR and status.st_rdev == 0:
             self.found.deleted.append(Deleted(self._task, path))
@@ -115,7 +114,7 @@ class _Walk:
             raise CaptureError(CaptureRefusal.UNSUPPORTED, f"{_text(path)} is a file of several names")
         if self._prepared.files.get(path) == stamp(status):
             return
-        _refuse_foreign(upper, status, within, path)
+        _refuse_lost_attribute(upper, status, within, path)
         if kind == stat.S_IFLNK:
             mtime_ns = self._explicit_mtime(status)
             self.found.symlinks.append(MadeSymlink(self._task, path, os.readlink(upper), mtime_ns))
@@ -123,7 +122,7 @@ class _Walk:
             self.found.files.append(_File(path, upper, status, self._explicit_mtime(status)))
 
     def _is_linked(self, path: bytes, status: os.stat_result, below: os.stat_result | None) -> bool:
-        """Whether other names show the same file, here or, where it was changed in place, on the submit host."""
+        """True if the file has other names, or has other names on the submit host and was changed in place."""
         if status.st_nlink > 1:
             return True
         return below is not None and below.st_nlink > 1 and stat.S_ISREG(below.st_mode)
@@ -144,7 +143,7 @@ class _Walk:
         known_mode = self._prepared.directories.get(path)
         if known_mode is None:
             known_mode = stat.S_IMODE(known.st_mode)
-        # Where something in it changes its time does so by itself.
+        # A change inside a directory changes its time by itself.
         mtime_ns = self._explicit_mtime(status)
         known_ns = self._prepared.directory_times.get(path, known.st_mtime_ns)
         touched = status.st_mtime_ns != known_ns and (mtime_ns is not None or not os.listdir(upper))
@@ -153,7 +152,7 @@ class _Walk:
         return not emptied
 
 
-def produced(
+def produced_messages(
     task: TaskId,
     layers: Sequence[Layer],
     prepared: Prepared,
@@ -161,36 +160,36 @@ def produced(
     began_ns: int,
     ended_ns: int,
 ) -> Iterator[ProducedMessage]:
-    """All that the command produced.
+    """Messages for all that the command produced.
 
     Args:
         task: goes into the messages.
-        layers: none inside another; whatever ran in them has ended.
-        prepared: what was put there before the start.
+        layers: none inside another; no process runs in them any more.
+        prepared: the entries that the executor made before the start.
         outputs: the files that come last, in this order.
         began_ns: wall clock before the start.
         ended_ns: wall clock after the end. Times of files between the two are the command's "now".
 
     Raises:
-        CaptureError: (UNSUPPORTED) a socket, fifo or device was left, or what is somebody else's or has attributes.
+        CaptureError: (UNSUPPORTED) a socket, fifo or device, or an entry whose owner or attributes would be lost.
         OSError: the layer can't be read.
     """
-    walk = _Walk(task, prepared, began_ns, ended_ns)
+    reader = _LayerReader(task, prepared, began_ns, ended_ns)
     for layer in layers:
-        walk.layer(layer)
-    found = walk.found
+        reader.layer(layer)
+    found = reader.found
     yield from found.deleted
     yield from found.directories
     yield from found.symlinks
     rank = {path: number for number, path in enumerate(outputs, start=1)}
     for file in sorted(found.files, key=lambda f: rank.get(f.path, 0)):
-        yield from contents(task, file.path, file.upper, file.status, file.mtime_ns)
+        yield from file_messages(task, file.path, file.upper, file.status, file.mtime_ns)
 
 
-def contents(
+def file_messages(
     task: TaskId, path: bytes, where: bytes, status: os.stat_result, mtime_ns: int | None
 ) -> Iterator[ProducedMessage]:
-    """A produced file that lies at ``where``, as the one at ``path``."""
+    """Messages for the file at ``where``, as the produced file ``path``."""
     mode = stat.S_IMODE(status.st_mode)
     if not mode & 0o400:
         os.chmod(where, mode | 0o400)
@@ -212,7 +211,7 @@ def contents(
 
 
 def _extents(descriptor: int, size: int) -> list[tuple[bool, int]]:
-    """The file's parts: whether they were written, and how long they are. The position stays at the beginning."""
+    """The file's parts: (True for data and False for a hole, size). The file position stays at the beginning."""
     parts = []
     at = 0
     while at < size:
@@ -240,9 +239,9 @@ def _read(descriptor: int, size: int) -> bytes:
     return data
 
 
-def _refuse_foreign(upper: bytes, status: os.stat_result, within: os.stat_result, path: bytes) -> None:
-    """Raise CaptureError where it has what can't be carried."""
-    why = foreign(upper, status, within, path)
+def _refuse_lost_attribute(upper: bytes, status: os.stat_result, within: os.stat_result, path: bytes) -> None:
+    """Raise CaptureError if the write-back would lose an owner or attribute."""
+    why = lost_attribute(upper, status, within, path)
     if why:
         raise CaptureError(CaptureRefusal.UNSUPPORTED, f"{_text(path)} {why}")
 

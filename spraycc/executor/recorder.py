@@ -1,8 +1,8 @@
 """The recorder: what a command and its processes have read, and what they looked for in vain.
 
-``libspraycc-recorder.so`` (spraycc/recorder/) is preloaded into the command. Every process of the command maps one file
-and writes each access there at once, so the record outlives any end of a process. The layout is that of
-spraycc/recorder/record.h, in the host's byte order:
+``libspraycc-recorder.so`` (spraycc/native/recorder/) is preloaded into the command. Every process of the command maps
+one file and writes each access there at once, so the record outlives any end of a process. The layout is that of
+spraycc/native/recorder/recorder.h, in the host's byte order:
 
 ====================  =====================================================================================
 0, 64 bytes           magic, position, flags, pending, and 4 numbers of the library's, 64 bits each
@@ -24,12 +24,13 @@ The stamp of a product says what its name leads to now, as this decides which la
 - kind 0: what it led to before.
 
 The command does not see the two variables that the recorder needs: the library takes them out of the environment, and
-hands them on to the programs that the command executes (spraycc/recorder/environment.c).
+hands them on to the programs that the command executes (spraycc/native/recorder/environment.c).
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import mmap
 import os
 import struct
@@ -290,8 +291,8 @@ def can_preload(program: bytes, env: Sequence[bytes] = ()) -> bool:
     True for an ELF program of the same class, byte order and machine that glibc's loader starts, and for a script of
     such a program. The loader complains on the program's stderr about a library of another class, and a static program
     loads nothing. A setuid or setgid program takes no library from its user. AddressSanitizer's library ends the
-    program if another library comes before it. spraycc/recorder/elf.c decides the same for the programs that a command
-    executes.
+    program if another library comes before it. spraycc/native/recorder/can_preload.c decides the same for the programs
+    that a command executes.
     """
     if any(entry.startswith(_PRELOAD) and _comes_first(entry) for entry in env):
         return False
@@ -328,17 +329,11 @@ def _is_like_us(head: bytes) -> bool:
     return ours is not None and (head[:6], head[18:20]) == ours
 
 
-_our: list[tuple[bytes, bytes]] = []
-
-
+@functools.cache
 def _our_identity() -> tuple[bytes, bytes] | None:
-    if not _our:
-        with open("/proc/self/exe", "rb", buffering=0) as file:
-            head = file.read(20)
-        if not head.startswith(_ELF_MAGIC) or len(head) < 20:
-            return None
-        _our.append((head[:6], head[18:20]))
-    return _our[0]
+    with open("/proc/self/exe", "rb", buffering=0) as file:
+        head = file.read(20)
+    return (head[:6], head[18:20]) if head.startswith(_ELF_MAGIC) and len(head) == 20 else None
 
 
 @dataclass(frozen=True, slots=True)

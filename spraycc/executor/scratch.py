@@ -1,8 +1,9 @@
 """Scratch directories on the executor's local disk.
 
 ``<base>/spraycc-<uid>/executor-<host>-<pid>-<id>/`` belongs to one executor, which holds an flock on ``lock`` in it for
-as long as it lives; below it one numbered directory a task. A directory whose lock is free is what a killed executor
-left: the next one that starts removes it. ``<base>/spraycc-<uid>/lock`` orders the making and the clearing away.
+as long as it lives; below it there is one numbered directory for each task. A directory whose lock is free was left by
+a killed executor: the next executor that starts removes it. ``<base>/spraycc-<uid>/lock`` serializes making and
+removing.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from spraycc.system.paths import is_inside
 _LOCK_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _PREFIX = b"executor-"
 _DEAD_PREFIX = b"dead-"
-#: What is removed at once: so many files and directories (an overlay's work directory has four), none larger than this.
+#: A slot with at most so many entries (an overlay's work directory has four), and no larger file, is removed at once.
 _FEW_ENTRIES = 48
 _FEW_BYTES = 1024 * 1024
 
 
 @dataclass(slots=True)
 class Slot:
-    """The directories of one task. Never used for a second one: an overlay remembers what it saw in them."""
+    """The directories of one task. Never used again: an overlay remembers earlier contents of its directories."""
 
     path: bytes
     #: the command's TMPDIR
@@ -43,14 +44,14 @@ class Slot:
         return slot
 
     def have_layers(self, count: int) -> None:
-        """Make the directories of so many layers, as far as they are not there."""
+        """Make the missing directories of the first ``count`` layers."""
         for number in range(self._n_layers, count):
             os.mkdir(self.path + b"/upper%d" % number, 0o700)
             os.mkdir(self.path + b"/work%d" % number, 0o700)
         self._n_layers = max(self._n_layers, count)
 
     def remove_if_small(self) -> bool:
-        """Remove it if that takes no time worth a thread; False where it may, and something is left of it."""
+        """Remove the slot if that is quick; False if it is not, and a part is left."""
         return _remove(self.path, most_entries=_FEW_ENTRIES, most_bytes=_FEW_BYTES)
 
     def layers(self, roots: Sequence[bytes]) -> tuple[Layer, ...]:
@@ -72,12 +73,12 @@ class Scratch:
 
     @classmethod
     def create(cls, base: str, name: str) -> Scratch:
-        """Make ``name`` below ``base``, and remove what dead executors left there.
+        """Make ``name`` below ``base``, and remove directories that dead executors left there.
 
         Raises:
-            OSError: ``base`` is not there, or not writable, or our directory in it is not ours.
+            OSError: ``base`` is missing or not writable, or our directory in it belongs to another user.
         """
-        # The last part is what others may have made before us: a link there is not followed.
+        # Another user may have made the last part before us: do not follow a link there.
         home = os.path.join(os.fsencode(os.path.realpath(base)), b"spraycc-%d" % os.geteuid())
         _private_directory(home)
         dead: list[bytes] = []
@@ -86,7 +87,7 @@ class Scratch:
             for entry in os.listdir(home):
                 if entry.startswith(_PREFIX) and not _is_alive(home + b"/" + entry):
                     corpse = home + b"/" + _DEAD_PREFIX + entry
-                    with contextlib.suppress(FileNotFoundError):  # it was only leaving, and is gone now
+                    with contextlib.suppress(FileNotFoundError):  # that executor was leaving, and is gone now
                         os.rename(home + b"/" + entry, corpse)
                         dead.append(corpse)
                 elif entry.startswith(_DEAD_PREFIX):
@@ -100,12 +101,12 @@ class Scratch:
         return cls(path, lock)
 
     def prepare(self, layers: int) -> None:
-        """Have a slot with this many layers lie ready for the next :meth:`take`, so that it costs no time then."""
+        """Make a slot with this many layers for the next :meth:`take`, which is quicker then."""
         if self._ready is None:
             self._ready = self._make(layers)
 
     def take(self) -> Slot:
-        """A fresh slot; it is the caller's, to be removed with :func:`remove_tree`."""
+        """A fresh slot. The caller owns it, and removes it with :func:`remove_tree`."""
         slot, self._ready = self._ready or self._make(0), None
         return slot
 
@@ -114,7 +115,7 @@ class Scratch:
         return Slot.make(self.path + b"/%d" % self._next_number, layers)
 
     def remove(self) -> None:
-        """Remove all of it."""
+        """Remove the scratch directory."""
         remove_tree(self.path)
         os.close(self._lock)
 
@@ -122,7 +123,7 @@ class Scratch:
 def candidates(explicit: str | None, tmpdir: str | None, workspace: bytes) -> list[str]:
     """Directories to try, best first.
 
-    None lies in the workspace; those in /tmp, which is overlaid as well if it can be, come last unless asked for.
+    No directory is in the workspace. Directories in /tmp come last unless asked for, because /tmp is overlaid too.
     """
     usual = [d for d in (tmpdir, "/var/tmp", "/tmp", "/dev/shm") if d]
     usual.sort(key=lambda d: is_inside(os.fsencode(os.path.realpath(d)), b"/tmp"))
@@ -131,7 +132,7 @@ def candidates(explicit: str | None, tmpdir: str | None, workspace: bytes) -> li
 
 
 def _private_directory(path: bytes) -> None:
-    """Make it, or check that it is nobody else's, and that nobody else can have put anything into it."""
+    """Make the directory, or check that it is ours and that no other user can have written to it."""
     is_new = True
     try:
         os.mkdir(path, 0o700)
@@ -145,7 +146,7 @@ def _private_directory(path: bytes) -> None:
         status = os.fstat(directory)
         if status.st_uid != os.geteuid() or (status.st_mode & 0o022 and not is_new):
             raise PermissionError(f"{os.fsdecode(path)} is not a directory of ours alone")
-        # In a setgid directory it got that one's group and bit, and so would the layers below it.
+        # In a setgid directory it inherits group and bit, and so would the layers below.
         os.chown(directory, -1, os.getegid())
         os.chmod(directory, 0o700)
     finally:
@@ -153,7 +154,7 @@ def _private_directory(path: bytes) -> None:
 
 
 def _is_alive(path: bytes) -> bool:
-    """Whether the executor that made it holds its lock."""
+    """True if the executor that made the directory holds its lock."""
     try:
         lock = os.open(path + b"/lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
@@ -170,8 +171,8 @@ def _is_alive(path: bytes) -> bool:
 def remove_tree(path: bytes) -> None:
     """Remove a directory and all below it, whatever modes it has (an overlay's ``work/work`` has none at all).
 
-    What others remove meanwhile is no error; what can't be removed stays, for the next executor to try. Nothing may be
-    running that writes there. Links are removed, and never followed.
+    No error if other processes remove entries meanwhile. Entries that can't be removed stay for the next executor. No
+    process may write to the directory any more. Links are removed, and never followed.
     """
     if os.path.islink(path):
         with contextlib.suppress(OSError):
@@ -181,7 +182,7 @@ def remove_tree(path: bytes) -> None:
 
 
 def _remove(path: bytes, *, most_entries: float, most_bytes: float) -> bool:
-    """The same, for a directory. False where it holds more entries or larger files than that: a part is left then."""
+    """Remove a directory. False, with a part left, if it holds more entries or larger files than the limits."""
     pending, directories = [path], []
     while pending:
         directory = pending.pop()

@@ -4,8 +4,8 @@ Hundreds of executors start at once, and each would open some 140 files of the i
 (:mod:`spraycc.executor.pack` makes it) is one file with the code of every module that an executor imports and the
 binaries that it needs. The first executor on a host copies it to the local disk; all others read it there.
 
-Whatever is wrong - another Python, a damaged or foreign copy, no local disk - the executor starts in the ordinary way.
-So this file imports nothing of SprayCC's, and only what Python has loaded already as far as that is possible.
+After any failure (another Python, a damaged or foreign copy, no local disk) the executor starts in the ordinary way.
+So this file imports no other module of SprayCC, and mostly modules that Python has loaded already.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ MAGIC = b"spraycc pack 1\n"
 #: In the local copy: everything but the binaries, which lie beside it: the size of a table (8 bytes, big endian), the
 #: table, the code that it points to. Each user of the copy holds a shared lock on it.
 MODULES = "modules"
-#: Where a host's own disk is. TMPDIR is not among them: a batch job's own is removed at its end.
+#: Directories on a host's own disk. Not TMPDIR: a batch job's own TMPDIR is removed at the job's end.
 _LOCAL = ("/var/tmp", "/tmp", "/dev/shm")
-#: Copies that nobody has used for so long are removed when another is made.
+#: A copy that was unused for this long is removed when another copy is made.
 _UNUSED_S = 24 * 3600.0
 #: The variables by which the executor finds its helper and the recorder.
 _VARIABLES = {"box": "SPRAYCC_BOX", "recorder": "SPRAYCC_RECORDER"}
@@ -44,17 +44,17 @@ class PackError(Exception):
 
 
 class _OtherPython(PackError):
-    """Nothing is wrong with it."""
+    """The pack is valid, but made for another Python."""
 
 
 class PackedModules:
     """Finds and loads the pack's modules (importlib's finder and loader).
 
-    A package's path is where it is installed: what is not in the pack is found there, at the usual price.
+    A package's path is that of its installation: Python finds modules outside the pack there, at the usual cost.
     """
 
     def __init__(self, table: dict[str, Any], file: int, begin: int, directory: str) -> None:
-        """``table`` says where in ``file``, from ``begin`` on, the code of each module is: none is held in memory."""
+        """``table`` has the place of each module's code in ``file``, from ``begin`` on. No code stays in memory."""
         #: name -> (is a package, where it is installed, offset, size)
         self._modules: dict[str, tuple[bool, str, int, int]] = table["modules"]
         self._extensions: dict[str, str] = table["extensions"]
@@ -89,7 +89,7 @@ class PackedModules:
 
 def main(arguments: list[str]) -> None:
     """Start the executor from its pack, else in the ordinary way. Does not return."""
-    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # LSF's first word at a cancel; nobody needs a traceback of it
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # LSF sends it first at a cancel; no traceback is needed
     wanted = ""
     if arguments[:1] == ["--unpack-in"]:
         wanted = arguments[1]
@@ -109,7 +109,7 @@ def main(arguments: list[str]) -> None:
 
 
 def python_identity() -> str:
-    """What a pack's code and binaries were made for."""
+    """Identifies the Python and the machine for which a pack is made."""
     return f"{sys.version}|{sys.implementation.cache_tag}|{sys.platform}|{os.uname().machine}"
 
 
@@ -133,7 +133,7 @@ def load(copy: tuple[str, int]) -> Any:
     except _OtherPython:
         raise
     except Exception as exc:
-        _remove_unused(directory, file)  # the next one copies it anew
+        _remove_unused(directory, file)  # the next executor copies it again
         raise PackError(f"{directory}: {type(exc).__name__}: {exc}") from exc
     if directory.startswith("/dev/shm/"):
         binaries.pop("recorder", None)  # the box gives commands a /dev/shm of their own
@@ -145,7 +145,7 @@ def load(copy: tuple[str, int]) -> Any:
 def _import_from(modules: PackedModules, further_path: list[str]) -> Any:
     sys.meta_path.insert(0, modules)
     sys.path += [entry for entry in further_path if entry not in sys.path]
-    gc.disable()  # of what imports make, nearly nothing is garbage; looking for it takes a tenth of the time
+    gc.disable()  # imports make nearly no garbage, and the collector would take a tenth of the time
     try:
         from spraycc.executor.main import run_and_exit
     finally:
@@ -155,11 +155,10 @@ def _import_from(modules: PackedModules, further_path: list[str]) -> Any:
 
 
 def local_copy(pack: str, bases: Sequence[str]) -> tuple[str, int]:
-    """The directory of this host's copy, made where it is missing, and its ``MODULES``, open and locked: so long nobody
-    clears the copy away.
+    """This host's copy, made if missing: its directory, and its open ``MODULES``, whose lock prevents removal.
 
     Raises:
-        PackError: there is none and can be none; the text says why.
+        PackError: there is no copy, and none can be made; the text says why.
         OSError: the pack can't be read.
     """
     name = os.path.basename(pack).removesuffix(".pack").rpartition("-")[2]
@@ -177,7 +176,7 @@ def local_copy(pack: str, bases: Sequence[str]) -> tuple[str, int]:
 
 
 def _private_directory(path: str) -> str:
-    """``path``, made where it is missing: ours, closed to everybody else, and files in it can be executed."""
+    """``path``, made if missing. It is ours, closed to other users, and allows execution."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)
     status = os.lstat(path)
@@ -192,7 +191,7 @@ def _open_copy(directory: str) -> int:
     """``MODULES`` of the copy, with a shared lock on it."""
     import fcntl
 
-    # Never 0 to 2: those are the commands' own.
+    # Never 0 to 2, which are the commands'.
     descriptor = os.open(os.path.join(directory, MODULES), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     locked = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
     os.close(descriptor)
@@ -206,7 +205,7 @@ def _open_copy(directory: str) -> int:
 
 
 def _unpack(pack: str, name: str, parent: str) -> None:
-    """Copy the pack to ``parent/name``. Many may do so at once: each makes its own, the first one stays."""
+    """Copy the pack to ``parent/name``. If several executors do so at once, the first copy stays."""
     import hashlib
     import tempfile
     import zlib
@@ -230,21 +229,21 @@ def _unpack(pack: str, name: str, parent: str) -> None:
         try:
             os.rename(making, os.path.join(parent, name))
         except OSError:
-            if not os.path.isdir(os.path.join(parent, name)):  # else another was faster
+            if not os.path.isdir(os.path.join(parent, name)):  # else another executor was faster
                 raise
     finally:
         _remove(making)
 
 
 def _clear_away(parent: str, name: str) -> None:
-    """Remove copies of other packs that nobody uses and nobody has used for a while."""
+    """Remove copies of other packs that are not in use and were not used lately."""
     import time
 
     oldest = time.time() - _UNUSED_S
     for entry in os.listdir(parent):
         directory = os.path.join(parent, entry)
         try:
-            if entry.startswith("."):  # of one that was killed in the middle
+            if entry.startswith("."):  # left by a killed executor
                 if os.lstat(directory).st_mtime < oldest:
                     _remove(directory)
                 continue
@@ -272,7 +271,7 @@ def _remove_unused(directory: str, file: int) -> None:
 
 
 def _remove(directory: str) -> None:
-    """Remove a directory of plain files; one that is gone already is fine."""
+    """Remove a directory of plain files, which may be gone already."""
     try:
         for entry in os.listdir(directory):
             os.unlink(os.path.join(directory, entry))

@@ -1,7 +1,7 @@
-"""The executor's one task at a time: from StartTask to TaskEnded.
+"""Runs the executor's tasks, one at a time, from StartTask to TaskEnded.
 
-A task is never ended by cancelling a trio scope: that would cut a frame in the middle. A flag is set and its processes
-are killed, which ends everything that waits for them. Only when the executor leaves are scopes cancelled.
+A CancelTask does not cancel a trio scope, because that could cut a frame in the middle. It sets a flag and kills the
+task's processes, which ends all coroutines that wait for them. Scopes are cancelled only when the executor leaves.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from typing import Any
 import trio
 
 from spraycc.errors import CaptureError, CaptureRefusal
-from spraycc.executor.box import BoxOrder, BoxProcess, Ended, Layer, NotStarted, Streams
+from spraycc.executor.box import BoxOrder, BoxProcess, Ended, NotStarted, Streams
 from spraycc.executor.box_process import KILL_GRACE_S, run_box
-from spraycc.executor.capture_errors import Waiting, Watch, is_out_of_memory, is_starved, refusal_of
+from spraycc.executor.capture_errors import CaptureErrorScanner, OutputDelay, is_out_of_memory, is_starved, refusal_of
 from spraycc.executor.coherence import Coherence
 from spraycc.executor.host import Host
 from spraycc.executor.link import Link, LinkLost, frame_of
-from spraycc.executor.predicted_capture import Redirection
+from spraycc.executor.predicted_capture import PredictedCapture
 from spraycc.executor.prepare import Prepared, prepare_layers
-from spraycc.executor.produced_files import ProducedMessage, produced
+from spraycc.executor.produced_files import ProducedMessage, produced_messages
 from spraycc.executor.scratch import Slot, remove_tree
-from spraycc.executor.toolchain_check import Sameness
+from spraycc.executor.toolchain_check import ToolchainCheck
 from spraycc.model import TaskId
 from spraycc.system.threads import run_in_thread
 from spraycc.wire.executor import FileData, MadeFile, StartTask, TaskEnded, TaskOutput
@@ -37,31 +37,31 @@ from spraycc.wire.framing import CHUNK_BYTES
 
 _log = logging.getLogger(__name__)
 
-#: A batch system's signal goes to the whole batch job, so a command may be seen to die of it before we get ours. Where
-#: a command was killed, or seems to have been, so long is waited for it; after any other failure for a moment only.
+#: A batch system sends a signal to the whole batch job, so a command may die of it before this process gets its own.
+#: After a command was killed, or seems so, wait this many seconds for our own signal; after other failures, a moment.
 _DEATH_PAUSE_S = 0.25
 _FAILURE_PAUSE_S = 0.02
-#: A shell's exit status for a command that died of a signal is this and its number.
+#: A shell's exit status for a command that died of a signal is this plus the signal's number.
 _SIGNALLED = 128
 
-#: What used such a share of the host's memory and was killed was killed for that.
+#: If a killed task used more than this share of the host's memory, assume the out-of-memory killer.
 _NEARLY_ALL = 0.8
-#: So much of the output is kept, for what it says of the command's end.
+#: The last bytes of the output are kept: they may tell why the command failed.
 _TAIL_BYTES = 4096
 
-#: Layers that lie ready: the workspace's, /tmp's and that of /dev/shm.
+#: Layers of a prepared slot: those of the workspace, /tmp and /dev/shm.
 _USUAL_LAYERS = 3
 
 
 @dataclass(slots=True)
 class Counters:
-    """For Pong."""
+    """Totals since start, sent in every Pong (seconds, bytes)."""
 
     tasks: int = 0  #: started
-    done: int = 0  #: whose result counts, whatever the exit status
+    done: int = 0  #: with a result that counts, whatever the exit status
     refused: int = 0
     cancelled: int = 0
-    failed: int = 0  #: of those done, by a nonzero status or a signal
+    failed: int = 0  #: of ``done``: with a nonzero status or a signal
     cpu_s: float = 0.0
     bytes_returned: int = 0  #: output and contents of files
 
@@ -71,22 +71,22 @@ class Counters:
 
 @dataclass(slots=True)
 class _Attempt:
-    """A task that runs."""
+    """The running attempt."""
 
     start: StartTask
     began: float
     cancelled: bool = False
-    #: while it runs
+    #: None unless the command runs
     process: BoxProcess | None = None
-    #: set when nothing of the command runs any more
+    #: set when no process of the command runs any more
     over: trio.Event = field(default_factory=trio.Event)
-    #: a directory that the user must not hear of, and whether the command spoke of it
+    #: a directory that must not appear in the output, and whether it did
     hidden: bytes = b""
-    told_hidden: bool = False
-    #: on what it writes; None where nothing is captured
-    watch: Watch | None = None
-    #: what it said just now
-    waiting: Waiting = field(default_factory=Waiting)
+    showed_hidden: bool = False
+    #: scans the output; None without an overlay
+    scanner: CaptureErrorScanner | None = None
+    #: output that is not passed on yet
+    delayed: OutputDelay = field(default_factory=OutputDelay)
     #: the last of its output
     tail: bytes = b""
     #: frames that are not sent yet
@@ -111,32 +111,32 @@ class _Attempt:
             end.peak_rss_bytes,
         )
 
-    def says_memory(self) -> bool:
-        """A command that failed says that there was not enough memory."""
+    def reports_lack_of_memory(self) -> bool:
+        """True if the failed command reported a lack of memory."""
         return is_out_of_memory(self.tail, self.start.env)
 
 
 class Tasks:
-    """Runs tasks and sends what becomes of them. One at a time."""
+    """Runs one task at a time and sends its result."""
 
     def __init__(self, host: Host, link: Link) -> None:
         self._host = host
         self._link = link
         self.counters = Counters()
         self._current: _Attempt | None = None
-        self._sameness = Sameness()
+        self._toolchain_check = ToolchainCheck()
         self._coherence = Coherence(host.workspace, host.recorder, None if host.scratch is None else host.scratch.path)
-        #: processes killed for want of memory, as of the last look
+        #: the host's count of processes killed for lack of memory, when last read
         self._kills = host.memory.kills()
         self._spent, self._to_remove = trio.open_memory_channel[bytes](math.inf)
 
     async def clear_away(self) -> None:
-        """Remove the directories of ended tasks, beside whatever else happens. Runs until cancelled."""
+        """Remove the directories of ended tasks in the background. Runs until cancelled."""
         async for path in self._to_remove:
             await run_in_thread(remove_tree, path, abandon_on_cancel=True)
 
     async def cancel(self, task: TaskId) -> None:
-        """Kill the task; answered by its TaskEnded, or by one of its own where it is not running (any more)."""
+        """Kill the task. If it does not run (any more), answer with a TaskEnded at once."""
         attempt = self._current
         if attempt is None or attempt.start.task != task:
             await self._link.send(TaskEnded(task, 0, 0, True, "", "", 0.0, 0.0, 0.0, 0))
@@ -154,7 +154,7 @@ class Tasks:
         """Take a task; :meth:`run` follows.
 
         Raises:
-            LinkLost: another one is running, which no honest server would do.
+            LinkLost: another task runs; no honest server sends a second one.
         """
         if self._current is not None:
             raise LinkLost("the server sent a task while another one runs")
@@ -162,7 +162,7 @@ class Tasks:
         self.counters.tasks += 1
 
     async def run(self) -> None:
-        """Run the accepted task to its TaskEnded. No failure of it is raised.
+        """Run the accepted task to its TaskEnded, which also reports failures.
 
         Raises:
             LinkLost: the server is gone.
@@ -172,7 +172,7 @@ class Tasks:
         slot: Slot | None = None
         end, refusal = Ended(0, 0, 0.0, 0.0, 0), None
         try:
-            await self._sameness.check(attempt.start.same)
+            await self._toolchain_check.check(attempt.start.same)
             await self._coherence.fence(attempt.start)
             if attempt.start.capture in ("overlay", "predict") and self._host.scratch is not None:
                 slot = self._host.scratch.take()
@@ -187,12 +187,12 @@ class Tasks:
             _log.exception("task %d attempt %d: a fault of the executor", attempt.start.task, attempt.start.attempt)
             refusal = CaptureError(CaptureRefusal.HOST, f"a fault of the executor: {type(exc).__name__}: {exc}")
         if not attempt.cancelled and (end.signal or end.code or refusal is not None):
-            # If it is we who are to leave, this is where: without a word about the task, which then goes elsewhere.
+            # If this executor must leave too, it does so during this sleep. The server then sends the task elsewhere.
             await trio.sleep(_DEATH_PAUSE_S if end.signal or end.code > _SIGNALLED else _FAILURE_PAUSE_S)
-        # From here on a CancelTask gets its own answer, and the next task may come.
+        # From this line on a CancelTask gets its own answer, and the next task may arrive.
         self._current = None
         ended = attempt.ended(end, refusal)
-        if ended.signal == signal.SIGKILL and not ended.cancelled and self._was_memory(attempt, ended):
+        if ended.signal == signal.SIGKILL and not ended.cancelled and self._ran_out_of_memory(attempt, ended):
             ended = replace(ended, out_of_memory=True)
         self._count(ended)
         if ended.refusal or ended.cancelled:
@@ -201,7 +201,7 @@ class Tasks:
         await self._link.send_frames(attempt.frames)
         _log_end(attempt, ended)
         if slot is not None and self._host.scratch is not None:
-            with contextlib.suppress(OSError):  # the next task will meet it, and be refused with the reason
+            with contextlib.suppress(OSError):  # the next task meets the same error, and is refused with the reason
                 self._host.scratch.prepare(_USUAL_LAYERS)
             if not slot.remove_if_small():
                 self._spent.send_nowait(slot.path)
@@ -213,18 +213,18 @@ class Tasks:
         outputs: list[bytes] = []
         directories: list[bytes] = []
         plan = None
-        redirection = None
+        predicted = None
         if start.capture == "overlay":
             directories, outputs = _resolved(start)
             plan = host.plan(start.roots, start.optional_roots, directories)
             assert slot is not None
-            attempt.watch = Watch(start.env)
+            attempt.scanner = CaptureErrorScanner(start.env)
             order = host.order(command, slot, plan)
             prepared = prepare_layers(order.layers, directories, outputs, host.identity)
         elif start.capture == "predict" and slot is not None:
-            redirection = Redirection.make(slot.path, start.redirected)
-            order = redirection.order(command, slot.temporary)
-            attempt.hidden = redirection.directory
+            predicted = PredictedCapture.make(slot.path, start.redirected)
+            order = predicted.order(command, slot.temporary)
+            attempt.hidden = predicted.directory
         elif start.capture in host.captures:
             order = host.order(command, None, None)
         else:
@@ -237,24 +237,25 @@ class Tasks:
         if (reads := self._coherence.reads(start, failed=bool(end.code or end.signal))) is not None:
             attempt.frames += frame_of(reads)
         if plan is not None:
-            self._judge(attempt, end, directories)
-            if attempt.watch is not None:
-                for descriptor, data in (*attempt.waiting.all(), *attempt.watch.rest()):
+            self._check_for_capture_errors(attempt, end, directories)
+            if attempt.scanner is not None:
+                for descriptor, data in (*attempt.delayed.all(), *attempt.scanner.rest()):
                     self.counters.bytes_returned += len(data)
                     attempt.frames += frame_of(TaskOutput(attempt.start.task, descriptor, data))
-            await self._send_produced(attempt, order.layers, prepared, outputs, began_ns)
-        if redirection is not None:
-            if attempt.told_hidden:
-                raise CaptureError(CaptureRefusal.UNSUPPORTED, "it names a rewritten output in its words")
-            await self._send(attempt, redirection.produced(start.task))
+            messages = produced_messages(start.task, order.layers, prepared, outputs, began_ns, time.time_ns())
+            await self._send(attempt, messages)
+        if predicted is not None:
+            if attempt.showed_hidden:
+                raise CaptureError(CaptureRefusal.UNSUPPORTED, "its output names the scratch directory")
+            await self._send(attempt, predicted.produced_messages(start.task))
         return end
 
-    def _judge(self, attempt: _Attempt, end: Ended, directories: list[bytes]) -> None:
-        """Raise CaptureError where the capture made the command fail, or may have."""
-        if attempt.watch is not None and attempt.watch.error is not None:
-            raise attempt.watch.error
-        # In a tree of another group a write to what is there fails, and a command may fail of it without a word.
-        # Compilers don't, and where they are known to write is prepared.
+    def _check_for_capture_errors(self, attempt: _Attempt, end: Ended, directories: list[bytes]) -> None:
+        """Raise CaptureError if the capture can have made the command fail."""
+        if attempt.scanner is not None and attempt.scanner.error is not None:
+            raise attempt.scanner.error
+        # In a tree of another group a write to an existing file fails, and a command may not report that.
+        # Compilers do report it, and the directories to which they write are prepared.
         if (end.code or end.signal) and not attempt.start.outputs:
             for directory in (*attempt.start.roots, *directories[:1]):
                 if not self._host.identity.is_mapped(os.stat(directory)):
@@ -266,9 +267,9 @@ class Tasks:
             if attempt.cancelled:
                 return
             attempt.tail = (attempt.tail + data)[-_TAIL_BYTES:]
-            attempt.told_hidden |= bool(attempt.hidden) and attempt.hidden in data
-            if attempt.watch is not None:
-                attempt.waiting.add(time.monotonic(), descriptor, attempt.watch.feed(descriptor, data))
+            attempt.showed_hidden |= bool(attempt.hidden) and attempt.hidden in data
+            if attempt.scanner is not None:
+                attempt.delayed.add(time.monotonic(), descriptor, attempt.scanner.feed(descriptor, data))
                 await pass_on_what_is_due()
             else:
                 await send(descriptor, data)
@@ -278,8 +279,8 @@ class Tasks:
             await self._link.send(TaskOutput(attempt.start.task, descriptor, data))
 
         async def pass_on_what_is_due() -> None:
-            if attempt.watch is not None and attempt.watch.error is None and not attempt.cancelled:
-                for descriptor, data in attempt.waiting.due(time.monotonic()):
+            if attempt.scanner is not None and attempt.scanner.error is None and not attempt.cancelled:
+                for descriptor, data in attempt.delayed.due(time.monotonic()):
                     await send(descriptor, data)
 
         def on_start(process: BoxProcess) -> None:
@@ -295,7 +296,7 @@ class Tasks:
                 streams=Streams(attempt.start.one_stream, attempt.start.terminals, attempt.start.window),
                 on_output=on_output,
                 on_start=on_start,
-                on_tick=pass_on_what_is_due if attempt.watch is not None else None,
+                on_tick=pass_on_what_is_due if attempt.scanner is not None else None,
             )
         finally:
             attempt.process = None
@@ -304,13 +305,8 @@ class Tasks:
             raise _not_started(end, order)
         return end
 
-    async def _send_produced(
-        self, attempt: _Attempt, layers: tuple[Layer, ...], prepared: Prepared, outputs: list[bytes], began_ns: int
-    ) -> None:
-        await self._send(attempt, produced(attempt.start.task, layers, prepared, outputs, began_ns, time.time_ns()))
-
     async def _send(self, attempt: _Attempt, messages: Iterator[ProducedMessage]) -> None:
-        """Send all but the last frames; those wait for TaskEnded, to go with it."""
+        """Send the frames in large pieces. The last piece waits for TaskEnded, and is sent with it."""
         for message in messages:
             if attempt.cancelled:
                 return
@@ -321,12 +317,12 @@ class Tasks:
                 frames, attempt.frames = attempt.frames, bytearray()
                 await self._link.send_frames(frames)
 
-    def _was_memory(self, attempt: _Attempt, ended: TaskEnded) -> bool:
-        """Whether a command that was killed, or failed as if it were, ran out of memory."""
+    def _ran_out_of_memory(self, attempt: _Attempt, ended: TaskEnded) -> bool:
+        """True if a lack of memory killed the command, or made it fail."""
         kills, before = self._host.memory.kills(), self._kills
         self._kills = kills
         total = self._host.memory.total_bytes
-        return attempt.says_memory() or kills > before or 0 < total * _NEARLY_ALL < ended.peak_rss_bytes
+        return attempt.reports_lack_of_memory() or kills > before or 0 < total * _NEARLY_ALL < ended.peak_rss_bytes
 
     def _count(self, ended: TaskEnded) -> None:
         self.counters.cpu_s += ended.user_s + ended.system_s
@@ -340,7 +336,7 @@ class Tasks:
 
 
 def _resolved(start: StartTask) -> tuple[list[bytes], list[bytes]]:
-    """Where the command is known to write, symbolic links resolved: directories (the working one first) and files."""
+    """The known directories (the working directory first) and files of the outputs, with symbolic links resolved."""
     real: dict[bytes, bytes] = {start.cwd: os.path.realpath(start.cwd)}
     outputs = []
     for output in start.outputs:

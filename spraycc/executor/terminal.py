@@ -1,7 +1,7 @@
-"""Pseudo-terminals: what a command writes to where the runner's own stream is a terminal, so that it decides by itself.
+"""Pseudo-terminals. A command whose runner writes to a terminal gets one, so that it colours its output as usual.
 
-The command is told the size of the user's window, and its bytes are passed on as they are: what "\\n" means is for the
-user's real terminal to say. It is nobody's controlling terminal, so no signal comes of it.
+The pseudo-terminal has the size of the user's window, and passes bytes on unchanged: the user's real terminal
+interprets "\\n". It is no process's controlling terminal, so it sends no signals.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ def open_terminal(window: tuple[int, int]) -> tuple[int, int]:
     """A pair of descriptors: ours to read from, and the command's.
 
     Args:
-        window: rows and columns; what can't be a size counts as unknown (0).
+        window: rows and columns; an impossible size counts as unknown (0).
 
     Raises:
-        OSError: there are no more of them.
+        OSError: the system has no more pseudo-terminals.
     """
     ours, theirs = os.openpty()
     attributes = termios.tcgetattr(theirs)

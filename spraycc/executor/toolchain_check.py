@@ -1,4 +1,4 @@
-"""Whether this host has what the submit host has: each compiler is asked once."""
+"""Compares this host's compilers and CPU with the submit host's. Each compiler is examined once."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from spraycc.system.threads import run_in_thread
 from spraycc.system.toolchain import CPU, identity, shown
 
 
-class Sameness:
-    """Keeps what was found out about this host."""
+class ToolchainCheck:
+    """Remembers the identities of this host's compilers and CPU."""
 
     def __init__(self) -> None:
         self._own: dict[bytes, str] = {}
 
     async def check(self, expected: Iterable[tuple[bytes, str]]) -> None:
-        """Compare (name, the submit host's identity) of each with this host's.
+        """Compare each (name, identity on the submit host) with this host's identity.
 
         Raises:
             CaptureError: of kind DIFFERENT; the text names host, program and both versions.

@@ -1,4 +1,4 @@
-"""What tasks took the last times: the estimates, and the file in which they are kept.
+"""Durations and memory of earlier tasks: the estimates, and their file.
 
 Imports values only.
 """

@@ -1,7 +1,7 @@
-"""What tasks are expected to take, by what they and their like took before. Pure; the clock comes from outside.
+"""Estimates duration and memory of tasks from earlier tasks. Pure; the clock comes from outside.
 
-Of each target (an output's path and what kind of command makes it) the smoothed duration, its deviation and the peak of
-memory are kept. A target that is new is expected to be like the others of its directory, else like all of its kind.
+The history has the smoothed duration, its deviation and the peak memory of each target (an output's path and the kind
+of its command). The estimate of a new target is the mean of its directory, else the mean of its kind.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from dataclasses import dataclass
 
 from spraycc.model import UNKNOWN, Expectation
 
-#: A new duration counts for so much, all earlier ones for the rest: a target that was rewritten is known after three.
+#: Weight of a new duration; the earlier durations have the rest. A rewritten source is known after three runs.
 _WEIGHT = 0.4
-#: Peaks are forgotten slowly: too high an expectation costs a little width, too low a one a killed compile.
+#: Peaks decay slowly: an estimate that is too high costs a little parallelism, one that is too low a killed compile.
 _MEMORY_WEIGHT = 0.2
-#: The deviation that is believed after a single run, as a share of the duration (as in RFC 6298).
+#: The assumed deviation after a single run, as a share of the duration (as in RFC 6298).
 _FIRST_DEVIATION = 0.5
-#: With a deviation as it is kept here (the mean of absolute ones), so many of them above the mean are about p95.
+#: This many mean absolute deviations above the mean are about p95.
 _P95_DEVIATIONS = 2.0
-#: Far beyond its expectation is what takes longer than so many times p95, and at least this many seconds more.
+#: A task is late after this multiple of p95, and at least this many seconds after p95.
 _LATE_FACTOR = 2.0
 _LATE_LEAST_S = 1.0
-#: A target that is new may be its kind's longest for good reasons: it has so many times p95 of the kind.
+#: A new target is late after this multiple of its kind's p95, because it may be the longest of its kind.
 _LATE_FACTOR_NEW = 4.0
-#: Of a kind with fewer known targets nothing is said of what is late.
+#: With fewer known targets of a kind, no new target of the kind is ever late.
 _FEW = 20
-#: p95 of a kind is worked out anew after so many changes.
+#: p95 of a kind is computed again after this many changes.
 _STALE = 64
-#: Targets of one workspace that are kept in memory, the first to be forgotten the one that was not seen for longest.
+#: Most targets of one workspace in memory. The oldest are forgotten first.
 MOST_ENTRIES = 50_000
 
 #: Kind of command (``Kind.value``) and target.
@@ -39,15 +39,15 @@ Key = tuple[str, bytes]
 
 @dataclass(slots=True)
 class Entry:
-    """One target's past."""
+    """The history of one target."""
 
     seconds: float
-    #: mean of the absolute differences from it
+    #: mean absolute deviation from ``seconds``
     deviation: float
     memory_bytes: int
-    #: results that went into it
+    #: number of results
     runs: int
-    #: when it was last seen (seconds since the epoch)
+    #: time of the last result (seconds since the epoch)
     seen: int
 
     @property
@@ -56,7 +56,7 @@ class Entry:
 
 
 class _Mean:
-    """Of a directory's targets, or of a kind's."""
+    """The mean of the targets of a directory, or of a kind."""
 
     __slots__ = ("count", "memory_bytes", "seconds")
 
@@ -88,7 +88,7 @@ class _Spread:
         self._changes += 1
 
     def p95_s(self) -> float:
-        """At most this long take 95 of 100."""
+        """The duration that 95 of 100 targets do not exceed."""
         if self._changes > _STALE or not self._p95_s:
             self._changes = 0
             left = self.count * 0.05
@@ -117,7 +117,7 @@ class History:
         return self._entries.get(key)
 
     def expect(self, key: Key) -> Expectation:
-        """What is expected of a task that makes this target."""
+        """The expectation for a task that makes this target."""
         entry = self._entries.get(key)
         if entry is not None:
             return Expectation(entry.seconds, _late(entry.p95_s), entry.memory_bytes)
@@ -130,7 +130,7 @@ class History:
         return Expectation(mean.seconds / mean.count, late_s, mean.memory_bytes // mean.count)
 
     def note(self, key: Key, seconds: float, memory_bytes: int, now: int) -> None:
-        """A task made this target; ``now`` in seconds since the epoch."""
+        """Note that a task made this target; ``now`` in seconds since the epoch."""
         old = self._entries.get(key)
         if old is None:
             self._put(key, Entry(seconds, seconds * _FIRST_DEVIATION, memory_bytes, 1, now))
@@ -145,25 +145,25 @@ class History:
             self._forget_oldest()
 
     def note_memory(self, key: Key, memory_bytes: int, now: int) -> None:
-        """A task for this target was killed as it wanted more than so much."""
+        """Note that a task for this target needed more memory than this, and was killed."""
         old = self._entries.get(key)
         if old is not None and old.memory_bytes < memory_bytes:
             self._put(key, Entry(old.seconds, old.deviation, memory_bytes, old.runs, now))
             self._changed.add(key)
 
     def load(self, entries: Iterable[tuple[Key, Entry]]) -> None:
-        """Takes in what is kept on disk. What was noted meanwhile is newer."""
+        """Add entries from the disk. Entries that were noted meanwhile are newer, and stay."""
         for key, entry in entries:
             if key not in self._entries:
                 self._put(key, entry)
 
     def take_changes(self) -> list[tuple[Key, Entry]]:
-        """What has changed since the last call."""
+        """The entries that have changed since the last call."""
         changed, self._changed = self._changed, set()
         return [(key, self._entries[key]) for key in changed if key in self._entries]
 
     def give_back(self, changes: Iterable[tuple[Key, Entry]]) -> None:
-        """These could not be written; the next :meth:`take_changes` has them again."""
+        """Return changes that could not be written; the next :meth:`take_changes` has them again."""
         self._changed.update(key for key, _ in changes)
 
     def clear(self) -> None:

@@ -1,8 +1,8 @@
 """The history on disk: an SQLite file in the user's state directory, shared by all servers of the user on all hosts.
 
 It may lie on NFS, so there is no write-ahead log (that needs shared memory), each access opens the file, does one
-transaction and closes it, and waits for others at most :data:`BUSY_S`. Nothing in it is worth more than a build: where
-anything is wrong with it, one goes on without. A file that is damaged is set aside.
+transaction and closes it, and waits for others at most :data:`BUSY_S`. A build never fails because of this file: after
+any error it continues without a history. A damaged file is renamed.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ T = TypeVar("T")
 
 #: In the directory of the user's state.
 FILE_NAME = "history.sqlite3"
-#: Others may hold the file for so long. A server's thread waits, and not the server.
+#: Longest wait for other processes that use the file. A thread of the server waits, and not the server.
 BUSY_S = 5.0
-#: Targets of all workspaces together, and the file's size; beyond either a quarter is forgotten, the oldest.
+#: Limits for the targets of all workspaces, and for the file's size. Beyond either, the oldest quarter is forgotten.
 MOST_ROWS = 200_000
 MOST_BYTES = 64 * 1024 * 1024
 #: Longer targets end in a digest.
@@ -133,7 +133,7 @@ class Store:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # By our own hand, as SQLite would make it readable to whom the umask lets.
+        # Created by us, because SQLite would create the file with the umask's permissions.
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         db = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None)
         try:
@@ -141,7 +141,7 @@ class Store:
             db.execute("PRAGMA journal_mode = DELETE")
             db.execute("PRAGMA synchronous = NORMAL")
             page = db.execute("PRAGMA page_size").fetchone()[0]
-            # What does not fit fails; that is so much over the bound that it should never happen.
+            # A larger file is an error. The limit is far above the bound, so it should never be reached.
             db.execute(f"PRAGMA max_page_count = {2 * MOST_BYTES // page}")
             db.execute("BEGIN IMMEDIATE")
             try:

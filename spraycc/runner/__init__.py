@@ -1,4 +1,6 @@
-"""The Python runner, for installations without a C compiler. The native runner is in spraycc/native/runner/.
+"""Scripts: the Python runner for installations without a C compiler, and recipe-shell, which the shims install.
+
+The native runner is in spraycc/native/runner/.
 
 Imports values only.
 """

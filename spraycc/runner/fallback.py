@@ -1,7 +1,7 @@
 """spraycc-run in Python, installed where no C compiler was there to build the native one. Same behaviour, same tests.
 
 One file that imports nothing of SprayCC's: it starts once for each compile, and every import shows. What it does and
-why is said in the C sources; the comments here say only what is Python's own.
+why is said in the C sources (spraycc/native/runner/); the comments here say only what is Python's own.
 """
 # ruff: noqa: SIM105 (contextlib would be one more import)
 

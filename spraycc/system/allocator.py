@@ -1,4 +1,4 @@
-"""Keeps the C library from giving memory back that is wanted again at once."""
+"""Keeps the C library from returning memory to the kernel that is needed again at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PIECE_BYTES = 4 * 1024 * 1024
 
 
 def keep_freed_memory(at_most_bytes: int) -> None:
-    """Have freed memory up to so much stay with the process. Nothing happens where the C library is not glibc.
+    """Keep freed memory up to this size in the process. Does nothing if the C library is not glibc.
 
     By default glibc maps each block of 128 KiB or more afresh, or shrinks the heap after it. The pieces in which files
     travel are such blocks, and having the kernel zero the pages again cost ten times what their copying did.

@@ -44,11 +44,11 @@ class FileSystems:
         self._type_by_device: dict[int, bytes] = {}
 
     def is_shared(self, directory: bytes) -> bool:
-        """Whether other hosts may change files in this directory. A missing directory counts as its nearest parent."""
+        """True if other hosts may change files in this directory. A missing directory counts as its nearest parent."""
         return self._type(directory) not in _LOCAL_TYPES
 
     def names_follow_directory(self, directory: bytes) -> bool:
-        """Whether no cached name in this directory, a missing one either, is older than the cached directory itself."""
+        """True if no cached name in this directory (missing names too) is older than the cached directory itself."""
         return self._type(directory) in _NAMES_FOLLOW
 
     def _type(self, directory: bytes) -> bytes:

@@ -11,12 +11,12 @@ import trio
 
 @contextlib.contextmanager
 def receive_signals(*numbers: signal.Signals) -> Iterator[AsyncIterator[int]]:
-    """Signals as they come, and from the end of the context on nothing: they are ignored then.
+    """Signals as they arrive. After the end of the context they are ignored.
 
-    For a process that ends with it. Cluster managers send several signals, one after the other, and the second one must
-    not cut short what is cleared away because of the first.
+    For a process that ends after the context. Cluster managers send several signals in turn, and the second one must
+    not interrupt the cleanup that the first one started.
     """
     for number in numbers:
-        signal.signal(number, signal.SIG_IGN)  # what trio puts back at the end
+        signal.signal(number, signal.SIG_IGN)  # trio restores this at the end
     with trio.open_signal_receiver(*numbers) as received:
         yield received

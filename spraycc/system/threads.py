@@ -1,4 +1,4 @@
-"""Work in a thread, where there can be one; and a thread's own umask."""
+"""Runs work in a thread if one can be started, and gives a thread its own umask."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Ts = TypeVarTuple("Ts")
 
 
 async def run_in_thread(function: Callable[[*Ts], T], *arguments: *Ts, abandon_on_cancel: bool = False) -> T:
-    """``function(*arguments)`` in a thread, so that others go on meanwhile.
+    """``function(*arguments)`` in a thread, so that other coroutines continue meanwhile.
 
-    Where no thread can be started (the user's processes are at their limit, or there is no memory), here and now: all
-    wait for it then, and it is done.
+    If no thread can be started (the limit of the user's processes, or no memory), the function runs in this thread, and
+    all coroutines wait for its end.
     """
     began = False
 
@@ -43,8 +43,10 @@ async def run_in_thread(function: Callable[[*Ts], T], *arguments: *Ts, abandon_o
 
 @contextmanager
 def exact_modes() -> Iterator[None]:
-    """Files that this thread makes in the block have the modes that are asked for, whatever the umask. Other threads
-    are not concerned. Where the kernel refuses that (a container's filter) the umask counts as ever."""
+    """Files that this thread makes in the block get exactly the requested modes, whatever the umask.
+
+    Other threads are not affected. If the kernel refuses (a container's filter), the umask applies as usual.
+    """
     if not _separate_umask():
         yield
         return
@@ -56,10 +58,10 @@ def exact_modes() -> Iterator[None]:
 
 
 def _separate_umask() -> bool:
-    """This thread shares its umask, and its working directory, with no other one from now on. unshare(2), CLONE_FS.
+    """Stop sharing umask and working directory with other threads: unshare(2), CLONE_FS. True on success.
 
-    Each thread of ours does so when it begins: it would share those of the one that started it, in which exact_modes
-    may run.
+    Each of our threads does this at its start. Otherwise it would share the umask of the thread that started it, which
+    may be in exact_modes.
     """
     if not hasattr(_thread, "separate"):
         _thread.separate = ctypes.CDLL(None).unshare(_CLONE_FS) == 0

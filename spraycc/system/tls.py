@@ -13,7 +13,7 @@ import trio
 
 from spraycc.errors import ProtocolError
 
-#: What is decrypted in one go goes through one buffer, which all connections of this thread share.
+#: Size of the buffer for decrypted data, which all connections of this thread share.
 _BURST_BYTES = 256 * 1024
 _burst = bytearray(_BURST_BYTES)
 _burst_view = memoryview(_burst)
@@ -22,7 +22,7 @@ _burst_view = memoryview(_burst)
 class TlsSocket:
     """One end of a connection. Owns the socket; :meth:`close` closes it without a farewell.
 
-    One coroutine may receive while another one flushes. What fails raises trio.BrokenResourceError, with the cause.
+    One coroutine may receive while another one flushes. Failures raise trio.BrokenResourceError with the cause.
     """
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, *, server_side: bool) -> None:
@@ -32,11 +32,11 @@ class TlsSocket:
         self._unsent: bytes | bytearray = b""
         #: received since the event loop last had its turn
         self._in_a_row = 0
-        #: there was no more to receive at the last look
+        #: the last receive found no more data
         self._drained = False
 
     async def shake_hands(self) -> None:
-        """Do the handshake, which says who is at the other end and nothing about what it may do."""
+        """Do the handshake, which identifies the peer but grants no rights."""
         while True:
             try:
                 self._sock.do_handshake()
@@ -49,8 +49,8 @@ class TlsSocket:
                 raise trio.BrokenResourceError from exc
 
     async def receive(self, most: int = _BURST_BYTES) -> memoryview:
-        """What has come, up to ``most`` bytes; nothing at the end. Holds only until anything else awaits: copy it."""
-        if self._in_a_row >= _BURST_BYTES:  # one that never pauses is not the only one
+        """Received data, up to ``most`` bytes; empty at the end. Valid until any coroutine awaits: copy it."""
+        if self._in_a_row >= _BURST_BYTES:  # let other coroutines run
             self._in_a_row = 0
             await trio.lowlevel.checkpoint()
         most = min(most, _BURST_BYTES)
@@ -70,7 +70,7 @@ class TlsSocket:
                 self._drained = True
                 if not size:
                     continue
-            except ssl.SSLWantWriteError:  # an answer to a change of keys, which the peer has to take first
+            except ssl.SSLWantWriteError:  # a reply to a change of keys, which the peer must read first
                 if not size:
                     await trio.lowlevel.wait_writable(self._sock)
                     continue
@@ -81,7 +81,7 @@ class TlsSocket:
             return _burst_view[:size]
 
     async def receive_exactly(self, size: int) -> bytes:
-        """So many bytes.
+        """Receive this many bytes.
 
         Raises:
             ProtocolError: the connection ended before.
@@ -100,23 +100,23 @@ class TlsSocket:
 
     @property
     def is_behind(self) -> bool:
-        """Something is still to be sent."""
+        """True if data is still unsent."""
         return bool(self._unsent)
 
     def send_now(self, data: bytes | bytearray) -> None:
-        """Send without waiting; what does not fit goes with :meth:`flush`."""
+        """Send without waiting; :meth:`flush` sends the rest."""
         self._unsent = self._unsent + data if self._unsent else data
         self._push()
 
     async def send(self, data: bytes | bytearray) -> None:
-        """Send all of it, waiting as long as the peer takes to read. One coroutine at a time."""
+        """Send all data, as fast as the peer reads. One coroutine at a time."""
         self.send_now(data)
         await self.flush()
 
     async def flush(self) -> None:
-        """Send what :meth:`send_now` could not, waiting as long as the peer takes to read."""
+        """Send the rest of :meth:`send_now`, as fast as the peer reads."""
         while self._unsent:
-            if self._sock.fileno() < 0:  # closed before it was our turn
+            if self._sock.fileno() < 0:  # closed meanwhile
                 raise trio.ClosedResourceError
             await trio.lowlevel.wait_writable(self._sock)
             self._push()
@@ -134,6 +134,6 @@ class TlsSocket:
             raise trio.BrokenResourceError from exc
 
     def close(self) -> None:
-        """Close the socket; whoever waits for it is woken with trio.ClosedResourceError."""
+        """Close the socket; waiting coroutines get trio.ClosedResourceError."""
         trio.lowlevel.notify_closing(self._sock)
         self._sock.close()

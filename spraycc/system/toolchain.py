@@ -1,6 +1,6 @@
-"""What a program, and the CPU, is: a text that is the same on two hosts where both do the same.
+"""Identities of programs and of the CPU: texts that are equal on two hosts if both behave the same.
 
-The submit host and each executor work it out for themselves, once a program. Starts processes: call it in a thread.
+The submit host and each executor compute them once for each program. Starts processes: call it in a thread.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from collections.abc import Iterator
 CPU = b"cpu"
 #: A compiler that does not know the option, or waits for something, has no version text.
 _TIMEOUT_S = 20.0
-#: What GCC's driver starts, and Clang's where it has no assembler of its own.
+#: Programs that GCC's driver starts, and Clang's without an integrated assembler.
 _PARTS = ("cc1", "cc1plus", "as")
-#: Where a driver looks for what it names without a directory.
+#: Directories in which a driver looks for names without a directory.
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 #: Other files than ELF ones (scripts around a compiler) are read as a whole up to this size.
 _SCRIPT_BYTES = 1024 * 1024
@@ -39,17 +39,17 @@ def identity(name: bytes) -> str:
 
 
 def shown(text: str) -> str:
-    """What of an identity the user is shown."""
+    """The part of an identity to show to the user."""
     return text.partition("\n")[0]
 
 
 def program_identity(program: bytes) -> str:
     """Of a compiler: its version's first line; size, build id (or content) and version text of it and its parts."""
     path = os.fsdecode(program)
-    version = _said(path, "--version")
+    version = _output_of(path, "--version")
     facts = [version, _file(path)]
     for part in _PARTS:
-        place = _said(path, f"-print-prog-name={part}").strip()
+        place = _output_of(path, f"-print-prog-name={part}").strip()
         found = place if os.path.isabs(place) else shutil.which(place, path=_PATH) if place else None
         facts.append(_file(found) if found else "")
     first = version.strip().partition("\n")[0].strip()
@@ -74,8 +74,8 @@ def _digest(facts: list[str]) -> str:
     return hashlib.sha256("\0".join(facts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
-def _said(path: str, option: str) -> str:
-    """What the program prints; nothing of our own environment or directory takes part."""
+def _output_of(path: str, option: str) -> str:
+    """The program's output; our own environment and directory have no influence."""
     try:
         done = subprocess.run(
             [path, option], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/",

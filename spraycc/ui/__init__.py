@@ -1,4 +1,4 @@
-"""What a terminal shows of figures: the summary line and the status. Pure: maps in, text out.
+"""Shows figures on a terminal: the summary line and the status. Pure: maps in, text out.
 
 Imports spraycc.wire and values.
 """

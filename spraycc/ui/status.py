@@ -1,4 +1,4 @@
-"""The server's status as a terminal shows it. Takes what is there: another version's server may say more or less."""
+"""Shows the server's status on a terminal. Every key is optional: a server of another version may send others."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def render(figures: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 
 def _tokens(account: Mapping[str, Any]) -> str:
-    """``5 of 9 held, 1 unaccounted, 2 completions held``; what is zero is left out."""
+    """``5 of 9 held, 1 unaccounted, 2 completions held``, without zeros."""
     if "issued" not in account:
         return "-"
     text = f"{account.get('held', '?')} of {account['issued']} held"

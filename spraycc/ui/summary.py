@@ -11,7 +11,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 def summary_line(figures: Mapping[str, Any]) -> str:
     """``35 tasks (33 remote, 2 here), 12.3 s, 45.6 s of CPU on executors, parallelism 3.7, 12.4 MB returned``.
 
-    Missing figures count as zero; what is zero and says nothing is left out.
+    Missing figures count as zero. Most zeros are left out.
     """
     tasks = int(figures.get("tasks", 0))
     remote = int(figures.get("remote", 0))

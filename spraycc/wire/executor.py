@@ -16,7 +16,7 @@ from spraycc.wire.schema import Grammar, Message
 #: Version of everything in this module, the handshake included.
 EXECUTOR_PROTOCOL = 1
 
-#: The most lookups that one command can have: records of the recorder (spraycc/recorder/record.h).
+#: The most lookups that one command can have: records of the recorder (spraycc/native/recorder/recorder.h).
 MOST_READS = 262_144
 
 NONCE_BYTES = 32
@@ -80,15 +80,15 @@ def _check(magic: bytes, version: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Ready(Message):
-    """Executor → server, first frame: who it is and what it can."""
+    """Executor → server, first frame: its identity and abilities."""
 
     TAG: ClassVar[str] = "ready"
     release: str
     host: str
     pid: int
-    #: capture modes that were tried out and work here, best first: "overlay", "predict", "in-place"
+    #: capture modes that work on its host, best first: "overlay", "predict", "in-place"
     captures: tuple[str, ...]
-    #: why not, for each that does not
+    #: the reason for each capture mode that does not work
     refusals: dict[str, str]
     #: the cluster's own id of its batch job, empty without one
     batch_job: str = ""
@@ -102,7 +102,7 @@ class Ready(Message):
 
 @dataclass(frozen=True, slots=True)
 class StartTask(Message):
-    """Server → executor: run this command. An executor is sent none before its last has ended."""
+    """Server → executor: run this command. Never sent before the executor's last task has ended."""
 
     TAG: ClassVar[str] = "start"
     task: TaskId
@@ -121,13 +121,12 @@ class StartTask(Message):
     #: absolute directories whose changes are its outputs: ``roots`` must be captured, ``optional_roots`` if they can be
     roots: tuple[bytes, ...]
     optional_roots: tuple[bytes, ...]
-    #: absolute paths that it is known to write, the one named by -o last; the capture holds their directories
-    #: beforehand
+    #: absolute paths of its known outputs, the file of -o last. The capture has their directories from the start
     outputs: tuple[bytes, ...]
     #: with "predict": (name below a scratch directory, absolute path) of all that it writes. In ``argv`` a byte 0,
     #: which no argument can hold, stands for that directory
     redirected: tuple[tuple[bytes, bytes], ...] = ()
-    #: what must be the same on the executor's host: (a program's path, or "cpu"; its identity on the submit host)
+    #: must be the same on the executor's host: (a program's path, or "cpu"; its identity on the submit host)
     same: tuple[tuple[bytes, str], ...] = ()
     #: which of descriptors 1 and 2 are terminals to the command, as they are to its runner
     terminals: tuple[int, ...] = ()
@@ -165,8 +164,7 @@ class StartTask(Message):
 
 @dataclass(frozen=True, slots=True)
 class CancelTask(Message):
-    """Server → executor: kill it. TaskEnded follows, with ``cancelled``, also where the task had ended or is not
-    known."""
+    """Server → executor: kill the task. TaskEnded with ``cancelled`` follows, also for an unknown task."""
 
     TAG: ClassVar[str] = "cancel"
     task: TaskId
@@ -174,7 +172,7 @@ class CancelTask(Message):
 
 @dataclass(frozen=True, slots=True)
 class Leave(Message):
-    """Server → executor: end; kill what runs."""
+    """Server → executor: kill the running task, and end."""
 
     TAG: ClassVar[str] = "leave"
 
@@ -194,13 +192,13 @@ class Pong(Message):
     TAG: ClassVar[str] = "pong"
     number: int
     counters: dict[str, Any]
-    #: memory that is free on the executor's host, or in its part of it; 0 if not known
+    #: free memory of the executor's host, or of its part of the host; 0 if unknown
     available_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class TaskOutput(Message):
-    """Executor → server: bytes of stdout (1) or stderr (2), as they come."""
+    """Executor → server: bytes of stdout (1) or stderr (2), when they arrive."""
 
     TAG: ClassVar[str] = "out"
     task: TaskId
@@ -219,15 +217,14 @@ class Deleted(Message):
 
 @dataclass(frozen=True, slots=True)
 class MadeDirectory(Message):
-    """Executor → server: a new directory, or one whose mode or time changed. ``emptied``: what was there before is
-    gone."""
+    """Executor → server: a new directory, or a changed mode or time. ``emptied``: its old contents are gone."""
 
     TAG: ClassVar[str] = "dir"
     task: TaskId
     path: bytes
     mode: int
     emptied: bool
-    #: explicit modification time, or the one that it had; None is "now"
+    #: explicit or unchanged modification time; None is "now"
     mtime_ns: int | None
 
 
@@ -243,8 +240,7 @@ class MadeSymlink(Message):
 
 @dataclass(frozen=True, slots=True)
 class MadeFile(Message):
-    """Executor → server: a new or changed file. Its ``size_bytes`` of content are ``data`` and the FileData frames
-    behind."""
+    """Executor → server: a new or changed file. ``data`` and the FileData that follow are ``size_bytes`` in all."""
 
     TAG: ClassVar[str] = "file"
     task: TaskId
@@ -253,13 +249,11 @@ class MadeFile(Message):
     size_bytes: int
     mtime_ns: int | None
     data: bytes
-    #: "" or "zstd": how ``data`` (and each FileData's) is compressed; each piece is a frame of its own
-    encoding: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FileData(Message):
-    """Executor → server: the next piece of the last MadeFile's content, at most CHUNK_BYTES before compression."""
+    """Executor → server: the next piece of the last MadeFile's content, at most CHUNK_BYTES."""
 
     TAG: ClassVar[str] = "data"
     task: TaskId
@@ -268,8 +262,7 @@ class FileData(Message):
 
 @dataclass(frozen=True, slots=True)
 class FileHole(Message):
-    """Executor → server: so many bytes of the last MadeFile's content are zeros that nobody wrote (lseek(2),
-    SEEK_HOLE)."""
+    """Executor → server: a hole of this size in the last MadeFile's content (lseek(2), SEEK_HOLE)."""
 
     TAG: ClassVar[str] = "hole"
     task: TaskId
@@ -278,11 +271,11 @@ class FileHole(Message):
 
 @dataclass(frozen=True, slots=True)
 class Reads(Message):
-    """Executor → server: which files the command read and which names it looked for in vain (executor/proof.py)."""
+    """Executor → server: the files and missing names that the command looked up (executor/proof.py)."""
 
     TAG: ClassVar[str] = "reads"
     task: TaskId
-    #: nothing is missing; False where the command could not be recorded, or not as a whole
+    #: False if the command could not be recorded, or only in part
     complete: bool
     #: the directories that came with the task were refreshed before the command began
     refreshed: bool = False
@@ -315,7 +308,7 @@ class TaskEnded(Message):
     system_s: float
     wall_s: float
     peak_rss_bytes: int
-    #: it was killed, or failed, as there was not enough memory
+    #: killed or failed for lack of memory
     out_of_memory: bool = False
 
 

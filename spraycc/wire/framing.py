@@ -87,11 +87,6 @@ class FrameReader:
             self._start = 0
         return decode_body(body)
 
-    @property
-    def pending_bytes(self) -> int:
-        """Bytes of an unfinished frame; nonzero at the end of a stream means it was cut."""
-        return len(self._buffer) - self._start
-
 
 def decode_body(body: bytes) -> Any:
     """The CBOR item at the start of ``body``; what follows it is ignored.

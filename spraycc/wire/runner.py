@@ -14,13 +14,13 @@ RUNNER_PROTOCOL = 1
 
 @dataclass(frozen=True, slots=True)
 class RunTask(Message):
-    """Runner → server, first and only frame: run this command, or tell me to."""
+    """Runner → server, first and only frame: the command to run."""
 
     TAG: ClassVar[str] = "task"
     version: int
-    #: "auto", "remote" or "local": what the user asked for with --remote or --local
+    #: "remote" or "local" if the user gave that option, else "auto"
     wish: str
-    #: the build it belongs to (SPRAYCC_BUILD); empty outside one
+    #: id of its build (SPRAYCC_BUILD); empty outside a build
     build: bytes
     argv: tuple[bytes, ...]
     program: bytes
@@ -46,21 +46,21 @@ class RunTask(Message):
 class RunHere(Message):
     """Server → runner: execute the program in your own place. The last frame of the connection.
 
-    Where an earlier attempt's output was passed on already, the first ``skip_stdout`` and ``skip_stderr`` bytes of the
-    local run are dropped, so that no diagnostic appears twice.
+    If output of an earlier attempt was passed on, the runner drops the first ``skip_stdout`` and ``skip_stderr`` bytes,
+    so that no diagnostic appears twice.
     """
 
     TAG: ClassVar[str] = "here"
     skip_stdout: int = 0
     skip_stderr: int = 0
-    #: 1: run it as a child, send Done when it has ended, and end when the server closes the connection. Runners that do
-    #: not know this execute the program in their own place all the same.
+    #: 1: run it as a child, send Done at its end, and exit when the server closes the connection. Older runners ignore
+    #: this, and execute the program in their own place.
     stay: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Done(Message):
-    """Runner → server: the command that was to be run here has ended; may I?"""
+    """Runner → server: the command of RunHere has ended; the runner waits for leave to exit."""
 
     TAG: ClassVar[str] = "done"
 
@@ -173,7 +173,7 @@ class AskStatus(Message):
 
 @dataclass(frozen=True, slots=True)
 class Status(Message):
-    """Server → command line: everything it is doing (keys as in docs/protocol.md)."""
+    """Server → command line: the server's state (keys as in docs/protocol.md)."""
 
     TAG: ClassVar[str] = "status-is"
     figures: dict[str, Any]
@@ -194,7 +194,7 @@ class Stop(Message):
 
 @dataclass(frozen=True, slots=True)
 class Refused(Message):
-    """Server → peer: what was asked can't be done, in words for the user; the connection stays open."""
+    """Server → peer: the request failed, with a text for the user. The connection stays open."""
 
     TAG: ClassVar[str] = "refused"
     text: str

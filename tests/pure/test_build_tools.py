@@ -8,11 +8,11 @@ from pathlib import Path
 
 from spraycc.build_tools import RECIPE_STARTERS, SHIMMED, SUBCOMMANDS
 
-RUNNER = Path(__file__).resolve().parents[2] / "spraycc" / "runner"
+SPRAYCC = Path(__file__).resolve().parents[2] / "spraycc"
 
 
 def test_the_native_runner_has_the_same_names() -> None:
-    found = re.search(r"\bnames\[\] = \{(.*?)\};", (RUNNER / "tool.c").read_text())
+    found = re.search(r"\bnames\[\] = \{(.*?)\};", (SPRAYCC / "native/runner/build_tool.c").read_text())
     assert found is not None
     assert tuple(re.findall(r'"([^"]*)"', found[1])) == SHIMMED
 
@@ -20,7 +20,7 @@ def test_the_native_runner_has_the_same_names() -> None:
 def test_the_fallback_runner_has_the_same_names() -> None:
     (names,) = (
         ast.literal_eval(node.value)
-        for node in ast.parse((RUNNER / "fallback.py").read_text()).body
+        for node in ast.parse((SPRAYCC / "runner/fallback.py").read_text()).body
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SHIMMED"
     )
     assert tuple(name.decode() for name in names) == SHIMMED

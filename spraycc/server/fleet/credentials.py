@@ -1,39 +1,31 @@
-"""The session: a certificate and a secret that live as long as this server, and the file that tells executors of
-them."""
+"""The session's credentials: a certificate and a secret, valid as long as this server; writes the session file."""
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import json
 import os
 import secrets
 import ssl
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from spraycc.stamps import Lookup
-from spraycc.wire.executor import EXECUTOR_PROTOCOL
-
-#: Version of the session file's layout.
-SESSION_VERSION = 1
+from spraycc.wire.session_file import SECRET_BYTES, Session
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
-    """What both sides must hold to trust each other."""
+class Credentials:
+    """The server's proof to its executors, and the secret with which executors prove themselves."""
 
     #: PEM; the only trust anchor of this session's executors
     certificate: str
     secret: bytes
+    #: holds the certificate's key, which never leaves this process
     context: ssl.SSLContext
 
 
-def make_session() -> Session:
-    """A new certificate, its key (which never leaves this process) and a new secret. Takes some 50 ms: call it in a
-    thread."""
-    # Here and not above: the import takes 45 ms, and `make clean` needs no session.
+def make_credentials() -> Credentials:
+    """A new certificate, its key and a new secret. Takes some 50 ms: call it in a thread."""
+    # Imported in the function: the import takes 45 ms, and `make clean` needs no session.
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -47,7 +39,7 @@ def make_session() -> Session:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        # Clocks of a cluster's hosts differ; the pin is what counts, not the dates.
+        # Clocks of a cluster's hosts differ. Executors compare the certificate itself, so the dates need not be exact.
         .not_valid_before(now - datetime.timedelta(days=2))
         .not_valid_after(now + datetime.timedelta(days=3650))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -59,9 +51,8 @@ def make_session() -> Session:
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.num_tickets = (
-        0  # executors connect once; tickets would be the first bytes of a stream that nobody reads yet
-    )
+    # Executors connect once. Tickets would be the first bytes of a stream that nobody reads yet.
+    context.num_tickets = 0
     # load_cert_chain reads files only: give it one that no directory ever shows.
     fd = os.memfd_create("spraycc-session", os.MFD_CLOEXEC)
     try:
@@ -69,43 +60,13 @@ def make_session() -> Session:
         context.load_cert_chain(f"/proc/self/fd/{fd}")
     finally:
         os.close(fd)
-    return Session(pem.decode("ascii"), secrets.token_bytes(32), context)
+    return Credentials(pem.decode("ascii"), secrets.token_bytes(SECRET_BYTES), context)
 
 
-def write_session_file(
-    session: Session,
-    directory: Path,
-    *,
-    addresses: list[tuple[str, int]],
-    workspace: bytes,
-    scratch_dir: str | None,
-    heartbeat_s: float,
-    lost_after_s: float,
-    log_dir: Path,
-    landmarks: Sequence[Lookup] = (),
-) -> Path:
-    """Write the session file, 0600, under a name that was never used before. The caller removes it at its end."""
+def write_session_file(session: Session, directory: Path) -> Path:
+    """Write the session file, 0600, under a name that was never used before. The caller removes the file."""
     path = directory / f"session-{secrets.token_hex(8)}.json"
-    content = {
-        "version": SESSION_VERSION,
-        "protocol": EXECUTOR_PROTOCOL,
-        "addresses": [list(a) for a in addresses],
-        "certificate": session.certificate,
-        "secret": session.secret.hex(),
-        "workspace": os.fsdecode(workspace),
-        "scratch_dir": scratch_dir,
-        "heartbeat_s": heartbeat_s,
-        "lost_after_s": lost_after_s,
-        "log_dir": str(log_dir),
-        "landmarks": [os.fsdecode(lookup) for lookup in landmarks],
-    }
     fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(fd, "w") as file:
-        json.dump(content, file)
+        file.write(session.to_json())
     return path
-
-
-def remove_session_file(path: Path) -> None:
-    """Remove it; one that is gone already is fine."""
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()

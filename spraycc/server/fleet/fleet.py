@@ -20,7 +20,7 @@ from spraycc.model import ExecutorId
 from spraycc.scheduler.events import Event, SubmissionFailed
 from spraycc.server.fleet.batch_launcher import BatchLauncher
 from spraycc.server.fleet.connection import ExecutorLink, Results
-from spraycc.server.fleet.credentials import make_session, remove_session_file, write_session_file
+from spraycc.server.fleet.credentials import make_credentials, write_session_file
 from spraycc.server.fleet.launcher import Launcher
 from spraycc.server.fleet.listener import ExecutorListener, TcpAcceptor
 from spraycc.server.fleet.pack import packs_dir, ready_pack
@@ -31,6 +31,7 @@ from spraycc.server.tasks.toolchains import needs_of
 from spraycc.settings import Settings
 from spraycc.system.threads import run_in_thread
 from spraycc.wire.executor import Ready
+from spraycc.wire.session_file import Session
 
 log = logging.getLogger(__name__)
 
@@ -187,24 +188,25 @@ class Fleet:
     async def _make_launch(self, settings: Settings) -> Launch:
         """Certificate, secret, listener, session file, launcher: made when the first executor is asked for, and anew
         for settings that start executors in another way."""
-        session = await run_in_thread(make_session)
+        credentials = await run_in_thread(make_credentials)
         is_local = settings.cluster == "local"
         landmarks = None if is_local else await run_in_thread(Landmarks, self._workspace)
         bound = listening_host(settings.listen, local=is_local)
-        listener = ExecutorListener(self, self._results, session, TcpAcceptor(bound), self._proved)
+        listener = ExecutorListener(self, self._results, credentials, TcpAcceptor(bound), self._proved)
         try:
             self.remove_session()
-            session_file = write_session_file(
-                session,
-                self._state_dir,
-                addresses=[(address, listener.address[1]) for address in reachable(bound)],
+            session = Session(
+                addresses=tuple((address, listener.address[1]) for address in reachable(bound)),
+                certificate=credentials.certificate,
+                secret=credentials.secret,
                 workspace=self._workspace,
                 scratch_dir=settings.scratch_dir,
                 heartbeat_s=settings.heartbeat_s,
                 lost_after_s=settings.lost_after_s,
-                log_dir=self._state_dir,
+                log_dir=str(self._state_dir),
                 landmarks=() if landmarks is None else landmarks.lookups,
             )
+            session_file = write_session_file(session, self._state_dir)
             pack = None if is_local else await ready_pack(packs_dir(self._state_dir))
             launcher = self._make_launcher(settings, session_file, pack)
         except BaseException:
@@ -291,7 +293,7 @@ class Fleet:
     def remove_session(self) -> None:
         """Remove the session file, also of a server that was killed. Executors that start from now on can't connect."""
         for path in self._state_dir.glob("session-*.json"):
-            remove_session_file(path)
+            path.unlink(missing_ok=True)
 
 
 async def _close(launcher: Launcher) -> None:

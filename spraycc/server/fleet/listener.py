@@ -14,7 +14,7 @@ from spraycc.errors import ProtocolError, VersionMismatch
 from spraycc.model import ExecutorId
 from spraycc.server.fleet.channel import Channel
 from spraycc.server.fleet.connection import ExecutorLink, Registry, Results
-from spraycc.server.fleet.credentials import Session
+from spraycc.server.fleet.credentials import Credentials
 from spraycc.system.tls import TlsSocket
 from spraycc.wire import executor as wire
 
@@ -92,7 +92,7 @@ class ExecutorListener:
         self,
         fleet: Registry,
         results: Results,
-        session: Session,
+        credentials: Credentials,
         acceptor: Acceptor,
         links: dict[ExecutorId, ExecutorLink],
     ) -> None:
@@ -100,13 +100,13 @@ class ExecutorListener:
         Args:
             fleet: told of executors.
             results: told of tasks.
-            session: peers have to prove its secret.
+            credentials: peers have to prove the secret.
             acceptor: taken over; :meth:`close` closes it.
             links: of all listeners of this server. An id stands for one executor, by whichever listener it came.
         """
         self._fleet = fleet
         self._results = results
-        self._session = session
+        self._credentials = credentials
         self._links = links
         self._unproved = trio.Semaphore(UNPROVED)
         self._acceptor = acceptor
@@ -139,7 +139,7 @@ class ExecutorListener:
         connection = None
         try:
             try:
-                connection = TlsSocket(sock, self._session.context, server_side=True)
+                connection = TlsSocket(sock, self._credentials.context, server_side=True)
                 with trio.fail_after(HANDSHAKE_S):
                     executor_id = await self._prove(connection)
             except (trio.BrokenResourceError, trio.TooSlowError, ProtocolError, VersionMismatch, OSError) as exc:
@@ -180,7 +180,7 @@ class ExecutorListener:
         connection.send_now(wire.challenge(nonce))
         await connection.flush()
         answer = await connection.receive_exactly(wire.PROOF_BYTES)
-        name = wire.check_proof(self._session.secret, nonce, answer)
+        name = wire.check_proof(self._credentials.secret, nonce, answer)
         if not name or not name.isascii() or not all(c in b"-._" or chr(c).isalnum() for c in name):
             raise ProtocolError(f"executor id {name!r}")
         return ExecutorId(name.decode("ascii"))

@@ -59,7 +59,7 @@ def test_advice(tmp_path: Path) -> None:
     text = advice(words, SHIMS, "/venv/bin/spraycc-run")
     assert text is not None
     launchers = " ".join(f"-DCMAKE_{language}_COMPILER_LAUNCHER=/venv/bin/spraycc-run" for language in ("CXX", "C"))
-    assert text.endswith(f"/usr/bin/c++; to have them come: cmake {launchers} '{tree}'")
+    assert text.endswith(f"/usr/bin/c++; to use SprayCC, run: cmake {launchers} '{tree}'")
     (tree / "CMakeCache.txt").unlink()
     (tree / "CMakeCache.txt").mkdir()
     assert advice(words, SHIMS, "/venv/bin/spraycc-run") is None

@@ -8,9 +8,10 @@ from typing import Any, cast
 
 import pytest
 
-from spraycc.cli.build import _Open, _Plan, _run_tool
+from spraycc.cli.build import _run_tool
 from spraycc.cli.build_tool import Tool
-from spraycc.cli.server_connection import ConnectionEnded, Session
+from spraycc.cli.opened_build import OpenedBuild, Plan
+from spraycc.cli.server_connection import ConnectionEnded, ServerConnection
 from spraycc.errors import ServerUnavailable
 from spraycc.jobserver.cmdline import Stripped
 from spraycc.settings import Settings
@@ -47,7 +48,7 @@ class ToolOf:
     def start(self, program: bytes, argv: tuple[bytes, ...], env: dict[bytes, bytes]) -> None:
         pass
 
-    def wait(self, session: Session, on_lost: Callable[[], None], look_after: object) -> bool:
+    def wait(self, connection: ServerConnection, on_lost: Callable[[], None], server_check: object) -> bool:
         self.meanwhile()
         if self.sees_loss:
             on_lost()
@@ -72,9 +73,11 @@ class Build:
         sees_loss: bool,
         error: Exception | None = None,
     ) -> dict[str, Any]:
-        session = DeadSession(error or ConnectionEnded("the server is gone: Broken pipe"))
-        opened = _Open(cast(Session, session), bytes(self.runtime_dir), "b1", {b"SPRAYCC_SHIMS": b"/nowhere"}, None)
-        plan = _Plan(Stripped((b"make",), None, True), "make", b"/usr/bin/make")
+        connection = DeadSession(error or ConnectionEnded("the server is gone: Broken pipe"))
+        opened = OpenedBuild(
+            cast(ServerConnection, connection), bytes(self.runtime_dir), "b1", {b"SPRAYCC_SHIMS": b"/nowhere"}, None
+        )
+        plan = Plan(Stripped((b"make",), None, True), "make", b"/usr/bin/make")
         tool = cast(Tool, ToolOf(meanwhile, sees_loss=sees_loss))
         return _run_tool(tool, plan, Settings(), {}, opened, began=0.0)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spraycc.commands.names import SHIM_NAMES, Family, Tool, is_launcher, is_shim_name, tool_of
+from spraycc.commands.names import Family, Tool, is_launcher, is_shim_name, tool_of
 
 TOOLS = {
     Tool.GCC: "gcc gcc-12 gcc-13.2 gcc-4.8.5 gcc12 gcc-mp-13 x86_64-linux-gnu-gcc x86_64-linux-gnu-gcc-12 arm-none-eabi-gcc avr-gcc "
@@ -86,8 +86,7 @@ def test_what_only_looks_like_a_tool_is_none(name: str) -> None:
 
 
 def test_shims_are_for_all_but_linkers_and_assemblers() -> None:
-    assert {b"cc", b"c++", b"gcc", b"g++", b"clang", b"clang++", b"ar", b"ranlib"} <= set(SHIM_NAMES)
-    assert all(is_shim_name(name) for name in SHIM_NAMES)
+    assert all(map(is_shim_name, (b"cc", b"c++", b"gcc", b"g++", b"clang", b"clang++", b"ar", b"ranlib")))
     for tool, names in TOOLS.items():
         for name in names.split():
             expected = tool not in (Tool.LD, Tool.AS)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from spraycc.cli.config import toml_value
 from spraycc.config import load, sources
-from spraycc.config.keys import KEYS, RESERVED_VARIABLES, allowed, flag, nearest, variable
+from spraycc.config.keys import HELP, KEYS, RESERVED_VARIABLES, allowed, flag, nearest, none_word, variable
 from spraycc.config.sources import config_files
 from spraycc.errors import ConfigError
 from spraycc.settings import Settings
@@ -276,3 +276,10 @@ def test_rules_of_the_policy(tmp_path):
         load_from(tmp_path, user='[policy]\nremot = ["moc"]\n')
     with pytest.raises(ConfigError, match="is a table"):
         load_from(tmp_path, user='policy = "moc"\n')
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_each_setting_has_one_help_text(key: str) -> None:
+    assert HELP[key].endswith(".")
+    if "auto: " in HELP[key] and key != "capture":
+        assert none_word(key) == "auto"

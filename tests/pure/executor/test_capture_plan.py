@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spraycc.errors import CaptureError, CaptureRefusal
-from spraycc.executor.capture import plan_capture
+from spraycc.executor.capture_plan import plan_capture
 from spraycc.system.paths import is_inside
 
 SCRATCH = b"/var/tmp/spraycc-1/executor-h-1-e"

@@ -42,7 +42,7 @@ def read(pieces: Iterator[bytes], grammar: Grammar, limit: int = LIMIT) -> list[
                 found.append(grammar.unpack(item))
         except ProtocolError:
             return [*found, "garbage"]
-        assert reader.pending_bytes < 4 + limit + len(piece)
+        assert len(reader._buffer) < 4 + limit + len(piece)
     return found
 
 

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from spraycc.errors import ServerUnavailable
 from spraycc.executor import link
 from spraycc.executor.link import CONNECT_TIMEOUT_S, HEAD_START_S, Link, connect
-from spraycc.executor.session import Session
+from spraycc.wire.session_file import Session
 
 
 def session(*hosts: str) -> Session:

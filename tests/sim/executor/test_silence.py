@@ -10,9 +10,9 @@ from trio.testing import MockClock
 
 from spraycc.executor.link import Link, LinkLost
 from spraycc.executor.main import _watch_silence
-from spraycc.executor.session import Session
 from spraycc.wire.executor import Ping
 from spraycc.wire.schema import Message
+from spraycc.wire.session_file import Session
 
 HEARTBEAT_S, LOST_AFTER_S = 5.0, 20.0
 SESSION = Session((), "", bytes(32), b"/ws", None, HEARTBEAT_S, LOST_AFTER_S, "/l")

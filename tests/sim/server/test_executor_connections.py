@@ -21,7 +21,7 @@ from spraycc.server.coherence.inputs import Inputs
 from spraycc.server.coherence.tracker import Tracker
 from spraycc.server.fleet import connection, listener
 from spraycc.server.fleet.connection import ExecutorLink
-from spraycc.server.fleet.credentials import Session, make_session
+from spraycc.server.fleet.credentials import Credentials, make_credentials
 from spraycc.server.fleet.listener import ExecutorListener
 from spraycc.server.host.offload import Disk
 from spraycc.server.tasks.capture_roots import CapturePlan
@@ -91,12 +91,12 @@ class FakePeer:
 
 
 @pytest.fixture(scope="module")
-def session() -> Session:
-    return make_session()
+def session() -> Credentials:
+    return make_credentials()
 
 
 class Server:
-    def __init__(self, hub: FakeHub, pairs: Pairs, session: Session) -> None:
+    def __init__(self, hub: FakeHub, pairs: Pairs, session: Credentials) -> None:
         self.hub = hub
         self.pairs = pairs
         self.session = session
@@ -107,7 +107,7 @@ class Server:
         self.opened.append(trio.SocketStream(trio.socket.from_stdlib_socket(self.pairs.connect())))
         return self.opened[-1]
 
-    async def tls(self, session: Session | None = None) -> trio.SSLStream[trio.SocketStream]:
+    async def tls(self, session: Credentials | None = None) -> trio.SSLStream[trio.SocketStream]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.load_verify_locations(cadata=(session or self.session).certificate)
@@ -152,7 +152,7 @@ async def is_closed(stream: Any) -> bool:
 
 @asynccontextmanager
 async def serving(
-    session: Session, links: dict[ExecutorId, ExecutorLink] | None = None, hub: FakeHub | None = None
+    session: Credentials, links: dict[ExecutorId, ExecutorLink] | None = None, hub: FakeHub | None = None
 ) -> AsyncIterator[Server]:
     hub = hub or FakeHub()
     pairs = Pairs()
@@ -185,7 +185,7 @@ def ended(number: int = 1, **changes: Any) -> wire.TaskEnded:
     return wire.TaskEnded(**(values | changes))
 
 
-async def test_an_executor_that_knows_the_secret_joins_and_its_end_is_an_event(session: Session) -> None:
+async def test_an_executor_that_knows_the_secret_joins_and_its_end_is_an_event(session: Credentials) -> None:
     async with serving(session) as server:
         stream = await server.ready()
         await trio.aclose_forcefully(stream)
@@ -193,14 +193,14 @@ async def test_an_executor_that_knows_the_secret_joins_and_its_end_is_an_event(s
         assert server.hub.links == {}
 
 
-async def test_a_wrong_secret_gets_nothing(session: Session) -> None:
+async def test_a_wrong_secret_gets_nothing(session: Credentials) -> None:
     async with serving(session) as server:
         stream = await server.proved(secret=b"x" * 32)
         assert await is_closed(stream)
         assert server.hub.events.statistics().current_buffer_used == 0
 
 
-async def test_a_replayed_proof_gets_nothing(session: Session) -> None:
+async def test_a_replayed_proof_gets_nothing(session: Credentials) -> None:
     async with serving(session) as server:
         first = await server.tls()
         nonce = wire.read_challenge(await exactly(first, wire.CHALLENGE_BYTES))
@@ -211,13 +211,13 @@ async def test_a_replayed_proof_gets_nothing(session: Session) -> None:
 
 
 @pytest.mark.parametrize("name", [b"", b"a/b", b"\xff", b"a b"])
-async def test_an_id_that_is_no_name_gets_nothing(session: Session, name: bytes) -> None:
+async def test_an_id_that_is_no_name_gets_nothing(session: Credentials, name: bytes) -> None:
     async with serving(session) as server:
         assert await is_closed(await server.proved(name))
 
 
 @pytest.mark.parametrize("garbage", [b"GET / HTTP/1.0\r\n\r\n", b"\0" * 5000, b"\xff" * 100])
-async def test_a_peer_without_tls_gets_no_byte_of_ours(session: Session, garbage: bytes) -> None:
+async def test_a_peer_without_tls_gets_no_byte_of_ours(session: Credentials, garbage: bytes) -> None:
     async with serving(session) as server:
         stream = await server.plain()
         await stream.send_all(garbage)
@@ -232,7 +232,7 @@ async def test_a_peer_without_tls_gets_no_byte_of_ours(session: Session, garbage
         assert b"spraycc" not in received
 
 
-async def test_an_older_tls_is_refused(session: Session) -> None:
+async def test_an_older_tls_is_refused(session: Credentials) -> None:
     async with serving(session) as server:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
@@ -243,15 +243,15 @@ async def test_an_older_tls_is_refused(session: Session) -> None:
             await stream.do_handshake()
 
 
-async def test_an_executor_of_another_session_does_not_trust_this_server(session: Session) -> None:
+async def test_an_executor_of_another_session_does_not_trust_this_server(session: Credentials) -> None:
     async with serving(session) as server:
         with pytest.raises(trio.BrokenResourceError) as caught:
-            await server.tls(make_session())
+            await server.tls(make_credentials())
         assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
 
 
 @pytest.mark.parametrize("stage", ["plain", "tls", "proof"])
-async def test_a_silent_peer_is_closed_after_the_handshakes_time(session: Session, stage: str) -> None:
+async def test_a_silent_peer_is_closed_after_the_handshakes_time(session: Credentials, stage: str) -> None:
     async with serving(session) as server:
         began = trio.current_time()
         if stage == "plain":
@@ -267,7 +267,7 @@ async def test_a_silent_peer_is_closed_after_the_handshakes_time(session: Sessio
 
 
 @pytest.mark.parametrize("stage", ["tls", "proof", "ready"])
-async def test_a_peer_that_sends_byte_by_byte_gains_no_time(session: Session, stage: str) -> None:
+async def test_a_peer_that_sends_byte_by_byte_gains_no_time(session: Credentials, stage: str) -> None:
     async with serving(session) as server:
         began = trio.current_time()
         if stage == "tls":
@@ -293,7 +293,7 @@ async def test_a_peer_that_sends_byte_by_byte_gains_no_time(session: Session, st
         assert server.hub.links == {}
 
 
-async def test_more_than_a_proof_from_one_who_has_none_is_not_read(session: Session) -> None:
+async def test_more_than_a_proof_from_one_who_has_none_is_not_read(session: Credentials) -> None:
     async with serving(session) as server:
         stream = await server.tls()
         await exactly(stream, wire.CHALLENGE_BYTES)
@@ -302,7 +302,7 @@ async def test_more_than_a_proof_from_one_who_has_none_is_not_read(session: Sess
         assert server.hub.links == {}
 
 
-async def test_silent_peers_do_not_keep_an_honest_one_out_for_ever(session: Session) -> None:
+async def test_silent_peers_do_not_keep_an_honest_one_out_for_ever(session: Credentials) -> None:
     """They are served so many at once, and an honest peer waits for as many handshakes' times as stand before it."""
     async with serving(session) as server:
         for _ in range(2 * listener.UNPROVED):
@@ -314,7 +314,7 @@ async def test_silent_peers_do_not_keep_an_honest_one_out_for_ever(session: Sess
         assert trio.current_time() - began == pytest.approx(2 * listener.HANDSHAKE_S)
 
 
-async def test_executors_that_have_proved_themselves_take_no_place_of_others(session: Session) -> None:
+async def test_executors_that_have_proved_themselves_take_no_place_of_others(session: Credentials) -> None:
     async with serving(session) as server:
         for number in range(listener.UNPROVED + 1):
             await server.ready(b"e%d" % number)
@@ -324,7 +324,7 @@ async def test_executors_that_have_proved_themselves_take_no_place_of_others(ses
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ECONNABORTED, errno.ENETDOWN])
 async def test_an_accept_that_fails_is_tried_again(
-    session: Session, number: int, caplog: pytest.LogCaptureFixture
+    session: Credentials, number: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving(session) as server:
         for _ in range(2 * listener.UNPROVED):  # none of them takes a place for good
@@ -346,7 +346,7 @@ async def test_an_accept_that_fails_is_tried_again(
         encode_frame(["ready", 1, 2, 3, 4, 5]),
     ],
 )
-async def test_garbage_after_the_handshake_costs_that_executor_alone(session: Session, frame: bytes) -> None:
+async def test_garbage_after_the_handshake_costs_that_executor_alone(session: Credentials, frame: bytes) -> None:
     async with serving(session) as server:
         good = await server.ready(b"good")
         bad = await server.ready(b"bad")
@@ -361,7 +361,7 @@ async def test_garbage_after_the_handshake_costs_that_executor_alone(session: Se
 
 
 async def test_a_task_goes_out_without_our_variables_and_its_result_comes_back(
-    session: Session, tmp_path: Path
+    session: Credentials, tmp_path: Path
 ) -> None:
     async with serving(session) as server:
         stream = await server.ready()
@@ -386,7 +386,7 @@ async def test_a_task_goes_out_without_our_variables_and_its_result_comes_back(
     ("changes", "outcome"), [({"refusal": "copy-up"}, Outcome.REFUSED), ({"signal": 9}, Outcome.KILLED)]
 )
 async def test_an_attempt_that_does_not_count_leaves_no_trace(
-    session: Session, tmp_path: Path, changes: dict[str, Any], outcome: Outcome
+    session: Credentials, tmp_path: Path, changes: dict[str, Any], outcome: Outcome
 ) -> None:
     async with serving(session) as server:
         stream = await server.ready()
@@ -400,7 +400,9 @@ async def test_an_attempt_that_does_not_count_leaves_no_trace(
         assert work.peer.sent == []  # type: ignore[attr-defined]
 
 
-async def test_an_executor_that_cancels_unasked_is_leaving_and_gets_no_more(session: Session, tmp_path: Path) -> None:
+async def test_an_executor_that_cancels_unasked_is_leaving_and_gets_no_more(
+    session: Credentials, tmp_path: Path
+) -> None:
     async with serving(session) as server:
         stream = await server.ready()
         server.hub.links[ExecutorId("e1")].start(task(tmp_path), 1)
@@ -415,7 +417,7 @@ def outside(root: Path) -> list[Callable[[], wire.MadeFile]]:
 
 @pytest.mark.parametrize("number", range(4))
 async def test_a_path_outside_the_capture_ends_the_connection_and_writes_nothing(
-    session: Session, tmp_path: Path, number: int
+    session: Credentials, tmp_path: Path, number: int
 ) -> None:
     root = tmp_path / "root"
     root.mkdir()
@@ -427,7 +429,7 @@ async def test_a_path_outside_the_capture_ends_the_connection_and_writes_nothing
     assert list(tmp_path.rglob("*")) == [root]
 
 
-async def test_a_setuid_file_has_the_command_run_here(session: Session, tmp_path: Path) -> None:
+async def test_a_setuid_file_has_the_command_run_here(session: Credentials, tmp_path: Path) -> None:
     async with serving(session) as server:
         stream = await server.ready()
         server.hub.links[ExecutorId("e1")].start(task(tmp_path), 1)
@@ -437,7 +439,7 @@ async def test_a_setuid_file_has_the_command_run_here(session: Session, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_one_that_comes_again_replaces_itself(session: Session, tmp_path: Path) -> None:
+async def test_one_that_comes_again_replaces_itself(session: Credentials, tmp_path: Path) -> None:
     """A batch job that was started again, while its first connection is not known to be dead."""
     async with serving(session) as server:
         first = await server.ready()
@@ -454,7 +456,7 @@ async def test_one_that_comes_again_replaces_itself(session: Session, tmp_path: 
         assert await server.hub.events.receive() == AttemptEnded(ExecutorId("e1"), TaskId(2), Outcome.DONE)
 
 
-async def test_an_id_stands_for_one_executor_whichever_listener_it_came_by(session: Session) -> None:
+async def test_an_id_stands_for_one_executor_whichever_listener_it_came_by(session: Credentials) -> None:
     """Other settings in the middle of a server's life make a second session; executors of the first stay for a while."""
     links: dict[ExecutorId, ExecutorLink] = {}
     async with serving(session, links) as first, serving(session, links, first.hub) as second:
@@ -467,7 +469,7 @@ async def test_an_id_stands_for_one_executor_whichever_listener_it_came_by(sessi
         assert len(links) == len(first.hub.links) == 1
 
 
-async def test_three_of_one_id_at_once_leave_one(session: Session) -> None:
+async def test_three_of_one_id_at_once_leave_one(session: Credentials) -> None:
     async with serving(session) as server:
         await server.ready()
         for stream in [await server.proved() for _ in range(3)]:
@@ -481,7 +483,7 @@ async def test_three_of_one_id_at_once_leave_one(session: Session) -> None:
         assert held == len(server.hub.links) == 1
 
 
-async def test_a_silent_executor_is_given_up(session: Session) -> None:
+async def test_a_silent_executor_is_given_up(session: Credentials) -> None:
     async with serving(session) as server:
         await server.ready()
         link = server.hub.links[ExecutorId("e1")]
@@ -494,7 +496,7 @@ async def test_a_silent_executor_is_given_up(session: Session) -> None:
         assert await server.hub.events.receive() == ExecutorLost(ExecutorId("e1"))
 
 
-async def test_an_executor_that_can_capture_nothing_is_not_used(session: Session) -> None:
+async def test_an_executor_that_can_capture_nothing_is_not_used(session: Credentials) -> None:
     async with serving(session) as server:
         stream = await server.proved()
         await send(stream, wire.Ready("0", "node7", 1, (), {"overlay": "EPERM"}))
@@ -508,7 +510,7 @@ async def test_an_executor_that_can_capture_nothing_is_not_used(session: Session
 
 
 @pytest.mark.parametrize("what", ["executor_gone", "attempt_over"])
-async def test_a_fault_at_the_end_of_a_connection_leaves_its_id_free(session: Session, what: str) -> None:
+async def test_a_fault_at_the_end_of_a_connection_leaves_its_id_free(session: Credentials, what: str) -> None:
     async with serving(session) as server:
         stream = await server.ready()
         link = server.hub.links[ExecutorId("e1")]
@@ -526,7 +528,7 @@ async def test_a_fault_at_the_end_of_a_connection_leaves_its_id_free(session: Se
         await server.proved()
 
 
-async def test_a_large_output_below_a_link_has_the_command_run_here(session: Session, tmp_path: Path) -> None:
+async def test_a_large_output_below_a_link_has_the_command_run_here(session: Credentials, tmp_path: Path) -> None:
     """A directory that has become a link here since the task began is no executor's fault."""
     async with serving(session) as server:
         stream = await server.ready()

@@ -28,12 +28,12 @@ def test_the_advice_helps(sandbox: Sandbox) -> None:
     sandbox.run("cmake", "-S", ".", "-B", "b").ok()
     built = sandbox.build("make", "-C", "b", options=["--wait-for-cluster"]).ok()
     assert built.figures["tasks"] == 0
-    (said,) = (line for line in built.own_lines() if "to have them come: " in line)
-    sandbox.run(*shlex.split(said.partition("to have them come: ")[2])).ok()
+    (said,) = (line for line in built.own_lines() if "to use SprayCC, run: " in line)
+    sandbox.run(*shlex.split(said.partition("to use SprayCC, run: ")[2])).ok()
     sandbox.run("make", "-C", "b", "clean").ok()
     built = sandbox.build("make", "-C", "b", options=["--wait-for-cluster"]).ok()
     assert built.figures["remote"] == 2
-    assert not [line for line in built.own_lines() if "to have them come" in line]
+    assert not [line for line in built.own_lines() if "to use SprayCC, run" in line]
     # And without SprayCC it is a tree as any.
     sandbox.run("make", "-C", "b", "clean", "all").ok()
     sandbox.run("b/p").ok()

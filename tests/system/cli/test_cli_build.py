@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from spraycc import __version__
-from spraycc.cli.environment import for_ccache, not_for_ccache
+from spraycc.cli.tool_environment import for_ccache, not_for_ccache
 from spraycc.jobserver.makeflags import compose_cargo
 from spraycc.wire.runner import (
     RUNNER_PROTOCOL,
@@ -244,7 +244,7 @@ def test_nothing_came_from_a_tree_of_cmakes(setup: Setup, tasks: int, hinted: bo
     with setup.server(hooks={CloseBuild: lambda _, send: send(Summary(FIGURES | {"tasks": tasks}))}):
         done = setup.run("make", "-C", "b")
     assert done.returncode == 0
-    assert ("to have them come: cmake -DCMAKE_C_COMPILER_LAUNCHER=/" in done.stderr) == hinted, done.stderr
+    assert ("to use SprayCC, run: cmake -DCMAKE_C_COMPILER_LAUNCHER=/" in done.stderr) == hinted, done.stderr
 
 
 def test_a_tool_killed_by_a_signal(setup: Setup, server: FakeServer) -> None:

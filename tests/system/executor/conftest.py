@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from hatch_build import sources_of
 from spraycc.executor.scratch import remove_tree
 from spraycc.wire.executor import (
     FROM_EXECUTOR,
@@ -53,11 +54,10 @@ from spraycc.wire.framing import FrameReader, encode_frame
 from spraycc.wire.schema import Message
 from tests import measured
 from tests.system.harness import needs
+from tests.system.harness.native import STRICT
 from tests.system.harness.waiting import HANG_S
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-CFLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Wshadow", "-Wmissing-prototypes", "-Wpedantic"]
-CFLAGS += ["-Wvla", "-Werror"]
 #: An id for the unprivileged runs that belongs to nobody, its primary group, and the group of the shared tree.
 USER, GROUP, SHARED_GROUP = 52001, 52001, 52002
 
@@ -109,9 +109,8 @@ def box() -> Iterator[Path]:
     needs.program("cc", package="gcc")
     directory = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="spraycc-test-box-"))
     directory.chmod(0o755)
-    sources = sorted(str(p) for p in (REPOSITORY / "spraycc" / "box").glob("*.c"))
     how = os.environ.get("SPRAYCC_TEST_CFLAGS", "-static").split()
-    subprocess.run(["cc", *CFLAGS, *how, *sources, "-o", str(directory / "spraycc-box")], check=True)
+    subprocess.run(["cc", *STRICT, *how, *sources_of("spraycc-box"), "-o", directory / "spraycc-box"], check=True)
     yield directory / "spraycc-box"
     shutil.rmtree(directory)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from hatch_build import LIBRARY_END, LIBRARY_FLAGS
+from hatch_build import LIBRARY, LIBRARY_END, LIBRARY_FLAGS, sources_of
 from spraycc.executor.recorder import Reads, RecordFile, environment
-from tests.system.executor.conftest import CFLAGS, REPOSITORY
+from tests.system.harness.native import STRICT
 from tests.system.harness.waiting import HANG_S
 
 HERE = Path(__file__).resolve().parent
@@ -23,9 +23,8 @@ PLAIN = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library, compiled as the build hook does it, with all warnings."""
-    path = tmp_path_factory.mktemp("recorder") / "libspraycc-recorder.so"
-    sources = sorted(str(p) for p in (REPOSITORY / "spraycc" / "recorder").glob("*.c"))
-    subprocess.run(["cc", *CFLAGS, *LIBRARY_FLAGS, *sources, "-o", str(path), *LIBRARY_END], check=True)
+    path = tmp_path_factory.mktemp("recorder") / LIBRARY
+    subprocess.run(["cc", *STRICT, *LIBRARY_FLAGS, *sources_of(LIBRARY), "-o", path, *LIBRARY_END], check=True)
     return path
 
 
@@ -37,14 +36,14 @@ def exported(library: Path) -> set[str]:
 
 def compiled(directory: Path, name: str, *words: str) -> Path:
     source, program = str(HERE / f"{name}.c"), directory / name
-    subprocess.run(["cc", *CFLAGS, source, "-o", str(program), "-pthread", *words], check=True)
+    subprocess.run(["cc", *STRICT, source, "-o", str(program), "-pthread", *words], check=True)
     return program
 
 
 def shared(path: Path, text: str, *words: str | Path) -> Path:
     """A library of this C text."""
     path.with_suffix(".c").write_text(text)
-    command = ["cc", *CFLAGS, "-fPIC", "-shared", path.with_suffix(".c"), "-o", path, *words]
+    command = ["cc", *STRICT, "-fPIC", "-shared", path.with_suffix(".c"), "-o", path, *words]
     subprocess.run(command, check=True)
     return path
 

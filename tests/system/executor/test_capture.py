@@ -124,7 +124,6 @@ def test_pieces_of_a_file(executor, tree, size, pieces):
     assert len(first) == size
     assert first == second
     assert made[0].size_bytes == size
-    assert made[0].encoding == ""
     assert subprocess.run(["cksum"], input=first, capture_output=True, check=True).stdout == result.stdout
 
 

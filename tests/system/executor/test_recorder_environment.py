@@ -15,9 +15,9 @@ from spraycc import stamps
 from spraycc.executor.recorder import can_preload
 from tests.pure.executor.test_recorder import elf
 from tests.system.executor import recording
-from tests.system.executor.conftest import CFLAGS, REPOSITORY
 from tests.system.executor.recording import HERE, Recorder, compiled, plain, shared, stamps_of
 from tests.system.harness import needs
+from tests.system.harness.native import NATIVE, STRICT
 
 library = recording.library
 recorder = recording.recorder
@@ -132,12 +132,8 @@ def test_programs_that_can_t_load_the_recorder_run_as_without(recorder: Recorder
 def test_the_library_decides_as_the_executor_does(recorder: Recorder, runs: Path) -> None:
     work = recorder.work
     program = work / "decides"
-    source: list[str | Path] = [
-        "-Draw_syscall=syscall",
-        HERE / "recorder_elf.c",
-        REPOSITORY / "spraycc" / "recorder" / "elf.c",
-    ]
-    subprocess.run(["cc", *CFLAGS, *source, "-o", program], check=True)
+    sources = [HERE / "recorder_can_preload.c", NATIVE / "recorder" / "can_preload.c", NATIVE / "common" / "text.c"]
+    subprocess.run(["cc", *STRICT, "-Draw_syscall=syscall", *sources, "-o", program], check=True)
     compiled(work, "recorder_program", "-static")
     order = 2 if sys.byteorder == "little" else 1
     elf(work / "same")

@@ -30,7 +30,7 @@ NOT_WRAPPED = {
     "the argument is no path": "dlsym dlvsym fgetxattr fremovexattr fsetxattr getdomainname getenv gethostname getlogin_r glob_pattern_p memfd_create "
     "secure_getenv setdomainname setenv sethostname setlogin unsetenv",
     "the kernel's objects, of which the library makes the path": "mq_open mq_unlink openpty forkpty",
-    "loaded.c notes what the loader has added": "dlopen dlmopen",
+    "loaded_objects.c notes what the loader has added": "dlopen dlmopen",
     "a new name for a file of the command": "mktemp tempnam",
     "messages in the user's language": "bindtextdomain catopen",
     "for root: accounts, swap, quotas, mounts": "acct swapon swapoff quotactl revoke fspick mount_setattr fanotify_mark utmpname "

@@ -93,8 +93,8 @@ IN_A_BUILD = [
     OwnFault(SERVER, "spraycc.jobserver.governor:Governor._end", 5),
     OwnFault(SERVER, "spraycc.jobserver.fifo:JobserverFifo.settle", 2),
     OwnFault(SERVER, "spraycc.server.builds.build:Build.note", 4),
-    OwnFault(EXECUTOR, "spraycc.executor.tasks:Tasks._judge", 2),
-    OwnFault(EXECUTOR, "spraycc.executor.tasks:produced", 2),
+    OwnFault(EXECUTOR, "spraycc.executor.tasks:Tasks._check_for_capture_errors", 2),
+    OwnFault(EXECUTOR, "spraycc.executor.tasks:produced_messages", 2),
     OwnFault(EXECUTOR, "spraycc.executor.tasks:run_box", 2),
     OwnFault(EXECUTOR, "spraycc.executor.scratch:Slot.remove_if_small", 2),
     OwnFault(EXECUTOR, "spraycc.executor.scratch:Scratch.take", 2),
@@ -103,10 +103,10 @@ IN_A_BUILD = [
 #: With a server and executors that have just been started, or that end.
 AT_START_OR_END = [
     OwnFault(SERVER, "spraycc.server.fleet.connection:ExecutorLink._leave_fleet"),
-    OwnFault(SERVER, "spraycc.server.fleet.fleet:make_session", no_executors=True),
+    OwnFault(SERVER, "spraycc.server.fleet.fleet:make_credentials", no_executors=True),
     OwnFault(SERVER, "spraycc.server.fleet.process_launcher:start_process", 2),
     OwnFault(SERVER, "spraycc.history.store:Store.load"),
-    OwnFault(EXECUTOR, "spraycc.executor.memory:Memory.available_bytes"),
+    OwnFault(EXECUTOR, "spraycc.system.memory:Memory.available_bytes"),
     OwnFault(EXECUTOR, "spraycc.executor.main:explore", no_executors=True),
 ]
 

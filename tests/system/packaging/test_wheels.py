@@ -16,20 +16,20 @@ from pathlib import Path
 
 import pytest
 
+from hatch_build import LIBRARY, LIBRARY_FLAGS, SOURCES, compile_native, sources_of
 from tests.system.harness import needs
+from tests.system.harness.native import STRICT
 from tests.system.harness.waiting import HANG_S
 
 ROOT = Path(__file__).resolve().parents[3]
 PLATFORM = "py3-none-" + sysconfig.get_platform().replace("-", "_").replace(".", "_")
-
-pytest.importorskip("hatchling", reason="needs hatchling: pip install '.[dev]'")
 
 STUB = """
 #include <stdio.h>
 #include "stub.h"
 int main(void) { return puts(NAME " " SPRAYCC_VERSION) < 0; }
 """
-LIBRARY = """
+LIBRARY_STUB = """
 __attribute__((visibility("default"))) int answer(void);
 int answer(void) { return 42; }
 """
@@ -51,15 +51,17 @@ class Tree:
         (path / "spraycc").mkdir()
         for name in ("__init__.py", "py.typed"):
             shutil.copy(ROOT / "spraycc" / name, path / "spraycc")
-        for part, program in (("runner", "spraycc-run"), ("box", "spraycc-box")):
-            directory = path / "spraycc" / part
-            directory.mkdir()
-            (directory / "__init__.py").touch()
-            (directory / "main.c").write_text(STUB)
-            (directory / "stub.h").write_text(f'#define NAME "{program}"\n')
+        (path / "spraycc" / "runner").mkdir()
+        (path / "spraycc" / "runner" / "__init__.py").touch()
         (path / "spraycc" / "runner" / "fallback.py").write_text(FALLBACK)
-        (path / "spraycc" / "recorder").mkdir()
-        (path / "spraycc" / "recorder" / "record.c").write_text(LIBRARY)
+        self.native = path / "spraycc" / "native"
+        for part in ("runner", "box", "recorder", "common"):
+            (self.native / part).mkdir(parents=True)
+        for part, program in (("runner", "spraycc-run"), ("box", "spraycc-box")):
+            (self.native / part / "main.c").write_text(STUB)
+            (self.native / part / "stub.h").write_text(f'#define NAME "{program}"\n')
+        (self.native / "recorder" / "record.c").write_text(LIBRARY_STUB)
+        (self.native / "common" / "text.c").write_text("extern int unused;\n")
 
     def build(self, what: str = "wheel", **env: str) -> subprocess.CompletedProcess[str]:
         environ = {k: v for k, v in os.environ.items() if k not in ("CC", "CFLAGS", "LDFLAGS", "SPRAYCC_RUNNER")}
@@ -166,12 +168,12 @@ def missing_compiler(tree: Tree) -> dict[str, str]:
 
 
 def broken_sources(tree: Tree) -> dict[str, str]:
-    (tree.path / "spraycc" / "runner" / "main.c").write_text("int main(void) { return undeclared; }\n")
+    (tree.native / "runner" / "main.c").write_text("int main(void) { return undeclared; }\n")
     return {}
 
 
 def no_sources(tree: Tree) -> dict[str, str]:
-    (tree.path / "spraycc" / "runner" / "main.c").unlink()
+    (tree.native / "runner" / "main.c").unlink()
     return {}
 
 
@@ -212,7 +214,7 @@ def test_native_or_nothing(tree: Tree, cause: Callable[[Tree], dict[str, str]], 
 
 
 def test_without_spraycc_box_the_runner_is_still_native(tree: Tree) -> None:
-    (tree.path / "spraycc" / "box" / "main.c").write_text("#error no mounts here\n")
+    (tree.native / "box" / "main.c").write_text("#error no mounts here\n")
     done = tree.build()
     assert done.returncode == 0
     assert "spraycc-box is left out" in done.stdout + done.stderr
@@ -223,7 +225,7 @@ def test_without_spraycc_box_the_runner_is_still_native(tree: Tree) -> None:
 
 
 def test_without_the_recorder_the_programs_are_still_native(tree: Tree) -> None:
-    (tree.path / "spraycc" / "recorder" / "record.c").write_text("#error no glibc here\n")
+    (tree.native / "recorder" / "record.c").write_text("#error no glibc here\n")
     done = tree.build()
     assert done.returncode == 0
     assert "libspraycc-recorder.so is left out" in done.stdout + done.stderr
@@ -316,10 +318,11 @@ def test_the_sdist_has_all_that_a_build_needs(tree: Tree) -> None:
     assert {
         "pyproject.toml",
         "hatch_build.py",
-        "spraycc/runner/main.c",
-        "spraycc/runner/stub.h",
+        "spraycc/native/runner/main.c",
+        "spraycc/native/runner/stub.h",
+        "spraycc/native/common/text.c",
         "spraycc/runner/fallback.py",
-        "spraycc/box/main.c",
+        "spraycc/native/box/main.c",
         "docs/protocol.md",
         "tests/probe.c",
         "LICENSE",
@@ -331,23 +334,11 @@ def test_the_sdist_has_all_that_a_build_needs(tree: Tree) -> None:
 @pytest.mark.slow
 @pytest.mark.needs("cc", package="gcc")
 def test_the_real_programs_compile_without_warnings(tmp_path: Path) -> None:
-    sys.path.insert(0, str(ROOT))
-    try:
-        from hatch_build import FLAGS, LIBRARY_FLAGS, LIBRARY_SOURCES, PROGRAMS, compile_library, compile_program
-    finally:
-        sys.path.remove(str(ROOT))
-    strict = [*FLAGS, "-Wpedantic", "-Wvla", "-Wshadow", "-Wmissing-prototypes", "-Werror", '-DSPRAYCC_VERSION="0"']
-    for name, directory in PROGRAMS.items():
-        sources = sorted((ROOT / directory).glob("*.c"))
-        done = subprocess.run(
-            ["cc", *strict, *map(str, sources), "-o", str(tmp_path / name)], capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        assert compile_program(name, sources, tmp_path, "0.1.0").exists()
-    library = tmp_path / "libspraycc-recorder.so"
-    sources = sorted((ROOT / LIBRARY_SOURCES).glob("*.c"))
-    for compiler in ("gcc", "clang"):
-        command = [needs.compiler(compiler), *strict, *LIBRARY_FLAGS, *map(str, sources), "-o", str(library)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    assert compile_library(sources, library).exists()
+    for name in SOURCES:
+        is_library = name == LIBRARY
+        flags = LIBRARY_FLAGS if is_library else ('-DSPRAYCC_VERSION="0"',)
+        for compiler in ("gcc", "clang") if is_library else ("gcc",):
+            command = [needs.compiler(compiler), *STRICT, *flags, *sources_of(name), "-o", tmp_path / name]
+            done = subprocess.run(command, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+        assert compile_native(name, tmp_path, "0.1.0").exists()

@@ -16,27 +16,17 @@ from typing import Any
 
 import pytest
 
+from hatch_build import RUNNER, sources_of
 from spraycc.wire.framing import FrameReader, encode_frame
 from spraycc.wire.runner import FROM_SERVER, TO_SERVER, RunTask
 from spraycc.wire.schema import Message
 from tests import measured
 from tests.system.harness import needs
+from tests.system.harness.native import STRICT
 from tests.system.harness.waiting import HANG_S, wait_until
 
 HERE = Path(__file__).parent
-SOURCES = HERE.parents[2] / "spraycc" / "runner"
-
-STRICT = [
-    "-std=c11",
-    "-D_GNU_SOURCE",
-    "-Wall",
-    "-Wextra",
-    "-Wshadow",
-    "-Wmissing-prototypes",
-    "-Wpedantic",
-    "-Wvla",
-    "-Werror",
-]
+FALLBACK = HERE.parents[2] / "spraycc" / "runner" / "fallback.py"
 SANITIZE = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 #: Seconds that processes have to end before they count as left over; a leak costs the whole of it.
 LEAVE_S = 60.0
@@ -66,14 +56,14 @@ def builder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         target = top / kind / "spraycc-run"
         target.parent.mkdir()
         if kind == "fallback":
-            text = (SOURCES / "fallback.py").read_text().replace("@VERSION@", VERSION)
+            text = FALLBACK.read_text().replace("@VERSION@", VERSION)
             if measured.ENVIRONMENT:  # its lines belong to its source
-                text = f"exec(compile({text!r}, {str(SOURCES / 'fallback.py')!r}, 'exec'))\n"
+                text = f"exec(compile({text!r}, {str(FALLBACK)!r}, 'exec'))\n"
             target.write_text(f"#!{sys.executable}\n{text}")
             target.chmod(0o755)
         else:
             how = ["-O2", "-static"] if kind == "native" else SANITIZE
-            compile_c(target, sorted(SOURCES.glob("*.c")), *STRICT, *how, f'-DSPRAYCC_VERSION="{VERSION}"')
+            compile_c(target, sources_of(RUNNER), *STRICT, *how, f'-DSPRAYCC_VERSION="{VERSION}"')
         made[kind] = target
         return target
 
@@ -108,7 +98,7 @@ class Conversation:
             data = sock.recv(1 << 20)
             assert data, "the runner left before its request was whole"
             reader.feed(data)
-        assert reader.pending_bytes == 0
+        assert not reader._buffer
         self.item: list[Any] = item
         task = TO_SERVER.unpack(item)
         assert isinstance(task, RunTask)

@@ -1,12 +1,12 @@
 /* Fuzz target for what the runner parses: the bodies of frames. With libFuzzer:
  *
- *   clang -std=c11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined -I spraycc/runner \
- *       tests/system/runner/fuzz_message.c spraycc/runner/{message,cbor,util}.c -o fuzz_message
+ *   clang -std=c11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined -I spraycc/native/runner \
+ *       tests/system/runner/fuzz_message.c spraycc/native/runner/{message,cbor,buffer}.c -o fuzz_message
  *   ./fuzz_message tests/system/runner/corpus
  *
  * Invariant: any bytes either are a message that the grammar allows, with data that lies inside them, or are refused.
- * With -DSTANDALONE it prints what becomes of each frame (4-byte length, body) of standard input, for the test that compares
- * it with spraycc.wire. */
+ * With -DSTANDALONE it prints what becomes of each frame (4-byte length, body) of standard input, for the test that
+ * compares it with spraycc.wire. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,18 +22,20 @@ static void require(bool truth)
 		abort();
 }
 
-static bool parse(const uint8_t *data, size_t size, struct message *m)
+static bool parse(const uint8_t *data, size_t size, struct message *message)
 {
-	memset(m, 0xa5, sizeof *m);
-	if (!message_decode(data, size, m))
+	memset(message, 0xa5, sizeof *message);
+	if (!message_decode(data, size, message))
 		return false;
-	switch (m->kind) {
+	switch (message->kind) {
 	case OUT:
-		require(m->u.out.fd == 1 || m->u.out.fd == 2);
-		require(m->u.out.data >= data && m->u.out.n <= size && m->u.out.data + m->u.out.n <= data + size);
+		require(message->out.fd == 1 || message->out.fd == 2);
+		require(message->out.data >= data && message->out.n <= size &&
+		        message->out.data + message->out.n <= data + size);
 		break;
 	case EXIT:
-		require(m->u.exit.code >= 0 && m->u.exit.code <= 255 && m->u.exit.sig >= 0 && m->u.exit.sig <= 64);
+		require(message->exit.code >= 0 && message->exit.code <= 255 && message->exit.signal_number >= 0 &&
+		        message->exit.signal_number <= 64);
 		break;
 	case HERE:
 	case REFUSED:
@@ -44,8 +46,8 @@ static bool parse(const uint8_t *data, size_t size, struct message *m)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct message m;
-	parse(data, size, &m);
+	struct message message;
+	parse(data, size, &message);
 	return 0;
 }
 
@@ -57,17 +59,17 @@ int main(void)
 		size_t size = (size_t)head[0] << 24 | (size_t)head[1] << 16 | (size_t)head[2] << 8 | head[3];
 		/* Exactly as large as the frame, so that the sanitizer sees the first byte that is read behind it. */
 		unsigned char *body = malloc(size ? size : 1);
-		struct message m;
+		struct message message;
 		if (!body || fread(body, 1, size, stdin) != size)
 			return 2;
-		if (!parse(body, size, &m))
+		if (!parse(body, size, &message))
 			puts("garbage");
-		else if (m.kind == OUT)
-			printf("out %d %zu\n", m.u.out.fd, m.u.out.n);
-		else if (m.kind == EXIT)
-			printf("exit %d %d\n", m.u.exit.code, m.u.exit.sig);
-		else if (m.kind == HERE)
-			printf("here %llu %llu\n", (unsigned long long)m.u.skip.out, (unsigned long long)m.u.skip.err);
+		else if (message.kind == OUT)
+			printf("out %d %zu\n", message.out.fd, message.out.n);
+		else if (message.kind == EXIT)
+			printf("exit %d %d\n", message.exit.code, message.exit.signal_number);
+		else if (message.kind == HERE)
+			printf("here %llu %llu\n", (unsigned long long)message.here.out, (unsigned long long)message.here.err);
 		else
 			puts("refused");
 		free(body);

@@ -1,8 +1,9 @@
-/* Fuzz target for what the runner parses beside frames: the search in PATH, PATH without the shims, the words of a build
- * tool that may be a -j, and where MAKEFLAGS says that the jobserver is. With libFuzzer:
+/* Fuzz target for what the runner parses beside frames: the search in PATH, PATH without the shims, the words of a
+ * build tool that may be a -j, and where MAKEFLAGS says that the jobserver is. With libFuzzer:
  *
- *   clang -std=c11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined -I spraycc/runner \
- *       tests/system/runner/fuzz_words.c spraycc/runner/{env,find,util}.c -o fuzz_words
+ *   clang -std=c11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined -I spraycc/native/runner \
+ *       tests/system/runner/fuzz_words.c spraycc/native/common/{text,output}.c \
+ *       spraycc/native/runner/{buffer,environment,find_program,run_here,server_connection,task,cbor}.c -o fuzz_words
  *   ./fuzz_words tests/system/runner/corpus_words
  *
  * An input is a letter that says which, and then texts that end with a zero. Each answer is compared with one that was
@@ -11,7 +12,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "tool.c" /* for a function of its own */
+#include "build_tool.c" /* for a function of its own */
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -21,22 +22,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static char top[] = "/tmp/spraycc-fuzz-XXXXXX";
 static bool was_open[1024];
 
-/* What tool.c needs of here.c; nothing is executed here. */
-_Noreturn void here_exec(const struct task *t)
-{
-	(void)t;
-	abort();
-}
-
 static void require(bool truth)
 {
 	if (!truth)
 		abort();
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *where)
+static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *where)
 {
-	(void)st, (void)kind, (void)where;
+	(void)status, (void)kind, (void)where;
 	return remove(path);
 }
 
@@ -89,15 +83,16 @@ static bool is_shims(const char *element, size_t n, const char *shims)
 /* The first element of `path` that holds a program `name` which is not this one; NULL: none does. */
 static char *search_simply(const char *name, const char *path, const char *shims)
 {
-	struct stat self, st;
+	struct stat self, status;
 	require(stat("/proc/self/exe", &self) == 0);
 	for (const char *at = path;; at++) {
 		size_t n = strcspn(at, ":");
 		char *file = malloc(n + strlen(name) + 2);
 		require(file);
 		sprintf(file, "%.*s%s%s", (int)n, at, n ? "/" : "", name);
-		if (*name && !is_shims(at, n, shims) && strlen(file) < PATH_MAX && stat(file, &st) == 0 &&
-		    S_ISREG(st.st_mode) && access(file, X_OK) == 0 && (st.st_ino != self.st_ino || st.st_dev != self.st_dev))
+		if (*name && !is_shims(at, n, shims) && strlen(file) < PATH_MAX && stat(file, &status) == 0 &&
+		    S_ISREG(status.st_mode) && access(file, X_OK) == 0 &&
+		    (status.st_ino != self.st_ino || status.st_dev != self.st_dev))
 			return file;
 		free(file);
 		at += n;
@@ -142,7 +137,7 @@ static void try_strip(char **words, int count)
 	*to = '\0';
 	char *vector[] = {other, path, NULL}, **before = environ;
 	environ = vector;
-	env_strip_path(words[1]);
+	environment_strip_path(words[1]);
 	environ = before;
 	require(vector[0] == other && strcmp(other, "OTHER=PATH=/x") == 0);
 	if (any)
@@ -176,14 +171,14 @@ static void try_jobserver(char **words, int count)
 	sprintf(flags, "MAKEFLAGS=%s", words[0]);
 	char *vector[] = {flags, NULL}, **before = environ;
 	environ = vector;
-	tool_reopen_jobserver("x/socket", count > 1 ? words[1] : "b");
+	reopen_jobserver("x/socket", count > 1 ? words[1] : "b");
 	environ = before;
 	free(flags);
 	int opened = 0;
 	for (int fd = 0; fd < 1024; fd++)
 		if (!was_open[fd] && fcntl(fd, F_GETFD) >= 0) {
-			struct stat st;
-			require(fd >= 3 && fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode));
+			struct stat status;
+			require(fd >= 3 && fstat(fd, &status) == 0 && S_ISFIFO(status.st_mode));
 			require(!(fcntl(fd, F_GETFD) & FD_CLOEXEC) && !(fcntl(fd, F_GETFL) & O_NONBLOCK));
 			close(fd);
 			opened++;

@@ -16,14 +16,16 @@ from hypothesis import strategies as st
 from spraycc.errors import ProtocolError
 from spraycc.wire.framing import decode_body, encode_frame
 from spraycc.wire.runner import FROM_SERVER, Exited, Output, Refused, RunHere
+from tests.system.harness.native import NATIVE, STRICT, runner_parts
+from tests.system.runner.conftest import SANITIZE
 
 HERE = Path(__file__).parent
-RUNNER = HERE.parents[2] / "spraycc" / "runner"
+FALLBACK = HERE.parents[2] / "spraycc" / "runner" / "fallback.py"
 CORPUS = sorted((HERE / "corpus").iterdir())
 
 
 def load_fallback() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("spraycc_runner_fallback", RUNNER / "fallback.py")
+    spec = importlib.util.spec_from_file_location("spraycc_runner_fallback", FALLBACK)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -110,10 +112,9 @@ def mutations(count: int) -> list[bytes]:
 
 @pytest.mark.parametrize("count", [2000, pytest.param(200_000, marks=pytest.mark.slow)])
 def test_the_native_decoder_agrees_with_the_fallbacks(compile_c: Any, tmp_path: Path, count: int) -> None:
-    sources = [HERE / "fuzz_message.c", *(RUNNER / f"{name}.c" for name in ("message", "cbor", "util"))]
-    flags = ["-std=c11", "-D_GNU_SOURCE", "-DSTANDALONE", "-Wall", "-Wextra", "-Wshadow", "-Wmissing-prototypes"]
-    flags += ["-Wpedantic", "-Werror", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    program = compile_c(tmp_path / "decode", sources, *flags, f"-I{RUNNER}")
+    sources = [HERE / "fuzz_message.c", *runner_parts()]
+    flags = [*STRICT, *SANITIZE, "-DSTANDALONE"]
+    program = compile_c(tmp_path / "decode", sources, *flags, f"-I{NATIVE / 'runner'}")
     bodies = [path.read_bytes() for path in CORPUS] + mutations(count)
     frames = b"".join(len(body).to_bytes(4, "big") + body for body in bodies)
     done = subprocess.run([program], input=frames, capture_output=True, check=True)

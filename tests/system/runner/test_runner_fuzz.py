@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 
 from tests.system.harness import needs
+from tests.system.harness.native import NATIVE, runner_parts
 from tests.system.harness.waiting import LONG_HANG_S
 
 HERE = Path(__file__).parent
-RUNNER = HERE.parents[2] / "spraycc" / "runner"
 FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-g", "-O1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 
-#: target -> what of the runner it is linked with, and where its corpus is
+#: target -> the sources of the runner that it replaces, and the directory of its corpus
 TARGETS = {
-    "fuzz_message": (("message.c", "cbor.c", "util.c"), "corpus"),
-    "fuzz_words": (("env.c", "find.c", "util.c"), "corpus_words"),
+    "fuzz_message": ((), "corpus"),
+    "fuzz_words": (("build_tool.c",), "corpus_words"),
 }
 #: target -> inputs, unless FUZZ_SECONDS is set
 RUNS = {"fuzz_message": 1_000_000, "fuzz_words": 100_000}
@@ -35,10 +35,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(LONG_HANG_S)]
 
 def compile_target(name: str, directory: Path) -> Path:
     clang = needs.program("clang")
-    sources = [HERE / f"{name}.c", *(RUNNER / source for source in TARGETS[name][0])]
+    sources = [HERE / f"{name}.c", *runner_parts(*TARGETS[name][0])]
     target = directory / "fuzz"
     sanitize = "-fsanitize=fuzzer,address,undefined"
-    command: list[str | Path] = [clang, *FLAGS, sanitize, "-I", RUNNER, *sources, "-o", target]
+    command: list[str | Path] = [clang, *FLAGS, sanitize, "-I", NATIVE / "runner", *sources, "-o", target]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0 and "libclang_rt" in done.stderr:
         needs.missing("libFuzzer", "libclang-rt-14-dev")

@@ -1,0 +1,269 @@
+"""The checks of ``spraycc doctor``. If it does no harm, a check does the thing itself."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spraycc import __version__, config, runtime_dir, shims, workspace
+from spraycc.cli import server_start
+from spraycc.cli.build_tool import ToolNotFound, environ_path, find_program
+from spraycc.cli.tool_kinds import is_jobserver_ninja, version_line
+from spraycc.config.load import DEFAULT_ORIGIN
+from spraycc.errors import RuntimeDirError, SprayccError
+from spraycc.settings import Settings
+
+#: Descriptors for each executor (its connection, its task's runner, a file that is written), and for the rest.
+_DESCRIPTORS_PER_EXECUTOR = 3
+_SPARE_DESCRIPTORS = 100
+_ANSWER_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report."""
+
+    subject: str
+    ok: bool
+    text: str
+    #: what to do about it
+    remedy: str = ""
+    #: True if no task can go to an executor until this is repaired
+    essential: bool = False
+
+
+def all_findings(flags: Mapping[str, Any]) -> Iterator[Finding]:
+    """All checks in order.
+
+    Raises:
+        SprayccError: the configuration or the workspace is wrong, so the other checks are impossible.
+    """
+    yield Finding("spraycc", True, f"{__version__}, Python {sys.version.split()[0]} ({sys.executable})")
+    root = workspace.find()
+    loaded = config.load(root, flags=flags)
+    yield Finding("workspace", True, os.fsdecode(root))
+    files = sorted({origin for origin in loaded.origins.values() if origin != DEFAULT_ORIGIN})
+    yield Finding("configuration", True, ", ".join(files) if files else "defaults")
+    for text in loaded.warnings:
+        yield Finding("configuration", False, text, "unset it, or correct its name")
+    yield from runner(loaded.settings)
+    yield from box(root, loaded.settings)
+    yield user_namespaces()
+    yield from build_tools()
+    yield compilers()
+    yield from server_directory(root)
+    yield descriptors(loaded.settings)
+
+
+def runner(settings: Settings) -> Iterator[Finding]:
+    """Whether the runner exists, is native, and can be executed in the shim directory."""
+    try:
+        installed = shims.installed_runner()
+        shim = shims.refresh(settings.wrapped, os.environ.get("PATH", ""))
+    except SprayccError as exc:
+        yield Finding("runner", False, str(exc), "without it nothing goes to executors", essential=True)
+        return
+    said, problem = _output([os.fsdecode(shim.runner), "--version"])
+    if problem:
+        yield Finding(
+            "runner",
+            False,
+            f"{os.fsdecode(shim.runner)}: {problem}",
+            "is that file system mounted noexec, or shared with hosts of another architecture? "
+            "Set XDG_DATA_HOME to a directory that is neither",
+            essential=True,
+        )
+    elif "native" in said:
+        yield Finding("runner", True, f"{said}, {installed}")
+    else:
+        yield Finding(
+            "runner",
+            False,
+            f"{installed} is the Python fallback: right, but slow to start",
+            "install a C compiler, then SprayCC again (SPRAYCC_RUNNER=native pip install ...)",
+        )
+    yield Finding("shims", True, f"{len(os.listdir(shim.directory))} in {os.fsdecode(shim.directory)}")
+
+
+def box(root: bytes, settings: Settings) -> Iterator[Finding]:
+    """Whether an executor on this host could capture a command's outputs, by the executor's own trial."""
+    import trio
+
+    from spraycc.executor.box import find_box
+    from spraycc.executor.host import Host, explore
+
+    remedy = "compiles run on this host only, unless an executor's own host can"
+    try:
+        program = find_box()
+    except FileNotFoundError as exc:
+        yield Finding("capture", False, str(exc), remedy)
+        return
+    host = Host(program, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    try:
+        trio.run(explore, host, root, settings.scratch_dir, f"doctor-{os.getpid()}")
+        if host.scratch is not None:
+            where = os.fsdecode(os.path.dirname(host.scratch.path))
+            yield Finding("capture", True, f"{' and '.join(host.captures)}; scratch files in {where}")
+        else:
+            yield Finding("capture", False, f"no overlay: {host.refusals.get('overlay', 'no reason given')}", remedy)
+        if host.recorder is not None:
+            yield Finding("recorder", True, os.fsdecode(host.recorder))
+        elif reason := host.refusals.get("recorder"):
+            yield Finding("recorder", False, reason, "a cluster's hosts need it: docs/nfs.md")
+    finally:
+        if host.scratch is not None:
+            host.scratch.remove()
+        host.mounts.close()
+        os.close(host.null)
+
+
+def user_namespaces() -> Finding:
+    """Whether an unprivileged process may make a user namespace, and the setting that forbids it."""
+    subject = "user namespaces"
+    if os.getuid() == 0:
+        return Finding(subject, True, "not needed by root")
+    for knob, bad, remedy in (
+        ("/proc/sys/user/max_user_namespaces", "0", "sysctl user.max_user_namespaces=15000"),
+        ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl kernel.unprivileged_userns_clone=1"),
+        (
+            "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+            "1",
+            "an AppArmor profile for spraycc-box with `userns,`, "
+            "or sysctl kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
+    ):
+        try:
+            with open(knob) as file:
+                value = file.read().strip()
+        except OSError:
+            continue
+        if value == bad:
+            return Finding(subject, False, f"{knob} is {value}", f"root can change it: {remedy}")
+    return Finding(subject, True, "allowed")
+
+
+def build_tools() -> Iterator[Finding]:
+    """The versions of make and ninja, and whether they are clients of a jobserver."""
+    found = False
+    for name in ("make", "ninja"):
+        program = _find(name)
+        if program is None:
+            continue
+        found = True
+        if name == "ninja":
+            version = version_line(program) or "?"
+            ok = is_jobserver_ninja(version)
+            yield Finding(
+                name,
+                ok,
+                f"{version} ({os.fsdecode(program)})" + ("" if ok else " knows no jobserver"),
+                "install ninja 1.13 or later (pip install ninja); this one runs as wide as it is told at its start",
+            )
+        else:
+            said, problem = _output([os.fsdecode(program), "--version"])
+            first = said.splitlines()[0] if said else problem
+            gnu = first.startswith("GNU Make")
+            yield Finding(name, gnu, f"{first} ({os.fsdecode(program)})", "only GNU make is a client of the jobserver")
+    if not found:
+        yield Finding(
+            "make", False, "neither make nor ninja is on PATH", "any other build goes through `spraycc build -- CMD`"
+        )
+
+
+def compilers() -> Finding:
+    """The compilers on PATH that have shims."""
+    from spraycc.commands.names import tool_of
+
+    names = set()
+    for element in _real_path().split(os.pathsep):
+        try:
+            entries = os.listdir(element) if element else []
+        except OSError:
+            continue
+        names |= {
+            name for name in entries if (tool := tool_of(os.fsencode(name))) is not None and tool.family is not None
+        }
+    if not names:
+        return Finding(
+            "compilers",
+            False,
+            "none on PATH",
+            "a compiler by another name is wrapped with --wrap NAME, or `wrap` in .spraycc.toml",
+        )
+    return Finding("compilers", True, " ".join(sorted(names)))
+
+
+def server_directory(root: bytes) -> Iterator[Finding]:
+    """The runtime directory, and the server in it."""
+    try:
+        directory = runtime_dir.locate(root)
+        for known in (os.path.dirname(directory), directory):
+            if os.path.lexists(known):
+                runtime_dir.check(known)
+    except RuntimeDirError as exc:
+        yield Finding("runtime directory", False, str(exc), essential=True)
+        return
+    yield Finding("runtime directory", True, os.fsdecode(directory))
+    try:
+        connection = server_start.connect(directory, lambda text: None)
+    except SprayccError as exc:
+        yield Finding("server", False, str(exc), essential=True)
+        return
+    if connection is None:
+        log = os.path.join(runtime_dir.state_directory(os.fsdecode(os.path.basename(directory))), "server.log")
+        last = f"; the last one's log: {log}" if os.path.exists(log) else ""
+        yield Finding("server", True, f"none runs; a build starts it{last}")
+        return
+    log = connection.status().get("server", {}).get("state_dir", "?")
+    yield Finding(
+        "server", True, f"{connection.welcome.release} runs, process {connection.welcome.pid}, log {log}/server.log"
+    )
+    connection.close()
+
+
+def descriptors(settings: Settings) -> Finding:
+    """Whether the server may open as many files as it needs."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    need = _DESCRIPTORS_PER_EXECUTOR * settings.executors_in_force + _SPARE_DESCRIPTORS
+    unlimited = hard == resource.RLIM_INFINITY
+    allowed = "any number of" if unlimited else str(hard)
+    text = f"{allowed} open files allowed, {settings.executors_in_force} executors need about {need}"
+    return Finding(
+        "limits", unlimited or hard >= need, text, "have the hard limit raised (ulimit -Hn), or lower --executors"
+    )
+
+
+def _real_path() -> str:
+    return shims.without(os.environ.get("PATH", ""), os.path.join(shims.data_dir(), "shims"))
+
+
+def _find(name: str) -> bytes | None:
+    try:
+        return find_program(os.fsencode(name), os.fsencode(_real_path()) or environ_path({}))
+    except ToolNotFound:
+        return None
+
+
+def _output(command: list[str]) -> tuple[str, str]:
+    """(output, problem) of a command; the problem is empty if the status is 0."""
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_ANSWER_TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired:
+        return "", f"no answer within {_ANSWER_TIMEOUT_S:g} s"
+    except OSError as exc:
+        return "", exc.strerror or str(exc)
+    if done.returncode:
+        return done.stdout.strip(), done.stderr.strip() or f"ended with {done.returncode}"
+    return done.stdout.strip(), ""

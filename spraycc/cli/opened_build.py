@@ -1,0 +1,133 @@
+"""A build that the server has opened: the connection, the jobserver's descriptor and the tool's environment."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from spraycc import runtime_dir, shims
+from spraycc.cli import server_start
+from spraycc.cli.build_tool import environ_path
+from spraycc.cli.messages import inform, warn
+from spraycc.cli.tool_environment import in_build
+from spraycc.jobserver.cmdline import Stripped
+from spraycc.jobserver.descriptor import open_for_tool
+from spraycc.jobserver.makeflags import is_plain_path
+from spraycc.settings import Settings
+
+if TYPE_CHECKING:
+    from spraycc.cli.server_connection import ServerConnection
+
+
+@dataclass(slots=True)
+class OpenedBuild:
+    """A build that the server has opened. Owns the connection and the descriptor."""
+
+    connection: ServerConnection
+    directory: bytes
+    build: str
+    env: dict[bytes, bytes]
+    fd: int | None
+
+    def close(self) -> None:
+        self.connection.close()
+        self.close_fd()
+
+    def close_fd(self) -> None:
+        if self.fd is not None:
+            os.close(self.fd)
+            self.fd = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The command that a build runs, and how the server must treat it."""
+
+    #: the user's command line without its -j
+    stripped: Stripped
+    #: the first word of the command line
+    name: str
+    #: the program; None: the runner, which runs ``stripped.argv`` as one task, after the words ``runner_words``
+    program: bytes | None
+    runner_words: tuple[bytes, ...] = ()
+    jobserver: bool = True
+    #: the server may withdraw tokens from the tool
+    live_tokens: bool = True
+    summary: bool = True
+    #: started by a shim: the user has not typed "spraycc", so a build without tasks prints nothing
+    by_shim: bool = False
+
+
+def open_build(plan: Plan, settings: Settings, root: bytes, env: Mapping[bytes, bytes]) -> OpenedBuild:
+    """Connect to the server, or start one, and open the build; the tool can start then."""
+    directory = runtime_dir.locate(root)
+    path = environ_path(env)
+    found: list[shims.Shims] = []
+    # The shims are updated while a new server starts.
+    connection = server_start.connect_or_start(
+        directory,
+        root,
+        settings,
+        inform,
+        meanwhile=lambda: found.append(shims.refresh(settings.wrapped, os.fsdecode(path))),
+    )
+    fd = None
+    try:
+        reply = connection.open_build(
+            plan.stripped.cap,
+            plan.stripped.argv,
+            os.getcwdb(),
+            dataclasses.asdict(settings),
+            plan.jobserver,
+            plan.live_tokens,
+        )
+        fd = open_for_tool(reply.fifo) if reply.fifo else None
+        tool_env = in_build(
+            env,
+            socket=os.path.join(directory, runtime_dir.SOCKET),
+            build=os.fsencode(reply.build),
+            shims=found[0].directory,
+            path=path,
+            fifo=reply.fifo,
+            fd=fd,
+            shell=_recipe_shell(settings, found[0]),
+        )
+    except BaseException:
+        connection.close()
+        if fd is not None:
+            os.close(fd)
+        raise
+    return OpenedBuild(connection, directory, reply.build, tool_env, fd)
+
+
+def _recipe_shell(settings: Settings, links: shims.Shims) -> bytes:
+    if not settings.wrap_shell:
+        return b""
+    if is_plain_path(links.shell):
+        return links.shell
+    warn(f"recipe lines are not wrapped, as MAKEFLAGS can't hold the path {os.fsdecode(links.shell)}")
+    return b""
+
+
+def tell_server_is_gone(opened: OpenedBuild) -> None:
+    """Warn that the server is gone, unless a runner has warned."""
+    if is_first_to_tell(opened):
+        warn("the server is gone; the rest of the build runs here")
+
+
+def is_first_to_tell(opened: OpenedBuild) -> bool:
+    """True if nobody has warned yet that this build's server is gone. Then the caller must warn.
+
+    The runners warn too. Whoever creates the mark is the first, so the user reads one warning for each build.
+    """
+    mark = os.path.join(opened.directory, runtime_dir.BUILDS, os.fsencode(opened.build), b"warned")
+    try:
+        os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        return False
+    except OSError:
+        pass  # The build's directory is gone, so no runner can create the mark, and none warns.
+    return True

@@ -1,0 +1,221 @@
+/* The command's private view of the file system: namespaces, overlays, and everything else read-only.
+ *
+ * The order of the steps matters:
+ *   1. Make the overlays and writable directories, as mounts that are attached nowhere. Made after step 2, an overlay
+ *      would have its upper layer on a read-only mount (EINVAL).
+ *   2. Make all attached mounts read-only, in one call.
+ *   3. Attach the new mounts, which are still writable.
+ *
+ * The overlay gets its directories as /proc/self/fd/N. In an option string commas, colons and backslashes have a
+ * meaning, and the string ends at a page.
+ *
+ * Propagation is "slave", not "private": the automounter mounts directories on demand in the host's namespace. A
+ * private namespace would never see these mounts (ELOOP on the first access).
+ */
+#include "box.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "../common/output.h"
+#include "../common/text.h"
+
+/* Linux 5.2 and 5.12; the numbers are the same on all architectures but Alpha. Headers of older systems lack these
+ * names. */
+#ifndef SYS_open_tree
+#define SYS_open_tree 428
+#endif
+#ifndef SYS_move_mount
+#define SYS_move_mount 429
+#endif
+#ifndef SYS_fsopen
+#define SYS_fsopen 430
+#endif
+#ifndef SYS_fsconfig
+#define SYS_fsconfig 431
+#endif
+#ifndef SYS_fsmount
+#define SYS_fsmount 432
+#endif
+#ifndef SYS_mount_setattr
+#define SYS_mount_setattr 442
+#endif
+
+/* From <linux/mount.h>, which some systems can't include beside <sys/mount.h>. */
+enum {
+	TREE_CLONE = 1,
+	FS_CLOEXEC = 1,
+	MOUNT_CLOEXEC = 1,
+	SET_FLAG = 0,
+	SET_STRING = 1,
+	CREATE = 6,
+	MOVE_FROM_EMPTY_PATH = 0x4,
+	MOVE_TO_EMPTY_PATH = 0x40,
+	ATTR_RDONLY = 0x1,
+	ATTR_NOSUID_NODEV = 0x2 | 0x4,
+	RECURSIVE = 0x8000,
+};
+
+struct attributes {
+	uint64_t set;
+	uint64_t clear;
+	uint64_t propagation;
+	uint64_t userns_fd;
+};
+
+static void write_proc(const char *path, const char *text, const char *stage)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int error = fd < 0 ? errno : write_all(fd, text, strlen(text));
+	if (error != 0)
+		fail_setup(stage, error);
+	close(fd);
+}
+
+/* Maps this id to itself, and no other. */
+static void write_identity_map(const char *path, uint64_t id, const char *stage)
+{
+	char map[64];
+	char *last = map + sizeof map - 1;
+	char *at = append(append_number(map, last, id), last, " ");
+	append(append_number(at, last, id), last, " 1");
+	write_proc(path, map, stage);
+}
+
+/* Enters a new mount namespace, and a user namespace if this user needs one for that. The next child gets a pid
+ * namespace. */
+void enter_namespaces(const struct options *options)
+{
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+	int flags = CLONE_NEWNS | (options->pid_namespace ? CLONE_NEWPID : 0);
+	if (uid == 0) {
+		if (unshare(flags) < 0)
+			fail_setup("namespace", errno);
+		return;
+	}
+	if (unshare(flags | CLONE_NEWUSER) < 0)
+		fail_setup("namespace", errno);
+	write_proc("/proc/self/setgroups", "deny", "setgroups");
+	write_identity_map("/proc/self/uid_map", uid, "uid-map");
+	write_identity_map("/proc/self/gid_map", gid, "gid-map");
+}
+
+static int open_directory(const char *path, const char *stage)
+{
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		fail_setup(stage, errno);
+	return fd;
+}
+
+static void configure(int context, int command, const char *key, const char *value)
+{
+	if (syscall(SYS_fsconfig, context, command, key, value, 0) < 0)
+		fail_setup("overlay", errno);
+}
+
+static void configure_directory(int context, const char *key, int fd)
+{
+	char path[DESCRIPTOR_PATH_BYTES];
+	configure(context, SET_STRING, key, descriptor_path(path, fd));
+}
+
+static void make_overlay(struct overlay *overlay)
+{
+	int upper_fd = open_directory(overlay->upper, "upper");
+	int work_fd = open_directory(overlay->work, "work");
+	int context = (int)syscall(SYS_fsopen, "overlay", FS_CLOEXEC);
+	if (context < 0)
+		fail_setup("overlay", errno);
+	overlay->lower_fd = open_directory(overlay->lower, "lower");
+	configure(context, SET_STRING, "source", "spraycc");
+	configure_directory(context, "lowerdir", overlay->lower_fd);
+	configure_directory(context, "upperdir", upper_fd);
+	configure_directory(context, "workdir", work_fd);
+	configure(context, SET_FLAG, "userxattr", NULL);
+	/* Keeps the inode numbers of the lower files, which the executor compares with the submit host's. Linux 4.17. */
+	(void)syscall(SYS_fsconfig, context, SET_STRING, "xino", "off", 0);
+	/* Without it, the unmount writes all dirty pages of the upper layer's file system to disk (ovl_sync_fs). Linux
+	 * 5.10. */
+	(void)syscall(SYS_fsconfig, context, SET_FLAG, "volatile", NULL, 0);
+	configure(context, CREATE, NULL, NULL);
+	overlay->mount_fd = (int)syscall(SYS_fsmount, context, MOUNT_CLOEXEC, 0);
+	if (overlay->mount_fd < 0)
+		fail_setup("overlay", errno);
+	close(context);
+	close(upper_fd);
+	close(work_fd);
+}
+
+static void attach(int mount_fd, int target_fd)
+{
+	if (syscall(SYS_move_mount, mount_fd, "", target_fd, "", MOVE_FROM_EMPTY_PATH | MOVE_TO_EMPTY_PATH) < 0)
+		fail_setup("attach", errno);
+	close(mount_fd);
+	close(target_fd);
+}
+
+static bool is_below(const char *path, const char *directory)
+{
+	size_t length = strlen(directory);
+	return strncmp(path, directory, length) == 0 && (path[length] == '/' || path[length] == '\0');
+}
+
+/* Gives the command its own shared memory (shm_overview(7)), unless /dev/shm has an overlay. If the mount fails, the
+ * command sees the host's /dev/shm, read-only. */
+static void mount_shared_memory(const struct options *options)
+{
+	static const char where[] = "/dev/shm";
+	int mount_fd;
+	for (size_t i = 0; i < options->n_overlays; i++)
+		if (is_below(options->overlays[i].upper, where) || is_below(options->overlays[i].lower, where))
+			return;
+	int context = (int)syscall(SYS_fsopen, "tmpfs", FS_CLOEXEC);
+	if (context < 0)
+		return;
+	(void)syscall(SYS_fsconfig, context, SET_STRING, "mode", "1777", 0);
+	if (syscall(SYS_fsconfig, context, CREATE, NULL, NULL, 0) == 0) {
+		mount_fd = (int)syscall(SYS_fsmount, context, MOUNT_CLOEXEC, ATTR_NOSUID_NODEV);
+		if (mount_fd >= 0) {
+			(void)syscall(SYS_move_mount, mount_fd, "", AT_FDCWD, where, MOVE_FROM_EMPTY_PATH);
+			close(mount_fd);
+		}
+	}
+	close(context);
+}
+
+/* Builds the view; see the top of this file. */
+void mount_overlays(const struct options *options)
+{
+	struct attributes read_only = {.set = ATTR_RDONLY, .propagation = MS_SLAVE};
+	for (size_t i = 0; i < options->n_overlays; i++)
+		make_overlay(&options->overlays[i]);
+	for (size_t i = 0; i < options->n_writables; i++) {
+		struct writable *writable = &options->writables[i];
+		writable->path_fd = open_directory(writable->path, "writable");
+		writable->mount_fd = (int)syscall(SYS_open_tree, writable->path_fd, "", TREE_CLONE | O_CLOEXEC | AT_EMPTY_PATH);
+		if (writable->mount_fd < 0)
+			fail_setup("writable", errno);
+	}
+	if (syscall(SYS_mount_setattr, AT_FDCWD, "/", RECURSIVE, &read_only, sizeof read_only) < 0)
+		fail_setup("read-only", errno);
+	for (size_t i = 0; i < options->n_overlays; i++)
+		attach(options->overlays[i].mount_fd, options->overlays[i].lower_fd);
+	for (size_t i = 0; i < options->n_writables; i++)
+		attach(options->writables[i].mount_fd, options->writables[i].path_fd);
+	mount_shared_memory(options);
+}
+
+/* Mounts a /proc for the new pid namespace. Many containers refuse it, as parts of their own /proc are covered. */
+void mount_proc(void)
+{
+	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+		fail_setup("proc", errno);
+}

@@ -1,0 +1,182 @@
+/* Decides if a program can load this library. The loader of a 32-bit program would complain on the program's stderr,
+ * and the library of AddressSanitizer ends the program if another library comes before it. can_preload in
+ * spraycc/executor/recorder.py decides the same for the first program of a command.
+ */
+#include "recorder.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum {
+	MOST_SCRIPTS = 4, /* a script's interpreter may be a script; Linux allows one more */
+	LINE_BYTES = 256, /* Linux reads only so much of a script's first line */
+	MOST_HEADERS = 64,
+	MOST_ENTRIES = 256,
+	SOME_ENTRIES = 8,
+	NAME_BYTES = 32,
+};
+
+/* The ELF header of this library, by a name that the linker defines. */
+extern const Elf64_Ehdr __ehdr_start __attribute__((visibility("hidden")));
+
+bool comes_first(const char *names)
+{
+	static const char *const libraries[] = {"libasan.so", "libhwasan.so", "libclang_rt.asan", "libclang_rt.hwasan"};
+	for (size_t i = 0; i < sizeof libraries / sizeof libraries[0]; i++)
+		if (strstr(names, libraries[i]))
+			return true;
+	return false;
+}
+
+/* A direct system call: pread of the C library is a cancellation point. */
+static size_t read_at(int fd, void *buffer, size_t size, uint64_t offset)
+{
+	long length = raw_syscall(SYS_pread64, fd, buffer, size, offset);
+	return length > 0 ? (size_t)length : 0;
+}
+
+static size_t read_text(int fd, char *buffer, size_t size, uint64_t offset)
+{
+	size_t length = read_at(fd, buffer, size - 1, offset);
+	buffer[length] = '\0';
+	return length;
+}
+
+static bool is_glibcs_loader(int fd, const Elf64_Phdr *header)
+{
+	static const char *const loaders[] = {"ld-linux", "ld64.so", "ld.so.1"};
+	char path[NAME_BYTES + 1]; /* the end of the loader's path */
+	uint64_t before = header->p_filesz > NAME_BYTES ? header->p_filesz - NAME_BYTES : 0;
+	read_text(fd, path, header->p_filesz - before + 1, header->p_offset + before);
+	for (size_t i = 0; i < sizeof loaders / sizeof loaders[0]; i++)
+		if (strncmp(base_name(path), loaders[i], strlen(loaders[i])) == 0)
+			return true;
+	return false;
+}
+
+/* A table in the file. Only some entries are read at a time: a signal handler's stack may have two pages. */
+struct table {
+	uint64_t offset;
+	size_t count;
+};
+
+static bool read_header(int fd, struct table headers, size_t i, Elf64_Phdr *header)
+{
+	return i < headers.count &&
+	       read_at(fd, header, sizeof *header, headers.offset + i * sizeof *header) == sizeof *header;
+}
+
+/* The offset in the file of an address in memory, or 0. */
+static uint64_t offset_of_address(int fd, struct table headers, uint64_t address)
+{
+	Elf64_Phdr header;
+	for (size_t i = 0; read_header(fd, headers, i, &header); i++)
+		if (header.p_type == PT_LOAD && address >= header.p_vaddr && address - header.p_vaddr < header.p_filesz)
+			return address - header.p_vaddr + header.p_offset;
+	return 0;
+}
+
+/* Reads some entries. Returns their number, or 0 after the last entry. */
+static size_t read_entries(int fd, struct table table, size_t from, Elf64_Dyn entries[SOME_ENTRIES])
+{
+	size_t count = table.count - from < SOME_ENTRIES ? table.count - from : SOME_ENTRIES;
+	return read_at(fd, entries, count * sizeof entries[0], table.offset + from * sizeof entries[0]) / sizeof entries[0];
+}
+
+/* Applies comes_first to the libraries that the program itself names. */
+static bool needs_first(int fd, struct table headers, struct table dynamic)
+{
+	Elf64_Dyn entries[SOME_ENTRIES];
+	uint64_t names = 0;
+	size_t count;
+	for (size_t at = 0; (count = read_entries(fd, dynamic, at, entries)) != 0; at += count)
+		for (size_t i = 0; i < count; i++)
+			if (entries[i].d_tag == DT_STRTAB)
+				names = offset_of_address(fd, headers, entries[i].d_un.d_ptr);
+	for (size_t at = 0; (count = read_entries(fd, dynamic, at, entries)) != 0; at += count)
+		for (size_t i = 0; i < count; i++) {
+			char name[NAME_BYTES];
+			if (entries[i].d_tag != DT_NEEDED)
+				continue;
+			read_text(fd, name, sizeof name, names + entries[i].d_un.d_val);
+			if (comes_first(name))
+				return true;
+		}
+	return false;
+}
+
+static bool loads(int fd)
+{
+	Elf64_Ehdr elf;
+	Elf64_Phdr header;
+	struct table dynamic = {0, 0};
+	bool is_glibcs = false;
+	if (read_at(fd, &elf, sizeof elf, 0) != sizeof elf || memcmp(elf.e_ident, __ehdr_start.e_ident, EI_VERSION) != 0 ||
+	    elf.e_machine != __ehdr_start.e_machine || elf.e_phentsize != sizeof header || elf.e_phnum > MOST_HEADERS)
+		return false;
+	struct table headers = {elf.e_phoff, elf.e_phnum};
+	for (size_t i = 0; i < headers.count; i++) {
+		if (!read_header(fd, headers, i, &header))
+			return false;
+		if (header.p_type == PT_INTERP)
+			is_glibcs = is_glibcs_loader(fd, &header);
+		if (header.p_type == PT_DYNAMIC)
+			dynamic = (struct table){header.p_offset, header.p_filesz / sizeof(Elf64_Dyn)};
+	}
+	if (dynamic.count > MOST_ENTRIES)
+		dynamic.count = MOST_ENTRIES;
+	return is_glibcs && !needs_first(fd, headers, dynamic);
+}
+
+/* Opens the program for reading. -1 if it is not a regular file, is setuid or setgid, or can't be read. */
+static __attribute__((noinline)) int open_program(int dirfd, const char *path)
+{
+	struct stat status;
+	if (raw_syscall(SYS_newfstatat, dirfd, path, &status, 0) != 0 || !S_ISREG(status.st_mode) ||
+	    (status.st_mode & (S_ISUID | S_ISGID)) != 0)
+		return -1;
+	return (int)raw_syscall(SYS_openat, dirfd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
+}
+
+/* Cuts the interpreter's path out of a script's first line. NULL if the line has none. */
+static char *interpreter_of(char *line)
+{
+	char *path = line + strspn(line, " \t");
+	path[strcspn(path, " \t\n")] = '\0';
+	return path[0] != '\0' ? path : NULL;
+}
+
+static bool follow(int dirfd, const char *path)
+{
+	char line[LINE_BYTES + 1];
+	for (int scripts = 0; scripts <= MOST_SCRIPTS; scripts++) {
+		int fd = open_program(dirfd, path);
+		if (fd < 0)
+			return false;
+		size_t length = read_text(fd, line, sizeof line, 0);
+		bool is_elf = length >= SELFMAG && memcmp(line, ELFMAG, SELFMAG) == 0;
+		bool found = is_elf && loads(fd);
+		raw_syscall(SYS_close, fd);
+		if (is_elf)
+			return found;
+		dirfd = AT_FDCWD;
+		/* execvp gives a file in an unknown format to the shell. */
+		path = line[0] == '#' && line[1] == '!' ? interpreter_of(line + 2) : "/bin/sh";
+		if (!path)
+			return false;
+		record_lookup(LOOKUP_FILE, AT_FDCWD, path);
+	}
+	return false;
+}
+
+bool can_preload(int dirfd, const char *path)
+{
+	int error = errno;
+	bool answer = path && record_map() && follow(dirfd, path);
+	errno = error;
+	return answer;
+}

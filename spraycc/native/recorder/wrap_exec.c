@@ -1,0 +1,288 @@
+/* Wrappers of the functions that execute programs, and of functions whose lookups inside the C library no wrapper sees.
+ *
+ * Each execution adds 1 to record_header.pending, and the constructor of the library subtracts 1 in the new program. So
+ * a program without the recorder (static, setuid, or of another ELF class) leaves its 1.
+ */
+#include "recorder.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fts.h>
+#include <ftw.h>
+#include <glob.h>
+#include <limits.h>
+#include <sched.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <wordexp.h>
+
+/* True if the program will load the library. Otherwise the program gets the command's environment, and pending keeps
+ * its 1. */
+static bool starts(int dirfd, const char *path)
+{
+	record_lookup(LOOKUP_FILE, dirfd, path);
+	record_pending(1);
+	return can_preload(dirfd, path);
+}
+
+/* Makes the environment for the program on the caller's stack: a child of vfork must not allocate. */
+#define HAND_ON(given, env, loads) \
+	size_t size_ = (loads) ? environment_size(env) : 0; \
+	char **given = size_ != 0 ? environment_fill(env, __builtin_alloca(size_), size_) : (char **)(uintptr_t)(env)
+
+/* Records the lookup of the file. True if execvp would execute the file. */
+static bool executable(const char *path)
+{
+	struct stamp stamp = stamp_now(LOOKUP_FILE, AT_FDCWD, path);
+	int error = errno;
+	bool found = stamp.kind == STAMP_REGULAR && raw_syscall(SYS_faccessat, AT_FDCWD, path, X_OK) == 0;
+	errno = error;
+	record_read(LOOKUP_FILE, AT_FDCWD, path, &stamp);
+	return found;
+}
+
+static size_t longest_element(const char *list)
+{
+	size_t most = 0;
+	for (size_t length; next_element(&list, &length);)
+		if (length > most)
+			most = length;
+	return most;
+}
+
+/* Searches PATH for the program as execvp does, and records each lookup. True if the program is found and will load the
+ * library. */
+static bool search(const char *file)
+{
+	const char *path = getenv("PATH");
+	size_t length;
+	if (!record_map() || !file)
+		return false;
+	if (strchr(file, '/'))
+		return starts(AT_FDCWD, file);
+	record_pending(1);
+	if (file[0] == '\0')
+		return false;
+	if (!path)
+		path = "/bin:/usr/bin";
+	/* Only as much of the stack as the longest directory needs: a signal handler's stack may have two pages. */
+	size_t size = longest_element(path) + 1 + strlen(file) + 1;
+	if (size > PATH_MAX)
+		size = PATH_MAX;
+	char *name = __builtin_alloca(size);
+	for (const char *element; (element = next_element(&path, &length));) {
+		/* execvp skips directories that are too long, too. */
+		if (join_path(name, size, element, length, file) && executable(name))
+			return can_preload(AT_FDCWD, name);
+	}
+	return false;
+}
+
+static int not_started(int result)
+{
+	record_pending(-1);
+	return result;
+}
+
+WRAPS(execve);
+EXPORT int execve(const char *path, char *const argv[], char *const env[])
+{
+	bool loads = starts(AT_FDCWD, path);
+	HAND_ON(given, env, loads);
+	loaded_update();
+	return not_started(REAL(execve)(path, argv, given));
+}
+
+EXPORT int execv(const char *path, char *const argv[])
+{
+	return execve(path, argv, environ);
+}
+
+WRAPS(execvpe);
+EXPORT int execvpe(const char *file, char *const argv[], char *const env[])
+{
+	bool loads = search(file);
+	HAND_ON(given, env, loads);
+	loaded_update();
+	return not_started(REAL(execvpe)(file, argv, given));
+}
+
+EXPORT int execvp(const char *file, char *const argv[])
+{
+	return execvpe(file, argv, environ);
+}
+
+/* The file was recorded when it was opened. */
+static bool starts_descriptor(int fd)
+{
+	char path[DESCRIPTOR_PATH_BYTES];
+	record_pending(1);
+	return can_preload(AT_FDCWD, descriptor_path(path, fd));
+}
+
+WRAPS(fexecve);
+EXPORT int fexecve(int fd, char *const argv[], char *const env[])
+{
+	bool loads = starts_descriptor(fd);
+	HAND_ON(given, env, loads);
+	loaded_update();
+	return not_started(REAL(fexecve)(fd, argv, given));
+}
+
+#if __GLIBC_PREREQ(2, 34)
+WRAPS(execveat);
+EXPORT int execveat(int dirfd, const char *path, char *const argv[], char *const env[], int flags)
+{
+	bool of_descriptor = (flags & AT_EMPTY_PATH) != 0 && path[0] == '\0';
+	bool loads = of_descriptor ? starts_descriptor(dirfd) : starts(dirfd, path);
+	HAND_ON(given, env, loads);
+	loaded_update();
+	return not_started(REAL(execveat)(dirfd, path, argv, given, flags));
+}
+#endif
+
+/* The variadic forms collect their words on the stack, as the C library does, and call a function above. */
+static size_t count_words(va_list words)
+{
+	size_t count = 0;
+	while (va_arg(words, char *))
+		count++;
+	return count;
+}
+
+#define COLLECT(argv, first, words) \
+	size_t count_; \
+	char **argv; \
+	va_start(words, first); \
+	count_ = 1 + count_words(words); \
+	va_end(words); \
+	argv = __builtin_alloca((count_ + 1) * sizeof(char *)); \
+	va_start(words, first); \
+	argv[0] = (char *)(uintptr_t)first; \
+	for (size_t i_ = 1; i_ <= count_; i_++) \
+		argv[i_] = va_arg(words, char *);
+
+EXPORT int execl(const char *path, const char *word, ...)
+{
+	va_list words;
+	COLLECT(argv, word, words)
+	va_end(words);
+	return execv(path, argv);
+}
+
+EXPORT int execlp(const char *file, const char *word, ...)
+{
+	va_list words;
+	COLLECT(argv, word, words)
+	va_end(words);
+	return execvp(file, argv);
+}
+
+EXPORT int execle(const char *path, const char *word, ...)
+{
+	va_list words;
+	COLLECT(argv, word, words)
+	char **env = va_arg(words, char **);
+	va_end(words);
+	return execve(path, argv, env);
+}
+
+/* Functions that start the program in a child, and return 0 or an errno. */
+#define SPAWN(function, look) \
+	WRAPS(function); \
+	EXPORT int function( \
+		pid_t *restrict pid, const char *restrict file, const posix_spawn_file_actions_t *restrict actions, \
+		const posix_spawnattr_t *restrict attributes, char *const argv[restrict], char *const env[restrict]) \
+	{ \
+		bool loads = look; \
+		HAND_ON(given, env, loads); \
+		int error = REAL(function)(pid, file, actions, attributes, argv, given); \
+		return error != 0 ? not_started(error) : 0; \
+	}
+
+SPAWN(posix_spawn, starts(AT_FDCWD, file))
+SPAWN(posix_spawnp, search(file))
+#if __GLIBC_PREREQ(2, 39)
+SPAWN(pidfd_spawn, starts(AT_FDCWD, file))
+SPAWN(pidfd_spawnp, search(file))
+#endif
+
+/* system and popen execute the shell inside the C library. A shell that can't be executed leaves pending too high,
+ * which is safe: the record then counts as incomplete. */
+WRAPS(system);
+EXPORT int system(const char *command)
+{
+	if (!command)
+		return REAL(system)(command);
+	bool is_lent = starts(AT_FDCWD, "/bin/sh") && environment_lend();
+	int status = REAL(system)(command);
+	if (is_lent)
+		environment_return();
+	return status == -1 ? not_started(status) : status;
+}
+
+WRAPS(popen);
+EXPORT FILE *popen(const char *command, const char *mode)
+{
+	bool is_lent = starts(AT_FDCWD, "/bin/sh") && environment_lend();
+	FILE *pipe = REAL(popen)(command, mode);
+	if (is_lent)
+		environment_return();
+	if (!pipe)
+		record_pending(-1);
+	return pipe;
+}
+
+/* Functions that look names up inside the C library, where no wrapper sees the lookups. */
+#define HIDES(type, function, parameters, arguments) \
+	WRAPS(function); \
+	EXPORT type function parameters \
+	{ \
+		record_undescribed(); \
+		return REAL(function) arguments; \
+	}
+
+HIDES(int, ftw, (const char *path, __ftw_func_t visit, int most), (path, visit, most))
+HIDES(int, ftw64, (const char *path, __ftw64_func_t visit, int most), (path, visit, most))
+HIDES(int, nftw, (const char *path, __nftw_func_t visit, int most, int flags), (path, visit, most, flags))
+HIDES(int, nftw64, (const char *path, __nftw64_func_t visit, int most, int flags), (path, visit, most, flags))
+HIDES(int, glob, (const char *restrict pattern, int flags, int (*failed)(const char *, int), glob_t *restrict found),
+      (pattern, flags, failed, found))
+HIDES(int, glob64,
+      (const char *restrict pattern, int flags, int (*failed)(const char *, int), glob64_t *restrict found),
+      (pattern, flags, failed, found))
+HIDES(FTS *, fts_open, (char *const *paths, int options, int (*compare)(const FTSENT **, const FTSENT **)),
+      (paths, options, compare))
+HIDES(FTS64 *, fts64_open, (char *const *paths, int options, int (*compare)(const FTSENT64 **, const FTSENT64 **)),
+      (paths, options, compare))
+HIDES(int, wordexp, (const char *restrict words, wordexp_t *restrict found, int flags), (words, found, flags))
+
+/* After these functions, paths mean other files. */
+int pivot_root(const char *root, const char *old);
+
+HIDES(int, chroot, (const char *path), (path))
+HIDES(int, pivot_root, (const char *root, const char *old), (root, old))
+HIDES(int, mount, (const char *source, const char *path, const char *type, unsigned long flags, const void *data),
+      (source, path, type, flags, data))
+HIDES(int, umount, (const char *path), (path))
+HIDES(int, umount2, (const char *path, int flags), (path, flags))
+HIDES(int, setns, (int fd, int type), (fd, type))
+#if __GLIBC_PREREQ(2, 36)
+HIDES(int, move_mount, (int from_dirfd, const char *from, int dirfd, const char *to, unsigned int flags),
+      (from_dirfd, from, dirfd, to, flags))
+HIDES(int, open_tree, (int dirfd, const char *path, unsigned int flags), (dirfd, path, flags))
+#endif
+/* A child looks up its program and files in another working directory. */
+#if __GLIBC_PREREQ(2, 29)
+HIDES(int, posix_spawn_file_actions_addchdir_np,
+      (posix_spawn_file_actions_t *restrict actions, const char *restrict path), (actions, path))
+HIDES(int, posix_spawn_file_actions_addfchdir_np, (posix_spawn_file_actions_t * actions, int fd), (actions, fd))
+#endif
+/* A file without a name. */
+HIDES(int, open_by_handle_at, (int mount, struct file_handle *handle, int flags), (mount, handle, flags))

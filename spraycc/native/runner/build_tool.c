@@ -1,0 +1,114 @@
+#include "build_tool.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../common/text.h"
+#include "environment.h"
+#include "find_program.h"
+#include "run_here.h"
+
+#define COMMAND "spraycc"
+
+/* The names are those of SHIMMED in spraycc/build_tools.py; a test compares. */
+bool is_build_tool(const char *name)
+{
+	static const char *const names[] = {"make", "gmake", "ninja", "ninja-build", "ctest", "cargo"};
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return false;
+}
+
+/* The spraycc command: a link beside the file of this program. NULL if there is none. */
+static const char *find_command(void)
+{
+	static char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof path);
+	if (n <= 0 || (size_t)n >= sizeof path)
+		return NULL;
+	path[n] = '\0';
+	char *name = (char *)(uintptr_t)base_name(path);
+	if ((size_t)(name - path) + sizeof COMMAND > sizeof path)
+		return NULL;
+	memcpy(name, COMMAND, sizeof COMMAND);
+	return access(path, X_OK) == 0 ? path : NULL;
+}
+
+/* Executes the spraycc command, which opens a build and runs the tool in it. Returns if that fails. */
+static void exec_command(const struct task *task, const char *name)
+{
+	const char *words[] = {find_command(), "--shim", name};
+	if (words[0])
+		exec_words(words, 3, task->argv);
+}
+
+/* True if a word may be a -j, with which the tool would leave the jobserver. A wrong yes only costs time. */
+static bool may_set_width(char **argv)
+{
+	for (char **arg = argv[0] ? argv + 1 : argv; *arg && strcmp(*arg, "--") != 0; arg++) {
+		if (strncmp(*arg, "--jobs", 6) == 0 || strncmp(*arg, "--parallel", 10) == 0)
+			return true;
+		if ((*arg)[0] == '-' && (*arg)[1] != '-' && strchr(*arg, 'j'))
+			return true;
+	}
+	return false;
+}
+
+/* True if MAKEFLAGS was replaced by a value without the jobserver, perhaps with a -j. A wrong yes only costs time. */
+static bool may_have_left(void)
+{
+	const char *flags = getenv("MAKEFLAGS");
+	return flags && strchr(flags, 'j') && !strstr(flags, "--jobserver");
+}
+
+void reopen_jobserver(const char *socket_path, const char *build)
+{
+	static const char auth[] = "--jobserver-auth=";
+	const char *flags = getenv("MAKEFLAGS"), *last = NULL;
+	for (const char *at = flags; at && (at = strstr(at, auth)); at += sizeof auth - 1)
+		last = at + sizeof auth - 1;
+	if (!last)
+		return;
+	char *end;
+	long in = strtol(last, &end, 10);
+	long out = *end == ',' ? strtol(end + 1, &end, 10) : -1;
+	if (in < 3 || in > 1023 || in != out || (*end && *end != ' ') || fcntl((int)in, F_GETFD) >= 0)
+		return;
+	struct buffer path = {0};
+	buffer_add(&path, socket_path, (size_t)(base_name(socket_path) - socket_path));
+	buffer_add_text(&path, "builds/");
+	buffer_add_text(&path, build);
+	buffer_add(&path, "/fifo", sizeof "/fifo");
+	if (path.failed)
+		return;
+	struct stat status;
+	int fd = open((const char *)path.data, O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+	if (fd >= 0 && fstat(fd, &status) == 0 && S_ISFIFO(status.st_mode) && status.st_uid == geteuid()) {
+		fcntl(fd, F_SETFL, O_RDWR);
+		if (fd == in)
+			fcntl(fd, F_SETFD, 0);
+		else if (dup2(fd, (int)in) >= 0)
+			close(fd);
+	}
+}
+
+_Noreturn void exec_build_tool(const struct task *task, const char *name)
+{
+	const char *socket_path = environment_value("SPRAYCC_SOCKET"), *build = environment_value("SPRAYCC_BUILD");
+	if (environment_value("SPRAYCC_SLOT"))
+		exec_here(task);
+	if (socket_path && build) {
+		if (may_set_width(task->argv) || may_have_left())
+			exec_command(task, name);
+		reopen_jobserver(socket_path, build);
+	} else if (environment_value("SPRAYCC_SHIMS")) {
+		exec_command(task, name);
+	}
+	/* `spraycc env` has not prepared this shell, or SprayCC was removed: behave as if there were no shim. */
+	exec_here(task);
+}

@@ -1,0 +1,68 @@
+#include "environment.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "../common/text.h"
+#include "find_program.h"
+
+#define HOLDS_SLOT "SPRAYCC_SLOT=1"
+
+bool environment_is_ours(const char *entry)
+{
+	return strncmp(entry, "SPRAYCC_", 8) == 0;
+}
+
+const char *environment_value(const char *name)
+{
+	const char *value = getenv(name);
+	return value && *value ? value : NULL;
+}
+
+/* Takes the shim directory out of the text. False if no element is left; an empty text is one element, the working
+ * directory. */
+static bool strip(char *path, const char *shims)
+{
+	char *to = path;
+	bool any = false;
+	size_t n;
+	for (const char *rest = path, *element; (element = next_element(&rest, &n));) {
+		if (is_shim_directory(element, n, shims))
+			continue;
+		if (any)
+			*to++ = ':';
+		memmove(to, element, n);
+		to += n;
+		any = true;
+	}
+	*to = '\0'; /* never beyond the old end */
+	return any;
+}
+
+void environment_strip_path(const char *shims)
+{
+	if (!shims)
+		return;
+	char **to = environ;
+	for (char **from = environ; *from; from++)
+		if (strncmp(*from, "PATH=", 5) != 0 || strip(*from + 5, shims))
+			*to++ = *from;
+	*to = NULL;
+}
+
+void environment_hold_slot(void)
+{
+	static char holds[] = HOLDS_SLOT;
+	char **to = environ, **from = environ;
+	bool said = false;
+	for (; *from; from++) {
+		bool slot = !said && strcmp(*from, HOLDS_SLOT) == 0;
+		said = said || slot;
+		if (slot || !environment_is_ours(*from))
+			*to++ = *from;
+	}
+	/* There is room: a slot comes with SPRAYCC_SLOT or SPRAYCC_SOCKET, and both entries are gone now. */
+	if (!said && to < from)
+		*to++ = holds;
+	*to = NULL;
+}

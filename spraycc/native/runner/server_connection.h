@@ -1,0 +1,18 @@
+/* The connection to the server: a Unix socket with frames. */
+#ifndef SPRAYCC_RUNNER_SERVER_CONNECTION_H
+#define SPRAYCC_RUNNER_SERVER_CONNECTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* A blocking connection to the server at this socket, which must be a process of this user; -1 if there is none. */
+int server_connect(const char *socket_path);
+
+/* Sends all bytes. False if the server is gone. */
+bool server_send(int fd, const void *bytes, size_t n);
+
+/* The body of the next frame, valid until the next call. False if the server is gone, or sends a frame over the
+ * limit. */
+bool server_receive(int fd, const unsigned char **body, size_t *n);
+
+#endif
