@@ -132,7 +132,7 @@ def _is_shared(path: str, roots: tuple[str, ...]) -> bool:
 async def _start(place: Place, state: Path, pack: Path | None, trace: Sequence[str]) -> Start:
     credentials = make_credentials()
     hub = _Hub()
-    listener = ExecutorListener(hub, hub, credentials, TcpAcceptor("127.0.0.1"), {})  # type: ignore[arg-type]
+    listener = ExecutorListener(hub, hub, credentials, TcpAcceptor("127.0.0.1"), {}, None)  # type: ignore[arg-type]
     local = os.fspath(place.root / "local")
     session = Session(
         addresses=(("127.0.0.1", listener.address[1]),), certificate=credentials.certificate, secret=credentials.secret,

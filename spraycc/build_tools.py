@@ -1,6 +1,7 @@
 """The names of build tools, and the environment variables of make and cargo. Every other module takes them from here.
 
-``native/runner/build_tool.c`` and ``runner/fallback.py`` import nothing and repeat SHIMMED; tests/pure/test_build_tools.py compares.
+``native/runner/build_tool.c`` and ``runner/fallback.py`` import nothing and repeat SHIMMED;
+tests/pure/test_build_tools.py compares them.
 """
 
 from __future__ import annotations

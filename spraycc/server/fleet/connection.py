@@ -14,6 +14,7 @@ import trio
 
 from spraycc.cluster.registry import useful_s
 from spraycc.errors import ProtocolError, VersionMismatch, WriteBackError
+from spraycc.landmarks import Landmarks
 from spraycc.model import ExecutorId, Kind, TaskId, Usage
 from spraycc.scheduler.events import AttemptEnded, Event, ExecutorJoined, ExecutorLost, MemoryReported, Outcome
 from spraycc.server.coherence.inputs import Inputs, Told
@@ -41,7 +42,7 @@ class Registry(Protocol):
 
     @property
     def settings(self) -> Settings: ...
-    async def why_unusable(self, ready: wire.Ready) -> str:
+    async def why_unusable(self, ready: wire.Ready, landmarks: Landmarks) -> str:
         """Why commands on this host may read other files than on the submit host; empty if the server would see it."""
         ...
 
@@ -70,7 +71,15 @@ class Results(Protocol):
 class ExecutorLink:
     """One executor that has proved itself."""
 
-    def __init__(self, fleet: Registry, results: Results, channel: Channel, executor_id: ExecutorId) -> None:
+    def __init__(
+        self,
+        fleet: Registry,
+        results: Results,
+        channel: Channel,
+        executor_id: ExecutorId,
+        landmarks: Landmarks | None,
+    ) -> None:
+        """``landmarks``: files that the executor must see as the submit host does; None: the executor runs on it."""
         self.id = executor_id
         self.ready: wire.Ready | None = None
         self.capture = ""
@@ -86,6 +95,7 @@ class ExecutorLink:
         self._fleet = fleet
         self._results = results
         self._channel = channel
+        self._landmarks = landmarks
         self._told = Told()
         self._scope = trio.CancelScope()
 
@@ -102,15 +112,19 @@ class ExecutorLink:
             plan.optional_roots, plan.outputs,
         )  # fmt: skip
         message = dataclasses.replace(message, same=task.same)
+        if self._landmarks is not None and task.expected is None:
+            # The task's build starts no executors on other hosts; this executor is another build's.
+            self._refuse(task, "the files that it reads can't be proved on another host")
+            return attempt
         if self.capture == "predict":
             if task.prediction is None:
-                self._refuse(task)
+                self._refuse(task, "not all that it writes is certain, and this host has no overlay")
                 return attempt
             message = dataclasses.replace(message, argv=task.prediction.argv, redirected=task.prediction.outputs)
         name = b"%d-%d" % (task.id, number)
         staging = results.write_back.begin((*plan.roots, *plan.optional_roots), name)
         flight = self.flight = InFlight(task, attempt, staging)
-        if task.expected is not None:
+        if self._landmarks is not None and task.expected is not None:
             inputs = results.inputs
             flight.stamps, flight.version = inputs.tell(task.expected, self._told)
             message = dataclasses.replace(message, prove=True, stamps=flight.stamps)
@@ -121,8 +135,8 @@ class ExecutorLink:
         self._send(message)
         return attempt
 
-    def _refuse(self, task: Task) -> None:
-        task.refusals.append("not all that it writes is certain, and this host has no overlay")
+    def _refuse(self, task: Task, why: str) -> None:
+        task.refusals.append(why)
         self._results.attempt_over(task, Outcome.REFUSED, Usage(), 0, False)
         self._fleet.post(AttemptEnded(self.id, task.id, Outcome.REFUSED))
 
@@ -177,7 +191,9 @@ class ExecutorLink:
                 if not isinstance(message, wire.Ready):
                     raise ProtocolError("the first message of an executor is 'ready'")
                 self.ready = message
-                unusable = message.refusals.get("workspace") or await self._fleet.why_unusable(message)
+                unusable = message.refusals.get("workspace", "")
+                if self._landmarks is not None and not unusable:
+                    unusable = await self._fleet.why_unusable(message, self._landmarks)
                 refusal = self._choose_capture(message, unusable)
                 if self.capture == "predict":
                     await self._results.predictions.begin()
@@ -284,7 +300,7 @@ class ExecutorLink:
             return
         assert self.ready is not None
         returned = staging.bytes_received
-        inputs = results.inputs if task.expected is not None else None
+        inputs = results.inputs if self._landmarks is not None else None
         outcome, why = await judge(flight, ended, self.ready.host, inputs, self._told)
         if outcome is Outcome.DONE and not staging.is_empty:
             try:

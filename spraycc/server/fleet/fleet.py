@@ -66,7 +66,7 @@ class Launch:
 
     #: the settings that decide the way
     way: tuple[object, ...]
-    #: by these files executors show that they see the server's workspace; None where they run on the submit host
+    #: by these files executors show that they see the server's workspace; None: they run on the submit host
     landmarks: Landmarks | None
     launcher: Launcher
 
@@ -102,10 +102,7 @@ class Fleet:
     def settings(self) -> Settings:
         return self._hub.settings
 
-    async def why_unusable(self, ready: Ready) -> str:
-        landmarks = self._launches[-1].landmarks
-        if landmarks is None:
-            return ""
+    async def why_unusable(self, ready: Ready, landmarks: Landmarks) -> str:
         if not await self._results.disk.do("look", partial(landmarks.agree, ready.landmarks)):
             return f"{os.fsdecode(self._workspace)} is not the submit host's directory of that name"
         if reason := ready.refusals.get("recorder"):
@@ -164,6 +161,11 @@ class Fleet:
         return any(launcher.processes for launcher in self._launchers)
 
     @property
+    def uses_other_hosts(self) -> bool:
+        """Whether executors run, or will run, on other hosts. Then what a command reads must be proved."""
+        return self.settings.cluster != "local" or any(launch.landmarks is not None for launch in self._launches)
+
+    @property
     def _launchers(self) -> list[Launcher]:
         return [launch.launcher for launch in self._launches]
 
@@ -172,18 +174,15 @@ class Fleet:
 
     async def _begin_launch(self) -> None:
         """Make a launch for the settings of now, and start the executors that were asked for."""
-        launcher = None
         try:
-            launcher = (await self._make_launch(self.settings)).launcher
+            launch = await self._make_launch(self.settings)
+            launch.launcher.ask(self._to_start)
+            self._to_start = 0
         except Exception as exc:
             if not isinstance(exc, (OSError, SprayccError)):
                 log.exception("a fault at the start of a session")
-            text = f"executors can't be started: {exc}"
-        count, self._to_start = self._to_start, 0
-        if launcher is not None:
-            launcher.ask(count)
-        else:
-            self._start_failed(count, RETRY_S, text)
+            count, self._to_start = self._to_start, 0
+            self._start_failed(count, RETRY_S, f"executors can't be started: {exc}")
 
     async def _make_launch(self, settings: Settings) -> Launch:
         """Certificate, secret, listener, session file, launcher: made when the first executor is asked for, and anew
@@ -192,7 +191,7 @@ class Fleet:
         is_local = settings.cluster == "local"
         landmarks = None if is_local else await run_in_thread(Landmarks, self._workspace)
         bound = listening_host(settings.listen, local=is_local)
-        listener = ExecutorListener(self, self._results, credentials, TcpAcceptor(bound), self._proved)
+        listener = ExecutorListener(self, self._results, credentials, TcpAcceptor(bound), self._proved, landmarks)
         try:
             self.remove_session()
             session = Session(

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import trio
 
 from spraycc.errors import ProtocolError, VersionMismatch
+from spraycc.landmarks import Landmarks
 from spraycc.model import ExecutorId
 from spraycc.server.fleet.channel import Channel
 from spraycc.server.fleet.connection import ExecutorLink, Registry, Results
@@ -95,6 +96,7 @@ class ExecutorListener:
         credentials: Credentials,
         acceptor: Acceptor,
         links: dict[ExecutorId, ExecutorLink],
+        landmarks: Landmarks | None,
     ) -> None:
         """
         Args:
@@ -103,11 +105,13 @@ class ExecutorListener:
             credentials: peers have to prove the secret.
             acceptor: taken over; :meth:`close` closes it.
             links: of all listeners of this server. An id stands for one executor, by whichever listener it came.
+            landmarks: the executors must see these files as the submit host does; None: they run on the submit host.
         """
         self._fleet = fleet
         self._results = results
         self._credentials = credentials
         self._links = links
+        self._landmarks = landmarks
         self._unproved = trio.Semaphore(UNPROVED)
         self._acceptor = acceptor
         self.address = acceptor.address
@@ -148,7 +152,7 @@ class ExecutorListener:
             finally:
                 self._unproved.release()
             log.info("executor %s: connected from %s", executor_id, address)
-            link = ExecutorLink(self._fleet, self._results, Channel(connection), executor_id)
+            link = ExecutorLink(self._fleet, self._results, Channel(connection), executor_id, self._landmarks)
             await self._replace(link)
             try:
                 await link.serve()

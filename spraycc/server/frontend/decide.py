@@ -54,7 +54,7 @@ class Decider:
         )
         if plan is None:
             return task, by_default
-        if settings.cluster != "local":
+        if dispatcher.fleet.uses_other_hosts:
             task.same = await self._toolchains.needed_by(command, description)
             task.expected = dispatcher.tasks.inputs.expect(command, description, plan.outputs)
             await dispatcher.tasks.inputs.prepare(task.expected)

@@ -52,7 +52,7 @@ class FakeHub:
         self.finished: list[tuple[int, int, int]] = []
         self._send, self.events = trio.open_memory_channel[Event](100)
 
-    async def why_unusable(self, ready: object) -> str:
+    async def why_unusable(self, ready: object, landmarks: object) -> str:
         return ""
 
     def post(self, event: Event) -> None:
@@ -156,7 +156,7 @@ async def serving(
 ) -> AsyncIterator[Server]:
     hub = hub or FakeHub()
     pairs = Pairs()
-    listening = ExecutorListener(hub, hub, session, pairs, {} if links is None else links)
+    listening = ExecutorListener(hub, hub, session, pairs, {} if links is None else links, None)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(listening.run)
         server = Server(hub, pairs, session)

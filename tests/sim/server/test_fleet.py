@@ -22,7 +22,7 @@ from spraycc.wire.executor import (
     Leave,
     Ready,
 )
-from tests.sim.server.world import serving, settle
+from tests.sim.server.world import FakeStarter, serving, settle
 
 
 async def test_an_executor_that_is_silent_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,3 +152,63 @@ async def test_builds_with_other_ways_of_starting_executors_get_a_session_of_the
         # Who was there before serves on.
         await old.done(start)
         assert (await first.result())[1] == wire.Exited(0, 0)
+
+
+async def test_an_executor_of_another_host_proves_what_it_reads_for_a_build_without_a_cluster_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        first = world.compile(build, "a")
+        await settle()
+        remote = await world.executor("e1")
+        start = await remote.task()
+        assert start.prove
+        local_build = await world.build(settings=replace(world.settings, cluster="local"))
+        await remote.done(start)
+        assert (await first.result())[1] == wire.Exited(0, 0)
+        second = world.compile(local_build, "b")
+        start = await remote.task()
+        assert start.prove
+        assert start.same
+        await remote.done(start)
+        assert (await second.result())[1] == wire.Exited(0, 0)
+
+
+async def test_a_task_that_was_to_stay_on_the_submit_host_is_not_given_to_another_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch, cluster="local", executors=1) as world:
+        build = await world.build()
+        first = world.compile(build, "a")
+        await settle()
+        local = await world.executor("e1")
+        start = await local.task()
+        assert not start.prove
+        waiting = world.compile(build, "b")
+        await settle()
+        other = await world.build(settings=replace(world.settings, cluster="command", executors=2))
+        await settle()
+        assert len(world.ports) == 2
+        remote = await world.executor("e2")
+        assert (await waiting.result())[1] == wire.RunHere(False)
+        remote_task = world.compile(other, "c")
+        start_remote = await remote.task()
+        assert start_remote.prove
+        assert start_remote.outputs[-1].endswith(b"/c.o")
+        await remote.done(start_remote)
+        assert (await remote_task.result())[1] == wire.Exited(0, 0)
+        await local.done(start)
+        assert (await first.result())[1] == wire.Exited(0, 0)
+
+
+async def test_a_fault_of_a_launcher_does_not_end_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_launcher: object, _count: int) -> None:
+        raise RuntimeError("out of luck")
+
+    async with serving(tmp_path, monkeypatch) as world:
+        monkeypatch.setattr(FakeStarter, "ask", fail)
+        build = await world.build()
+        task = world.compile(build, "a")
+        assert isinstance((await task.result())[1], wire.RunHere)
+        assert "out of luck" in (await build.status())["trouble"]

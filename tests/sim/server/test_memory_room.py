@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import trio
 
-from spraycc.server.host import memory
 from spraycc.server.host.memory import GROWS_S, PLENTY, MemoryRoom
+from spraycc.system.memory import Memory
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from spraycc.server.host.memory import GROWS_S, PLENTY, MemoryRoom
 async def test_processes_that_have_just_begun_count_with_their_size(
     monkeypatch: pytest.MonkeyPatch, available: int | None, size: int, begun: int, room: int
 ) -> None:
-    monkeypatch.setattr(memory, "available_bytes", lambda: available)
+    monkeypatch.setattr(Memory, "available_bytes", lambda _memory: available)
     found = MemoryRoom()
     for _ in range(begun):
         found.begins()
@@ -24,7 +24,7 @@ async def test_processes_that_have_just_begun_count_with_their_size(
 
 
 async def test_a_process_that_has_grown_shows_in_the_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(Memory, "available_bytes", lambda _memory: 1000)
     found = MemoryRoom()
     found.begins()
     await trio.sleep(GROWS_S / 2)

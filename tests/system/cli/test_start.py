@@ -324,7 +324,7 @@ def test_ctrl_c_while_the_server_starts(setup: Setup) -> None:
     with setup.server() as server:
         (setup.directory / "socket").unlink()  # holds the lock and does not listen: it is waited for
         with setup.start("server", "start", start_new_session=True) as process:
-            lock = setup.directory / "server_start.lock"
+            lock = setup.directory / "start.lock"
             wait_until(lock.exists)
             os.killpg(process.pid, signal.SIGINT)
             _, err = process.communicate(timeout=60)
