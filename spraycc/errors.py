@@ -16,11 +16,11 @@ class SprayccError(Exception):
 
 
 class ConfigError(SprayccError):
-    """A setting is wrong; the text names the file (or variable, or flag), the key and what is allowed."""
+    """A setting is wrong; the text names the file (or variable, or flag), the key and the allowed values."""
 
 
 class ProtocolError(SprayccError):
-    """The peer sent bytes that are not in the grammar of docs/protocol.md. The connection is closed, nothing else."""
+    """The peer sent bytes that are not in the grammar of docs/protocol.md. Only the connection is closed."""
 
 
 class VersionMismatch(SprayccError):
@@ -38,11 +38,11 @@ class ServerUnavailable(SprayccError):
 class CaptureRefusal(enum.Enum):
     """Why an attempt's outputs can't be captured; the task then runs on the submit host."""
 
-    HOST = "host"  #: this host can't mount the overlay at all
+    HOST = "host"  #: the executor's host can't mount the overlay at all
     ROOT = "root"  #: a required directory can't be captured (a mount below it, or it contains the scratch directory)
     COPY_UP = "copy-up"  #: the command met EOVERFLOW, EXDEV or EROFS inside the capture
-    DIFFERENT = "different"  #: the executor's host has another compiler or CPU than the submit host: another executor
-    STALE = "stale"  #: the executor's host sees other files than the submit host: refresh and try again, once
+    DIFFERENT = "different"  #: the executor's host has another compiler or CPU than the submit host: try another
+    STALE = "stale"  #: the executor's host sees other files than the submit host: refresh and try again once
     NO_SPACE = "no-space"  #: the executor's disk is full
     UNSUPPORTED = "unsupported"  #: the command produced an entry that can't be sent (a device, a socket)
 

@@ -1,8 +1,8 @@
-"""Landmarks: files by which an executor shows that its workspace is the submit host's directory, not one of that name.
+"""Landmarks: files by which an executor shows that its workspace is the submit host's directory.
 
-A stamp has the inode and the change time of a file. No other directory has the same ones, neither a copy nor another
-disk's. So the server names some files of the workspace, and each executor answers with the stamps that its host sees.
-Nothing is written into the workspace.
+A stamp has the inode and the change time of a file. In a copy of the directory, and on another disk, the stamps differ.
+So the server names some files of the workspace, and each executor answers with the stamps that its host sees. SprayCC
+writes nothing into the workspace for this.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Sequence
 
 from spraycc.stamps import FILE, MISSING, NAMES, Lookup, Stamp, look
 
-#: Files that are named besides the workspace itself.
+#: Most landmarks besides the workspace itself.
 _MOST = 8
-#: Names of the workspace's root that are considered.
+#: Most names in the workspace's root from which the landmarks are chosen.
 _CONSIDERED = 1000
 
 
 def choose(workspace: bytes) -> tuple[Lookup, ...]:
-    """The workspace itself, and those names in it that have not changed for longest. Takes a look at each."""
+    """Lookups of the workspace itself, and of the names in it that have not changed for the longest time."""
     found: list[tuple[int, Lookup]] = []
     try:
         with os.scandir(workspace) as entries:
@@ -30,23 +30,22 @@ def choose(workspace: bytes) -> tuple[Lookup, ...]:
                     kind = NAMES if stat.S_ISDIR(status.st_mode) else FILE
                     found.append((status.st_ctime_ns, kind + os.path.join(workspace, entry.name)))
     except OSError:
-        pass  # it may be entered and not be read
+        pass  # this user may enter the directory, but not read it
     return (NAMES + workspace, *(lookup for _, lookup in sorted(found)[:_MOST]))
 
 
 class Landmarks:
-    """The submit host's side: what is named, and what it looked like."""
+    """The submit host's side: the lookups, and the stamps from the start."""
 
     def __init__(self, workspace: bytes) -> None:
-        """Takes a look at each."""
         self.lookups = choose(workspace)
         self._first = self._look()
 
     def agree(self, stamps: Sequence[Stamp]) -> bool:
         """Whether a host with these stamps, in the order of ``lookups``, sees the same directory as this host.
 
-        One equal stamp shows it: other files may be changed, made anew or removed while executors start. A stamp of the
-        first look counts as well, as all of them may be changed at once (``chown -R``).
+        One equal stamp is enough, because other files may change or disappear while executors start. The stamps from
+        the start count too, because all files may change at once (``chown -R``).
         """
         seen = self._first | self._look()
         pairs = zip(self.lookups, stamps, strict=False)

@@ -44,9 +44,9 @@ class Description:
     reason: str
     #: source files, as written on the line
     inputs: tuple[bytes, ...] = ()
-    #: its known output files, as written or implied (relative to the working directory), the file of -o last
+    #: the known output files, as written or implied (relative to the working directory), the file of -o last
     outputs: tuple[bytes, ...] = ()
-    #: makes code for the CPU of its own host (-march=native)
+    #: the command makes code for the CPU of its own host (-march=native)
     native: bool = False
     #: a successful run writes ``outputs`` and nothing else
     complete: bool = False
@@ -86,12 +86,12 @@ class Command:
     stdin: StdStream = field(default_factory=lambda: StdStream("null"))
     stdout: StdStream = field(default_factory=lambda: StdStream("pipe"))
     stderr: StdStream = field(default_factory=lambda: StdStream("pipe"))
-    #: rows and columns of the terminal, where stdout or stderr is one
+    #: rows and columns of the terminal, if stdout or stderr is a terminal
     window: tuple[int, int] = (0, 0)
 
     @property
     def terminals(self) -> tuple[int, ...]:
-        """Which of descriptors 1 and 2 are terminals."""
+        """The descriptors, 1 or 2 or both, that are terminals."""
         return tuple([fd for fd, stream in ((1, self.stdout), (2, self.stderr)) if stream.kind == "tty"])
 
     @property
@@ -123,6 +123,6 @@ class Usage:
 
     user_s: float = 0.0
     system_s: float = 0.0
-    #: peak resident set of its largest process
+    #: peak resident set of the attempt's largest process
     peak_rss_bytes: int = 0
     wall_s: float = 0.0

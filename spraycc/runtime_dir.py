@@ -1,12 +1,12 @@
 """The server's directory: one deterministic place for each user, workspace and host.
 
-``SPRAYCC_RUNTIME_DIR`` or /tmp/spraycc-<uid>, and in it a directory named after the workspace and the host. Not under
-XDG_RUNTIME_DIR: cron, ssh and login shells disagree about it, and systemd-logind removes it at the last logout,
-builds or not.
+The base is ``SPRAYCC_RUNTIME_DIR`` or /tmp/spraycc-<uid>. In the base, a digest of the workspace and the host names the
+directory. XDG_RUNTIME_DIR would not do: cron, ssh and login shells set it differently, and systemd-logind removes that
+directory at the last logout, even during a build.
 
-/tmp is everybody's, so nothing in it is trusted for its name. Each directory must be a real one, ours, and closed to
-others. Where somebody else made /tmp/spraycc-<uid> first, all of a user's programs fall back to the same other place,
-in the user's state directory; there is nothing to be agreed on and nothing random about it.
+Everybody can write to /tmp, so a name in it proves nothing. Each directory must be a real directory, belong to this
+user, and be closed to others. If another user has made /tmp/spraycc-<uid>, all programs of this user take the same
+other place, in the user's state directory. The choice is not random, so the programs need not agree on it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def base(environ: dict[str, str] | os._Environ[str] | None = None) -> bytes:
 
 
 def state_directory(name: str) -> str:
-    """Where the server whose directory has this name keeps its log, its session file and its builds' records."""
+    """The directory for the log, the session file and the builds' records of the server with this directory name."""
     import platformdirs
 
     return os.path.join(platformdirs.user_state_dir("spraycc"), f"{os.uname().nodename}-{name}")
@@ -64,7 +64,7 @@ def locate(workspace: bytes, environ: dict[str, str] | os._Environ[str] | None =
     """The directory of the server of ``workspace`` (a real path) on this host. It may not exist; see :func:`ensure`.
 
     Raises:
-        RuntimeDirError: SPRAYCC_RUNTIME_DIR is no absolute path, or so long that no socket fits below it.
+        RuntimeDirError: SPRAYCC_RUNTIME_DIR is not an absolute path, or is so long that no socket fits below it.
     """
     name = hashlib.sha256(workspace + b"\0" + os.fsencode(os.uname().nodename)).hexdigest()[:12]
     path = os.path.join(base(environ), name.encode())
@@ -76,14 +76,19 @@ def locate(workspace: bytes, environ: dict[str, str] | os._Environ[str] | None =
     return path
 
 
+def state_directory_of(workspace: bytes) -> str:
+    """The state directory of the server of ``workspace`` on this host."""
+    return state_directory(os.fsdecode(os.path.basename(locate(workspace))))
+
+
 def ensure(path: bytes) -> None:
-    """Make ``path`` and its parent, the base, where they are missing, and check that they can be trusted.
+    """Make ``path`` and its parent, the base, if they are missing, and check that both can be trusted.
 
     Raises:
-        RuntimeDirError: one can't be made, is no directory, belongs to somebody else or is open to others.
+        RuntimeDirError: one of the two can't be made, is not a directory, belongs to another user or is open to others.
     """
     parent = os.path.dirname(path)
-    # What lies above the base is the user's affair (made with the usual modes), as with any path that they name.
+    # The user is responsible for the directories above the base, so they get the usual modes.
     with contextlib.suppress(OSError):
         os.makedirs(os.path.dirname(parent), exist_ok=True)
     for directory in (parent, path):
@@ -100,10 +105,10 @@ def ensure(path: bytes) -> None:
 
 
 def check(path: bytes) -> None:
-    """Check that ``path`` is a directory of ours that nobody else can enter.
+    """Check that ``path`` is a directory of this user that nobody else can enter.
 
     Raises:
-        RuntimeDirError: it is not; the text says what it is and what to do.
+        RuntimeDirError: the check failed; the text says why and what to do.
     """
     shown = os.fsdecode(path)
     try:
@@ -123,7 +128,7 @@ def check(path: bytes) -> None:
 
 
 def _is_strangers(path: bytes) -> bool:
-    """True where something is there that is not ours, so that we can't use it and can't remove it."""
+    """True if ``path`` exists and belongs to another user, so that this user can neither use nor remove it."""
     try:
         return os.lstat(path).st_uid != os.getuid()
     except OSError:

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-if TYPE_CHECKING:  # spraycc.config.keys imports them when a value is checked; a build without settings has none
+if TYPE_CHECKING:  # spraycc.config.keys imports them to check a value; a build without settings checks none
     from annotated_types import Ge, Le
 
 #: Most executors on a cluster if the user sets no number.
@@ -42,8 +42,7 @@ class Settings:
     )
     local_slots: Annotated[int, Ge(1), Le(1024)] | None = setting(
         None,
-        "Most links and fallen-back compiles at once on this host. "
-        "auto: the CPUs with cluster local, else a quarter of them.",
+        "Most links and compiles at once on this host. auto: the CPUs with cluster local, else a quarter of them.",
     )
     probing_limit: Annotated[int, Ge(1), Le(4096)] | None = setting(
         None,
@@ -117,7 +116,7 @@ class Settings:
         "the rest of the build runs on this host.",
     )
     release_delay_s: Annotated[float, Ge(0)] = setting(
-        60.0, "Seconds that executors are kept after the last build; during a build, all idle executors but one."
+        60.0, "Seconds that an idle executor is kept. During a build, one idle executor is kept longer."
     )
     idle_shutdown_s: Annotated[float, Ge(0)] = setting(
         120.0, "Seconds without a build, a runner and an executor before the server ends."

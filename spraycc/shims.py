@@ -1,12 +1,12 @@
 """The shim directory: links named gcc, g++, ar and so on, to a copy of the runner. First on PATH inside a build.
 
-Everything lies in the user's data directory and stays there for good, as CMake, libtool and meson write what they
-find on PATH into the tree: a shim whose compiler is gone, or that is called when no server runs, behaves as if it
-were not there. For the same reason the links point to a copy of the runner, not into an environment that may be
-removed tomorrow.
+The shims stay in the user's data directory for good, because CMake, libtool and meson write the programs that they
+find on PATH into the build tree. A shim whose compiler is gone, or without a server, behaves as if the shim did not
+exist. For the same reason the links point to a copy of the runner: the Python environment with the installed runner may
+be removed.
 
-Called at the start of every build, so it is cheap where nothing has changed: a stat for each directory of PATH. Safe
-against any number of others doing the same: links and files appear whole, under their final names.
+Every build refreshes the shims at its start. If nothing has changed, a refresh costs one stat for each directory of
+PATH. Many refreshes may run at once: links and files appear whole, under their final names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from spraycc.errors import ConfigError, SprayccError
 RUNNER = "spraycc-run"
 #: From the shim directory to the copy of the runner.
 _TARGET = os.path.join("..", "bin", RUNNER)
-#: The spraycc command, as seen from beside the copy of the runner: what shims of build tools start.
+#: A link to the spraycc command, beside the copy of the runner. The shims of build tools start it.
 COMMAND = "spraycc"
 #: Make's SHELL with `--wrap-shell`. Lies beside the copy of the runner, as it must not be on PATH.
 _RECIPE_SHELL = "spraycc-shell"
@@ -68,8 +68,8 @@ def refresh(wrap: Sequence[str], path: str, data: str | None = None, runner: str
         runner: in place of :func:`installed_runner`.
 
     Raises:
-        ConfigError: a name in ``wrap`` that can be no program's.
-        NoRunner: none is installed, or the copy can't be written.
+        ConfigError: a name in ``wrap`` can't be a program's.
+        NoRunner: no runner is installed, or the copy can't be written.
     """
     for name in wrap:
         if "/" in name or name in ("", ".", "..", RUNNER):
@@ -125,9 +125,9 @@ def installed_runner() -> str:
     """The runner that was installed with this SprayCC: beside this Python, or beside the command that was called.
 
     Raises:
-        NoRunner: it is in neither place.
+        NoRunner: the runner is in neither place.
     """
-    # Not through symbolic links: a virtual environment's Python is one, and its scripts lie beside the link.
+    # Symbolic links stay: a virtual environment's Python is a link, and its scripts lie beside the link.
     places = [os.path.dirname(sys.executable), os.path.dirname(os.path.abspath(sys.argv[0]))]
     for place in places:
         if os.path.isfile(os.path.join(place, RUNNER)):
@@ -178,7 +178,7 @@ def _names_on(elements: Sequence[str], shim_directory: str) -> set[str]:
 
 
 def _make_directory(path: str) -> None:
-    """Make the directory, and let no other user write there, whatever the umask: it is the first on our PATH."""
+    """Make a directory to which no other user can write, whatever the umask: the shims are the first on PATH."""
     os.makedirs(path, exist_ok=True)
     status = os.stat(path)
     if status.st_mode & 0o022 and status.st_uid == os.geteuid():
@@ -186,7 +186,7 @@ def _make_directory(path: str) -> None:
 
 
 def _link(path: str, target: str = _TARGET) -> None:
-    with contextlib.suppress(FileNotFoundError, OSError):
+    with contextlib.suppress(OSError):
         if os.readlink(path) == target:
             return
     try:
@@ -202,17 +202,17 @@ def _copy_program(source: str, target: str) -> None:
     import shutil
     import tempfile
 
-    ours = os.stat(source)
+    wanted = os.stat(source)
     with contextlib.suppress(FileNotFoundError):
-        there = os.stat(target)
-        if (there.st_size, there.st_mtime_ns, there.st_mode & 0o777) == (ours.st_size, ours.st_mtime_ns, 0o755):
+        found = os.stat(target)
+        if (found.st_size, found.st_mtime_ns, found.st_mode & 0o777) == (wanted.st_size, wanted.st_mtime_ns, 0o755):
             return
     fd, temporary = tempfile.mkstemp(prefix=os.path.basename(target) + ".", dir=os.path.dirname(target))
     try:
         with os.fdopen(fd, "wb") as to, open(source, "rb") as from_:
             shutil.copyfileobj(from_, to)
         os.chmod(temporary, 0o755)
-        os.utime(temporary, ns=(ours.st_atime_ns, ours.st_mtime_ns))
+        os.utime(temporary, ns=(wanted.st_atime_ns, wanted.st_mtime_ns))
         os.replace(temporary, target)
     except BaseException:
         os.unlink(temporary)

@@ -83,12 +83,12 @@ def of_status(lookup: Lookup, mode: int, inode: int, size_bytes: int, mtime_ns: 
 
 
 def is_regular(stamp: Stamp) -> bool:
-    """Whether it is a regular file's."""
+    """Whether this is the stamp of a regular file."""
     return bool(LAYOUT.unpack(stamp)[0] == _REGULAR)
 
 
 def is_failure(stamp: Stamp) -> bool:
-    """Whether the lookup gave nothing: there is no such file, or an error instead."""
+    """Whether the lookup found no file, or failed."""
     return LAYOUT.unpack(stamp)[0] in (_MISSING, _ERROR)
 
 

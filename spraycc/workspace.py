@@ -1,10 +1,11 @@
 """Finds the workspace: the directory tree that a build works in. One server serves one workspace.
 
-The nearest ancestor of the working directory with a ``.spraycc.toml``, else the root of the version-controlled tree,
-else the working directory itself. Some directories are never a workspace, as capturing their contents can't work or
-captures what is no build's: ``/``, the home directory, and the ones that everybody may write to, /tmp and its like.
-(A home directory that is under version control for its dotfiles is the usual case; and what strangers can put into
-/tmp must configure nobody's build.)
+The workspace is the nearest ancestor of the working directory with a ``.spraycc.toml``. Without such an ancestor it is
+the root of the version-controlled tree, else the working directory itself.
+
+Some directories are never a workspace, because a capture of them would fail, or would contain files of no build: ``/``,
+the home directory, and directories to which everybody may write (/tmp). Many users keep the dotfiles in their home
+directory under version control. A file that a stranger has put into /tmp must not configure a build.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ def find(cwd: bytes | None = None, home: bytes | None = None) -> bytes:
         home: in place of the home directory.
 
     Raises:
-        ConfigError: there is none: the working directory does not exist any more, or may be no workspace and none
-            lies above.
+        ConfigError: the working directory does not exist any more, or neither it nor a directory above it may be a
+            workspace.
     """
     try:
         start = os.path.realpath(os.getcwdb() if cwd is None else cwd)
@@ -52,7 +53,7 @@ def find(cwd: bytes | None = None, home: bytes | None = None) -> bytes:
         directory = parent
     if vcs_root is not None:
         return vcs_root
-    # Not _may_be_root: the directory one is in is one's own choice, where it is possible at all.
+    # Not _may_be_root: the user has chosen this directory, even if everybody may write to it.
     if start in _NEVER or start == home:
         raise ConfigError(
             f"{os.fsdecode(start)} can't be a workspace as a whole; work in a subdirectory, one for each project "

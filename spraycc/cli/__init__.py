@@ -1,4 +1,4 @@
 """The command line: builds, and the subcommands. Each subcommand is imported when it is called.
 
-Imports whatever it needs; nothing imports it.
+No other package imports this one.
 """

@@ -56,7 +56,7 @@ def build_by_shim(words: Sequence[str]) -> int:
 
 
 def prepare_shims(flags: Mapping[str, Any]) -> bytes:
-    """Update the shims and return their directory. Also works where no workspace is possible (a home directory)."""
+    """Update the shims and return their directory. Also works if no workspace is possible (in a home directory)."""
     try:
         wrap = _load(flags)[0].settings.wrapped
     except ConfigError as exc:
@@ -108,21 +108,19 @@ def build(words: Sequence[str], flags: Mapping[str, Any], *, by_shim: bool = Fal
     if b"SPRAYCC_BUILD" in env:
         links = env.get(b"SPRAYCC_SHIMS")
         inside = _inside(env)
-        if inside is None:  # the real program, as its shim would start this function again
+        if inside is None:  # the real program, because its shim would call this function again
             execute(program, stripped.argv, env)
         execute((links and shims.link_of(argv[0], links)) or program, stripped.argv, inside)
     loaded, root = _load(flags)
     jobserver = True
     if name in NINJAS and (version := version_line(program)) is not None and not is_jobserver_ninja(version):
         width = min(filter(None, (stripped.cap, loaded.settings.executors_in_force)))
-        inform(
-            f"{words[0]} {version} knows no jobserver (1.13 does), so it runs with -j{width} whatever comes and goes"
-        )
+        inform(f"{words[0]} {version} knows no jobserver (1.13 does), so it keeps -j{width} for the whole build")
         stripped = dataclasses.replace(stripped, argv=with_width(name, stripped.argv, width))
         jobserver = False
     live_tokens = True
     if name in MAKES and is_blocking_make(version := version_line(program) or ""):
-        inform(f"{words[0]} is {version}, which may hang where tokens are withdrawn (4.3 does not): a few, for good")
+        inform(f"{words[0]} is {version}, which may hang when tokens are withdrawn (4.3 does not), so it keeps a few")
         live_tokens = False
     plan = Plan(stripped, name, program, jobserver=jobserver, live_tokens=live_tokens, by_shim=by_shim)
     return _run(plan, loaded.settings, root, env, began)
@@ -165,7 +163,7 @@ def _run(plan: Plan, settings: Settings, root: bytes, env: dict[bytes, bytes], b
     except ConfigError:
         raise
     except (SprayccError, OSError) as exc:
-        warn(f"{exc}\nthe build goes on without a server, here")
+        warn(f"{exc}\nthe build goes on without a server, on this host")
     try:
         with Tool() as tool:
             figures = _run_tool(tool, plan, settings, env, opened, began)

@@ -8,7 +8,7 @@ import click
 
 
 class RawCommand(click.Command):
-    """A command that takes all words as they are: also ``--help``, ``--``, and what looks like an option of ours."""
+    """A command that takes all words as they are: also ``--help``, ``--``, and words that look like our options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.params = {"words": tuple(args)}
@@ -27,9 +27,7 @@ def command(name: str) -> click.Command:
 
         return build((name, *words), flags)
 
-    return RawCommand(
-        name, callback=run_tool, help=f"Run {name}: everything behind the name is its own.", add_help_option=False
-    )
+    return RawCommand(name, callback=run_tool, help=f"Run {name} with all words after the name.", add_help_option=False)
 
 
 @click.pass_context
@@ -41,7 +39,7 @@ def _build(context: click.Context, words: tuple[str, ...]) -> int:
         words = words[1:]
     elif words and words[0].startswith("-"):
         raise click.UsageError(
-            f"build: no option {words[0]!r}; SprayCC's own stand before `build`, and `--` before the command"
+            f"build: no option {words[0]!r}; give SprayCC's options before `build`, and `--` before the command"
         )
     if not words:
         raise click.UsageError("build: no command; for instance: spraycc build -- ./build.sh")

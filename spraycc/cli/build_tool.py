@@ -101,7 +101,7 @@ class Tool:
         """Start the tool, with our standard streams and all inheritable descriptors.
 
         Raises:
-            ToolNotFound: it can't be executed.
+            ToolNotFound: the program can't be executed.
         """
         try:
             self.pid = _spawn(program, argv, env)
@@ -129,14 +129,14 @@ class Tool:
         if connection is not None:
             poll.register(connection.fileno(), select.POLLIN)
         pause_s = server_check.check_interval_s if server_check is not None else None
-        look_at = time.monotonic() + (pause_s or 0)
+        check_at = time.monotonic() + (pause_s or 0)
         while not self._ended():
             wait_ms = None
             if server_check is not None and pause_s is not None and lives:
-                if time.monotonic() >= look_at:
+                if time.monotonic() >= check_at:
                     server_check.check()
-                    look_at = time.monotonic() + pause_s
-                wait_ms = 1000 * max(0.0, look_at - time.monotonic()) + 1
+                    check_at = time.monotonic() + pause_s
+                wait_ms = 1000 * max(0.0, check_at - time.monotonic()) + 1
             for fd, _ in poll.poll(wait_ms):
                 if fd == self._wake_read:
                     with contextlib.suppress(BlockingIOError):
@@ -200,7 +200,7 @@ def execute(program: bytes, argv: tuple[bytes, ...], env: Mapping[bytes, bytes])
     """Become the program.
 
     Raises:
-        ToolNotFound: it can't be executed.
+        ToolNotFound: the program can't be executed.
     """
     for number in _IGNORED_BY_PYTHON:
         signal.signal(number, signal.SIG_DFL)

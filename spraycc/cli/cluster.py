@@ -1,4 +1,4 @@
-"""``spraycc cluster show``: exactly what would be submitted."""
+"""``spraycc cluster show``: prints exactly the commands that a build would submit."""
 
 from __future__ import annotations
 
@@ -12,31 +12,28 @@ import click
 
 def command(name: str) -> click.Command:
     """The subcommand."""
-    count = click.Option(["-n", "--count"], type=click.IntRange(1), help="For so many executors, not all of them.")
+    count = click.Option(
+        ["-n", "--count"], type=click.IntRange(1), help="For this many executors. Default: all of them."
+    )
     return click.Group(
         name,
-        help="What SprayCC does with the cluster.",
-        commands=[click.Command("show", callback=_show, params=[count], help="Print what would be submitted.")],
+        help="Show how SprayCC uses the cluster.",
+        commands=[
+            click.Command("show", callback=_show, params=[count], help="Print the commands that a build would submit.")
+        ],
     )
-
-
-def state_dir(root: bytes) -> Path:
-    """The state directory of the workspace's server on this host."""
-    from spraycc import runtime_dir
-
-    return Path(runtime_dir.state_directory(os.path.basename(os.fsdecode(runtime_dir.locate(root)))))
 
 
 @click.pass_obj
 def _show(flags: dict[str, Any], count: int | None) -> None:
-    from spraycc import config, workspace
+    from spraycc import config, runtime_dir, workspace
     from spraycc.cluster.registry import BATCH
 
     root = workspace.find()
     settings = config.load(root, flags=flags).settings
     limits = (settings.executors_in_force, settings.initial_executors, settings.keep_pending)
     wanted = count or min(limit for limit in limits if limit is not None)
-    directory = state_dir(root)
+    directory = Path(runtime_dir.state_directory_of(root))
     if settings.cluster in BATCH:
         _show_batch(settings, wanted, directory)
     else:
@@ -44,7 +41,7 @@ def _show(flags: dict[str, Any], count: int | None) -> None:
 
 
 def _executors(settings: Any, directory: Path) -> tuple[str, ...]:
-    """The executors' command line, as the server would say it."""
+    """The command line with which the server would start executors."""
     from spraycc.cluster.executor_command import executor_command
     from spraycc.server.fleet.pack import packs_dir, planned_pack
 
@@ -71,7 +68,7 @@ def _show_batch(settings: Any, wanted: int, directory: Path) -> None:
     click.echo(f"# {driver.system}: {batch_jobs} batch jobs for {wanted} executors", nl=False)
     click.echo(f", at most {limit} at once" if batch_jobs > limit else "")
     if len(settings.queues) > 1:
-        patience = f"the next where one refuses, or starts nothing for {settings.queue_patience_s:.0f} s"
+        patience = f"the next if one refuses, or starts nothing for {settings.queue_patience_s:.0f} s"
         how = patience if settings.queue_use == "first" else "each in turn"
         click.echo(f"# queues: {', '.join(settings.queues)}; {how}")
     click.echo(shlex.join(command.argv) + " <<'END'")

@@ -12,7 +12,7 @@ def command(name: str) -> click.Command:
     """The subcommand."""
     return click.Group(
         name,
-        help="The settings in force and where each comes from.",
+        help="Show the settings in force and where each comes from.",
         commands=[
             click.Command("show", callback=_show, help="Each setting, its value and its source."),
             click.Command("path", callback=_path, help="The configuration files, weakest first."),
@@ -52,5 +52,5 @@ def toml_value(value: Any) -> str:
 
     if isinstance(value, tuple):
         return f"[{', '.join(map(toml_value, value))}]"
-    # TOML takes no halves of a surrogate pair, as ensure_ascii would make them, and no DEL, which JSON lets stand.
+    # ensure_ascii would write halves of surrogate pairs, which TOML rejects. TOML also rejects DEL, which JSON allows.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from spraycc.cli.doctor_checks import Finding
 
 
 def command(name: str) -> click.Command:
     """The subcommand."""
     cluster = click.Option(["--cluster"], is_flag=True, help="Start one executor too, and compile something with it.")
-    patience = click.Option(["--patience"], type=float, default=120.0, metavar="SECONDS", help="For that executor.")
+    patience = click.Option(
+        ["--patience"], type=float, default=120.0, metavar="SECONDS", help="Longest wait for that executor."
+    )
     return click.Command(
         name, callback=_doctor, params=[cluster, patience], help="Check this installation, and show how to repair it."
     )
@@ -20,15 +24,8 @@ def command(name: str) -> click.Command:
 
 @click.pass_obj
 def _doctor(flags: dict[str, Any], cluster: bool, patience: float) -> int:
-    from spraycc.cli.doctor_checks import Finding, all_findings
-
-    findings = all_findings(flags)
-    if cluster:
-        from spraycc.cli import doctor_cluster
-
-        findings = doctor_cluster.findings(flags, patience)
     worst = False
-    for finding in _guarded(findings, Finding):
+    for finding in _findings(flags, cluster, patience):
         mark = "ok" if finding.ok else "PROBLEM" if finding.essential else "note"
         click.echo(f"{mark:<8} {finding.subject}: {finding.text}")
         if not finding.ok and finding.remedy:
@@ -37,11 +34,17 @@ def _doctor(flags: dict[str, Any], cluster: bool, patience: float) -> int:
     return 1 if worst else 0
 
 
-def _guarded(findings: Iterator[Any], finding: Any) -> Iterator[Any]:
-    """Turn an error in the configuration into the last finding: further checks are impossible then."""
+def _findings(flags: dict[str, Any], cluster: bool, patience_s: float) -> Iterator[Finding]:
+    """The findings. An error in the configuration is the last one, as further checks are impossible then."""
+    from spraycc.cli.doctor_checks import Finding, all_findings
     from spraycc.errors import SprayccError
 
     try:
-        yield from findings
+        if cluster:
+            from spraycc.cli import doctor_cluster
+
+            yield from doctor_cluster.findings(flags, patience_s)
+        else:
+            yield from all_findings(flags)
     except SprayccError as exc:
-        yield finding("configuration", False, os.fsdecode(str(exc)), essential=True)
+        yield Finding("configuration", False, str(exc), essential=True)

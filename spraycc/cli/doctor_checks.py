@@ -31,7 +31,7 @@ class Finding:
     subject: str
     ok: bool
     text: str
-    #: what to do about it
+    #: the next step for the user
     remedy: str = ""
     #: True if no task can go to an executor until this is repaired
     essential: bool = False
@@ -66,7 +66,7 @@ def runner(settings: Settings) -> Iterator[Finding]:
         installed = shims.installed_runner()
         shim = shims.refresh(settings.wrapped, os.environ.get("PATH", ""))
     except SprayccError as exc:
-        yield Finding("runner", False, str(exc), "without it nothing goes to executors", essential=True)
+        yield Finding("runner", False, str(exc), "without a runner no task goes to an executor", essential=True)
         return
     said, problem = _output([os.fsdecode(shim.runner), "--version"])
     if problem:
@@ -84,7 +84,7 @@ def runner(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "runner",
             False,
-            f"{installed} is the Python fallback: right, but slow to start",
+            f"{installed} is the Python fallback: correct, but slow to start",
             "install a C compiler, then SprayCC again (SPRAYCC_RUNNER=native pip install ...)",
         )
     yield Finding("shims", True, f"{len(os.listdir(shim.directory))} in {os.fsdecode(shim.directory)}")
@@ -97,7 +97,7 @@ def box(root: bytes, settings: Settings) -> Iterator[Finding]:
     from spraycc.executor.box import find_box
     from spraycc.executor.host import Host, explore
 
-    remedy = "compiles run on this host only, unless an executor's own host can"
+    remedy = "compiles run on this host only, unless an executor's host can capture"
     try:
         program = find_box()
     except FileNotFoundError as exc:
@@ -162,7 +162,7 @@ def build_tools() -> Iterator[Finding]:
                 name,
                 ok,
                 f"{version} ({os.fsdecode(program)})" + ("" if ok else " knows no jobserver"),
-                "install ninja 1.13 or later (pip install ninja); this one runs as wide as it is told at its start",
+                "install ninja 1.13 or later (pip install ninja); this one keeps the -j of its start",
             )
         else:
             said, problem = _output([os.fsdecode(program), "--version"])
@@ -215,9 +215,9 @@ def server_directory(root: bytes) -> Iterator[Finding]:
         yield Finding("server", False, str(exc), essential=True)
         return
     if connection is None:
-        log = os.path.join(runtime_dir.state_directory(os.fsdecode(os.path.basename(directory))), "server.log")
-        last = f"; the last one's log: {log}" if os.path.exists(log) else ""
-        yield Finding("server", True, f"none runs; a build starts it{last}")
+        log = os.path.join(runtime_dir.state_directory_of(root), "server.log")
+        last = f"; log of the last server: {log}" if os.path.exists(log) else ""
+        yield Finding("server", True, f"no server runs; a build starts one{last}")
         return
     log = connection.status().get("server", {}).get("state_dir", "?")
     yield Finding(

@@ -18,7 +18,7 @@ from spraycc.cli.doctor_checks import Finding
 from spraycc.cluster.registry import BATCH
 from spraycc.config.keys import flag
 
-#: The program that submits, for each way of starting executors.
+#: The programs of the cluster manager that SprayCC calls, by the setting ``cluster``.
 _PROGRAMS = {
     "slurm": ("sbatch", "squeue", "scancel"),
     "gridengine": ("qsub", "qstat", "qdel"),
@@ -32,7 +32,7 @@ _SOURCE = "int spraycc_doctor(int x) { return x + 1; }\n"
 
 
 def findings(flags: Mapping[str, Any], patience_s: float) -> Iterator[Finding]:
-    """Each step when it is done; ends at the first failure.
+    """One finding for each step, as soon as the step is done. Ends at the first failure.
 
     Raises:
         SprayccError: the configuration or the workspace is wrong.
@@ -87,7 +87,9 @@ def _probe(
             jobs = [str(job) for job in status.get("submissions", ())]
             if jobs and not submitted:
                 submitted = jobs[-1]
-                yield Finding("submitted", True, f"batch job {submitted}, taken after {time.monotonic() - began:.1f} s")
+                yield Finding(
+                    "submitted", True, f"batch job {submitted}, accepted after {time.monotonic() - began:.1f} s"
+                )
             if status.get("trouble") and status["trouble_age_s"] < time.monotonic() - began:
                 trouble = status["trouble"]
         connected_s = time.monotonic() - began
@@ -114,7 +116,7 @@ def _probe(
     elif process.returncode or not os.path.exists(made):
         yield Finding("compile", False, words[-1] if words else f"status {process.returncode}", essential=True)
     else:
-        yield Finding("compile", True, f"{' '.join(line[:2])} done {took_s:.1f} s after the beginning")
+        yield Finding("compile", True, f"{' '.join(line[:2])} done after {took_s:.1f} s")
 
 
 def _status(root: bytes) -> dict[str, Any]:

@@ -15,9 +15,9 @@ _HELP = """Print shell code that prepares this shell: eval "$(spraycc env)" (fis
 
 From then on make, gmake, ninja, ctest and cargo open a build by themselves, as `spraycc make` does. --off undoes it.
 
-With --makeflags the shell itself becomes a build, until it ends: also tools that are no shims of ours (a make by its
-path, a script's own) take their tokens from it. That is for sh, bash, dash, zsh and ksh; its executors stay as long as
-the shell does."""
+With --makeflags the shell itself becomes a build until the shell ends. Tools without a shim (a make called by its path,
+a tool of a script) then take their tokens from this build, too. This works in sh, bash, dash, zsh and ksh. The
+executors stay as long as the shell."""
 
 
 def command(name: str) -> click.Command:
@@ -27,7 +27,7 @@ def command(name: str) -> click.Command:
         callback=_env,
         help=_HELP,
         params=[
-            click.Option(["--off"], is_flag=True, help="Undo it."),
+            click.Option(["--off"], is_flag=True, help="Undo both forms."),
             click.Option(["--makeflags"], is_flag=True, help="Make this shell a build of its own, by MAKEFLAGS."),
         ],
     )
@@ -47,10 +47,11 @@ def _env(flags: dict[str, Any], off: bool, makeflags: bool) -> int:
         _print([b"exec %d<>%s;" % (SHELL_FD, quote(fifo))])
     else:
         from spraycc.cli.build import prepare_shims
-        from spraycc.cli.tool_environment import for_ccache
+        from spraycc.cli.build_tool import environ_path
+        from spraycc.cli.tool_environment import elements_without, for_ccache
 
         directory = prepare_shims(flags)
-        path = [e for e in os.environb.get(b"PATH", b"/bin:/usr/bin").split(b":") if e.rstrip(b"/") != directory]
+        path = elements_without(environ_path(os.environb), directory)
         lines = {b"PATH": b":".join((directory, *path)), b"SPRAYCC_SHIMS": directory, **for_ccache(os.environb)}
     _print(_exports(lines))
     return 0
@@ -61,9 +62,9 @@ def switch_off(env: Any) -> dict[bytes, bytes]:
     directory = env.get(b"SPRAYCC_SHIMS", b"")
     lines: dict[bytes, bytes] = {}
     if directory:
-        from spraycc.cli.tool_environment import not_for_ccache
+        from spraycc.cli.tool_environment import elements_without, not_for_ccache
 
-        path = [e for e in env.get(b"PATH", b"").split(b":") if e.rstrip(b"/") != directory.rstrip(b"/")]
+        path = elements_without(env.get(b"PATH", b""), directory)
         lines = {b"PATH": b":".join(path), b"SPRAYCC_SHIMS": b"", **not_for_ccache(env)}
     if env.get(b"SPRAYCC_BUILD"):
         from spraycc.jobserver.makeflags import VARIABLES, without_jobserver
@@ -74,7 +75,7 @@ def switch_off(env: Any) -> dict[bytes, bytes]:
 
 
 def quote(value: bytes) -> bytes:
-    """For a POSIX shell and for fish, where a backslash is special within quotes too, before a quote or another one."""
+    """Quoted for a POSIX shell and for fish. In fish a backslash in quotes is special before a quote or a backslash."""
     quoted = bytearray(b"'")
     for byte in value:
         quoted += b"'\\%c'" % byte if byte in b"'\\" else b"%c" % byte

@@ -28,7 +28,7 @@ def _option(key: str) -> click.Option:
             multiple=True,
             metavar="WORDS",
             callback=_joined,
-            help=f"{words} Quoted like a shell's; may be repeated.",
+            help=f"{words} Quoted as in a shell; may be repeated.",
         )
     metavar = _METAVARS.get(key) or _TYPE_METAVARS.get(core, "TEXT")
     if key in ("cluster", "capture", "queue_use"):

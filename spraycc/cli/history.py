@@ -1,4 +1,4 @@
-"""``spraycc history show`` and ``spraycc history clear``: what tasks of this workspace took."""
+"""``spraycc history show`` and ``spraycc history clear``: durations and memory of this workspace's earlier tasks."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def command(name: str) -> click.Command:
     show = click.Command(
         "show",
         callback=_show,
-        help="Durations and memory by target, the longest first. With TARGET: those that have it in their name.",
+        help="Durations and memory by target, the longest first. With TARGET: only names with this text.",
         params=[
             click.Argument(["target"], required=False),
-            click.Option(["--json", "as_json"], is_flag=True, help="A line of JSON each."),
-            click.Option(["--all", "all_of_them"], is_flag=True, help="All targets, however many."),
+            click.Option(["--json", "as_json"], is_flag=True, help="One line of JSON for each target."),
+            click.Option(["--all", "all_of_them"], is_flag=True, help="All targets."),
         ],
     )
-    clear = click.Command("clear", callback=_clear, help="Forget them, here and in servers that run.")
+    clear = click.Command("clear", callback=_clear, help="Forget all targets, also in running servers.")
     return click.Group(
         name,
-        help="What tasks of this workspace took before: the longest go first.",
-        short_help="What tasks took before.",
+        help="Durations and memory of this workspace's earlier tasks. The longest tasks start first.",
+        short_help="Durations and memory of earlier tasks.",
         commands=[show, clear],
     )
 
@@ -76,14 +76,13 @@ def _clear() -> int:
 
 
 def _store() -> tuple[Store, str, bool]:
-    """The workspace's store, the workspace, and whether there is a file at all."""
+    """The workspace's store, the workspace, and whether its file exists."""
     from spraycc import runtime_dir, workspace
     from spraycc.cli.messages import warn
     from spraycc.history.store import FILE_NAME, Store
 
     root = workspace.find()
-    name = os.fsdecode(os.path.basename(runtime_dir.locate(root)))
-    path = Path(runtime_dir.state_directory(name)).parent / FILE_NAME
+    path = Path(runtime_dir.state_directory_of(root)).parent / FILE_NAME
     return Store(path, os.path.realpath(root), warn), os.fsdecode(root), path.exists()
 
 

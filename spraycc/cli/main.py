@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         inform(f"error: {exc}")
         return int(getattr(exc, "status", USAGE_STATUS))
     except OSError as exc:
-        # A build catches the errors that it can do without. This is a file of SprayCC that can't be read or written.
+        # A build catches errors that it survives. Others come from a file of SprayCC that can't be read or written.
         name = os.fsdecode(exc.filename) if isinstance(exc.filename, bytes) else str(exc.filename or "")
         place = f"{name}: " if name else ""
         inform(f"error: {place}{exc.strerror or exc} (HOME and XDG_* say where SprayCC's files are)")

@@ -115,13 +115,13 @@ def _recipe_shell(settings: Settings, links: shims.Shims) -> bytes:
 def tell_server_is_gone(opened: OpenedBuild) -> None:
     """Warn that the server is gone, unless a runner has warned."""
     if is_first_to_tell(opened):
-        warn("the server is gone; the rest of the build runs here")
+        warn("the server is gone; the rest of the build runs on this host")
 
 
 def is_first_to_tell(opened: OpenedBuild) -> bool:
     """True if nobody has warned yet that this build's server is gone. Then the caller must warn.
 
-    The runners warn too. Whoever creates the mark is the first, so the user reads one warning for each build.
+    The runners warn too. The process that creates the mark is the first, so the user reads one warning for each build.
     """
     mark = os.path.join(opened.directory, runtime_dir.BUILDS, os.fsencode(opened.build), b"warned")
     try:

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-_HELP = """Run one command through the server: on an executor if it is a compile (or with --remote), else here.
+_HELP = """Run one command through the server: on an executor if it is a compile (or with --remote), else on this host.
 
-Its exit status is the command's. Nothing else is printed."""
+The exit status is the command's. SprayCC itself prints nothing."""
 
 
 def command(name: str) -> click.Command:
@@ -18,13 +18,13 @@ def command(name: str) -> click.Command:
         callback=_run,
         help=_HELP,
         params=[
+            click.Option(["--remote", "wish"], flag_value="remote", help="Run a command of any kind on an executor."),
             click.Option(
-                ["--remote", "wish"], flag_value="remote", help="On an executor, whatever kind of command it is."
+                ["--local", "wish"], flag_value="local", help="Run the command on this host, when a local slot is free."
             ),
-            click.Option(["--local", "wish"], flag_value="local", help="Here, when a local slot is free."),
             click.Argument(["words"], nargs=-1, type=click.UNPROCESSED, required=True, metavar="CMD..."),
         ],
-        # The first word that is no option of ours is the command's name; the rest is the command's.
+        # The first word that is none of our options is the command's name. All later words are the command's.
         context_settings={"allow_interspersed_args": False},
     )
 

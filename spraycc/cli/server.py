@@ -11,18 +11,18 @@ import click
 def command(name: str) -> click.Command:
     """The subcommand."""
     now = click.Option(
-        ["--now"], is_flag=True, help="Without waiting for builds in flight; they go on here, without executors."
+        ["--now"], is_flag=True, help="End it at once; open builds continue on this host, without executors."
     )
     force = click.Option(
-        ["--force"], is_flag=True, help="At once, and cancel batch jobs that a server which was killed has left."
+        ["--force"], is_flag=True, help="End it at once, and cancel batch jobs that a killed server has left."
     )
     return click.Group(
         name,
-        help="The workspace's server by hand; builds start it by themselves.",
+        help="Control the workspace's server; builds start it by themselves.",
         commands=[
-            click.Command("start", callback=_start, help="Start it, if it does not run."),
-            click.Command("stop", callback=_stop, params=[now, force], help="End it, after the builds in flight."),
-            click.Command("run", callback=_run, help="Run it here, in the foreground."),
+            click.Command("start", callback=_start, help="Start the server, if none runs."),
+            click.Command("stop", callback=_stop, params=[now, force], help="End the server after its open builds."),
+            click.Command("run", callback=_run, help="Run the server in the foreground."),
         ],
     )
 
@@ -84,12 +84,12 @@ def _cancel_leftovers(root: bytes) -> int:
     import subprocess
     import sys
 
+    from spraycc import runtime_dir
     from spraycc.cli import server_start
-    from spraycc.cli.cluster import state_dir
     from spraycc.cli.messages import inform
 
-    # In a process of its own: the command line knows no trio.
-    argv = [sys.executable, "-P", "-m", "spraycc.server.fleet.stale_jobs", str(state_dir(root))]
+    # In a process of its own, because the command line does not import trio.
+    argv = [sys.executable, "-P", "-m", "spraycc.server.fleet.stale_jobs", runtime_dir.state_directory_of(root)]
     done = subprocess.run(
         argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=server_start.server_environment()
     )

@@ -70,8 +70,8 @@ class ServerConnection:
         Args:
             path: the server's socket.
             on_notice: gets each line that the server wants to show to the user.
-            for_build: check the server's version, and end an idle server of another version. Without it, only status
-                and stop can be asked for, which are the same in every version.
+            for_build: check the server's version, and end an idle server of another version. Without ``for_build``
+                the caller may ask for status and stop only, which are the same in every version.
 
         Raises:
             FileNotFoundError, ConnectionRefusedError: no server.
@@ -83,7 +83,7 @@ class ServerConnection:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         connection = cls(sock, on_notice)
         try:
-            # Blocking: a non-blocking connect to a Unix socket fails or lies where the backlog is full.
+            # Blocking: if the backlog is full, a non-blocking connect to a Unix socket fails, or falsely succeeds.
             sock.connect(path)
             sock.settimeout(ANSWER_TIMEOUT_S)
             connection.pid, uid, _gid = _CREDENTIALS.unpack(
@@ -91,19 +91,15 @@ class ServerConnection:
             )
             if uid != os.getuid():
                 raise ServerUnavailable(
-                    f"{os.fsdecode(path)}: a process of user {uid} listens there; it gets nothing from us"
+                    f"{os.fsdecode(path)}: a process of user {uid} listens on this socket; it gets nothing from us"
                 )
             connection._send(Hello(RUNNER_PROTOCOL, __version__))
             connection.welcome = connection._answer(Welcome)
+            if for_build:
+                connection._check_version()
         except BaseException:
             sock.close()
             raise
-        if for_build:
-            try:
-                connection._check_version()
-            except BaseException:
-                connection.close()
-                raise
         return connection
 
     def _check_version(self) -> None:
@@ -231,7 +227,7 @@ class ServerConnection:
             item = self._reader.next_item()
             return None if item is None else FROM_SERVER.unpack(item)
         except ProtocolError as exc:
-            raise ConnectionEnded(f"the server sends what is no message: {exc}") from None
+            raise ConnectionEnded(f"the server sent an invalid message: {exc}") from None
 
 
 _LOG_HINT = "its log, which `spraycc doctor` names"

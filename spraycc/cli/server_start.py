@@ -152,7 +152,7 @@ class _Starter:
         connection = self._wait_for(lambda: not server_lives(self.directory))
         if connection is None and server_lives(self.directory):
             raise ServerUnavailable(
-                f"{os.fsdecode(self.directory)}: a server holds the lock there and does not listen; "
+                f"{os.fsdecode(self.directory)}: a server holds the lock in this directory and does not listen; "
                 f"see {_log_path(self.directory)}"
             )
         if connection is not None:
@@ -168,7 +168,7 @@ class _Starter:
                 return connection
             status = process.poll()
             if status == 0 and time.monotonic() < self.began + START_TIMEOUT_S:
-                return None  # it has found another server, and ended
+                return None  # the new server has found another one, and has ended
             if status is None:
                 process.kill()
                 process.wait()

@@ -1,4 +1,4 @@
-"""``spraycc status``: what the workspace's server is doing."""
+"""``spraycc status``: shows the state of the workspace's server."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import click
 
 def command(name: str) -> click.Command:
     """The subcommand."""
-    json_flag = click.Option(["--json", "as_json"], is_flag=True, help="Everything, as JSON.")
-    return click.Command(name, callback=_status, params=[json_flag], help="What the workspace's server is doing.")
+    json_flag = click.Option(["--json", "as_json"], is_flag=True, help="All figures, as JSON.")
+    return click.Command(name, callback=_status, params=[json_flag], help="Show the state of the workspace's server.")
 
 
 @click.pass_obj

@@ -16,7 +16,7 @@ from spraycc.cli.messages import inform
 from spraycc.config.keys import nearest
 from spraycc.errors import USAGE_STATUS
 
-#: subcommand -> where it is
+#: subcommand -> its module
 _COMMANDS = {
     **dict.fromkeys(SUBCOMMANDS, "spraycc.cli.build_commands"),
     "build": "spraycc.cli.build_commands",
@@ -31,7 +31,7 @@ _COMMANDS = {
     "why": "spraycc.cli.why",
 }
 _EPILOG = (
-    "Options stand before the tool's name; everything behind it is the tool's own: "
+    "Give SprayCC's options before the tool's name; all words after the name are the tool's: "
     "spraycc --executors 64 make -j100 all"
 )
 
@@ -41,7 +41,7 @@ class _Spraycc(click.Group):
         return sorted(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        # make may be given with its path.
+        # The user may give make with its path.
         name = os.path.basename(cmd_name)
         if cmd_name not in _COMMANDS and ("/" not in cmd_name or name not in SUBCOMMANDS):
             return None
@@ -99,7 +99,7 @@ def run(words: Sequence[str]) -> int:
 
     Raises:
         SprayccError: as the subcommand does.
-        KeyboardInterrupt: Ctrl-C, while no build tool had it for itself.
+        KeyboardInterrupt: Ctrl-C while no build tool runs.
     """
     try:
         result = make_group().main(list(words), prog_name="spraycc", standalone_mode=False)

@@ -1,4 +1,4 @@
-"""Continues, and at last ends, a server that somebody has stopped (SIGSTOP) and forgotten.
+"""Continues, and the second time ends, a server that somebody has stopped (SIGSTOP) and forgotten.
 
 The runners must not give up a stopped server and compile by themselves. A server that continues later could write old
 results over theirs. So the build sends SIGCONT to a server that was stopped for too long, and SIGKILL the second time.
@@ -85,7 +85,7 @@ class SuspendedServerCheck:
             if not self._continued:
                 self._continued = True
                 signal.pidfd_send_signal(self._pidfd, signal.SIGCONT)
-                self._tell(f"{what} and is made to go on")
+                self._tell(f"{what}; SprayCC continued it")
             else:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-                self._tell(f"{what} once more and is ended")
+                self._tell(f"{what} again; SprayCC killed it")

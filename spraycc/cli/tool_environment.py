@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from spraycc.jobserver.makeflags import VARIABLES, compose, compose_cargo, without_jobserver
 
@@ -31,13 +31,13 @@ def in_build(
     """The environment for a tool in a build that the server has opened.
 
     Args:
-        env: ours.
-        socket: the server's.
+        env: the environment of this process.
+        socket: the path of the server's socket.
         build: the build's id.
         shims: the shim directory.
         path: the PATH in force; ``env`` may have none.
-        fifo: the jobserver's, empty without one.
-        fd: the descriptor of the fifo, which the tool inherits; None without one.
+        fifo: the path of the jobserver's fifo, empty without a jobserver.
+        fd: the descriptor of the fifo, which the tool inherits; None without a jobserver.
         shell: a shell for make's recipe lines, empty for the usual one.
     """
     result = without_build(env, shims)
@@ -45,7 +45,7 @@ def in_build(
         b"SPRAYCC_SOCKET": socket,
         b"SPRAYCC_BUILD": build,
         b"SPRAYCC_SHIMS": shims,
-        b"PATH": b":".join((shims, *_elements(path, shims))),
+        b"PATH": b":".join((shims, *elements_without(path, shims))),
     }
     result |= for_ccache(env)
     if fd is not None:
@@ -72,9 +72,10 @@ def without_build(env: Mapping[bytes, bytes], shims: bytes | None = None) -> dic
     result = {name: value for name, value in env.items() if name not in _OURS}
     shims = shims or env.get(b"SPRAYCC_SHIMS")
     if shims and b"PATH" in result:
-        result[b"PATH"] = b":".join(_elements(result[b"PATH"], shims))
+        result[b"PATH"] = b":".join(elements_without(result[b"PATH"], shims))
     return result
 
 
-def _elements(path: bytes, shims: bytes) -> Sequence[bytes]:
+def elements_without(path: bytes, shims: bytes) -> list[bytes]:
+    """The elements of ``path`` without the shim directory."""
     return [element for element in path.split(b":") if element.rstrip(b"/") != shims.rstrip(b"/")]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import re
 
+from spraycc.build_tools import MAKES, NINJAS
 from spraycc.jobserver.cmdline import Stripped
 from spraycc.jobserver.makeflags import parse
 
-MAKES = ("make", "gmake")
-NINJAS = ("ninja", "ninja-build")
 #: The first ninja that is a client of a jobserver. Kitware's older ninjas with a jobserver have it in their version.
 _NINJA_WITH_JOBSERVER = (1, 13)
 

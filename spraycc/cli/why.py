@@ -20,23 +20,23 @@ def command(name: str) -> click.Command:
     return click.Command(
         name,
         callback=_why,
-        help="Where the tasks of the last build ran, and why. With TARGET: those that name it.",
+        help="Where the tasks of the last build ran, and why. With TARGET: only tasks that name it.",
         params=[
             click.Argument(["target"], required=False),
-            click.Option(["--json", "as_json"], is_flag=True, help="The tasks, a line of JSON each."),
-            click.Option(["--all", "all_of_them"], is_flag=True, help="All tasks, however many."),
+            click.Option(["--json", "as_json"], is_flag=True, help="One line of JSON for each task."),
+            click.Option(["--all", "all_of_them"], is_flag=True, help="All tasks."),
         ],
     )
 
 
 def _why(target: str | None, as_json: bool, all_of_them: bool) -> int:
-    from spraycc import runtime_dir, workspace
+    from spraycc import workspace
     from spraycc.cli.messages import inform
 
     root = workspace.find()
-    path = newest_record(os.fsdecode(os.path.basename(runtime_dir.locate(root))))
+    path = newest_record(root)
     if path is None:
-        inform(f"no build was noted for {os.fsdecode(root)} on this host")
+        inform(f"no build was recorded for {os.fsdecode(root)} on this host")
         return 1
     tasks = [task for task in _tasks(path) if target is None or _fits(task, target, os.fsdecode(root))]
     if as_json:
@@ -55,11 +55,11 @@ def _why(target: str | None, as_json: bool, all_of_them: bool) -> int:
     return 0
 
 
-def newest_record(name: str) -> Path | None:
-    """The file of the last build of the server with this name."""
+def newest_record(root: bytes) -> Path | None:
+    """The file of the last build in the workspace ``root`` on this host."""
     from spraycc import runtime_dir
 
-    directory = Path(runtime_dir.state_directory(name), "builds")
+    directory = Path(runtime_dir.state_directory_of(root), "builds")
     return max(directory.glob("*.jsonl"), default=None)
 
 
@@ -101,6 +101,6 @@ def _tasks(path: Path) -> Iterator[dict[str, Any]]:
             try:
                 task = json.loads(line)
             except ValueError:
-                continue  # cut by a full disk, or being written
+                continue  # cut by a full disk, or not fully written yet
             if isinstance(task, dict) and "target" in task:
                 yield task

@@ -1,12 +1,16 @@
 """Describes a command line and chooses its placement: the entry point of this package.
 
-A wrong answer towards *here* costs time; one towards *remote* must not cost correctness. The command runs unmodified
-on a host that sees the same files, so *remote* is right for everything that reads files and writes files. It is wrong
-for what reads a pipe or a descriptor, appends to a file that others append to, asks for the CPU it runs on, or talks
-to a process on the submit host.
+A wrong placement on the submit host costs time. A wrong placement on an executor may change the result. An executor's
+host sees the same files and runs the command unmodified, so an executor suits each command that only reads and writes
+files. An executor does not suit a command that
 
-Launchers (ccache and its like) stay here whole, with what they run: what they read and write besides is their own
-affair. nvcc stays here too, as the compilers that it runs read its private temporary files.
+- reads a pipe or an inherited descriptor,
+- appends to a file to which other commands append,
+- asks which CPU its host has, or
+- talks to a process on the submit host.
+
+A launcher (ccache, distcc) stays on the submit host together with the compiler that it starts, because the launcher's
+own files are unknown. nvcc stays too: the compilers that it starts read its private temporary files.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from dataclasses import replace
 from spraycc.commands.languages import ASSEMBLER_STAGES, Stage
 from spraycc.commands.names import Family, Tool, is_launcher, tool_of
 from spraycc.commands.outputs import Outputs, is_file, is_header_only, outputs_of
-from spraycc.commands.parse import Input, Mode, ParsedLine, parse
+from spraycc.commands.parse import Input, Mode, ParsedLine, is_module_server, parse
 from spraycc.commands.reasons import Reason
 from spraycc.commands.response import expand
 from spraycc.model import Description, Kind, Placement
@@ -27,15 +31,9 @@ ReadFile = Callable[[bytes], bytes | None]
 
 #: Part of the directory or file name of every configure test; searched first, because that is quick.
 _TEST_MARKS = (
-    b"conftest",
-    b"TryCompile-",
-    b"CMakeScratch",
-    b"CMakeTmp",
-    b"CompilerId",
-    b"_CMakeLTOTest",
-    b"meson-private",
+    *(b"conftest", b"TryCompile-", b"CMakeScratch", b"CMakeTmp", b"CompilerId", b"_CMakeLTOTest", b"meson-private"),
+    *(b".sconf_temp", b".conf_check_", b"config.tests", b"/dummy."),
 )
-_TEST_MARKS_RARE = (b".sconf_temp", b".conf_check_", b"config.tests", b"/dummy.")
 #: autoconf; CMake's try_compile, compiler identification and LTO check; meson's checks; SCons, waf and qmake; the
 #: config.guess of all autotools' packages.
 _TEST = re.compile(
@@ -64,12 +62,12 @@ def describe(
     """Describes one command line. Never raises, whatever the words are.
 
     Args:
-        argv: The words, ``argv[0]`` first. It may name anything; ``program`` goes before it.
-        program: Path of the program that will really run.
-        cwd: The working directory.
-        env: The environment; only the variables that change what compilers write are looked at.
-        read_file: Gives the content of a response file, by its name as written (relative to ``cwd``), or None where
-            it can't be read.
+        argv: the words, ``argv[0]`` first. If ``argv[0]`` and ``program`` name different tools, ``program`` counts.
+        program: path of the program that will really run.
+        cwd: the working directory.
+        env: the environment; only variables that change a compiler's outputs count.
+        read_file: returns the content of a response file by its name as written (relative to ``cwd``), or None if the
+            file can't be read.
     """
     called = argv[0] if argv else b""
     if is_launcher(program) or is_launcher(called):
@@ -115,7 +113,7 @@ def describe_line(line: ParsedLine, cwd: bytes, env: Mapping[bytes, bytes]) -> D
 def _description(
     kind: Kind, placement: Placement, reason: Reason, line: ParsedLine, sources: list[Input]
 ) -> Description:
-    # A query writes nothing, whatever else it says.
+    # A query writes no file, whatever its other options are.
     if reason in (Reason.QUERY, Reason.NO_INPUT, Reason.NOTHING_COMPILED):
         outputs = Outputs((), complete=True)
     else:
@@ -127,12 +125,12 @@ def _description(
 
 
 def _probe_reason(line: ParsedLine, sources: list[Input], cwd: bytes) -> Reason | None:
-    """Why the line is one to run at once, if it is. The order is that of certainty."""
+    """The reason to run the line at once, or None. The most certain reasons are tried first."""
     if line.query:
         return Reason.QUERY
     if not line.inputs:
         if line.mode is Mode.LINK and line.linker_words:
-            # Objects may come through -Wl,@FILE, so only what asks is a probe.
+            # -Wl,@FILE may name objects, so only a query is a probe.
             return Reason.LINKER_QUERY if _LINKER_QUERIES.intersection(line.linker_words) else None
         return Reason.QUERY if line.verbose else Reason.NO_INPUT
     if line.mode is not Mode.LINK and not sources:
@@ -157,10 +155,10 @@ def _probe_reason(line: ParsedLine, sources: list[Input], cwd: bytes) -> Reason 
     if line.mode is Mode.PREPROCESS and not is_file(line.output):
         return Reason.PREPROCESS_STDOUT
     if line.mode is Mode.ASSEMBLY:
-        stages = {source.language.stage for source in sources if source.language is not None}
+        stages = line.stages()
         if stages == {Stage.ASSEMBLE}:
             return Reason.NOTHING_COMPILED
-        # All that -S does for assembler source is to preprocess it; GCC does so to standard output, whatever -o says.
+        # For assembler source -S only preprocesses. GCC then writes to standard output and ignores -o.
         if stages <= ASSEMBLER_STAGES and (line.family is not Family.CLANG or not is_file(line.output)):
             return Reason.PREPROCESS_STDOUT
     return None
@@ -191,11 +189,8 @@ def _is_configure_test(line: ParsedLine, cwd: bytes) -> bool:
     if line.output is not None:
         names.append(line.output)
     text = cwd + b"/\0" + b"\0".join(names)
-    # Not any(): a generator costs more here than the search.
+    # Not any(): a generator costs more than the search.
     for mark in _TEST_MARKS:
-        if mark in text:
-            return _TEST.search(text) is not None
-    for mark in _TEST_MARKS_RARE:
         if mark in text:
             return _TEST.search(text) is not None
     return False
@@ -206,7 +201,7 @@ def _kind(line: ParsedLine, sources: list[Input]) -> tuple[Kind, Reason]:
         return Kind.DEPENDENCIES, Reason.DEPENDENCIES
     if line.mode is Mode.PREPROCESS:
         return Kind.PREPROCESS, Reason.PREPROCESS
-    stages = {source.language.stage for source in sources if source.language is not None}
+    stages = line.stages()
     if stages == {Stage.HEADER}:
         return Kind.PCH, Reason.PCH
     if stages <= ASSEMBLER_STAGES:
@@ -217,16 +212,17 @@ def _kind(line: ParsedLine, sources: list[Input]) -> tuple[Kind, Reason]:
 
 
 def _forced_reason(line: ParsedLine, env: Mapping[bytes, bytes]) -> Reason | None:
-    """Why a line that could go remote must not."""
+    """The reason why a line of a remote kind must stay on the submit host, or None."""
     if line.forced_here is not None:
         return line.forced_here
     if line.family is not Family.CLANG:
-        # GCC appends rules there for every line without -M or -MD (manual, "Environment Variables Affecting GCC").
+        # GCC appends rules to the files that these variables name, for every line without -M or -MD (manual,
+        # "Environment Variables Affecting GCC").
         names_depfile = line.depend or line.cpp_depfile is not None or line.mode is Mode.DEPENDENCIES
         if not names_depfile and (env.get(b"DEPENDENCIES_OUTPUT") or env.get(b"SUNPRO_DEPENDENCIES")):
             return Reason.APPENDS
         mapper = env.get(b"CXX_MODULE_MAPPER")
-        if mapper and (mapper[:1] in b"|=<" or b":" in mapper):
+        if mapper and is_module_server(mapper):
             return Reason.MODULE_SERVER
     if line.family is not Family.GCC:
         if line.modules:
@@ -240,9 +236,9 @@ def _forced_reason(line: ParsedLine, env: Mapping[bytes, bytes]) -> Reason | Non
 
 
 def _is_own_fragment(line: ParsedLine) -> bool:
-    """True where the file of -MJ is this line's alone, as its name contains the object's.
+    """True if no other line uses the file of -MJ, because that file's name contains the object's name.
 
-    Clang appends to it; a file that several lines append to must be appended to on one host.
+    Clang appends to the file. If several lines append to one file, they must all run on one host.
     """
     if line.fragment == b"-" or line.fragment == b"/dev/null":
         return True
@@ -254,7 +250,7 @@ def _is_own_fragment(line: ParsedLine) -> bool:
 
 
 def _describe_other(tool: Tool, words: Sequence[bytes]) -> Description:
-    """The programs that are no compiler drivers: they stay here, only the quota differs."""
+    """Describes a program that is no compiler driver: it stays on the submit host, and only the quota differs."""
     if tool is Tool.NVCC:
         sources = tuple(word for word in words if word.endswith(b".cu") and not word.startswith(b"-"))
         if len(sources) == 1 and any(word in (b"-c", b"--compile", b"-dc", b"--device-c") for word in words):

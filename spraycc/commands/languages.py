@@ -1,6 +1,6 @@
-"""Languages of source files, by suffix or by ``-x``, as far as they decide what a command does.
+"""Languages of source files, by suffix or by ``-x``, as far as they change the action of a command.
 
-Sources: GCC's manual, "Options Controlling the Kind of Output", Clang's ``Types.def``; each suffix tried with GCC
+Sources: GCC's manual, "Options Controlling the Kind of Output", Clang's ``Types.def``; each suffix was tried with GCC
 12.2 and Clang 14.
 """
 
@@ -20,7 +20,7 @@ class Stage(enum.IntEnum):
     HEADER = enum.auto()  #: a header: becomes a precompiled header, not an object
     ASSEMBLE_CPP = enum.auto()  #: assembler source that is preprocessed
     ASSEMBLE = enum.auto()  #: assembler source
-    OTHER = enum.auto()  #: compiled by a part whose outputs are not described here (Fortran, modules, CUDA, ...)
+    OTHER = enum.auto()  #: a language with outputs that this package does not know (Fortran, modules, CUDA, ...)
 
 
 ASSEMBLER_STAGES = frozenset([Stage.ASSEMBLE, Stage.ASSEMBLE_CPP])
@@ -30,24 +30,19 @@ ASSEMBLER_STAGES = frozenset([Stage.ASSEMBLE, Stage.ASSEMBLE_CPP])
 class Language:
     name: bytes
     stage: Stage
-    #: suffix of the preprocessed text that -save-temps keeps; empty where there is none
+    #: suffix of the preprocessed text that -save-temps keeps; empty if there is none
     temporary: bytes = b""
-    family: Family = Family.EITHER
 
 
-def _language(name: bytes, stage: Stage, temporary: bytes = b"", family: Family = Family.EITHER) -> Language:
-    return Language(name, stage, temporary, family)
+C = Language(b"c", Stage.PREPROCESS, b".i")
+CXX = Language(b"c++", Stage.PREPROCESS, b".ii")
+C_HEADER = Language(b"c-header", Stage.HEADER)
+CXX_HEADER = Language(b"c++-header", Stage.HEADER)
 
-
-C = _language(b"c", Stage.PREPROCESS, b".i")
-CXX = _language(b"c++", Stage.PREPROCESS, b".ii")
-C_HEADER = _language(b"c-header", Stage.HEADER)
-CXX_HEADER = _language(b"c++-header", Stage.HEADER)
-
-_OTHER_BOTH = b"ada f77 f77-cpp-input f95 f95-cpp-input"
-_OTHER_GCC = b"brig d go modula-2 modula-2-cpp-output algol68 rust cobol"
-_OTHER_CLANG = (
-    b"ast c++-module c++-module-cpp-output cl clcpp cuda cuda-cpp-output hip hip-cpp-output hlsl ir "
+_OTHER = (
+    b"ada f77 f77-cpp-input f95 f95-cpp-input "
+    b"brig d go modula-2 modula-2-cpp-output algol68 rust cobol "  # GCC's alone
+    b"ast c++-module c++-module-cpp-output cl clcpp cuda cuda-cpp-output hip hip-cpp-output hlsl ir "  # Clang's alone
     b"api-information pcm precompiled-header renderscript"
 )
 
@@ -59,24 +54,22 @@ BY_NAME: dict[bytes, Language] = {
         CXX,
         C_HEADER,
         CXX_HEADER,
-        _language(b"c++-system-header", Stage.HEADER),
-        _language(b"c++-user-header", Stage.HEADER),
-        _language(b"c++-header-unit-header", Stage.HEADER),
-        _language(b"cpp-output", Stage.COMPILE),
-        _language(b"c-cpp-output", Stage.COMPILE),
-        _language(b"c++-cpp-output", Stage.COMPILE),
-        _language(b"objective-c", Stage.PREPROCESS, b".mi"),
-        _language(b"objective-c++", Stage.PREPROCESS, b".mii"),
-        _language(b"objective-c-header", Stage.HEADER),
-        _language(b"objective-c++-header", Stage.HEADER),
-        _language(b"objective-c-cpp-output", Stage.COMPILE),
-        _language(b"objective-c++-cpp-output", Stage.COMPILE),
-        _language(b"objc-cpp-output", Stage.COMPILE),
-        _language(b"assembler", Stage.ASSEMBLE),
-        _language(b"assembler-with-cpp", Stage.ASSEMBLE_CPP),
-        *(_language(name, Stage.OTHER) for name in _OTHER_BOTH.split()),
-        *(_language(name, Stage.OTHER, family=Family.GCC) for name in _OTHER_GCC.split()),
-        *(_language(name, Stage.OTHER, family=Family.CLANG) for name in _OTHER_CLANG.split()),
+        Language(b"c++-system-header", Stage.HEADER),
+        Language(b"c++-user-header", Stage.HEADER),
+        Language(b"c++-header-unit-header", Stage.HEADER),
+        Language(b"cpp-output", Stage.COMPILE),
+        Language(b"c-cpp-output", Stage.COMPILE),
+        Language(b"c++-cpp-output", Stage.COMPILE),
+        Language(b"objective-c", Stage.PREPROCESS, b".mi"),
+        Language(b"objective-c++", Stage.PREPROCESS, b".mii"),
+        Language(b"objective-c-header", Stage.HEADER),
+        Language(b"objective-c++-header", Stage.HEADER),
+        Language(b"objective-c-cpp-output", Stage.COMPILE),
+        Language(b"objective-c++-cpp-output", Stage.COMPILE),
+        Language(b"objc-cpp-output", Stage.COMPILE),
+        Language(b"assembler", Stage.ASSEMBLE),
+        Language(b"assembler-with-cpp", Stage.ASSEMBLE_CPP),
+        *(Language(name, Stage.OTHER) for name in _OTHER.split()),
     ]
 }
 
@@ -117,8 +110,8 @@ _SUFFIXES: list[tuple[Family, bytes, bytes]] = [
 
 def _by_suffix(family: Family, *, cxx: bool) -> dict[bytes, Language]:
     found = {}
-    for where, name, suffixes in _SUFFIXES:
-        if where & family:
+    for known_to, name, suffixes in _SUFFIXES:
+        if known_to & family:
             found.update(dict.fromkeys(suffixes.split(), BY_NAME[name]))
     if cxx:
         found.update({b".c": CXX, b".h": CXX_HEADER, b".i": BY_NAME[b"c++-cpp-output"]})
@@ -133,8 +126,8 @@ _TABLES = {
 
 
 def by_suffix(family: Family, *, cxx: bool) -> dict[bytes, Language]:
-    """The languages by suffix, case counting. A suffix that is not in it makes a file one for the linker.
+    """The languages by suffix; upper and lower case differ. A file with another suffix is for the linker.
 
-    ``cxx`` is for the drivers named g++, clang++ and c++, which take ``.c`` and ``.h`` for C++.
+    ``cxx`` is for the drivers named g++, clang++ and c++, which read ``.c`` and ``.h`` files as C++.
     """
     return _TABLES[family, cxx]

@@ -1,8 +1,8 @@
-"""Which tool a program is, by its name alone.
+"""Recognizes a tool by its name alone.
 
 The name is a basename, as found on PATH or in ``argv[0]``: plain (``gcc``), versioned (``gcc-12``, ``clang++-16``,
 ``gcc12``, ``clang-mp-15``), with a target in front (``x86_64-linux-gnu-gcc-12``, ``arm-none-eabi-g++``), with a
-thread model behind (``x86_64-w64-mingw32-gcc-posix``). Everything else is none of ours: ``gcc-hardening-check``,
+thread model behind (``x86_64-w64-mingw32-gcc-posix``). All other names are unknown: ``gcc-hardening-check``,
 ``ccache-gcc``, ``clang-tidy``.
 """
 
@@ -14,7 +14,7 @@ from functools import lru_cache
 
 
 class Family(enum.Flag):
-    """Whose command line a compiler understands. ``cc`` and ``c++`` may be either."""
+    """The compiler whose command line a program understands. ``cc`` and ``c++`` may be either."""
 
     GCC = enum.auto()
     CLANG = enum.auto()
@@ -22,7 +22,7 @@ class Family(enum.Flag):
 
 
 class Tool(enum.Enum):
-    """The programs whose command lines are understood, at least as far as to say where they run."""
+    """The programs whose command lines SprayCC understands well enough to choose a placement."""
 
     GCC = "gcc"
     GXX = "g++"
@@ -40,12 +40,12 @@ class Tool(enum.Enum):
 
     @property
     def family(self) -> Family | None:
-        """The grammar of its command line; None where it is no C or C++ compiler driver."""
+        """The grammar of the command line; None if the program is no C or C++ compiler driver."""
         return _FAMILIES.get(self)
 
     @property
     def is_cxx(self) -> bool:
-        """True where ``.c`` and ``.h`` are taken for C++."""
+        """True if the program reads ``.c`` and ``.h`` files as C++."""
         return self in (Tool.GXX, Tool.CLANGXX, Tool.CXX)
 
 
@@ -93,9 +93,8 @@ _STEMS = {
     b"nvcc": Tool.NVCC,
 }
 
-#: A target in front of a tool's name is believed where it begins with an architecture or ends with an operating
-#: system or ABI, so that wrappers (``ccache-gcc``, ``afl-clang``, ``my-gcc``), which may do anything, are not taken
-#: for the compiler.
+#: A prefix of a tool's name counts as a target only if it begins with an architecture, or ends with an operating system
+#: or ABI. Other prefixes belong to wrappers (``ccache-gcc``, ``afl-clang``, ``my-gcc``), which may do anything.
 _ARCHITECTURE = (
     rb"(?:x86_64|amd64|i[3-7]86|x86|arm|aarch64|thumb|riscv|mips|powerpc|ppc|s390|sparc|sh[1-5e]|m68k|m6811|avr|msp430|xtensa|alpha"
     rb"|hppa|ia64|loongarch|or1k|microblaze|nios2|arc|csky|bfin|blackfin|rx|rl78|v850|wasm|amdgcn|nvptx|bpf|pru|tricore|h8300|lm32|moxie"
@@ -112,10 +111,10 @@ _NAME = re.compile(
     rb"(?:-posix|-win32)?"
 )
 
-#: Names that stand with a version and no hyphen on some systems (``gcc12``, ``llvm-ar16``); ``cc1`` is something else.
+#: Names that have a version without a hyphen on some systems (``gcc12``, ``llvm-ar16``). ``cc1`` is another program.
 _NUMBERED = (b"gcc", b"g++", b"clang", b"llvm-")
 
-#: NAME_MAX of Linux: nothing longer is a file's name, and the pattern need not run over it.
+#: NAME_MAX of Linux: no file has a longer name, so a longer word needs no match.
 _NAME_MAX = 255
 
 #: Programs that start the compiler named by their next word, or by the link through which they were called.
@@ -123,12 +122,12 @@ _LAUNCHERS = frozenset(
     b"spraycc-run ccache sccache distcc icecc buildcache fastbuild fbuild cachecc1 goma gomacc rewrapper nocc pump "
     b"colorgcc".split()
 )
-#: ``/usr/lib/ccache/gcc`` and its like are links to the launcher.
+#: Links such as ``/usr/lib/ccache/gcc`` lead to the launcher.
 _MASQUERADE = re.compile(rb"/(?:ccache|sccache|distcc|icecc|icecream|colorgcc|buildcache)/(?:[^/]+/)?[^/]*\Z")
 
-#: Tools of which every name found on PATH gets a shim. The linker and the assembler are run by the compiler, under
-#: its slot; nvcc is among them, though it stays here, because the compilers that it runs read its private temporary
-#: files and must stay with it.
+#: Tools of which every name on PATH gets a shim. The linker and the assembler get none: the compiler starts them under
+#: its own slot. nvcc gets a shim although it stays on the submit host: the compilers that it starts read its
+#: private temporary files, and must stay with it.
 _SHIMMED = frozenset(tool for tool in Tool if tool.family is not None) | {
     Tool.AR,
     Tool.RANLIB,
@@ -140,7 +139,7 @@ _SHIMMED = frozenset(tool for tool in Tool if tool.family is not None) | {
 
 @lru_cache(maxsize=1024)
 def tool_of(name: bytes) -> Tool | None:
-    """Says which tool a program of this basename is; None where its command line is not understood."""
+    """The tool with this basename; None if SprayCC does not understand its command line."""
     match = _NAME.fullmatch(name) if len(name) <= _NAME_MAX else None
     if match is None or (match[2] and not match[1].startswith(_NUMBERED)):
         return None
@@ -149,14 +148,14 @@ def tool_of(name: bytes) -> Tool | None:
 
 @lru_cache(maxsize=1024)
 def is_launcher(program: bytes) -> bool:
-    """True where the program starts another one: ccache and its like, by name or by the directory of their links.
+    """True if the program is a launcher such as ccache, by its name or by the directory of its links.
 
-    What such a program reads and writes besides is its own affair (a cache, a socket), so it stays on the submit host.
+    A launcher uses files of its own (a cache, a socket), so it stays on the submit host.
     """
     name = program[program.rfind(b"/") + 1 :]
     return name in _LAUNCHERS or _MASQUERADE.search(program) is not None
 
 
 def is_shim_name(name: bytes) -> bool:
-    """True where a program of this basename, found in a directory of PATH, gets a shim."""
+    """True if a program with this basename in a directory of PATH gets a shim."""
     return tool_of(name) in _SHIMMED

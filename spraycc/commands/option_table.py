@@ -1,8 +1,8 @@
-"""The option table: one row an option of GCC or Clang, sorted by spelling. Data only; its terms are :mod:`.options`'s.
+"""The option table: one row for each option of GCC or Clang, sorted by spelling. :mod:`.options` defines its terms.
 
-An option without a row is one that takes no next word, changes no mode and may write files that are not known. A
-spelling with ``family`` is that compiler's alone; the other one rejects it or reads it as a shorter option with a
-joined argument. Checked against GCC 12.2 and Clang 14 by the tests: which rows take the next word.
+An option without a row takes no next word, changes no mode, and may write unknown files. Only the compiler ``family``
+knows a spelling with ``family``. The other compiler rejects the spelling, or reads it as a shorter option with a joined
+argument. The tests check with GCC 12.2 and Clang 14 which rows take the next word.
 """
 
 from __future__ import annotations

@@ -14,11 +14,11 @@ from spraycc.commands.names import Family
 class Takes(enum.Enum):
     """The place of an option's argument."""
 
-    FLAG = enum.auto()  #: it has none: ``-c``
-    JOINED = enum.auto()  #: in the same word: ``-std=c11``; where only ``=`` joins it, the spelling ends with it
+    FLAG = enum.auto()  #: no argument: ``-c``
+    JOINED = enum.auto()  #: in the same word: ``-std=c11``; if only ``=`` joins it, the spelling has the ``=``
     NEXT = enum.auto()  #: the next word, or the next ``words`` words: ``-aux-info F``
     EITHER = enum.auto()  #: ``-Idir`` or ``-I dir``
-    BOTH = enum.auto()  #: one in the same word and one in the next: ``-Xarch_arm64 -O2``
+    BOTH = enum.auto()  #: one argument in the same word and one in the next: ``-Xarch_arm64 -O2``
 
 
 class Effect(enum.Enum):
@@ -32,18 +32,18 @@ class Effect(enum.Enum):
     PREPROCESS_ONLY = enum.auto()  #: -E
     DEPENDENCIES_ONLY = enum.auto()  #: -M, -MM
     SYNTAX_ONLY = enum.auto()  #: -fsyntax-only
-    OTHER_MODE = enum.auto()  #: one of Clang's rare ones: --analyze, -emit-ast, --precompile
+    OTHER_MODE = enum.auto()  #: a rare mode of Clang: --analyze, -emit-ast, --precompile
     QUERY = enum.auto()  #: prints something and compiles nothing
-    VERBOSE = enum.auto()  #: -v: a query where nothing is compiled
+    VERBOSE = enum.auto()  #: -v: a query if nothing is compiled
     DRIVER_MODE = enum.auto()  #: --driver-mode=
-    END = enum.auto()  #: ``--``: what follows is input
+    END = enum.auto()  #: ``--``: all following words are inputs
 
     # inputs
     LANGUAGE = enum.auto()  #: -x
-    READS = enum.auto()  #: names a file it reads, that could be standard input
-    SEARCHES = enum.auto()  #: names a directory in which it looks for headers: -I, -isystem
+    READS = enum.auto()  #: names a file to read, which could be standard input
+    SEARCHES = enum.auto()  #: names a directory of the header search path: -I, -isystem
     LINKER_WORD = enum.auto()  #: an input or option for the linker: -lfoo, -Xlinker W
-    LINKER_WORDS = enum.auto()  #: several, with commas between: -Wl,a,b
+    LINKER_WORDS = enum.auto()  #: several such words with commas between them: -Wl,a,b
 
     # outputs
     OUTPUT = enum.auto()  #: -o
@@ -68,15 +68,15 @@ class Effect(enum.Enum):
     TIME_TRACE = enum.auto()
     OPT_INFO = enum.auto()  #: -fopt-info…=FILE
     DUMP_LETTERS = enum.auto()  #: -dLETTERS
-    DUMP_NAMES = enum.auto()  #: -dumpbase and its like: names of other outputs change
+    DUMP_NAMES = enum.auto()  #: -dumpbase, -dumpdir: other outputs get other names
     EMIT_LLVM = enum.auto()
     LTO = enum.auto()
     LTO_OFF = enum.auto()
-    WRITES = enum.auto()  #: its argument is a file it writes
-    WRITES_UNKNOWN = enum.auto()  #: it writes files, or may, and their names are not worked out here
+    WRITES = enum.auto()  #: the argument is a file to write
+    WRITES_UNKNOWN = enum.auto()  #: writes, or may write, files with names that this package does not know
 
     # what keeps a compile on the submit host
-    CPU = enum.auto()  #: -march= and its like: "native" is the CPU it runs on
+    CPU = enum.auto()  #: -march=, -mtune=, -mcpu=: "native" is the CPU of the compiler's host
     WRAPPER = enum.auto()  #: -wrapper
     APPENDS = enum.auto()  #: -time=FILE
     MODULE_MAPPER = enum.auto()  #: -fmodule-mapper=
@@ -84,8 +84,7 @@ class Effect(enum.Enum):
     MODULES_OFF = enum.auto()
 
 
-#: Effects that a compiler of unknown family must not be believed to have: to GCC these are other options, and it
-#: would link.
+#: Effects that do not count for a compiler of unknown family: GCC reads these spellings as other options, and links.
 _CLANG_MODES = frozenset([Effect.OTHER_MODE, Effect.END, Effect.DRIVER_MODE])
 
 
@@ -94,14 +93,14 @@ class Row:
     spelling: bytes
     takes: Takes
     effect: Effect = Effect.NONE
-    #: the compilers that know it
+    #: the compilers that know the option
     family: Family = Family.EITHER
-    #: how many next words it takes, where it takes any
+    #: number of next words that the option takes, if it takes any
     words: int = 1
 
 
 class OptionTable:
-    """The rows that hold for one family, looked up by the word of a command line."""
+    """The rows of one family, and the search for the row of a word."""
 
     __slots__ = ("_parents", "_rows", "_spellings", "exact")
 
@@ -121,7 +120,7 @@ class OptionTable:
             key=attrgetter("spelling"),
         )
         self._spellings = [row.spelling for row in self._rows]
-        # The longest row that is a proper prefix of each row; -1 where there is none.
+        # For each row, the index of the longest row that is a proper prefix of it; -1 if there is none.
         self._parents: list[int] = []
         for index, spelling in enumerate(self._spellings):
             parent = index - 1
@@ -131,17 +130,18 @@ class OptionTable:
 
     def find_joined(self, word: bytes) -> Row | None:
         """The row with the longest spelling that ``word`` begins with, among those that allow a joined argument."""
-        # Every prefix of the word sorts before it and is a prefix of whatever row sorts between, so it is the last
-        # row before the word or one of that row's own prefixes.
+        # A prefix of the word sorts before the word, and is a prefix of every row between the two. So the wanted row is
+        # the last row before the word, or a prefix of that row.
         index = bisect_right(self._spellings, word) - 1
         while index >= 0 and not word.startswith(self._spellings[index]):
             index = self._parents[index]
         return self._rows[index] if index >= 0 else None
 
     def is_quiet(self, lead: bytes) -> bool:
-        """True where every longer word that begins with ``lead`` and has no row of its own is an option without effect.
+        """True if every longer word that begins with ``lead`` and has no row of its own is an option without effect.
 
-        Most words of a compile line are such (-D, -I, -W, -f), and few bytes tell: the parser keeps the answers.
+        Most words of a compile line have no effect (-D, -W, -f), and their first bytes show this. The parser caches the
+        answers.
         """
         row = self.find_joined(lead)
         if row is None or row.effect is not Effect.NONE or row.takes is Takes.BOTH:

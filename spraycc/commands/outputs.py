@@ -1,8 +1,7 @@
-"""Which files a parsed line writes.
+"""The files that a parsed line writes.
 
-The rules are those that GCC 12.2 and Clang 14 were seen to follow (the tests run both and compare). What differs
-between versions or families, or can't be told from the words alone, is not claimed, and the answer says that it is
-not complete.
+The rules are those observed with GCC 12.2 and Clang 14 (the tests run both and compare). A file is left out if it
+differs between versions or families, or if the words alone do not show it. The answer is then marked as not complete.
 """
 
 from __future__ import annotations
@@ -17,19 +16,19 @@ from spraycc.commands.parse import Input, Mode, ParsedLine, SaveTemps
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    #: as written or implied, relative to the working directory; the one that -o names last
+    #: as written or implied, relative to the working directory; the file of -o last
     names: tuple[bytes, ...]
-    #: True where these are all that a successful run writes
+    #: True if a successful run writes these files and no others
     complete: bool
 
 
 def is_file(name: bytes | None) -> TypeGuard[bytes]:
-    """True where a name given as an output makes a file: not standard output, not a device."""
+    """True if an output of this name is a file, and not standard output or a device."""
     return name is not None and name not in (b"", b"-") and not name.startswith((b"/dev/", b"/proc/"))
 
 
 def stem(name: bytes) -> bytes:
-    """The name without its last suffix; a basename that is nothing but a suffix (``.x``) loses nothing."""
+    """The name without its last suffix; a basename that is only a suffix (``.x``) stays."""
     dot = name.rfind(b".")
     return name[:dot] if dot > name.rfind(b"/") + 1 else name
 
@@ -39,7 +38,7 @@ def _basename(name: bytes) -> bytes:
 
 
 def outputs_of(line: ParsedLine) -> Outputs:
-    """Works out what the line writes, for every mode. A link's answer is never complete, as it never runs elsewhere."""
+    """The outputs of a line of any mode. A link's answer is never complete, because no link runs on an executor."""
     named = line.output if is_file(line.output) else None
     out: list[bytes] = []
     complete = not line.writes_unknown
@@ -50,13 +49,13 @@ def outputs_of(line: ParsedLine) -> Outputs:
         if is_file(line.depfile):
             out.append(line.depfile)
             if line.family is not Family.GCC:
-                named = None  # Clang writes nothing to -o then; GCC an empty file
+                named = None  # then Clang writes nothing to -o, and GCC writes an empty file
                 complete &= line.output is None or line.family is Family.CLANG
         elif line.depfile is not None and line.family is not Family.GCC:
             named = None
         complete &= not line.depend and not line.writes and line.fragment is None and line.cpp_depfile is None
     elif line.mode in (Mode.OBJECT, Mode.ASSEMBLY) or is_header_only(line):
-        if line.mode is Mode.ASSEMBLY and line.family is not Family.CLANG and _is_assembler_only(line):
+        if line.mode is Mode.ASSEMBLY and line.family is not Family.CLANG and line.stages() <= ASSEMBLER_STAGES:
             named = None  # preprocessed to standard output
         complete &= _claim_compiled(line, named, out)
     elif line.mode is Mode.LINK:
@@ -79,7 +78,7 @@ def outputs_of(line: ParsedLine) -> Outputs:
 
 
 def is_header_only(line: ParsedLine) -> bool:
-    """True where a line without -c makes precompiled headers all the same, as all it has is headers."""
+    """True if a line without -c makes precompiled headers, because all its inputs are headers."""
     return (
         line.mode is Mode.LINK
         and bool(line.inputs)
@@ -88,19 +87,15 @@ def is_header_only(line: ParsedLine) -> bool:
     )
 
 
-def _is_assembler_only(line: ParsedLine) -> bool:
-    return {source.language.stage for source in line.inputs if source.language is not None} <= ASSEMBLER_STAGES
-
-
 def _claim_compiled(line: ParsedLine, named: bytes | None, out: list[bytes]) -> bool:
-    """-c and -S: everything but the named file itself. True where that is all."""
+    """Adds the outputs of -c and -S to ``out``, without the file of -o. True if these are all."""
     sources = [source for source in line.inputs if source.language is not None]
     complete = _claim_depfiles(line, named, out)
     for name in (*line.writes, *([line.fragment] if line.fragment is not None else [])):
         if is_file(name):
             out.append(name)
     if line.output is not None and named is None:
-        # To standard output or a device: where the other files go then is nobody's rule.
+        # The output goes to standard output or a device. No rule says where the other files go then.
         return complete and not _has_companions(line)
     has_companions = _has_companions(line)
     for source in sources:
@@ -118,7 +113,7 @@ def _claim_compiled(line: ParsedLine, named: bytes | None, out: list[bytes]) -> 
 
 
 def _implied(line: ParsedLine, source: Input) -> bytes | None:
-    """The main output where -o does not name it; empty where there is none, None where it is not known."""
+    """The main output of a line without -o; empty if there is none, None if it is unknown."""
     assert source.language is not None
     stage = source.language.stage
     if stage is Stage.OTHER:
@@ -146,11 +141,11 @@ def _source_stem(line: ParsedLine, source: Input) -> bytes | None:
 
 
 def _claim_depfiles(line: ParsedLine, named: bytes | None, out: list[bytes]) -> bool:
-    """The files of -MD, -MMD and -Wp,-MD,FILE. True where that is all."""
+    """Adds the files of -MD, -MMD and -Wp,-MD,FILE to ``out``. True if these are all depfiles."""
     if not line.depend and line.cpp_depfile is None:
-        # -MF alone: an error to GCC, unused to Clang
+        # -MF alone is an error for GCC, and Clang ignores it
         return line.depfile is None
-    stages = {source.language.stage for source in line.inputs if source.language is not None}
+    stages = line.stages()
     complete = True
     if Stage.OTHER in stages or Stage.COMPILE in stages:
         complete = False
@@ -196,10 +191,10 @@ def _has_companions(line: ParsedLine) -> bool:
 
 
 def _claim_companions(line: ParsedLine, source: Input, named: bytes | None, out: list[bytes]) -> bool:
-    """The files beside one source's object: .gcno, .su, .ci, .dwo, .json and -save-temps. True where that is all."""
+    """Adds the files beside one source's object (.gcno, .su, .ci, .dwo, .json, -save-temps). True if these are all."""
     assert source.language is not None
     stage = source.language.stage
-    # PCH: GCC writes some of them and Clang none; other languages: not known.
+    # For a precompiled header GCC writes some of these files, and Clang none. For other languages they are unknown.
     if stage in (Stage.HEADER, Stage.OTHER) or line.renames_dumps:
         return False
     base = stem(named) if named is not None else _source_stem(line, source)
@@ -213,7 +208,7 @@ def _claim_companions(line: ParsedLine, source: Input, named: bytes | None, out:
         elif line.coverage:
             out.append(base + b".gcno")
         for wanted, suffix in ((line.stack_usage, b".su"), (line.callgraph, b".ci")):
-            # With -flto they come at link time, unless there is an object besides.
+            # With -flto the link writes this file, unless the compile also makes a normal object.
             if wanted and line.lto:
                 complete = False
             elif wanted:
@@ -221,7 +216,7 @@ def _claim_companions(line: ParsedLine, source: Input, named: bytes | None, out:
         if line.time_trace:
             out.append(base + b".json")
     if line.split_dwarf and (line.mode is Mode.OBJECT or line.family is not Family.GCC):
-        # Without -g it depends on the version and on the family whether there is debug information to split off.
+        # Without -g, version and family decide whether there is debug information to split off.
         certain = line.family is Family.GCC or (line.debug and not line.lto and not line.emit_llvm and not assembler)
         if line.mode is Mode.ASSEMBLY:
             certain = certain and line.family is Family.CLANG
@@ -230,7 +225,7 @@ def _claim_companions(line: ParsedLine, source: Input, named: bytes | None, out:
         else:
             complete = False
     if line.save_temps is not SaveTemps.OFF:
-        complete = False  # other names before GCC 11
+        complete = False  # GCC before 11 uses other names
         out.extend(_temporaries(line, source, named))
     return complete
 

@@ -1,7 +1,6 @@
 """Reads the command line of a compiler driver, as GCC's and Clang's drivers do, into a :class:`ParsedLine`.
 
-Nothing is decided here: what the line is and where it runs is :mod:`.describe`'s, which files it writes
-:mod:`.outputs`'s.
+:mod:`.describe` decides the kind and the placement of the line, and :mod:`.outputs` the files that the line writes.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from spraycc.commands.reasons import Reason
 
 
 class Mode(enum.IntEnum):
-    """How far the driver goes. Of several the highest counts: ``-c -S`` writes assembler, ``-c -M`` rules."""
+    """The last step of the driver. Of several modes the highest counts: ``-c -S`` is ASSEMBLY."""
 
     LINK = 0
     OBJECT = 1  #: -c
     ASSEMBLY = 2  #: -S
-    OTHER = 3  #: Clang's rare ones
+    OTHER = 3  #: a rare mode of Clang
     SYNTAX = 4  #: -fsyntax-only
     PREPROCESS = 5  #: -E
     DEPENDENCIES = 6  #: -M, -MM
@@ -51,38 +50,38 @@ class ParsedLine:
     family: Family
     mode: Mode = Mode.LINK
     inputs: list[Input] = field(default_factory=list)
-    #: what -o names, whatever it is; None where it is not given
+    #: the name after -o, also that of a device or standard output; None without -o
     output: bytes | None = None
-    #: it prints something and compiles nothing
+    #: the line prints something and compiles nothing
     query: bool = False
     verbose: bool = False
-    #: --driver-mode= says it is another program
+    #: --driver-mode= selects a driver other than gcc and g++
     other_driver: bool = False
     #: libraries and options for the linker
     linker_words: list[bytes] = field(default_factory=list)
-    #: files it reads besides its inputs, as far as they could be standard input
+    #: further files to read (-include), which could be standard input
     reads: list[bytes] = field(default_factory=list)
-    #: directories in which it looks for headers, in the order of the line
+    #: directories of the header search path, in the order of the line
     searches: list[bytes] = field(default_factory=list)
 
     #: -MD or -MMD
     depend: bool = False
-    #: what -MF names
+    #: the file named by -MF; None without -MF
     depfile: bytes | None = None
-    #: what -Wp,-MD,FILE names: goes before -MD's own choice
+    #: the file named by -Wp,-MD,FILE, which overrides the choice of -MD; None without it
     cpp_depfile: bytes | None = None
-    #: what -MJ names
+    #: the file named by -MJ; None without -MJ
     fragment: bytes | None = None
-    #: further files that it is said to write
+    #: further files to write, as other options name them
     writes: list[bytes] = field(default_factory=list)
-    #: it may write files that are not worked out here
+    #: the line may write files with unknown names
     writes_unknown: bool = False
-    #: -dumpbase and its like
+    #: -dumpbase or -dumpdir
     renames_dumps: bool = False
     debug: bool = False
     split_dwarf: bool = False
     coverage: bool = False
-    #: what -fprofile-note= names
+    #: the file named by -fprofile-note=; None without it
     note: bytes | None = None
     stack_usage: bool = False
     callgraph: bool = False
@@ -91,33 +90,38 @@ class ParsedLine:
     emit_llvm: bool = False
     lto: bool = False
     modules: bool = False
-    #: made for the CPU it runs on
+    #: makes code for the CPU of the compiler's host
     native: bool = False
     #: words for the preprocessor and for the assembler, from -Wp, -Wa, and -X
     cpp_words: list[bytes] = field(default_factory=list)
     assembler_words: list[bytes] = field(default_factory=list)
-    #: why a compile must stay on the submit host
+    #: the reason why the compile must stay on the submit host; None: it need not
     forced_here: Reason | None = None
 
+    def stages(self) -> set[Stage]:
+        """The first steps for the line's sources. Files for the linker have none."""
+        return {source.language.stage for source in self.inputs if source.language is not None}
 
-#: Words of Clang's inner command line that write nothing; any other may.
+
+#: Words of Clang's inner command line that write no file. All other words may write one.
 _QUIET_CC1 = frozenset(
     b"-emit-pch -fno-pch-timestamp -fno-validate-pch -include-pch -include -fallow-pch-with-compiler-errors".split()
 )
-#: -d and these: printed or in the preprocessor's text; any other letter dumps files.
+_CPP_WORDS_WITH_ARGUMENT = frozenset(b"-MT -MQ -D -U -I -include -imacros -isystem -iquote -idirafter".split())
+#: Letters of -d with a result that is printed, or stands in the preprocessor's text. All other letters dump files.
 _QUIET_DUMPS = frozenset(b"ADHIMNPUpx")
 
 
 _Handler = Callable[[ParsedLine, bytes | None], None]
 
-#: So many bytes of a word are kept to know it again as an option without effect.
+#: Bytes at the beginning of a word by which the parser recognizes an option without effect.
 _LEAD_BYTES = 6
 
 
 def _language_of(name: bytes, languages: dict[bytes, Language], family: Family) -> Language | None:
     dot = name.rfind(b".")
     start = name.rfind(b"/") + 1
-    # To GCC a name that is nothing but a suffix (".c") has none; to Clang it has.
+    # GCC sees no suffix in a name that is only a suffix (".c"). Clang does.
     if dot < start or (dot == start and family is not Family.CLANG):
         return None
     return languages.get(name[dot:])
@@ -138,7 +142,7 @@ def _set(name: str, state: object) -> _Handler:
 
 
 def _keep(name: str) -> _Handler:
-    """The last one given counts; a missing argument is the driver's error to report."""
+    """The last use counts. The driver itself reports a missing argument."""
 
     def apply(line: ParsedLine, value: bytes | None) -> None:
         if value is not None:
@@ -170,11 +174,11 @@ def _collect_split(name: str) -> _Handler:
 
 
 def _language(line: ParsedLine, value: bytes | None) -> None:
-    """-x; the loop knows it by identity, as it keeps the language."""
+    """-x. A mark only: the loop of :func:`parse` sets the language."""
 
 
 def _end(line: ParsedLine, value: bytes | None) -> None:
-    """``--``; the loop knows it by identity."""
+    """``--``. A mark only: the loop of :func:`parse` takes all following words as inputs."""
 
 
 def _driver_mode(line: ParsedLine, value: bytes | None) -> None:
@@ -189,7 +193,7 @@ def _appends(line: ParsedLine, value: bytes | None) -> None:
 
 def _split_dwarf(line: ParsedLine, value: bytes | None) -> None:
     line.split_dwarf = True
-    # GCC turns debugging on with it (so did Clang before 12).
+    # In GCC, -gsplit-dwarf turns debug information on (in Clang before 12, too).
     if line.family is Family.GCC:
         line.debug = True
 
@@ -210,11 +214,11 @@ def _dump_letters(line: ParsedLine, value: bytes | None) -> None:
 
 
 def _cc1_word(line: ParsedLine, value: bytes | None) -> None:
-    # A word that is no option is the argument of the one before, which was judged.
+    # A word that is no option is the argument of the option before it.
     if value and value.startswith(b"-") and value not in _QUIET_CC1:
         line.writes_unknown = True
     if value == b"-dependency-file":
-        line.cpp_depfile = b"-"  # goes before -MD's own choice, and names no file that is worked out here
+        line.cpp_depfile = b"-"  # overrides the choice of -MD; the file's name is unknown
 
 
 def _cpu(line: ParsedLine, value: bytes | None) -> None:
@@ -226,10 +230,16 @@ def _lto(line: ParsedLine, value: bytes | None) -> None:
     line.lto = value != b"none"
 
 
+def is_module_server(mapper: bytes) -> bool:
+    """True if this value of -fmodule-mapper= names a program, a socket, a descriptor or host:port, and no plain file.
+
+    Only the submit host can reach such a mapper (GCC's manual, C++ Modules).
+    """
+    return mapper[:1] in b"|=<" or b":" in mapper
+
+
 def _module_mapper(line: ParsedLine, value: bytes | None) -> None:
-    # A plain file may be read anywhere; a program, a socket, a descriptor or host:port belongs to this host (GCC's
-    # manual, C++ Modules).
-    if value and (value[:1] in b"|=<" or b":" in value):
+    if value and is_module_server(value):
         line.forced_here = Reason.MODULE_SERVER
     line.writes_unknown = True
 
@@ -289,10 +299,10 @@ _EFFECTS: dict[Effect, _Handler | None] = {
 
 
 def _read_preprocessor_words(line: ParsedLine, words: list[bytes]) -> None:
-    """-Wp,-MD,FILE, the form of the Linux kernel, and what else may stand there.
+    """Reads the words of -Wp. The Linux kernel uses -Wp,-MD,FILE.
 
-    GCC hands the words to its inner command, where -MD takes the file's name. Clang reads only exactly that form as
-    GCC does.
+    GCC hands the words to its inner command, where -MD takes the file's name. Clang reads only this exact form as GCC
+    does.
     """
     if line.family is not Family.GCC and len(words) != 2:
         line.writes_unknown = True
@@ -308,18 +318,7 @@ def _read_preprocessor_words(line: ParsedLine, words: list[bytes]) -> None:
             if index < len(words):
                 line.cpp_depfile = words[index]
             index += 1
-        elif word in (
-            b"-MT",
-            b"-MQ",
-            b"-D",
-            b"-U",
-            b"-I",
-            b"-include",
-            b"-imacros",
-            b"-isystem",
-            b"-iquote",
-            b"-idirafter",
-        ):
+        elif word in _CPP_WORDS_WITH_ARGUMENT:
             index += 1
         elif word.startswith(b"-MF"):
             line.cpp_depfile = word[3:]
@@ -330,7 +329,7 @@ def _read_preprocessor_words(line: ParsedLine, words: list[bytes]) -> None:
 
 
 def _read_assembler_words(line: ParsedLine, words: list[bytes]) -> None:
-    """-Wa,-al=FILE, -Wa,--MD,FILE: the options of the GNU assembler that name a file besides its object."""
+    """-Wa,-al=FILE, -Wa,--MD,FILE: the options of the GNU assembler that name a file besides the object."""
     index = 0
     while index < len(words):
         word = words[index]
@@ -356,7 +355,7 @@ class _Grammar:
 
     def __init__(self, family: Family) -> None:
         table = OptionTable(ROWS, family)
-        #: by whole word: what to do, how many next words it takes, whether it stands with an empty joined argument
+        #: by whole word: the handler, the number of next words, and whether the word has an empty joined argument
         self.exact: dict[bytes, tuple[_Handler | None, int, bool]] = {
             spelling: (
                 _EFFECTS[row.effect],
@@ -366,7 +365,7 @@ class _Grammar:
             for spelling, row in table.exact.items()
         }
         self.find_joined = table.find_joined
-        # A memo of a pure function with short keys: most words begin like one seen before.
+        # Cached, because most words begin like an earlier word.
         self.is_quiet = lru_cache(maxsize=8192)(table.is_quiet)
 
 
@@ -374,7 +373,7 @@ _GRAMMARS = {family: _Grammar(family) for family in (Family.GCC, Family.CLANG, F
 
 
 def parse(words: Sequence[bytes], family: Family, *, cxx: bool) -> ParsedLine:
-    """Parses the words after ``argv[0]``, response files expanded. Accepts anything; what is no option is an input."""
+    """Parses the words after ``argv[0]``, response files expanded. Never fails; a word that is no option is input."""
     line = ParsedLine(family)
     grammar = _GRAMMARS[family]
     exact, is_quiet = grammar.exact, grammar.is_quiet
@@ -423,7 +422,7 @@ def parse(words: Sequence[bytes], family: Family, *, cxx: bool) -> ParsedLine:
 
 
 def _find_joined(word: bytes, grammar: _Grammar, family: Family) -> tuple[Row | None, bytes]:
-    """The row for a word that has none of its own, and the argument joined to it."""
+    """The row of a word with a joined argument, and the argument."""
     row = grammar.find_joined(word)
     if row is None and word[:2] == b"--" and family is not Family.CLANG:
         # GCC reads any other --name as -fname (its table of option prefixes, opts-common.cc).

@@ -1,8 +1,10 @@
 """The user's rules: patterns of programs or command lines, and their placements. Pure.
 
-A pattern without a blank is for the program's name; one with a blank is for the whole line, its words joined by blanks,
-the program by its name. ``*``, ``?`` and ``[…]`` as in a shell. Rules for this host go before those for executors: a
-wrong answer towards *here* costs time, the other one may cost a file.
+A pattern without a blank must match the program's name. A pattern with a blank must match the whole line: the program's
+name and the other words, joined by blanks. ``*``, ``?`` and ``[…]`` mean the same as in a shell.
+
+Rules for the submit host are tried before rules for executors. A wrong placement on the submit host costs time, a wrong
+placement on an executor may cost a file.
 """
 
 from __future__ import annotations
@@ -15,9 +17,6 @@ from functools import lru_cache
 
 from spraycc.model import Description, Placement
 
-#: In the order in which they are tried.
-_ORDER = (Placement.HERE_HEAVY, Placement.HERE_LIGHT, Placement.REMOTE)
-
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -28,12 +27,16 @@ class Policy:
     here_light: tuple[str, ...] = ()
 
     def apply(self, description: Description, argv: Sequence[bytes], program: bytes) -> Description:
-        """The description with the placement of the first rule that fits. Probes are quick, so no rule moves them."""
+        """The description with the placement of the first rule that fits. No rule changes a probe: probes are quick."""
         if description.placement is Placement.HERE_NOW or not (self.remote or self.here_heavy or self.here_light):
             return description
         name = program[program.rfind(b"/") + 1 :]
         called = argv[0][argv[0].rfind(b"/") + 1 :] if argv else name
-        for placement, patterns in zip(_ORDER, (self.here_heavy, self.here_light, self.remote), strict=True):
+        for placement, patterns in (
+            (Placement.HERE_HEAVY, self.here_heavy),
+            (Placement.HERE_LIGHT, self.here_light),
+            (Placement.REMOTE, self.remote),
+        ):
             for pattern in patterns:
                 if _fits(pattern, name, called, argv):
                     reason = f"policy: {placement.value} = {pattern!r}"

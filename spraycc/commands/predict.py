@@ -1,9 +1,8 @@
-"""Rewrites a compile line so that all it writes lands in one directory: the capture for hosts without an overlay.
+"""Rewrites a compile line so that all outputs land in one directory: the capture for hosts without an overlay. Pure.
 
-Pure. Only lines of which every output is known, and of which none holds the name of another: a name given to -o is
-recorded in split debug information, coverage notes and the like, and those lines run on the submit host. What a
-rewritten name would show up in is named as before (-MQ in a depfile's rule). The rewritten line is parsed again, and
-must say what was meant.
+A line is rewritten only if every output is known, and no output holds the name of another output. Split debug
+information and coverage notes record the name after -o, so lines with these outputs run on the submit host. In the rule
+of a depfile, -MQ keeps the original name. The rewritten line is parsed again: its outputs must be the expected files.
 """
 
 from __future__ import annotations
@@ -19,7 +18,8 @@ from spraycc.commands.response import expand
 
 #: Stands for the directory in the rewritten words: no argument of a program can hold this byte.
 PLACE = b"\0"
-#: Options that write, or record names, in ways that are not described; whatever begins so is left alone.
+#: Options that write files, or record names, in ways that this package does not know. A line with a word that begins
+#: like one of them is not rewritten.
 _UNSURE = (
     b"-fprofile", b"-fauto-profile", b"-fcoverage", b"-fcs-profile", b"-frecord-command-line", b"-grecord-command-line",
     b"--output", b"-dump", b"-aux", b"-Xpreprocessor", b"-Xassembler", b"-Xclang", b"-Wa,", b"-specs", b"--specs",
@@ -30,12 +30,12 @@ _PREPROCESSOR_DEPENDS = (b"-Wp,-MD,", b"-Wp,-MMD,")
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A line to be run in place of another one."""
+    """A command line that an executor runs in place of the original line."""
 
     argv: tuple[bytes, ...]
-    #: (name below the directory, name as the line has it), the one of -o last
+    #: (name below the directory, name on the original line), the file of -o last
     outputs: tuple[tuple[bytes, bytes], ...]
-    #: its one source, as the line has it
+    #: the only source, as on the original line
     source: bytes
 
 
@@ -45,12 +45,12 @@ def predict(
     env: Mapping[bytes, bytes],
     read_file: Callable[[bytes], bytes | None],
 ) -> Prediction | None:
-    """The rewritten line; None where not all is certain.
+    """The rewritten line; None if an output is uncertain.
 
     Args:
         argv: a line that :func:`~spraycc.commands.describe.describe` sends to an executor.
-        program: the program behind all links: ``cc`` does not tell whose grammar it has.
-        env: its environment.
+        program: the program behind all links, because the name ``cc`` does not show the family.
+        env: the line's environment.
         read_file: as for ``describe``.
     """
     tool = tool_of(program[program.rfind(b"/") + 1 :])
@@ -81,7 +81,6 @@ def predict(
 
 def _is_plain(line: ParsedLine, words: Sequence[bytes]) -> bool:
     sources = [source for source in line.inputs if source.language is not None]
-    stages = {source.language.stage for source in sources if source.language is not None}
     records_names = (
         line.split_dwarf or line.coverage or line.note is not None or line.time_trace or line.renames_dumps
         or line.fragment is not None or bool(line.writes) or line.save_temps is not SaveTemps.OFF
@@ -89,14 +88,14 @@ def _is_plain(line: ParsedLine, words: Sequence[bytes]) -> bool:
     return (
         len(line.inputs) == len(sources) == 1
         and not records_names
-        and stages <= {Stage.PREPROCESS, Stage.COMPILE, Stage.ASSEMBLE, Stage.ASSEMBLE_CPP}
+        and line.stages() <= {Stage.PREPROCESS, Stage.COMPILE, Stage.ASSEMBLE, Stage.ASSEMBLE_CPP}
         and line.mode in (Mode.OBJECT, Mode.ASSEMBLY, Mode.PREPROCESS, Mode.DEPENDENCIES)
         and not any(word.startswith(_UNSURE) for word in words)
     )
 
 
 def _place(name: bytes, places: dict[bytes, bytes]) -> bytes:
-    """The place of an output: its directory becomes a number, and its name stays, as other names derive from it."""
+    """The place of an output: a number for its directory, and its own name, because other names derive from it."""
     cut = name.rfind(b"/") + 1
     number = places.setdefault(name[:cut], b"%d" % len(places))
     return number + b"/" + name[cut:]
@@ -120,7 +119,9 @@ def _rewritten(line: ParsedLine, words: Sequence[bytes], place_of: Mapping[bytes
             result.append(lead + place(word[len(lead) :]))
         else:
             result.append(word)
-    main = line.output if line.output is not None else _implied(line, place_of)
+    main = line.output
+    if main is None and line.mode in (Mode.OBJECT, Mode.ASSEMBLY):
+        main = list(place_of)[-1]
     if line.output is not None and line.output not in place_of:
         return None
     front: list[bytes] = []
@@ -133,19 +134,12 @@ def _rewritten(line: ParsedLine, words: Sequence[bytes], place_of: Mapping[bytes
             return None
     if depfile is not None:
         front += [b"-MF", place(depfile)]
-    # Clang takes -Wp,-MD,FILE for -MD -MF FILE, GCC hands it to a part that knows no -o.
+    # Clang reads -Wp,-MD,FILE as -MD -MF FILE. GCC hands the words to its inner command, which does not know -o.
     by_driver = line.depend or (line.cpp_depfile is not None and line.family is Family.CLANG)
-    # With -E GCC names the target after the source, whatever -o says.
+    # With -E, GCC names the target after the source and ignores -o.
     by_output = by_driver and not (line.family is Family.GCC and line.mode is Mode.PREPROCESS)
     if by_output and not any(word.startswith((b"-MT", b"-MQ")) for word in words):
         if main is None or (line.output is None and line.mode is not Mode.OBJECT):
             return None
         front += [b"-MQ", main]
     return front + result
-
-
-def _implied(line: ParsedLine, place_of: Mapping[bytes, bytes]) -> bytes | None:
-    """The main output of a line without -o; it is the last one."""
-    if line.mode in (Mode.OBJECT, Mode.ASSEMBLY) and place_of:
-        return list(place_of)[-1]
-    return None

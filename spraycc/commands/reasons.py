@@ -6,9 +6,9 @@ import enum
 
 
 class Reason(enum.Enum):
-    """The value is the phrase the user reads: short, stable, without names of files."""
+    """The value is the phrase that the user reads: short, stable, and without file names."""
 
-    # remote
+    # on an executor
     COMPILE = "compile"
     COMPILE_SEVERAL = "compile of several sources"
     ASSEMBLE = "assembler source"
@@ -16,7 +16,7 @@ class Reason(enum.Enum):
     DEPENDENCIES = "dependency generation"
     PCH = "precompiled header"
 
-    # here, at once: answers in milliseconds and something waits for it
+    # on the submit host at once: the command ends in milliseconds, and another program waits for its answer
     QUERY = "asks the compiler something"
     NO_INPUT = "no input file"
     NOTHING_COMPILED = "compiles nothing"
@@ -29,13 +29,13 @@ class Reason(enum.Enum):
     SYNTAX_ONLY = "checks syntax only"
     PREPROCESS_STDOUT = "preprocess to standard output"
 
-    # here, with a slot
+    # on the submit host, with a local slot
     LINK = "link"
     ARCHIVE = "archive"
     ASSEMBLER = "assembler run by itself"
     CUDA = "CUDA compile"
 
-    # compiles that must stay here
+    # compiles that must stay on the submit host
     WRAPPER = "runs the compiler's parts through another program"
     APPENDS = "appends to a shared file"
     MODULE_SERVER = "talks to a module server"

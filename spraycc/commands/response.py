@@ -1,10 +1,15 @@
 """Response files: ``@FILE`` on a command line stands for the words in the file.
 
-GCC's rules are those of ``expandargv`` in its libiberty, observed with GCC 12.2; Clang's those of its GNU tokenizer,
-observed with 14. Both: quotes of either kind group, a backslash takes the next character as it is (inside quotes
-too), a NUL ends the file, words in the file that begin with ``@`` are expanded again, relative to the working
-directory, and a file that can't be read leaves the word as it is. They differ in what is white space, in an empty
-quoted word (Clang drops it) and in a backslash at the very end (Clang keeps it).
+GCC has the rules of ``expandargv`` in its libiberty (seen: 12.2), Clang those of its GNU tokenizer (seen: 14).
+In both:
+
+- Quotes of either kind group characters.
+- A backslash takes the next character literally, inside quotes too.
+- A NUL ends the file.
+- Words in the file that begin with ``@`` are expanded again, relative to the working directory.
+- If a file can't be read, its word stays as it is.
+
+The two have different white space. Clang drops an empty quoted word, and keeps a backslash at the very end.
 """
 
 from __future__ import annotations
@@ -12,9 +17,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-#: The compilers give up after this many files (GCC) or don't expand recursion (Clang); nothing sane comes near.
+#: Most response files of one line. GCC gives up after this many, and Clang expands no file inside itself.
 MAX_FILES = 200
-#: A line of more words than this is not looked at further.
+#: A longer line is not expanded further.
 MAX_WORDS = 200_000
 
 _SPACE_GCC = b" \t\n\v\f\r"
@@ -24,8 +29,7 @@ _SPACE_CLANG = b" \t\n\r"
 @dataclass(frozen=True, slots=True)
 class Expansion:
     words: list[bytes]
-    #: False where an ``@FILE`` could not be read, or too much was found: the words are then not all that the compiler
-    #: will see
+    #: False if an ``@FILE`` could not be read, or a limit was exceeded: the compiler then sees other words
     complete: bool
 
 
@@ -88,10 +92,10 @@ def _read(read_file: Callable[[bytes], bytes | None], name: bytes) -> bytes | No
 def expand(words: Sequence[bytes], read_file: Callable[[bytes], bytes | None], *, clang: bool = False) -> Expansion:
     """Replaces each ``@FILE`` by the file's words, as the compiler will.
 
-    ``read_file`` gets the name as written (relative to the command's working directory) and returns None where it
+    ``read_file`` gets the name as written (relative to the command's working directory) and returns None if the file
     can't be read.
     """
-    if b"\0@" not in b"\0".join([b"", *words]):  # quicker than a look at each word, and all that most lines need
+    if b"\0@" not in b"\0".join([b"", *words]):  # quicker than a test of each word
         return Expansion(list(words), complete=True)
     out: list[bytes] = []
     todo = list(reversed(words))

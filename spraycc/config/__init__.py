@@ -1,4 +1,4 @@
-"""Configuration: what may be set, and what is."""
+"""Configuration: the keys, the sources of values, and the values in force."""
 
 from spraycc.config.load import Loaded, load
 

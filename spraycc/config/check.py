@@ -1,4 +1,4 @@
-"""Checks one value against its setting's type, with pydantic. Imported only where there is a value to check."""
+"""Checks one value against its setting's type, with pydantic. Imported only if there is a value to check."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def checked(key: str, given: Given) -> Any:
     """The value of ``key`` in its type.
 
     Raises:
-        ConfigError: it is not allowed; the text names the source, the key, the value and what is allowed.
+        ConfigError: the value is not allowed; the text names the source, the key, the value and the allowed values.
     """
     value = given.value
     if isinstance(value, str) and value == none_word(key):
@@ -30,7 +30,7 @@ def checked(key: str, given: Given) -> Any:
             value = tuple(shlex.split(value))
         elif is_tuple and isinstance(value, list):
             value = tuple(value)
-        # Strict for TOML, which has types: "4" is no integer there. Text from elsewhere stands for a value.
+        # Strict for TOML, which has types: "4" is no integer. A text of the environment or a flag stands for a value.
         if given.textual and not is_tuple:
             result = _adapter(key).validate_strings(value)
         else:
@@ -44,7 +44,7 @@ def checked(key: str, given: Given) -> Any:
 
 def _shown(key: str, given: Given) -> str:
     text = repr(given.value) if not isinstance(given.value, bool) else str(given.value).lower()
-    # A variable's or a flag's name says the key already.
+    # The name of a variable or a flag contains the key.
     return text if given.textual else f"{key} = {text}"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spraycc.config.keys import DEFAULTS, KEYS
-from spraycc.config.sources import Given, config_files, from_environment, from_file, from_flags
+from spraycc.config.sources import config_files, from_environment, from_file, from_flags
 from spraycc.settings import Settings
 
 #: Origin of a setting that no source gives.
@@ -17,7 +17,7 @@ DEFAULT_ORIGIN = "default"
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Settings, and where each comes from."""
+    """Settings, and the source of each."""
 
     settings: Settings
     #: key → "default", the path of a file, the name of a variable, or a flag
@@ -42,7 +42,7 @@ def load(
         files: the files by layer, weakest first, in place of :func:`~spraycc.config.sources.config_files`.
 
     Raises:
-        ConfigError: names the source, the key, the value and what is allowed.
+        ConfigError: names the source, the key, the value and the allowed values.
     """
     layers = [from_file(path) for path in (files if files is not None else config_files(workspace)).values()]
     variables, warnings = from_environment(os.environ if environ is None else environ)
@@ -51,14 +51,10 @@ def load(
     origins = dict.fromkeys(KEYS, DEFAULT_ORIGIN)
     for layer in layers:
         for key, given in layer.items():
+            # Imported only for a value: pydantic takes 0.1 s, more than the rest of `spraycc make`.
+            from spraycc.config.check import checked
+
             # Check each source: a wrong value is an error even if a stronger source overrides it.
-            values[key] = _checked(key, given)
+            values[key] = checked(key, given)
             origins[key] = given.origin
     return Loaded(Settings(**values), origins, tuple(warnings))
-
-
-def _checked(key: str, given: Given) -> Any:
-    # Imported in the function: pydantic takes 0.1 s, more than the rest of `spraycc make`.
-    from spraycc.config.check import checked
-
-    return checked(key, given)

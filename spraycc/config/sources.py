@@ -43,10 +43,11 @@ def config_files(workspace: bytes | None) -> dict[str, str]:
 def from_file(path: str) -> dict[str, Given]:
     """The settings in a TOML file; empty if the file does not exist, or its directory can't be searched.
 
-    In the latter case HOME is another user's (after ``su`` or ``sudo`` without -H), and so are the settings.
+    If the directory can't be searched, HOME is another user's (after ``su`` or ``sudo`` without -H), and so are the
+    settings.
 
     Raises:
-        ConfigError: unreadable, no TOML, or an unknown key.
+        ConfigError: the file is unreadable, is no TOML, or has an unknown key.
     """
     try:
         with open(path, "rb") as file:
@@ -67,7 +68,7 @@ def from_file(path: str) -> dict[str, Given]:
         line = data.count(b"\n", 0, exc.start) + 1
         raise ConfigError(f"{path}: line {line}: not UTF-8, as TOML must be") from None
     except tomllib.TOMLDecodeError as exc:
-        # Its text ends with "(at line 3, column 7)" or "(at end of document)".
+        # The text of the error ends with "(at line 3, column 7)" or "(at end of document)".
         raise ConfigError(f"{path}: no valid TOML: {exc}") from None
     table = _flat(path, table)
     for key in table:

@@ -7,7 +7,7 @@ of its command). The estimate of a new target is the mean of its directory, else
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from spraycc.model import UNKNOWN, Expectation
 
 #: Weight of a new duration; the earlier durations have the rest. A rewritten source is known after three runs.
 _WEIGHT = 0.4
-#: Peaks decay slowly: an estimate that is too high costs a little parallelism, one that is too low a killed compile.
+#: Peaks decay slowly: a high estimate costs a little parallelism, a low estimate kills a compile.
 _MEMORY_WEIGHT = 0.2
 #: The assumed deviation after a single run, as a share of the duration (as in RFC 6298).
 _FIRST_DEVIATION = 0.5
@@ -107,8 +107,8 @@ class History:
         self._entries: dict[Key, Entry] = {}
         self._changed: set[Key] = set()
         #: (kind, directory), and (kind, None) for all of the kind
-        self._means: dict[tuple[str, bytes | None], _Mean] = {}
-        self._spreads: dict[str, _Spread] = {}
+        self._means: defaultdict[tuple[str, bytes | None], _Mean] = defaultdict(_Mean)
+        self._spreads: defaultdict[str, _Spread] = defaultdict(_Spread)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -183,16 +183,11 @@ class History:
     def _count(self, key: Key, entry: Entry, sign: int) -> None:
         kind, target = key
         for group in ((kind, _directory(target)), (kind, None)):
-            mean = self._means.get(group)
-            if mean is None:
-                mean = self._means[group] = _Mean()
+            mean = self._means[group]
             mean.add(entry, sign)
             if not mean.count:
                 del self._means[group]
-        spread = self._spreads.get(kind)
-        if spread is None:
-            spread = self._spreads[kind] = _Spread()
-        spread.add(entry.seconds, sign)
+        self._spreads[kind].add(entry.seconds, sign)
 
     def _forget_oldest(self) -> None:
         oldest = sorted(self._entries.items(), key=lambda item: item[1].seen)[: MOST_ENTRIES // 4]

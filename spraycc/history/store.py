@@ -1,8 +1,10 @@
 """The history on disk: an SQLite file in the user's state directory, shared by all servers of the user on all hosts.
 
-It may lie on NFS, so there is no write-ahead log (that needs shared memory), each access opens the file, does one
-transaction and closes it, and waits for others at most :data:`BUSY_S`. A build never fails because of this file: after
-any error it continues without a history. A damaged file is renamed.
+The file may lie on NFS, so SprayCC uses no write-ahead log, which needs shared memory. Each access opens the file, does
+one transaction and closes the file. An access waits at most :data:`BUSY_S` for other processes.
+
+A build never fails because of this file: after any error the build continues without a history. A damaged file is
+renamed.
 """
 
 from __future__ import annotations
@@ -21,22 +23,22 @@ from spraycc.history.estimates import MOST_ENTRIES, Entry, Key
 
 T = TypeVar("T")
 
-#: In the directory of the user's state.
+#: Name of the file, in the user's state directory.
 FILE_NAME = "history.sqlite3"
-#: Longest wait for other processes that use the file. A thread of the server waits, and not the server.
+#: Longest wait for other processes that use the file. A thread waits, and the server's event loop goes on.
 BUSY_S = 5.0
 #: Limits for the targets of all workspaces, and for the file's size. Beyond either, the oldest quarter is forgotten.
 MOST_ROWS = 200_000
 MOST_BYTES = 64 * 1024 * 1024
-#: Longer targets end in a digest.
+#: Most bytes of a target in the file. A digest replaces the end of a longer target.
 _LONGEST_TARGET = 240
-#: Of the schema below; in the file as its user_version.
+#: Version of the schema below. The file has it as user_version.
 _VERSION = 1
 _SCHEMA = """
 CREATE TABLE workspace (
     id INTEGER PRIMARY KEY,
     path BLOB NOT NULL UNIQUE,
-    -- how often it was cleared: a server that has loaded it before must forget it
+    -- how often the workspace was cleared: a server that has loaded its targets before must forget them
     cleared INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE target (
@@ -56,14 +58,14 @@ _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class HistoryError(SprayccError):
-    """The file can't be used now; the text says which and why."""
+    """The file can't be used now; the text names the file and the cause."""
 
 
 class Store:
     """One workspace's part of the file. Blocking; each method is one transaction.
 
-    All raise HistoryError where the file can't be read or written. ``warn`` is called with a text where a damaged file
-    was set aside; then there is an empty one.
+    All methods raise HistoryError if the file can't be read or written. If the file is damaged, they rename it, make an
+    empty file, and call ``warn`` with a text.
     """
 
     def __init__(self, path: Path, workspace: bytes, warn: Callable[[str], None]) -> None:
@@ -72,7 +74,7 @@ class Store:
         self._warn = warn
 
     def load(self) -> tuple[int, list[tuple[Key, Entry]]]:
-        """How often the workspace was cleared, and its targets, those that were seen last first."""
+        """How often the workspace was cleared, and its targets, the most recent first."""
 
         def read(db: sqlite3.Connection) -> tuple[int, list[tuple[Key, Entry]]]:
             number, cleared = self._numbers(db)
@@ -86,8 +88,10 @@ class Store:
         return self._do(read)
 
     def save(self, changes: Sequence[tuple[Key, Entry]], cleared: int) -> int:
-        """Write what has changed; returns how often the workspace was cleared. If that is not ``cleared``, somebody has
-        cleared it since it was loaded, and nothing was written."""
+        """Write the changes; returns how often the workspace was cleared.
+
+        If that number is not ``cleared``, a user has cleared the workspace since the load, and nothing was written.
+        """
 
         def write(db: sqlite3.Connection) -> int:
             number, now_cleared = self._numbers(db)
@@ -137,7 +141,7 @@ class Store:
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         db = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None)
         try:
-            # Not only the default: a file that another program has switched to WAL would stay in it.
+            # Set although it is the default: a file that another program has switched to WAL would stay in WAL.
             db.execute("PRAGMA journal_mode = DELETE")
             db.execute("PRAGMA synchronous = NORMAL")
             page = db.execute("PRAGMA page_size").fetchone()[0]
@@ -179,27 +183,27 @@ class Store:
             return None
 
     def _set_aside(self, identity: int | None, why: str) -> None:
-        """Rename the file, if it is still the one that was found damaged and not another server's new one."""
+        """Rename the damaged file, unless another server has replaced the file meanwhile."""
         aside = self._path.with_name(f"{self._path.name}.damaged")
         with contextlib.suppress(OSError):
             if self._identity() != identity:
                 return
-            # A journal that outlives its file would be played into the next one.
+            # SQLite would play a journal that outlives its file into the next file.
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{self._path}-journal")
             os.replace(self._path, aside)
-            self._warn(f"the history of durations was damaged ({why}) and is begun anew; the old file is {aside}")
+            self._warn(f"the history of durations was damaged ({why}); the new one is empty; the old file is {aside}")
 
 
 def target_name(name: bytes) -> bytes:
-    """A name as it is kept: what is too long ends in a digest."""
+    """The name of a target in the file: a digest replaces the end of a long name."""
     if len(name) <= _LONGEST_TARGET:
         return name
     return name[: _LONGEST_TARGET - 34] + b"~" + hashlib.sha256(name).hexdigest()[:32].encode()
 
 
 def _entries(rows: Iterator[Any] | sqlite3.Cursor) -> Iterator[tuple[Key, Entry]]:
-    """Rows that make sense; SQLite's types are only hints, and the file may be anybody's work."""
+    """The valid rows. SQLite's types are only hints, and another program may have written the file."""
     for kind, name, seconds, deviation, memory_bytes, runs, seen in rows:
         try:
             entry = Entry(float(seconds), float(deviation), int(memory_bytes), int(runs), int(seen))
@@ -214,7 +218,7 @@ def _entries(rows: Iterator[Any] | sqlite3.Cursor) -> Iterator[tuple[Key, Entry]
 
 
 def _bound(db: sqlite3.Connection) -> None:
-    """Forget the oldest quarter where there is too much. Its pages are used again, so the file stays as large."""
+    """Forget the oldest quarter if a limit is exceeded. SQLite uses its pages again, so the file keeps its size."""
     count = db.execute("SELECT count(*) FROM target").fetchone()[0]
     pages = [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")]
     if count > MOST_ROWS or (pages[0] - pages[1]) * pages[2] > MOST_BYTES:

@@ -1,4 +1,4 @@
-"""Removes ``-j`` from a build tool's command line, where the option would make the tool leave the jobserver.
+"""Removes ``-j`` from a build tool's command line, because the option would make the tool leave the jobserver.
 
 The tools treat ``-j`` as follows while MAKEFLAGS names a jobserver (tried with each):
 
@@ -83,7 +83,7 @@ _NINJA = Options(
 def _ninja(argv: tuple[bytes, ...], _makeflags: bytes) -> Stripped:
     words = argv[1:]
     uses = list(scan(words, _NINJA))
-    # With -n ninja leaves the jobserver by itself. With -t it is another program, and -j may mean anything there.
+    # With -n ninja leaves the jobserver by itself. With -t ninja runs a subtool, where -j may mean anything.
     if any(use.name in {"n", "t", "help", "version"} for use in uses):
         return Stripped(argv, None, jobserver=False)
     kept, cap, removed = _take(words, uses, _ninja_count)
@@ -141,14 +141,15 @@ def _cmake(argv: tuple[bytes, ...], makeflags: bytes) -> Stripped:
         return Stripped(argv, None, jobserver=True)
     end = words.index(b"--") if b"--" in words else len(words)
     own, native = words[:end], words[end + 1 :]
-    kept, cap, removed = _take(own, list(scan(own, _CMAKE_BUILD)), jobs_count)
+    own_uses = list(scan(own, _CMAKE_BUILD))
+    kept, cap, removed = _take(own, own_uses, jobs_count)
     # The native tool may be make or ninja. By make's rules the arguments of ninja's -d, -k, -l, -t and -w are operands.
     # That changes nothing, as no such argument starts with a dash.
     native_uses = list(scan(native, MAKE))
     native_kept, native_cap, native_removed = _take(native, native_uses, jobs_count)
     if any(use.name == JOBS for use in native_uses):
         cap = native_cap
-    elif not any(use.name == JOBS for use in scan(own, _CMAKE_BUILD)):
+    elif not any(use.name == JOBS for use in own_uses):
         cap = parse(makeflags).jobs
     tail = (b"--", *native_kept) if end < len(words) else ()
     return Stripped((argv[0], *kept, *tail), cap, jobserver=True, removed=removed + native_removed)
@@ -158,9 +159,8 @@ _CARGO = Options({b"j": (JOBS, Argument.REQUIRED)}, {b"jobs": (JOBS, Argument.RE
 
 
 def _cargo(argv: tuple[bytes, ...], _makeflags: bytes) -> Stripped:
-    kept, cap, removed = _take(
-        argv[1:], [use for use in scan(argv[1:], _CARGO) if _spelt_out(argv[1:], use)], jobs_count
-    )
+    words = argv[1:]
+    kept, cap, removed = _take(words, [use for use in scan(words, _CARGO) if _spelt_out(words, use)], jobs_count)
     return Stripped((argv[0], *kept), cap, jobserver=True, removed=removed)
 
 

@@ -21,7 +21,7 @@ class Limits:
     #: stands for L at first. ninja 1.13.0 to 1.13.2 look for new tokens only when one of their recipes ends: with a
     #: small first window and long tasks they widen slowly (200 wide after 13.7 s with 4, after 0.24 s with 16)
     first_window: int = 0
-    #: for this many seconds
+    #: seconds for which ``first_window`` stands for L
     first_window_s: float = 0.0
     #: the user's -j: recipes at once that a stalled build may have. None: any number
     cap: int | None = None
@@ -47,7 +47,7 @@ class WidthChanged:
 
 @dataclass(frozen=True, slots=True)
 class ToolStarted:
-    """A top-level build tool has started. A sub-make is none: it runs on its parent's token.
+    """A top-level build tool has started. A sub-make does not count: it runs on its parent's token.
 
     A tool that starts late brings its implicit slot along, so P can be over L until a token comes back.
     """

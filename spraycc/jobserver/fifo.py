@@ -63,7 +63,7 @@ class JobserverFifo:
         try:
             status = os.fstat(fd)
             if not stat.S_ISFIFO(status.st_mode) or status.st_uid != os.geteuid():
-                raise RuntimeDirError(f"{os.fsdecode(path)} was replaced while it was made; who else can write there?")
+                raise RuntimeDirError(f"{os.fsdecode(path)} was replaced while it was made; make its directory private")
         except BaseException:
             os.close(fd)
             raise

@@ -45,11 +45,11 @@ from spraycc.model import TaskId
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the server is to do now, beside the tokens that the account asks for."""
+    """The next actions of the server, beside the tokens that the account asks for."""
 
-    #: tasks whose runners are to be answered now
+    #: tasks whose runners the server must answer now
     release: tuple[TaskId, ...] = ()
-    #: when a :class:`Tick` is due, in place of what earlier decisions said; None: never
+    #: time at which a :class:`Tick` is due, in place of the time of earlier decisions; None: never
     wake_at: float | None = None
 
 
@@ -113,7 +113,7 @@ class Governor:
         return self.unseen >= self.limit(now) or self._recipes_possible >= self._width_now
 
     def handle(self, event: Event, now: float) -> Decision:
-        """Takes in ``event``, sets the number of tokens that should exist, and returns what else is to be done."""
+        """Takes in ``event``, sets the number of tokens that should exist, and returns the other actions."""
         released: Iterable[TaskId] = ()
         match event:
             case events.LimitsChanged(limits):
@@ -213,7 +213,7 @@ class Governor:
         return Decision(tuple(release), self._wake_at(now))
 
     def _fill(self, limit: int, release: list[TaskId]) -> None:
-        """Releases completions, and issues tokens where none is held, up to the limit."""
+        """Releases completions, and issues tokens if none is held, up to the limit."""
         while self.unseen < limit:
             if self._held:
                 release.append(self._release_oldest())

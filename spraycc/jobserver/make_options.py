@@ -10,8 +10,6 @@ JOBS = "jobs"
 LOAD = "load"
 #: --jobserver-auth and --jobserver-fds: one variable in make 4.2 and later
 AUTH = "jobserver-auth"
-#: the kind of jobserver that make starts itself (4.4)
-STYLE = "jobserver-style"
 #: make prints something and ends
 INFORMATION = frozenset({"help", "version"})
 
@@ -41,7 +39,7 @@ _LONG = {
     b"jobs": (JOBS, Argument.DIGITS),
     b"jobserver-auth": (AUTH, _REQUIRED),
     b"jobserver-fds": (AUTH, _REQUIRED),
-    b"jobserver-style": (STYLE, _REQUIRED),
+    b"jobserver-style": ("jobserver-style", _REQUIRED),  # 4.4: the kind of jobserver that make itself starts
     b"just-print": ("n", _NONE),
     b"keep-going": ("k", _NONE),
     b"load-average": (LOAD, Argument.NUMBER),

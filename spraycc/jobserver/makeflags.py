@@ -189,19 +189,16 @@ def split(makeflags: bytes) -> tuple[bytes, ...]:
     while position < len(makeflags):
         byte = makeflags[position]
         pair = makeflags[position : position + 2]
-        if closing:
-            if byte == closing[-1]:
-                closing.pop()
-            elif byte == _OPEN.get(closing[-1]):
-                closing.append(closing[-1])
-            elif pair in _REFERENCES:
-                closing.append(_REFERENCES[pair])
-                word.append(byte)
-                position, byte = position + 1, pair[1]
+        if closing and byte == closing[-1]:
+            closing.pop()
+        elif closing and byte == _OPEN[closing[-1]]:
+            closing.append(closing[-1])
         elif pair in _REFERENCES:
             closing.append(_REFERENCES[pair])
             word.append(byte)
             position, byte = position + 1, pair[1]
+        elif closing:
+            pass
         elif len(pair) == 2 and (byte == _BACKSLASH or pair == b"$$"):
             word.append(byte)
             position, byte = position + 1, pair[1]

@@ -15,7 +15,7 @@ class Argument(enum.Enum):
     """Where an option has its argument."""
 
     NONE = "none"
-    #: joined, else the next word, whatever that is
+    #: joined, else the next word, whatever its form
     REQUIRED = "required"
     #: joined only
     OPTIONAL = "optional"
@@ -45,7 +45,7 @@ class Options:
     long: Mapping[bytes, tuple[str, Argument]] = field(default_factory=dict)
 
     def find_long(self, name: bytes) -> tuple[str, Argument] | None:
-        """The option that ``name`` (without dashes) is the name of, else an unambiguous abbreviation of."""
+        """The option with this name (without dashes), else the only option that the name abbreviates."""
         exact = self.long.get(name)
         if exact is not None:
             return exact
@@ -90,34 +90,30 @@ def scan(words: Sequence[bytes], options: Options) -> Iterator[Use]:
 
 def _long(words: Sequence[bytes], index: int, options: Options) -> Use:
     name, equals, joined = words[index][2:].partition(b"=")
-    found = options.find_long(name)
-    if found is None:
+    option = options.find_long(name)
+    if option is None:
         return Use("", None, index, 0)
-    canonical, argument = found
-    if equals:
-        return Use(canonical, joined, index, 0)
-    following = words[index + 1] if index + 1 < len(words) else None
-    if following is not None and argument.takes(following):
-        return Use(canonical, following, index, 0, takes_next=True)
-    return Use(canonical, None, index, 0)
+    return _with_argument(words, index, 0, option, joined if equals else None)
 
 
 def _cluster(words: Sequence[bytes], index: int, options: Options) -> Iterator[Use]:
     word = words[index]
     for offset in range(1, len(word)):
-        canonical, argument = options.short.get(word[offset : offset + 1], ("", Argument.NONE))
-        if argument is Argument.NONE:
-            yield Use(canonical, None, index, offset)
-            continue
-        joined = word[offset + 1 :]
-        following = words[index + 1] if index + 1 < len(words) else None
-        if joined:
-            yield Use(canonical, joined, index, offset)
-        elif following is not None and argument.takes(following):
-            yield Use(canonical, following, index, offset, takes_next=True)
-        else:
-            yield Use(canonical, None, index, offset)
-        return
+        option = options.short.get(word[offset : offset + 1], ("", Argument.NONE))
+        if option[1] is not Argument.NONE:
+            yield _with_argument(words, index, offset, option, word[offset + 1 :] or None)
+            return
+        yield Use(option[0], None, index, offset)
+
+
+def _with_argument(
+    words: Sequence[bytes], index: int, offset: int, option: tuple[str, Argument], joined: bytes | None
+) -> Use:
+    name, argument = option
+    following = words[index + 1] if index + 1 < len(words) else None
+    if joined is None and following is not None and argument.takes(following):
+        return Use(name, following, index, offset, takes_next=True)
+    return Use(name, joined, index, offset)
 
 
 def cut(words: Sequence[bytes], uses: Sequence[Use]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:

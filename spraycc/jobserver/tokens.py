@@ -11,7 +11,7 @@ Tokens are conserved. Only four things change how many exist, and each is one me
 - a process was killed while it held tokens (``lost``). make 4.4.1 also forgets its tokens when it is interrupted;
 - tokens that counted as lost have come back (``found``).
 
-Whatever lies in the FIFO, and whatever processes hold, adds up to ``issued`` at every moment. At the end of a build no
+The tokens in the FIFO and the tokens that processes hold add up to ``issued`` at every moment. At the end of a build no
 process holds a token, so the FIFO must hold ``issued`` bytes.
 
 A build tool runs one recipe on its implicit slot, without a token. So a build with a width of n has n - 1 tokens. No
@@ -89,6 +89,6 @@ class TokenAccount:
         self.issued -= count
 
     def found(self, count: int) -> None:
-        """``count`` tokens exist that are not counted: they counted as lost, and were not."""
+        """``count`` more tokens exist than ``issued``: they counted as lost, but were not."""
         assert count >= 0, count
         self.issued += count

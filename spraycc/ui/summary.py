@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_UNITS = ("B", "kB", "MB", "GB", "TB")
-
 
 def summary_line(figures: Mapping[str, Any]) -> str:
     """``35 tasks (33 remote, 2 here), 12.3 s, 45.6 s of CPU on executors, parallelism 3.7, 12.4 MB returned``.
@@ -32,12 +30,14 @@ def summary_line(figures: Mapping[str, Any]) -> str:
 
 def size(count: int) -> str:
     """Bytes in a unit of their order, powers of 1000: ``999 B``, ``12.4 MB``."""
-    value = float(count)
-    for unit in _UNITS:
-        if value < 999.95 or unit == _UNITS[-1]:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+    if count < 1000:
+        return f"{count} B"
+    value = count / 1000
+    for unit in ("kB", "MB", "GB"):
+        if value < 999.95:
+            return f"{value:.1f} {unit}"
         value /= 1000
-    raise AssertionError("unreachable")
+    return f"{value:.1f} TB"
 
 
 def _count(number: int, noun: str) -> str:

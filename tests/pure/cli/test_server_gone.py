@@ -16,7 +16,7 @@ from spraycc.errors import ServerUnavailable
 from spraycc.jobserver.cmdline import Stripped
 from spraycc.settings import Settings
 
-GONE = "spraycc: warning: the server is gone; the rest of the build runs here\n"
+GONE = "spraycc: warning: the server is gone; the rest of the build runs on this host\n"
 NO_SUMMARY = "spraycc: warning: the server is gone: Broken pipe; there is no summary\n"
 
 

@@ -333,7 +333,10 @@ def test_the_server_dies_and_the_build_goes_on(setup: Setup, server: FakeServer)
         assert process.stderr is not None
         assert process.stdout.readline() == "ready\n"
         server.die()
-        assert process.stderr.readline() == "spraycc: warning: the server is gone; the rest of the build runs here\n"
+        assert (
+            process.stderr.readline()
+            == "spraycc: warning: the server is gone; the rest of the build runs on this host\n"
+        )
         assert (setup.directory / "builds" / "b1" / "warned").exists(), "no runner warns again"
         out, err = process.communicate("more\n", timeout=60)
     assert (process.returncode, out, err) == (5, "more\n", "")
@@ -388,7 +391,7 @@ def test_without_a_server_the_build_runs_plainly(setup: Setup, words: list[str],
     assert done.stdout.splitlines() == [" ".join(expected), "0"]
     assert done.stderr.splitlines() == [
         f"spraycc: warning: {setup.directory}: is open to others (mode 0755); run chmod 700 {setup.directory}",
-        "spraycc: the build goes on without a server, here",
+        "spraycc: the build goes on without a server, on this host",
     ]
     assert json.loads((setup.project / "s.json").read_text())["exit_status"] == 4
 

@@ -242,7 +242,7 @@ def test_a_server_that_hangs_is_not_waited_for_for_ever(starter: Starter, monkey
     monkeypatch.setattr(server_start, "START_TIMEOUT_S", 0.0)
     with FakeServer(starter.directory):
         (starter.directory / "socket").unlink()
-        with pytest.raises(ServerUnavailable, match="holds the lock there and does not listen"):
+        with pytest.raises(ServerUnavailable, match="holds the lock in this directory and does not listen"):
             starter.start()
 
 

@@ -70,11 +70,11 @@ def test_it_goes_on_and_the_second_time_it_ends(server: subprocess.Popen[bytes],
     looks(under_test, clock, PATIENCE_S / 2)
     wait_until(lambda: state(server) == "S")
     assert len(told) == 1
-    assert "made to go on" in told[0]
+    assert "SprayCC continued it" in told[0]
     stop(server)
     looks(under_test, clock, 1.5 * PATIENCE_S)
     assert server.wait(60) == -signal.SIGKILL
-    assert "ended" in told[1]
+    assert "SprayCC killed it" in told[1]
 
 
 def test_one_that_runs_or_was_stopped_for_a_while_only_is_left_alone(
