@@ -1,1 +1,1 @@
-"""What SprayCC costs, measured. ``python -m benchmarks --help``."""
+"""Measures the cost of SprayCC. ``python -m benchmarks --help``."""

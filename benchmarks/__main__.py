@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="few runs, to see that every part works; quote none of it")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     arguments = parser.parse_args()
-    # What was brought up is taken down, too, where somebody loses patience.
+    # SIGTERM takes down the started servers and daemons, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     unknown = set(arguments.parts) - set(PARTS)
     if unknown:
@@ -39,7 +39,7 @@ def main() -> int:
         try:
             with place(arguments.quick) as here:
                 figures = PARTS[name](here)
-        except Exception as exc:  # the others' figures stand
+        except Exception as exc:  # the figures of the other parts are valid
             traceback.print_exc()
             figures = {"failed": f"{type(exc).__name__}: {exc}"[:500]}
             failed += 1

@@ -1,11 +1,11 @@
 """The headline: 200 compiles of 0.2 s as 200 batch jobs, as one array, and through SprayCC, on the same slots.
 
-A Slurm of this machine's own and (as root) a Grid Engine, brought up for it as the tests do, both set to schedule as
-often as they can: Slurm at every submission and end, Grid Engine each second (its default is 15). Times are from the
-first submit command to the last finished object. SprayCC begins with no server and no executor.
+Starts a Slurm and (as root) a Grid Engine on this machine, as the tests do. Both are set to schedule as often as they
+can: Slurm at every submission and end, Grid Engine each second (its default is 15). Times are from the first submit
+command to the last finished object. SprayCC begins with no server and no executor.
 
-A cluster has more CPUs than this machine. So of its 0.2 s a compile spends most asleep, as if another host's CPU worked
-for it, and gcc itself takes the rest, here.
+A cluster has more CPUs than this machine. So a compile sleeps for most of its 0.2 s, as if another host's CPU worked
+for it, and gcc itself takes the rest on this machine.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from benchmarks.harness import Place, spread
 
 COMPILES = 200
 COMPILE_S = 0.2
-#: So many that two CPUs still carry what gcc itself takes.
+#: Two CPUs can still run the part of gcc itself at this many slots.
 SLOTS = 8
 _GIVE_UP_S = 300.0
 
-#: What stands for gcc.
+#: The script in place of gcc.
 _GCC = """#!/bin/sh
 case " $* " in *" -c "*) sleep {wait_s} ;; esac
 exec /usr/bin/gcc "$@"
@@ -40,12 +40,12 @@ all: $(objects)
 
 
 def on_slurm(place: Place) -> dict[str, Any]:
-    """On a real Slurm of this machine's own."""
+    """On a real Slurm on this machine."""
     return _cluster(place, "Slurm")
 
 
 def on_grid_engine(place: Place) -> dict[str, Any]:
-    """On a real Grid Engine of this machine's own; its daemons want root."""
+    """On a real Grid Engine on this machine; its daemons need root."""
     return _cluster(place, "GridEngine")
 
 
@@ -123,7 +123,7 @@ def _as_array(manager: Any, sandbox: Any, compiles: int) -> float:
 
 
 def _submit(manager: Any, sandbox: Any, words: list[str], number: str) -> None:
-    """One submission of one compile, or of an array of them; what a user would write in a line of shell."""
+    """One submission of one compile, or of an array of compiles, as a user would write it in a line of shell."""
     compiler = sandbox.aside / "bin" / "gcc"
     script = (
         f"#!/bin/sh\ncd {sandbox.workspace} && {compiler} -O2 -c -o u{number}.o.part u{number}.c && "
@@ -159,7 +159,7 @@ def _until_all_are_there(sandbox: Any, compiles: int) -> Iterator[list[float]]:
 
 
 def _write_project(sandbox: Any, compiles: int) -> float:
-    """The project and its compiler; the seconds that the real one takes for each unit."""
+    """Write the project and its compiler; the seconds that the real gcc takes for each unit."""
     files = {f"u{number}.c": _source() for number in range(1, compiles + 1)}
     sandbox.write({**files, "Makefile": _MAKEFILE})
     gcc_s = _compile_s(sandbox.workspace / "u1.c")
@@ -177,7 +177,7 @@ def _source() -> str:
 
 
 def _compile_s(source: Path) -> float:
-    """Seconds that gcc takes for it; the best of some."""
+    """Seconds that gcc takes for the source; the best of five runs."""
     times = []
     for _ in range(5):
         began = time.perf_counter()

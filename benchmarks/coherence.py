@@ -1,7 +1,7 @@
 """The CPU time of stamps that an executor is told, and of the proof of what a task has read.
 
-Real files on a local disk, so a look is as cheap as it gets: what is measured is our own work. The steady state is that
-of a build in which the headers don't change; "changed" is a task after all headers have changed.
+The files are real, on a local disk, so reading a stamp is as cheap as possible: the figures show SprayCC's own work. In
+the steady state the headers of a build don't change; "changed" is a task after all headers have changed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from spraycc.server.coherence.watcher import Watcher
 from spraycc.server.host.offload import Disk
 from spraycc.stamps import FILE, MISSING, NAMES, Lookup, Stamp, look
 
-#: As a large C++ unit: headers that it reads, and names that it looks for in vain on its way to each.
+#: A large C++ unit: headers that it reads, and names that it looks for in vain before each header.
 _HEADERS = 600
 _DIRECTORIES = 30
 _MISSES = 4500

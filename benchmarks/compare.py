@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-#: Of a sample only these are compared.
+#: Only these figures of a sample are compared.
 _OF_A_SAMPLE = ("median", "p99")
 
 

@@ -1,7 +1,7 @@
-"""What a configure run costs under spraycc: hundreds of compiles and links of one line each, one after the other.
+"""The cost of a configure run under spraycc: hundreds of compiles and links of one line each, one after the other.
 
-They run on the submit host at once, so all that is added is a runner and a question to the server for each. Plain runs
-and runs under spraycc alternate, each in a new tree at the same path.
+They run on the submit host at once, so SprayCC adds only a runner and a request to the server for each. Plain runs and
+runs under spraycc alternate, each in a new tree at the same path.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""*dispatch*: how many tasks a second one server hands out and writes back, and what each costs it."""
+"""*dispatch*: how many tasks a second one server hands out and writes back, and their cost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def dispatch(place: Place) -> dict[str, Any]:
 
 def _measure(place: Place, executors: int, count: int) -> dict[str, Any]:
     draw = random.Random(executors)
-    # Short enough that so many executors together want more than 2,000 tasks a second.
+    # Short enough that all executors together want more than 2,000 tasks a second.
     mean_s = min(0.4, executors / 2000)
     tasks = [(draw.uniform(0.5, 1.5) * mean_s, _OUTPUT_BYTES) for _ in range(count)]
     run = run_plan(place, executors, tasks, executors, probe_s=0.05)

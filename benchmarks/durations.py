@@ -1,4 +1,4 @@
-"""What the units of a real C++ project take: those of RE2 (Debian 12, its tests included) with g++ 12 -O3 -g."""
+"""The CPU times of the units of a real C++ project: RE2 (Debian 12, its tests included) with g++ 12 -O3 -g."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What the start of an executor costs: CPU, memory, and what it reads of what lies on the shared file system.
+"""The cost of an executor's start: CPU, memory, and the files that it reads from the shared file system.
 
-The real executor, the real handshake; on the other side the server's own listener. Hundreds of them start at once on a
-cluster, and all that they open under SprayCC's installation, the home and the workspace comes over NFS there.
+The executor, the handshake and the server's listener are real. On a cluster hundreds of executors start at
+once, and files of SprayCC's installation, the home and the workspace come over NFS.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from spraycc.server.fleet.pack import ready_pack
 from spraycc.settings import Settings
 from spraycc.wire.session_file import Session
 
-#: Where Python's own library lies; of no concern here, as it is each host's own nearly everywhere.
+#: The directory of Python's own library. It does not count, because nearly everywhere each host has its own.
 _PYTHON = tuple({os.path.realpath(p) for p in (os.path.dirname(os.__file__), "/lib", "/usr", "/etc")})
 
 _OPENED = re.compile(r'^(?:\d+ +)?(?:openat|open|execve)\((?:AT_FDCWD(?:<[^>]*>)?, )?"([^"]+)".* = (-?\d+)')
@@ -43,14 +43,14 @@ class Start:
     """One executor's start."""
 
     ready_ms: float
-    #: user and system time of its whole life, which ends as soon as it is ready; what it has started included
+    #: user and system time of the executor and its processes, until it is ready; it ends then
     cpu_ms: float
     rss_kib: int
     pss_kib: int
 
 
 class _Hub:
-    """The fleet and the dispatcher, as far as an executor's start needs them."""
+    """The part of the fleet and the dispatcher that an executor's start needs."""
 
     settings = Settings()
 
@@ -86,7 +86,7 @@ def executor_start(place: Place) -> dict[str, Any]:
     starts: dict[str, list[Start]] = {name: [] for name in forms}
     for name in forms:
         figures[name] = {"first": _files(place, state, forms[name]), "later": _files(place, state, forms[name])}
-    for _ in range(count):  # in turn, so that what else runs here meets both
+    for _ in range(count):  # in turn, so that other load meets both
         for name, form in forms.items():
             starts[name].append(trio.run(_start, place, state, form, ()))
     for name, all_of_it in starts.items():
@@ -101,12 +101,12 @@ def executor_start(place: Place) -> dict[str, Any]:
 
 
 def _files(place: Place, state: Path, pack: Path | None) -> dict[str, int]:
-    """What of SprayCC's, the home's and the workspace's one start opens and reads, by strace; 0 files without it."""
+    """Files of SprayCC, the home and the workspace that one start opens and reads, by strace; empty without strace."""
     if shutil.which("strace") is None:
         return {}
     log = place.root / "strace"
     trace = ["strace", "-f", "-y", "-qq", "-s", "0", "-e", "signal=none", "-o", str(log)]
-    # Strings of length 0 would hide the paths: only of the calls that read.
+    # Strings of length 0 would hide the paths.
     trace[trace.index("0")] = "1"
     trace += ["-e", "trace=openat,open,execve,read,pread64"]
     trio.run(_start, place, state, pack, trace)

@@ -18,13 +18,13 @@ Task = tuple[float, int]
 
 
 class Accounting(Exception):
-    """What was sent is not what came back."""
+    """The results are not the tasks that were sent."""
 
 
 @contextlib.contextmanager
 def farm(place: Place, *words: str, real: int = 0) -> Iterator[dict[str, str]]:
-    """A process that simulates executors, with these options; the first ``real`` ones are real. Yields the settings by
-    which a server finds it."""
+    """Run a process that simulates executors, with these options; the first ``real`` executors are real. Yields the
+    settings by which a server finds the process."""
     directory = place.root / "farm"
     directory.mkdir()
     with simulated_executors.simulation(directory, words=words):
@@ -34,13 +34,13 @@ def farm(place: Place, *words: str, real: int = 0) -> Iterator[dict[str, str]]:
 def run_plan(
     place: Place, executors: int, tasks: Sequence[Task], in_flight: int, *, probe_s: float = 0.0, empty: bool = True
 ) -> dict[str, Any]:
-    """Run the tasks on so many simulated executors with a fresh server.
+    """Run the tasks on simulated executors with a fresh server.
 
     Raises:
         Accounting: a result is missing, of another size, or counted otherwise by the server or the executors.
     """
     place.stop()
-    # A new one each time: to replace an output is to free an inode, which costs what comes after it.
+    # A new directory each time: replacing an output frees an inode, which slows down the next run.
     outputs = Path(tempfile.mkdtemp(prefix="out", dir=place.workspace))
     plan = {
         "executors": executors, "in_flight": in_flight, "directory": str(outputs), "tasks": list(tasks),
@@ -49,7 +49,7 @@ def run_plan(
     (place.root / "plan.json").write_text(json.dumps(plan))
     summary = place.root / "summary.json"
     with farm(place) as settings:
-        # One recipe of a make: that is what runners are looked for below.
+        # One recipe of a make: the server looks for runners below such a process.
         makefile = place.workspace / "Makefile"
         makefile.write_text(f"run:\n\t@{sys.executable} {simulated_runners.__file__} {place.root}/plan.json\n")
         knobs: dict[str, Any] = {"executors": executors, "wait_for_cluster": 1, "local_slots": 1, "summary": summary}
@@ -75,10 +75,10 @@ def _remove_farm(directory: Path) -> None:
 
 
 def check(seen: dict[str, Any], served: dict[str, Any], summary: dict[str, Any]) -> None:
-    """Tasks sent = results on disk = tasks that executors have done = tasks that the server counts; so bytes."""
+    """Check: tasks sent = results on disk = tasks of the executors = tasks that the server counts; and their bytes."""
     if seen["wrong"]:
         raise Accounting("; ".join(seen["wrong"][:10]))
-    # A second attempt beside one that takes long is done, or cut off, without a result of its own.
+    # The losing one of two attempts gives no result, and may or may not be done.
     second = summary["second"]
     done = served["tasks"] - served["cancelled"]
     tasks = {"sent": seen["tasks_sent"], "on disk": seen["results_seen"], "by the server's count": summary["remote"]}

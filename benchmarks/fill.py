@@ -1,4 +1,4 @@
-"""*fill*: how full the executors are kept: the time of many tasks over what no schedule could beat."""
+"""*fill*: how full the executors are kept: the time of many tasks over the bound of any schedule."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from benchmarks.scheduling import learned, simulate
 def fill(place: Place) -> dict[str, Any]:
     """20,000 tasks as long as a C++ project's units are, in no order, on 400 and 1,000 simulated executors."""
     figures: dict[str, Any] = {}
-    # A thousand executors would have 700 MB a second made in RE2's own times: more than one machine simulates beside
-    # the server. It is how full they are kept that counts here, so there each unit takes three times as long.
+    # With RE2's own times a thousand executors would make 700 MB a second, more than one machine simulates beside the
+    # server. This part measures how full they are kept, so with a thousand each unit takes three times as long.
     for executors, factor in ((50, 0.25),) if place.quick else ((400, 1.0), (1000, 3.0)):
         tasks = draw_tasks(400 if place.quick else 20_000, executors)
         tasks = [(seconds * factor, size) for seconds, size in tasks]
@@ -24,8 +24,8 @@ def fill(place: Place) -> dict[str, Any]:
 
 
 def orders(executors: int, tasks: list[Task]) -> dict[str, Any]:
-    """What the history could bring: the real scheduler on a virtual clock with all these tasks there at once, in the
-    order in which they came and longest first. Tokens let it choose among few of them, so it brings little of that."""
+    """The possible gain of the history: the real scheduler on a virtual clock with all these tasks queued at once, in
+    order of arrival and longest first. In a build, tokens let it choose among few tasks, so the gain is smaller."""
     seconds = [taken for taken, _ in tasks]
     in_order = simulate(seconds, executors, may_run_twice=False)
     longest_first = simulate(seconds, executors, learned(seconds), may_run_twice=False)
@@ -42,7 +42,7 @@ def draw_tasks(count: int, seed: int) -> list[Task]:
 
 
 def measure(place: Place, executors: int, tasks: list[Task]) -> dict[str, Any]:
-    # As make has it: one recipe for each executor, and those of the local slots.
+    # As with make: one recipe for each executor, and the recipes of the local slots.
     run = run_plan(place, executors, tasks, executors + 2)
     return {
         "tasks": run["measured_tasks"],
@@ -50,7 +50,7 @@ def measure(place: Place, executors: int, tasks: list[Task]) -> dict[str, Any]:
         "makespan_s": round(run["elapsed_s"], 3),
         "bound_s": round(run["bound_s"], 3),
         "over_bound": round(run["elapsed_s"] / run["bound_s"], 4),
-        # with no overhead at all, in the order in which the tasks came
+        # without any overhead, in order of arrival
         "order_over_bound": round(run["order_bound_s"] / run["bound_s"], 4),
         "tasks_per_s": round(run["measured_tasks"] / run["elapsed_s"], 1),
         "server_cpu_ms": round(run["server_cpu_s"] * 1e3 / run["measured_tasks"], 3),

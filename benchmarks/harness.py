@@ -1,4 +1,4 @@
-"""What the parts share: an isolated place, timed processes, medians, the machine's name."""
+"""Helpers of all parts: an isolated place, timed processes, medians, the machine's name."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Place:
     def script(
         self, path: str, *words: str | Path | int, directory: Path | None = None, **settings: Any
     ) -> dict[str, Any]:
-        """Run a script of ours inside a build; its last line of output is JSON."""
+        """Run a script of this package inside a build; its last line of output is JSON."""
         module = f"benchmarks.{Path(path).stem}"
         command = ["env", f"PYTHONPATH={Path(__file__).resolve().parents[1]}", sys.executable, "-m", module]
         out = self.spraycc("build", "--", *command, *map(str, words), cwd=directory, **settings).stdout
@@ -96,7 +96,7 @@ def place(quick: bool) -> Iterator[Place]:
 
 
 def static_true(directory: Path) -> Path:
-    """A static program that does nothing: what a runner's cost is compared with."""
+    """A static program that does nothing, to compare a runner's cost with."""
     source = directory / "true.c"
     source.write_text(_TRUE)
     program = directory / "true"
@@ -117,7 +117,7 @@ def timed_spawn(argv: Sequence[str | Path], env: dict[str, str] | None = None) -
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, quartiles' neighbours and extremes of a sample."""
+    """Count, median, 99th percentile and extremes of a sample."""
     ordered = sorted(values)
     return {
         "n": len(ordered),
@@ -129,7 +129,7 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """The machine on which the figures were measured."""
     model = next(
         (
             line.split(":", 1)[1].strip()

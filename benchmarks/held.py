@@ -1,7 +1,7 @@
-"""What runs inside a build where many tasks are held at once. Prints JSON.
+"""Runs inside a build in which many tasks are held at once. Prints JSON.
 
-``memory COUNT RUNNER`` starts so many runners, waits until the server has all their tasks, and adds up their memory;
-``round-trip OTHERS COUNT RUNNER PROGRAM`` keeps so many simulated tasks in flight and times a real one beside them.
+``memory COUNT RUNNER`` starts COUNT runners, waits until the server has all their tasks, and adds up their memory.
+``round-trip OTHERS COUNT RUNNER PROGRAM`` keeps OTHERS simulated tasks in flight and times COUNT real tasks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _WAIT_S = 120.0
 
 
 def count_calls(trace: Path) -> int:
-    """Lines of system calls in what strace has written."""
+    """The number of system calls in strace's output."""
     return sum(not line.startswith(("+++", "---")) for line in trace.read_text(errors="replace").splitlines())
 
 
@@ -37,7 +37,7 @@ def _until(control: Control, what: str, count: int) -> None:
 
 
 def memory(count: int, runner: str) -> dict[str, Any]:
-    """Of runners that wait; and the system calls of one with a result."""
+    """The memory of runners that wait, and the system calls of a runner with a result."""
     control = Control()
     calls: int | str = "strace is not installed"
     if strace := shutil.which("strace"):
@@ -65,8 +65,8 @@ def round_trip(others: int, count: int, runner: str, program: str) -> dict[str, 
     """Milliseconds of real tasks while others are in flight; one executor of the farm is real."""
     control = Control()
     with tempfile.TemporaryDirectory() as directory:
-        # As many as there are executors. The one that comes to the real executor fails at once, as there is no such
-        # source, and leaves it free.
+        # One task for each executor. The task on the real executor fails at once, because its source does not exist,
+        # and leaves the executor free.
         plan = {"directory": directory, "tasks": [], "in_flight": 0, "probe_s": 0, "empty": True}
         runners = Runners(plan)
         runners.send_tasks(others + 1, 3600.0)

@@ -1,6 +1,6 @@
-"""What runs inside a build, between spraycc and its shims, and times commands there. Prints JSON.
+"""Runs inside a build, between spraycc and its shims, and times commands. Prints JSON.
 
-``inner.py COUNT [--width N] WORD...`` runs the command so often: one after the other, each timed; with a width, so many
+``inner.py COUNT [--width N] WORD...`` runs the command COUNT times: one after the other, each timed; with a width, N
 at a time, and all of them timed together. ``inner.py --commands FILE`` runs the command lines of a JSON file, two at a
 time, after one run of the first, in the working directory.
 """
@@ -31,7 +31,7 @@ def spawn_many(lines: list[list[str]], width: int, env: dict[str, str]) -> float
             words = waiting.pop()
             running[os.posix_spawnp(words[0], words, env)] = words
         pid, status = os.wait()
-        if pid in running:  # else a child of an ended one's
+        if pid in running:  # else a child that an ended process has left
             _check(running.pop(pid), status)
     return time.perf_counter() - start
 
@@ -48,7 +48,7 @@ def children_cpu_s() -> float:
 
 
 def run_commands(lines: list[list[str]], width: int, env: dict[str, str]) -> dict[str, float]:
-    """Seconds of all of them together, and CPU of each here."""
+    """Seconds of all lines together, and the mean CPU time of a line on this host."""
     before = children_cpu_s()
     elapsed_s = spawn_many(lines, width, env)
     return {"elapsed_s": elapsed_s, "cpu_ms_each": (children_cpu_s() - before) * 1e3 / len(lines)}

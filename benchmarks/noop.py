@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.harness import RUNNER, Place, static_true
 
-# Its client looks once a second whether a job has ended, so a last task that waits for all others tells.
+# HyperQueue's client checks once a second for a job's end, so a last task that waits for all others takes the time.
 _SCRIPT = """
 import sys, threading, time
 from pathlib import Path
@@ -42,7 +42,7 @@ with LocalCluster(str(directory), WorkerConfig(cores=2)) as cluster:
 
 
 def no_op(place: Place) -> dict[str, Any]:
-    """2,000 tasks that do nothing on two local executors; the same program by HyperQueue on as many cores."""
+    """2,000 tasks that do nothing on two local executors; the same program under HyperQueue on as many cores."""
     count = 100 if place.quick else 2000
     program = static_true(place.workspace)
     figures: dict[str, Any] = {}

@@ -38,7 +38,7 @@ def _free_port() -> int:
 
 @contextlib.contextmanager
 def _daemon(words: list[str], is_ready: Callable[[], bool], env: Mapping[str, str] | None = None) -> Iterator[None]:
-    """A process, from when it is ready."""
+    """A process that is ready; ended at the end of the block."""
     with subprocess.Popen(
         words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env,
         start_new_session=True,
@@ -57,7 +57,7 @@ def _daemon(words: list[str], is_ready: Callable[[], bool], env: Mapping[str, st
 
 
 def _listens(port: int) -> bool:
-    """Without a connection: icecream's scheduler takes one that says nothing amiss."""
+    """Checks without a connection: a silent connection breaks icecream's scheduler."""
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     return any(fields[1].endswith(f":{port:04X}") and fields[3] == "0A" for fields in map(str.split, lines))
 
@@ -68,7 +68,7 @@ def _has(log: Path, words: str) -> bool:
 
 @contextlib.contextmanager
 def distcc(place: Place, options: str = "") -> Iterator[dict[str, str]]:
-    """distccd for two compiles at once. ``options`` are those of a host: ",lzo" and so on."""
+    """distccd for two compiles at once. ``options`` are distcc's host options, such as ",lzo"."""
     client, port = _program("distcc"), _free_port()
     directory = place.root / "distcc"
     directory.mkdir(exist_ok=True)
@@ -85,7 +85,7 @@ def distcc(place: Place, options: str = "") -> Iterator[dict[str, str]]:
 
 @contextlib.contextmanager
 def distcc_pump(place: Place, project: Path) -> Iterator[tuple[dict[str, str], list[float]]]:
-    """The same with the include server. CPU seconds of that are in the list at the end."""
+    """distccd with the include server, whose CPU seconds are in the list at the end."""
     pump = _program("distcc-pump")
     used: list[float] = []
     with distcc(place, ",lzo,cpp") as env:
@@ -104,7 +104,7 @@ def distcc_pump(place: Place, project: Path) -> Iterator[tuple[dict[str, str], l
         try:
             before = cpu_s(pid)
             yield env, used
-            # Where it fails distcc preprocesses here, and says nothing. (Debian 12's does with its own Python 3.11.)
+            # If it fails, distcc preprocesses here and prints nothing. (Debian 12's fails with its own Python 3.11.)
             complaint = (Path(given["INCLUDE_SERVER_DIR"]) / "stderr").read_text()
             if found := re.search("internal error: (.*)", complaint):
                 raise Missing(f"its include server fails: {found[1][:150]}")
@@ -120,7 +120,7 @@ def distcc_pump(place: Place, project: Path) -> Iterator[tuple[dict[str, str], l
 
 @contextlib.contextmanager
 def icecream(place: Place) -> Iterator[dict[str, str]]:
-    """A scheduler, a daemon that takes jobs, and one that only sends them. Needs root, as the daemon uses chroot."""
+    """A scheduler, a daemon that takes jobs, and a daemon that only sends them. Needs root: the daemon uses chroot."""
     if os.geteuid() != 0:
         raise Missing("iceccd takes jobs of others as root only")
     client, scheduler, daemon = _program("icecc"), _program("icecc-scheduler"), _program("iceccd")
@@ -137,7 +137,7 @@ def icecream(place: Place) -> Iterator[dict[str, str]]:
     env = place.env | {
         "ICECC_TEST_SOCKET": str(directory / "socket"), "ICECC_TEST_REMOTEBUILD": "1", "ICECC_PREFERRED_HOST": "worker",
         "ICECC_REMOTE_CPP": "0", "WRAPPER": client,
-        # Else a unit with a warning is compiled here once more, for the warning's colours.
+        # Otherwise a unit with a warning is compiled here again, for the warning's colours.
         "ICECC_CARET_WORKAROUND": "0",
     }  # fmt: skip
     try:
@@ -146,7 +146,7 @@ def icecream(place: Place) -> Iterator[dict[str, str]]:
             words = [scheduler, "-n", net, "-p", str(port), "-l", str(scheduler_log), "-u", "icecc", "-vvv"]
             stack.enter_context(_daemon(words, lambda: _listens(port), place.env))
             worker_env = place.env | {"ICECC_TEST_SOCKET": str(directory / "worker-socket")}
-            # A daemon finds its scheduler in rounds of 3 s. One that takes no jobs listens on no port.
+            # A daemon looks for its scheduler every 3 s. A daemon that takes no jobs listens on no port.
             stack.enter_context(_daemon(worker, lambda: _has(scheduler_log, "login worker"), worker_env))
             own_env = env | {"ICECC_TESTS": "1"}
             stack.enter_context(_daemon(own, lambda: _has(scheduler_log, "login own"), own_env))

@@ -12,7 +12,7 @@ from benchmarks.harness import Place, upstream
 
 @dataclass(frozen=True)
 class Project:
-    """Sources that are unpacked, and how make builds them. Runs make with the environment it is given."""
+    """Unpacked sources, and how make builds them. Runs make with the caller's environment."""
 
     name: str
     directory: Path
@@ -34,13 +34,13 @@ class Project:
         return [words for words in lines if words[:1] == [self.compiler[1]] and "-c" in words]
 
     def make_directories(self) -> None:
-        """Those that the makefile makes beside each compile line."""
+        """The directories that the makefile makes beside each compile line."""
         for target in self.targets:
             if target.endswith(".o"):
                 (self.directory / target).parent.mkdir(parents=True, exist_ok=True)
 
     def clean(self, env: Mapping[str, str] | None) -> None:
-        """Away with what was built."""
+        """Remove the build's files."""
         subprocess.run(["make", "clean"], cwd=self.directory, env=env or None, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -50,7 +50,7 @@ def lua(place: Place) -> Project:
 
 
 def re2(place: Place) -> Project:
-    """20 units of C++, -O3 -g. Its tests and what needs Unicode's tables are left out."""
+    """20 units of C++, -O3 -g, without RE2's tests and the units that need Unicode's tables."""
     source = upstream("re2", place.workspace)
     units = [*sorted(source.glob("re2/*.cc")), source / "util/rune.cc", source / "util/strutil.cc"]
     targets = tuple(f"obj/{unit.relative_to(source).with_suffix('.o')}" for unit in units)

@@ -1,4 +1,4 @@
-"""*runner* and *probe*: what the process costs that make starts in place of a compiler, and a line that stays here."""
+"""*runner* and *probe*: the cost of the process in place of a compiler, and of a line that runs on the submit host."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.harness import RUNNER, Place, spread, static_true, timed_spawn
 
 
 def runner(place: Place) -> dict[str, Any]:
-    """As a shim with no server: cost over a bare exec of a static program. Waiting: memory of many. System calls."""
+    """As a shim without a server: cost over a bare exec of a static program. Memory of many that wait. System calls."""
     program = static_true(place.root)
     shims = place.root / "shims"
     shims.mkdir()
@@ -50,7 +50,7 @@ def _system_calls(place: Place, words: list[str], env: dict[str, str]) -> int | 
 
 
 def probe(place: Place) -> dict[str, Any]:
-    """A compiler that is asked for its version, by its shim in a build and plainly; it is a static program here."""
+    """A query for a compiler's version, by its shim in a build and plainly. The compiler is a static program."""
     directory = place.root / "bin"
     directory.mkdir()
     compiler = static_true(place.root).rename(directory / "gcc")
@@ -85,8 +85,8 @@ def _with_others(place: Place, others: int, count: int, program: Path) -> list[f
             wait_for_cluster=1, local_slots=1, capture="overlay", release_delay_s=600,
         )  # fmt: skip
         place.stop()
-    # A task that seems stuck may be tried on the real executor as well, where it fails: the longer this takes, the more
-    # tasks. The figures of a quick run are not used, so a busy machine may lose most of them.
+    # A late task gets a second attempt on the real executor, and fails there; a longer run has more of them. Nobody
+    # uses the figures of a quick run, so a busy machine may lose most of its tasks.
     least = 0.3 if place.quick else 0.9
     assert done["held_to_the_end"] >= least * others, done["held_to_the_end"]
     return done["ms"]  # type: ignore[no-any-return]

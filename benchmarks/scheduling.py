@@ -1,4 +1,4 @@
-"""The real scheduler on a virtual clock: how full it keeps hundreds of executors, and what each thought of it brings.
+"""The real scheduler on a virtual clock: how full it keeps hundreds of executors, and the gain of each of its rules.
 
 Pure arithmetic, nothing runs: ``python -m benchmarks.scheduling`` prints the table in docs/scheduling.md. What a build
 tool adds is one number, the *window*: so many tasks are there at once, queued or running, and the next one arrives in
@@ -35,20 +35,20 @@ from spraycc.scheduler.events import (
 #: Durations of a large C++ project's units: a log-normal distribution with this median and this sigma.
 MEDIAN_S = 2.5
 SIGMA = 0.8
-#: From one build to the next a unit's duration differs by a factor of this sigma.
+#: A unit's durations in two builds differ by a factor of this sigma.
 NOISE = 0.15
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a simulated build came to."""
+    """The result of a simulated build."""
 
     makespan_s: float
     #: no schedule is shorter than this
     bound_s: float
     second: int
     second_won: int
-    #: of this machine, for each event
+    #: CPU time on this machine, for each event
     microseconds: float
 
     @property
@@ -65,13 +65,13 @@ class Stragglers:
 
 
 def durations(count: int, seed: int = 1) -> list[float]:
-    """Of so many units, in the order of the makefile."""
+    """The durations of ``count`` units, in the order of the makefile."""
     generator = random.Random(seed)
     return [MEDIAN_S * generator.lognormvariate(0.0, SIGMA) for _ in range(count)]
 
 
 def learned(seconds: Sequence[float], *, noise: float = NOISE, builds: int = 3, seed: int = 2) -> list[Expectation]:
-    """What the history says of these tasks after so many builds, each a little different."""
+    """The history's estimates for these tasks after some builds, each a little different."""
     generator = random.Random(seed)
     history = History()
     for build in range(builds):
@@ -94,7 +94,7 @@ def simulate(
     may_run_twice: bool = True,
     seed: int = 3,
 ) -> Result:
-    """A build of tasks that take so long, on so many connected executors.
+    """A build of tasks with these durations, on connected executors.
 
     Args:
         seconds: by task, in order of arrival.
@@ -124,7 +124,7 @@ def simulate(
             if count is not None and index + 1 == count:
                 return
 
-    # All that is there at the start is there before the first executor, as when these are waited for.
+    # The first tasks arrive before the first executor, as in a build that waits for executors.
     arrive(window)
     for n in range(executors):
         pending.append(ExecutorJoined(ExecutorId(f"e{n}"), host=f"h{n // 16}", holds_all=True))

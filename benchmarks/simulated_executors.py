@@ -45,7 +45,7 @@ from spraycc.wire.executor import CancelTask, FileData, Leave, MadeFile, Ping, P
 from spraycc.wire.framing import CHUNK_BYTES
 from spraycc.wire.session_file import Session
 
-#: A barrier that is not reached lets one task go this often.
+#: Seconds after which a barrier that is not reached lets one task go.
 DRIP_S = 1.0
 
 _ASKED = "asked"
@@ -54,7 +54,7 @@ COUNTERS = "counters.json"
 
 @dataclass
 class Counters:
-    """What all of them have done together."""
+    """Counts of all simulated executors together."""
 
     executors: int = 0
     tasks: int = 0
@@ -63,9 +63,9 @@ class Counters:
     running_peak: int = 0
     #: time.monotonic() when each executor was ready
     joined: list[float] = field(default_factory=list)
-    #: time.monotonic() when so many tasks ran at once for the first time; index 0 is one task
+    #: time.monotonic() when N + 1 tasks ran at once for the first time, by index N
     reached: list[float] = field(default_factory=list)
-    #: most tasks at once of each NAME of SIMULATED_TOGETHER
+    #: most tasks at once for each NAME of SIMULATED_TOGETHER
     together: dict[str, int] = field(default_factory=dict)
     #: contents of files that were sent
     bytes_sent: int = 0
@@ -93,7 +93,7 @@ class Barrier:
         self._held: list[trio.Event] = []
 
     def drip(self) -> None:
-        """Lets the task go that was held longest.
+        """Let the task go that was held longest.
 
         ninja 1.13.2 and older ask for further tokens only when one of their commands ends.
         """
@@ -102,7 +102,7 @@ class Barrier:
 
     @contextlib.asynccontextmanager
     async def hold(self) -> AsyncIterator[None]:
-        """A task is running; the block is entered when the task may end."""
+        """Note that a task is running; enter the block when the task may end."""
         self._running += 1
         self.peak = max(self.peak, self._running)
         try:
@@ -122,12 +122,12 @@ class Barrier:
 
 @dataclass
 class Simulation:
-    """One process's executors."""
+    """The simulated executors of one process."""
 
     directory: Path
     seconds: tuple[float, float]
     size_bytes: int
-    #: executors beyond so many connect late, each so much later than the one before
+    #: executors beyond this many connect late, each this much later than the one before
     prompt: int = 1 << 30
     late_s: float = 0.0
     #: number K of the executors beyond this many connects after DIRECTORY/join-K was made
@@ -139,7 +139,7 @@ class Simulation:
     counters: Counters = field(default_factory=Counters)
 
     async def run(self) -> None:
-        """Until SIGTERM."""
+        """Run until SIGTERM."""
         path = self.directory / _ASKED
         os.mkfifo(path, 0o600)
         fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
@@ -178,14 +178,14 @@ class Simulation:
                 barrier.drip()
 
     async def _made(self, name: str) -> None:
-        """Waits for a file in the directory."""
+        """Wait for a file in the directory."""
         while not (self.directory / name).exists():
             await trio.sleep(0.02)
 
     async def _serve(self, session: Session, name: str) -> None:
         self.asked += 1
         if self.asked > self.prompt:
-            # One after the other, so that what each brings about can be told apart.
+            # One after the other, so that the effect of each can be told apart.
             await trio.sleep(self.late_s * (self.asked - self.prompt))
         if self.asked > self.free:
             await self._made(f"join-{self.asked - self.free}")
@@ -249,7 +249,7 @@ class Simulation:
             frames: list[bytes] = []
             held = 0
             for message in () if scope.cancelled_caught else _files(task, size):
-                # As a real one does it: the last piece goes with the end.
+                # As a real executor does: the last piece goes with TaskEnded.
                 if held >= CHUNK_BYTES:
                     await link.send_frames(b"".join(frames))
                     frames, held = [], 0
@@ -264,7 +264,7 @@ def _given(task: StartTask, option: bytes, default: float) -> float:
 
 
 def _word(task: StartTask, option: bytes) -> str:
-    """The rest of the word that begins with ``option``; empty where there is none."""
+    """The rest of the word that begins with ``option``; empty without such a word."""
     for word in task.argv:
         if word.startswith(option):
             return os.fsdecode(word[len(option) :])
@@ -273,14 +273,14 @@ def _word(task: StartTask, option: bytes) -> str:
 
 @functools.cache
 def _contents() -> bytes:
-    """What the outputs hold, over and over: a real program's bytes, as compressible as an object's."""
+    """The outputs' content, repeated: a real program's bytes, as compressible as an object's."""
     return Path(sys.executable).read_bytes()[: 64 * CHUNK_BYTES]
 
 
 def _files(task: StartTask, size: int) -> Iterator[MadeFile | FileData]:
     of_objects = memoryview(_contents())
     for path in task.outputs:
-        # ninja reads what says of dependencies, and an empty line says of none.
+        # ninja reads the depfile; an empty line names no dependency.
         contents = memoryview(b"\n" * CHUNK_BYTES) if path.endswith(b".d") else of_objects
         pieces = len(contents) // CHUNK_BYTES
         for number, at in enumerate(range(0, max(1, size), CHUNK_BYTES)):
@@ -290,8 +290,8 @@ def _files(task: StartTask, size: int) -> Iterator[MadeFile | FileData]:
 
 
 def settings(directory: Path, real: int = 0) -> dict[str, str]:
-    """Environment variables by which a server takes its executors from the simulation in ``directory``, but for the
-    first ``real`` ones, which it starts here."""
+    """Environment variables by which a server takes its executors from the simulation in ``directory``, except the
+    first ``real`` executors, which the server starts on this host."""
     hand_over = f'printf "%s\\n" "$0" >{shlex.quote(str(directory / _ASKED))}'
     for number in range(real):
         hand_over = f"if mkdir {shlex.quote(str(directory))}/real-{number} 2>/dev/null; then exec $0; fi; {hand_over}"
@@ -310,7 +310,7 @@ def simulation(
     words: Sequence[str] = (),
     **popen: Any,
 ) -> Iterator[subprocess.Popen[str]]:
-    """A process that simulates executors, ready to be asked; its counters are in ``directory`` when this ends."""
+    """Run a process that simulates executors; its counters are in ``directory`` at the end of the block."""
     command = [sys.executable, str(Path(__file__)), str(directory), "--seconds", *map(str, seconds)]
     command += ["--size-bytes", str(size_bytes), *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **popen) as process:

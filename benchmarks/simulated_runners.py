@@ -28,7 +28,7 @@ from typing import Any
 from spraycc.wire.framing import FrameReader, encode_frame
 from spraycc.wire.runner import RUNNER_PROTOCOL, TO_SERVER, AskStatus, Hello, RunTask
 
-#: A line as a large C++ project has them.
+#: A compile line of a large C++ project.
 _WORDS = [b"-std=c++17", b"-O3", b"-g", b"-Wall", b"-Wextra", b"-Wshadow", b"-fPIC", b"-fno-exceptions"]
 _WORDS += [b"-I/usr/include/lib%d" % number for number in range(12)] + [b"-DOPTION_%d=1" % n for n in range(10)]
 _STREAMS = (("null", 0, 0), ("pipe", 0, 1), ("pipe", 0, 2))
@@ -40,13 +40,13 @@ class _Runner:
     sock: socket.socket
     reader: FrameReader
     sent_at: float
-    #: what it is to find at the end; None for a query
+    #: the output that must be there at the end; None for a query
     output: bytes | None
     size_bytes: int
 
 
 class Runners:
-    """The tasks of a plan, over connections to the server of the build that we are in."""
+    """The tasks of a plan, over connections to the server of the build that this process is in."""
 
     def __init__(self, plan: dict[str, Any]) -> None:
         self._plan = plan
@@ -63,7 +63,7 @@ class Runners:
         self.wrong: list[str] = []
 
     def run(self) -> float:
-        """All tasks, once; seconds from the first to the last."""
+        """Run all tasks once; seconds from the first to the last."""
         tasks = list(reversed(self._plan["tasks"]))
         wanted, done, number = len(tasks), 0, 0
         probe_s = self._plan["probe_s"]
@@ -88,12 +88,12 @@ class Runners:
         return time.perf_counter() - start
 
     def send_tasks(self, count: int, seconds: float) -> None:
-        """So many that take so long, to be held."""
+        """Send ``count`` tasks of these seconds, to be held."""
         for number in range(count):
             self._send_task(number, seconds, 0)
 
     def wait_for_ends(self, count: int) -> None:
-        """Until so many have ended, with whatever result."""
+        """Wait until this many have ended, with whatever result."""
         while count > 0:
             for fd, _ in self._poll.poll():
                 count -= self._receive_and_close(fd)
@@ -136,7 +136,7 @@ class Runners:
         self._poll.register(sock, select.EPOLLIN)
 
     def _receive(self, runner: _Runner) -> bool:
-        """Whether that was its last frame."""
+        """Whether this was the task's last frame."""
         try:
             data = runner.sock.recv(65536)
         except BlockingIOError:
@@ -196,7 +196,7 @@ class Control:
         return self._next()[1]  # type: ignore[no-any-return]
 
     def wait_for_executors(self, count: int) -> int:
-        """Until so many are connected; the server's process id."""
+        """Wait until this many executors are connected; the server's process id."""
         deadline = time.monotonic() + _CONNECTED_S
         while True:
             status = self.status()
@@ -215,7 +215,7 @@ def cpu_s(pid: int) -> float:
 
 
 def memory_kib(pid: int, name: str) -> int:
-    """A line of a process's status: VmRSS or VmHWM."""
+    """A value of /proc/PID/status: VmRSS or VmHWM."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name + ":"))
 
@@ -226,7 +226,7 @@ def least_makespan(seconds: list[float], slots: int) -> float:
 
 
 def first_fit_makespan(seconds: list[float], slots: int) -> float:
-    """What the order in which tasks come allows, with no overhead at all: each goes to the slot that is free first."""
+    """The time without any overhead in order of arrival: each task goes to the slot that is free first."""
     ends = [0.0] * min(slots, len(seconds))
     for task in seconds:
         heapq.heapreplace(ends, ends[0] + task)
@@ -244,7 +244,7 @@ def main() -> None:
     warm_up = Runners(plan | {"tasks": [[0.01, 1000]] * min(200, plan["executors"]), "probe_s": 0})
     warm_up.run()
     idle_rss = memory_kib(pid, "VmRSS")
-    with contextlib.suppress(OSError):  # so that the peak is that of what follows
+    with contextlib.suppress(OSError):  # the peak begins anew
         Path(f"/proc/{pid}/clear_refs").write_text("5")
     runners = Runners(plan)
     server_before, own_before = cpu_s(pid), time.process_time()

@@ -1,4 +1,4 @@
-"""*submit-host*: user and system seconds that a unit costs here, where the build runs, against distcc and icecream."""
+"""*submit-host*: user and system seconds of the submit host for a unit, against distcc and icecream."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _measure(place: Place, project: Project, lines: list[list[str]]) -> dict[str
         "icecream": lambda: _icecream(place, project, lines),
     }
     if place.quick:
-        peers = {"distcc": peers["distcc"]}  # icecream takes half a minute to begin
+        peers = {"distcc": peers["distcc"]}  # icecream takes half a minute to start
     for name, measure in peers.items():
         figures[name] = _or_why_not(measure)
     for name in ("distcc", "icecream"):
@@ -63,7 +63,7 @@ def _or_why_not(measure: Callable[[], dict[str, Any]]) -> dict[str, Any] | str:
 
 
 def _spraycc(place: Place, project: Project, lines: list[list[str]], runs: int) -> dict[str, Any]:
-    """The units in a build of their own, so many times. Its opening and closing are in each figure, and told apart."""
+    """The units in a build of their own, several times. Each figure includes opening and closing."""
     commands = place.root / "commands.json"
     commands.write_text(json.dumps(lines[:4]))
     place.inner("--commands", commands, directory=project.directory, executors=2)  # warm

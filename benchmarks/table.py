@@ -1,4 +1,4 @@
-"""``python -m benchmarks.table FILE.json``: a run's figures as the table of docs/performance.md has them."""
+"""``python -m benchmarks.table FILE.json``: prints a run's figures as the table of docs/performance.md."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-#: what was measured, figure, aim
+#: the measured thing, figure, aim
 Row = tuple[str, str, str]
 
 
 def rows(parts: dict[str, Any]) -> Iterator[Row]:
-    """A row for each figure that the run has."""
+    """A row for each figure of the run."""
     for name, part in parts.items():
         if "failed" in part:
             yield name, f"failed: {part['failed']}", ""

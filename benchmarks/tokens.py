@@ -1,4 +1,4 @@
-"""*tokens*: how soon make is as wide as the cluster, and how soon it notices one executor more."""
+"""*tokens*: how soon make is as wide as the cluster, and how soon make notices one more executor."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from benchmarks import simulated_executors
 from benchmarks.farm import farm
 from benchmarks.harness import Place, spread
 
-#: executors that are there from the beginning, of those that connect one after the other
+#: executors that are connected from the beginning, before the others connect one after the other
 _PROMPT = 4
 _APART_S = 0.15
 
 
 def tokens(place: Place) -> dict[str, Any]:
-    """Real makes, real runners; executors that only take their time."""
+    """With real makes and runners, and with executors that only wait for the task's time."""
     ramps, wide_ramps, latencies = [], [], []
     for _ in range(1 if place.quick else 7):
         ramps.append(_ramp(place, 20 if place.quick else 200))
@@ -33,7 +33,7 @@ def tokens(place: Place) -> dict[str, Any]:
 
 
 def _ramp(place: Place, executors: int) -> float:
-    """Seconds from the first to the last of so many tasks that run at once, on executors that are connected."""
+    """Seconds from the first to the last start of tasks that run at once, on connected executors."""
     with farm(place) as settings:
         _make(place, settings, executors, [0.0])
         deadline = time.monotonic() + 60
@@ -44,12 +44,12 @@ def _ramp(place: Place, executors: int) -> float:
         place.stop()
     reached = _counters(place)["reached"]
     assert len(reached) == executors, f"only {len(reached)} of {executors} at once"
-    # One at once was reached by the task that had the executors connect.
+    # The task for which the executors connected was the first one at once.
     return float(reached[-1] - reached[1])
 
 
 def _latencies(place: Place, executors: int) -> list[float]:
-    """Milliseconds from an executor's connecting until the task that it lets make start has come to an executor."""
+    """Milliseconds from an executor's connection until make's next task has reached an executor."""
     with farm(place, "--late", str(_PROMPT), str(_APART_S)) as settings:
         last_s = (executors - _PROMPT) * _APART_S
         _make(place, settings, executors, [last_s + 3] * executors)
@@ -60,7 +60,7 @@ def _latencies(place: Place, executors: int) -> list[float]:
 
 
 def _make(place: Place, settings: dict[str, str], executors: int, seconds: list[float]) -> None:
-    """A make of compile lines that take so long."""
+    """A makefile of compile lines that take this long."""
     names = [f"t{i}" for i in range(len(seconds))]
     rules = [f"all: {' '.join(names)}", f".PHONY: all {' '.join(names)}"]
     rules += [f"{name}:\n\t@cc -c -DSIMULATED_S={s} -o $@.o $@.c" for name, s in zip(names, seconds, strict=True)]

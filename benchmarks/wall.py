@@ -1,4 +1,4 @@
-"""*wall*, *clean*: whole builds as the user waits for them: plain make, SprayCC warm and cold, distcc, icecream."""
+"""*wall*, *clean*: the user's time for whole builds: plain make, SprayCC warm and cold, distcc, icecream."""
 
 from __future__ import annotations
 
