@@ -4,15 +4,15 @@ The recorder, a library that executors preload into commands, goes to ``lib/spra
 
 ``SPRAYCC_RUNNER`` decides:
 
-- ``auto`` (the default): native where a C compiler is there and works, else the Python runner.
-- ``native``: native or no wheel; the compiler's words are the error.
-- ``python``: the Python runner (spraycc/runner/fallback.py), even where there is a compiler. It has no spraycc-box
-  and no recorder.
+- ``auto`` (the default): native if a C compiler works, else the Python runner.
+- ``native``: native, or no wheel. The error has the compiler's messages.
+- ``python``: the Python runner (spraycc/runner/fallback.py), even if there is a compiler. Such a wheel has neither
+  spraycc-box nor the recorder.
 
-``CC``, ``CFLAGS`` and ``LDFLAGS`` are honoured. Statically linked where that works, as such a runner starts faster
-and serves hosts with another libc; else dynamically. A native wheel is tagged ``py3-none-<platform>``: it has a
-program for that platform in it and no extension module, so it serves every Python. Hatchling's own ``infer_tag``
-would tie it to one.
+The hook uses ``CC``, ``CFLAGS`` and ``LDFLAGS``. It links programs statically if that works, else dynamically: a static
+runner starts faster, and runs on hosts with another C library. A native wheel is tagged ``py3-none-<platform>``: it has
+programs for the platform but no extension module, so it serves every Python. Hatchling's own ``infer_tag`` would tie
+the wheel to one Python.
 
 An editable install gets the same scripts, but a changed C source does not rebuild them: run ``pip install -e .`` again.
 """
@@ -36,13 +36,13 @@ CHOICES = ("auto", "native", "python")
 ROOT = Path(__file__).resolve().parent
 RUNNER = "spraycc-run"
 LIBRARY = "libspraycc-recorder.so"
-#: The one list of the C sources: program or library -> patterns below spraycc/native. Tests take it from here.
+#: The C sources: program or library -> patterns below spraycc/native. Tests use this list, too.
 SOURCES = {
     RUNNER: ("runner/*.c", "common/*.c"),
     "spraycc-box": ("box/*.c", "common/*.c"),
     LIBRARY: ("recorder/*.c", "common/text.c"),
 }
-#: The library's directory in the installation.
+#: The recorder's directory in the installation.
 LIBRARY_PLACE = "lib/spraycc"
 FALLBACK = "spraycc/runner/fallback.py"
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra")
@@ -53,7 +53,7 @@ LIBRARY_END = ("-fno-lto", "-ldl")
 
 
 class CompileError(Exception):
-    """A program could not be compiled; ``str()`` has the command and the compiler's words."""
+    """A program could not be compiled; ``str()`` has the command and the compiler's messages."""
 
 
 class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # generic in name only
@@ -62,18 +62,18 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # generic 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Called for ``standard`` and for ``editable`` wheels alike."""
+        """Called for ``standard`` and for ``editable`` wheels."""
         choice = os.environ.get(VARIABLE) or "auto"
         if choice not in CHOICES:
             raise SystemExit(f"{VARIABLE}={choice}: allowed is {', '.join(CHOICES[:-1])} or {CHOICES[-1]}")
-        # Never into the source tree: it may be read-only, or shared by two builds at once. Removed with this object.
+        # Not in the source tree, which may be read-only, or shared by two builds at once. Removed with this object.
         self._scratch = tempfile.TemporaryDirectory(prefix="spraycc-build-")
         scratch = Path(self._scratch.name)
         built = {} if choice == "python" else self._native(scratch, hard=choice == "native")
         if RUNNER in built:
             build_data["pure_python"] = False
             build_data["tag"] = f"py3-none-{platform()}"
-        else:  # the wheel is for every platform, so it has no native part
+        else:  # this wheel is for every platform, so it has no native part
             built = {RUNNER: self._fallback(scratch)}
             build_data["tag"] = "py3-none-any"
         for name, path in built.items():
@@ -86,7 +86,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # generic 
         self._scratch.cleanup()
 
     def _native(self, scratch: Path, *, hard: bool) -> dict[str, Path]:
-        """The programs and libraries that could be compiled; with ``hard`` all of them or SystemExit."""
+        """The programs and libraries that could be compiled. With ``hard``, a failure raises SystemExit."""
         built = {}
         for name in SOURCES:
             try:
@@ -100,11 +100,8 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # generic 
     def _fallback(self, scratch: Path) -> Path:
         """The Python runner as a script. Installers put their interpreter's path in place of ``#!python``."""
         text = (ROOT / FALLBACK).read_bytes()
-        first_line, newline, rest = text.partition(b"\n")
-        if not first_line.startswith(b"#!"):
-            rest = first_line + newline + rest
         script = scratch / RUNNER
-        script.write_bytes(b"#!python\n" + rest.replace(b"@VERSION@", self.metadata.version.encode("ascii")))
+        script.write_bytes(b"#!python\n" + text.replace(b"@VERSION@", self.metadata.version.encode("ascii")))
         script.chmod(0o755)
         return script
 
@@ -113,7 +110,7 @@ def sources_of(name: str) -> list[Path]:
     """The C sources of a program or library.
 
     Raises:
-        CompileError: this tree has none for one of its patterns.
+        CompileError: this tree has no file for one of the patterns.
     """
     found: list[Path] = []
     for pattern in SOURCES[name]:
@@ -128,7 +125,7 @@ def compile_native(name: str, out_dir: Path, version: str) -> Path:
     """Compile and link a program or library of ``SOURCES`` to ``out_dir/name``. A program is static if that links.
 
     Raises:
-        CompileError: no compiler, no sources, or it does not compile even for dynamic linking.
+        CompileError: no compiler, no sources, or dynamic linking fails, too.
     """
     compiler = find_compiler()
     if compiler is None:
@@ -144,7 +141,7 @@ def run_compiler(commands: Sequence[list[str]], out: Path) -> Path:
     """Make ``out`` by the first of these commands that succeeds.
 
     Raises:
-        CompileError: none does; the text has the last command's words.
+        CompileError: no command succeeds; the text has the last command and its output.
     """
     words = ""
     for command in commands:
@@ -160,12 +157,12 @@ def run_compiler(commands: Sequence[list[str]], out: Path) -> Path:
 
 
 def find_compiler() -> list[str] | None:
-    """The compiler's words: ``$CC``, else the first of cc, gcc and clang on PATH."""
+    """The compiler's command: ``$CC``, else the first of cc, gcc and clang on PATH."""
     if chosen := shlex.split(os.environ.get("CC", "")):
         return chosen
     return next(([name] for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
 
 
 def platform() -> str:
-    """This platform's plain tag, linux_x86_64 for instance. No promise is made about older libcs, so no manylinux."""
+    """This platform's plain tag, linux_x86_64 for instance. A manylinux tag would promise to work with older libcs."""
     return next(tag for tag in platform_tags() if not tag.startswith(("manylinux", "musllinux")))

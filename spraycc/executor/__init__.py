@@ -1,4 +1,4 @@
-"""The executor: runs one command after another on a host of the cluster, and sends back what each produced.
+"""The executor: runs one command after another on a host of the cluster, and sends back the files and output of each.
 
-Imports spraycc.wire, spraycc.system and spraycc.landmarks: hundreds of executors load it at once.
+Imports spraycc.wire, spraycc.system and values only, because hundreds of executors load it at once.
 """

@@ -2,7 +2,7 @@
 
 import signal
 
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # from the first: nobody needs a traceback of what is loaded just now
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # at once: a traceback of the imports helps nobody
 
 from spraycc.executor.main import run_and_exit  # noqa: E402
 

@@ -1,7 +1,4 @@
-"""The native helper ``spraycc-box``: finding it, starting it, reading its report.
-
-The options of spraycc-box are in spraycc/native/box/main.c.
-"""
+"""Finds the box (``spraycc-box``), starts it and reads its report. Its options: spraycc/native/box/main.c."""
 
 from __future__ import annotations
 
@@ -18,13 +15,16 @@ from spraycc.executor.terminal import open_terminal
 
 #: Name of the program, beside ``spraycc`` and ``spraycc-run``.
 BOX_NAME = "spraycc-box"
-#: Descriptor of the report inside the helper.
+#: Descriptor of the report inside the box.
 _REPORT_FD = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One overlay: files written below ``root`` land in ``upper``. All absolute; the last two share a file system."""
+    """One overlay: files written below ``root`` land in ``upper``. All paths are absolute.
+
+    ``upper`` and ``work`` are on one file system.
+    """
 
     root: bytes
     upper: bytes
@@ -33,7 +33,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class BoxOrder:
-    """One run of the helper."""
+    """One run of the box."""
 
     program: bytes
     argv: tuple[bytes, ...]
@@ -54,7 +54,7 @@ class BoxOrder:
         return replace(self, env=env)
 
     def words(self, box: bytes, parent: int) -> list[bytes]:
-        """The helper's argument vector."""
+        """The box's argument vector."""
         words = [box, b"--report", b"%d" % _REPORT_FD, b"--parent", b"%d" % parent]
         if self.in_place:
             words.append(b"--in-place")
@@ -78,7 +78,7 @@ class BoxOrder:
 class NotStarted:
     """The command did not run: a step of the set-up failed, or the program could not be executed."""
 
-    #: a step of spraycc/native/box; "exec" for the program itself
+    #: the step of spraycc/native/box that failed; "exec" if it is the execution of the program
     stage: str
     errno: int
 
@@ -98,7 +98,7 @@ class Ended:
 
 
 def parse_report(report: bytes) -> Ended | NotStarted:
-    """The meaning of a whole report. An empty or cut report means that the helper was killed, and counts as SIGKILL."""
+    """The meaning of a whole report. An empty or cut report means that the box was killed, and counts as SIGKILL."""
     words = report.decode("ascii", "replace").split() if report.endswith(b"\n") else []
     match words:
         case ["setup", stage, error]:
@@ -111,15 +111,20 @@ def parse_report(report: bytes) -> Ended | NotStarted:
             return Ended(0, signal.SIGKILL, 0.0, 0.0, 0)
 
 
+def program_directories() -> list[str]:
+    """Directories that may hold SprayCC's programs: this program's, the interpreter's, and those of scripts."""
+    directories = (os.path.dirname(sys.argv[0]), os.path.dirname(sys.executable), sysconfig.get_path("scripts"))
+    return [os.path.abspath(directory) for directory in directories if directory]
+
+
 def find_box() -> bytes:
-    """Path of the helper: ``SPRAYCC_BOX``, else beside this program or the interpreter, or where scripts are installed.
+    """Path of the box: ``SPRAYCC_BOX``, else in one of :func:`program_directories`.
 
     Raises:
         FileNotFoundError: not found; the text names the places.
     """
     named = os.environ.get("SPRAYCC_BOX")
-    directories = (os.path.dirname(sys.argv[0]), os.path.dirname(sys.executable), sysconfig.get_path("scripts"))
-    places = [named] if named else [os.path.join(os.path.abspath(d), BOX_NAME) for d in directories if d]
+    places = [named] if named else [os.path.join(directory, BOX_NAME) for directory in program_directories()]
     for place in places:
         if os.access(place, os.X_OK):
             return os.fsencode(os.path.abspath(place))
@@ -157,31 +162,27 @@ class _Environment(Mapping[bytes, bytes]):
 
 @dataclass(slots=True)
 class BoxProcess:
-    """A running helper. Owns its descriptors: :meth:`close` them, after :meth:`reap`."""
+    """A running box. Owns its descriptors: :meth:`close` them, after :meth:`reap`."""
 
     pid: int
     #: the command's stdout, non-blocking; also stderr if both are one stream
     stdout: int
     #: the command's stderr, non-blocking; None if both are one stream
     stderr: int | None
-    #: at its end when all processes of the command have ended
+    #: pipe of the report; it ends when all processes of the command have ended
     report: int
-    _reaped: bool = field(default=False, init=False)
+    is_reaped: bool = field(default=False, init=False)
 
     def kill(self, signal_number: int = signal.SIGTERM) -> None:
-        """Make the helper end all processes at once (SIGTERM), or kill the helper itself (SIGKILL)."""
-        if not self._reaped:
+        """Make the box end all processes at once (SIGTERM), or kill the box itself (SIGKILL)."""
+        if not self.is_reaped:
             os.kill(self.pid, signal_number)
 
     def reap(self) -> None:
-        """Wait for the helper's end. Returns at once when ``report`` is at its end."""
-        if not self._reaped:
+        """Wait for the box's end. Returns at once when ``report`` is at its end."""
+        if not self.is_reaped:
             os.waitpid(self.pid, 0)
-            self._reaped = True
-
-    @property
-    def is_reaped(self) -> bool:
-        return self._reaped
+            self.is_reaped = True
 
     def close(self) -> None:
         for descriptor in (self.stdout, self.stderr, self.report):
@@ -201,7 +202,7 @@ class Streams:
     window: tuple[int, int] = (0, 0)
 
     def open(self, number: int) -> tuple[int, int]:
-        """Descriptors for reading from and writing to a stream. A pipe also if no terminal can be opened."""
+        """Descriptors for reading from and writing to a stream. If no terminal can be opened, the stream is a pipe."""
         if number in self.terminals:
             with contextlib.suppress(OSError, termios.error):
                 return open_terminal(self.window)
@@ -209,12 +210,13 @@ class Streams:
 
 
 def start_box(box: bytes, order: BoxOrder, stdin: int, streams: Streams) -> BoxProcess:
-    """Start the helper. Only from the main thread: it ends with the thread that started it (PR_SET_PDEATHSIG).
+    """Start the box. Only from the main thread: the box ends with the thread that started it (PR_SET_PDEATHSIG).
 
-    ``stdin`` becomes the command's. Descriptors 0 to 2 of this process must be open, or new ones get their numbers.
+    ``stdin`` becomes the command's stdin. Descriptors 0 to 2 of this process must be open, or the new pipes get these
+    numbers.
 
     Raises:
-        OSError: it could not be started.
+        OSError: the box could not be started.
     """
     pipes: list[tuple[int, int]] = []
     try:

@@ -1,4 +1,4 @@
-"""Runs one command in the helper from start to end, and passes its output on as it arrives."""
+"""Runs one command in the box from start to end, and passes its output on as it arrives."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OnOutput = Callable[[int, bytes], Awaitable[None]]
 OnTick = Callable[[], Awaitable[None]]
 TICK_S = 0.2
 
-#: Time for the helper to end all processes after SIGTERM, and again to end itself after SIGKILL.
+#: Time for the box to end all processes after SIGTERM, and again to end itself after SIGKILL.
 KILL_GRACE_S = 1.0
 
 _READ_BYTES = 64 * 1024
@@ -40,7 +40,7 @@ async def run_box(
     the command runs, unless it could not be killed within twice :data:`KILL_GRACE_S`.
 
     Raises:
-        OSError: the helper could not be started.
+        OSError: the box could not be started.
         Exception: any that ``on_output`` or ``on_tick`` raises.
     """
     process = start_box(box, order, stdin, streams)
@@ -71,11 +71,11 @@ async def _follow(process: BoxProcess, on_output: OnOutput, on_tick: OnTick | No
 
     async def tick(call: OnTick) -> None:
         try:
-            while not over.is_set():
+            while True:
                 with trio.move_on_after(TICK_S):
                     await over.wait()
-                if not over.is_set():
-                    await call()
+                    return
+                await call()
         except Exception as exc:
             failures.append(exc)
             nursery.cancel_scope.cancel()
@@ -116,7 +116,7 @@ async def _read_to_end(descriptor: int) -> bytes:
 
 
 async def _kill_and_reap(process: BoxProcess) -> None:
-    """Kill the helper and reap it, also in a cancelled scope."""
+    """Kill the box and reap it, also in a cancelled scope."""
     for signal_number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             process.kill(signal_number)

@@ -1,4 +1,4 @@
-"""Finds errors in a command's output that the capture can have caused. Reads message catalogues, else pure."""
+"""Finds errors in a command's output that the capture can have caused. Pure, but reads message catalogues."""
 
 from __future__ import annotations
 
@@ -34,16 +34,12 @@ _CAPTURE_ERRNOS = {
 }
 # Errors on a host that lacks a resource. Another executor or the submit host may have more of it.
 _STARVED_ERRNOS = (errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
-#: Those of them, and of the texts below, that name memory.
-_MEMORY_ERRNOS = (errno.ENOMEM,)
+# Texts about a lack of memory, beside those of ENOMEM: libiberty's xmalloc, in GCC and binutils, and LLVM.
 _MEMORY_TEXTS = (b"out of memory", b"virtual memory exhausted", b"std::bad_alloc")
 _STARVED_TEXTS = (
+    *_MEMORY_TEXTS,
     # gcc.cc, about a killed cc1 or as (mostly the out-of-memory killer); the driver then exits with 1
     b"signal terminated program",
-    # libiberty's xmalloc, in GCC and binutils, and LLVM
-    b"out of memory",
-    b"virtual memory exhausted",
-    b"std::bad_alloc",
     # Clang's driver, about its own frontend
     b"failed due to signal",
     # ld.so: not enough address space, or a host that lacks a library
@@ -153,9 +149,8 @@ def capture_error(output: bytes, env: Sequence[bytes]) -> CaptureError | None:
     for number in _CAPTURE_ERRNOS:
         for text in texts[number]:
             if text in output:
-                return CaptureError(
-                    _CAPTURE_ERRNOS[number], f"it met {errno.errorcode[number]} ({_ENGLISH[number]}) inside the capture"
-                )
+                name = f"{errno.errorcode[number]} ({_ENGLISH[number]})"
+                return CaptureError(_CAPTURE_ERRNOS[number], f"the command met {name} inside the capture")
     return None
 
 
@@ -173,9 +168,7 @@ def is_starved(output: bytes, env: Sequence[bytes]) -> bool:
 
 def is_out_of_memory(output: bytes, env: Sequence[bytes]) -> bool:
     """True if a failed command reports a lack of memory. It can't tell a kill by the kernel from other kills."""
-    texts = _texts(_languages(env))
-    words = (*_MEMORY_TEXTS, *(text for number in _MEMORY_ERRNOS for text in texts[number]))
-    return any(text in output for text in words)
+    return any(text in output for text in (*_MEMORY_TEXTS, *_texts(_languages(env))[errno.ENOMEM]))
 
 
 def refusal_of(error: OSError) -> CaptureError:

@@ -9,18 +9,9 @@ for the command: a write there fails visibly, and no file is lost.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 
 from spraycc.errors import CaptureError, CaptureRefusal
-from spraycc.system.paths import is_inside
-
-
-@dataclass(frozen=True, slots=True)
-class CapturePlan:
-    """The directories to overlay, none inside another; and the dropped optional directories, each with the reason."""
-
-    roots: tuple[bytes, ...]
-    dropped: tuple[tuple[bytes, str], ...] = ()
+from spraycc.system.paths import is_inside, shown
 
 
 def plan_capture(
@@ -29,8 +20,8 @@ def plan_capture(
     needed: Collection[bytes],
     mounts: Iterable[bytes],
     scratch: bytes,
-) -> CapturePlan:
-    """Choose the overlays.
+) -> tuple[bytes, ...]:
+    """The directories to overlay, sorted, none inside another.
 
     Args:
         required: roots that must be captured.
@@ -43,25 +34,18 @@ def plan_capture(
         CaptureError: (ROOT) an obstacle lies below a needed directory.
     """
     obstacles = {*mounts, scratch}
-    chosen: set[bytes] = set()
-    dropped: list[tuple[bytes, str]] = []
-    for root in optional:
-        below = _below(root, obstacles)
-        if below is None:
-            chosen.add(root)
-        else:
-            dropped.append((root, f"{_text(below)} is below it"))
+    chosen = {root for root in optional if _below(root, obstacles) is None}
     for root in required:
         if _below(root, obstacles) is None:
             chosen.add(root)
         else:
             chosen.update(_largest_clear(root, path, obstacles) for path in needed if is_inside(path, root))
     outermost = [root for root in chosen if not any(is_inside(root, other) for other in chosen if other != root)]
-    return CapturePlan(tuple(sorted(outermost)), tuple(dropped))
+    return tuple(sorted(outermost))
 
 
 def _below(directory: bytes, obstacles: Iterable[bytes]) -> bytes | None:
-    """An obstacle strictly below, if there is one. (A root that is itself a mount point is none.)"""
+    """An obstacle strictly below the directory, or None. (A root that is itself a mount point is no obstacle.)"""
     prefix = directory.rstrip(b"/") + b"/"
     return min((o for o in obstacles if o != directory and o.startswith(prefix)), default=None)
 
@@ -74,8 +58,4 @@ def _largest_clear(root: bytes, path: bytes, obstacles: Collection[bytes]) -> by
         below = _below(candidate or b"/", obstacles)
         if below is None:
             return candidate
-    raise CaptureError(CaptureRefusal.ROOT, f"{_text(path)} can't be overlaid: {_text(below or b'')} is below it")
-
-
-def _text(path: bytes) -> str:
-    return path.decode(errors="backslashreplace")
+    raise CaptureError(CaptureRefusal.ROOT, f"{shown(path)} can't be overlaid: {shown(below or b'')} is below it")

@@ -20,13 +20,13 @@ from spraycc.wire.executor import Reads, StartTask
 
 _log = logging.getLogger(__name__)
 
-#: Directories on hosts' own disks in which users put inputs. A command must not read a file that only its own host has
-#: there. (Files that the command itself makes do not count as read.)
+#: Directories on hosts' own disks in which users put inputs. A command must not read a file in them that only the
+#: executor's host has. (Files that the command itself makes do not count as read.)
 _USERS = (b"/tmp", b"/var/tmp", b"/dev/shm", b"/home", b"/root")
 #: Files of Java's shared counters. Each host has its own, and Java does not depend on them.
 _OF_EACH_HOST = re.compile(rb"/tmp/(hsperfdata_|\.java_pid|\.attach_pid)")
-#: Directories of the system in which programs look for much that changes nothing. /usr/include, /usr/local and /opt are
-#: not among them: another header may be found in place of one that only the submit host has there.
+#: Directories of the system in which programs look for many files that change nothing. /usr/include, /usr/local and
+#: /opt are not in this list: if a header is only on the submit host, a compile may find another header.
 _SYSTEM = tuple(
     b"/" + name
     for name in (
@@ -34,16 +34,14 @@ _SYSTEM = tuple(
         b"usr/local/share bin sbin lib lib32 lib64 libx32 etc run var proc sys dev"
     ).split()
 )
-
-
-#: The executor does not send a longer list of lookups: the record counts as incomplete then.
+#: The executor sends no longer list of lookups. The record then counts as incomplete.
 _MOST_BYTES = 8 * 1024 * 1024
 #: The executor keeps the real paths of this many directories at most.
 _MOST_DIRECTORIES = 10_000
 
 
 class Coherence:
-    """One for an executor. A task goes through :meth:`fence`, :meth:`recorded`, its run, and :meth:`reads`."""
+    """An executor has one. A task goes through :meth:`fence`, :meth:`recorded`, its run, and :meth:`reads`."""
 
     def __init__(
         self,
@@ -56,8 +54,8 @@ class Coherence:
     ) -> None:
         """
         Args:
-            workspace: files in it always count, on whatever file system it lies.
-            library: the recorder, or None where it is not installed or does not work on this host.
+            workspace: files in the workspace always count, whatever its file system.
+            library: the recorder, or None if it is not installed or does not work on this host.
             scratch: the executor's scratch directory, or None.
         """
         self._workspace = workspace
@@ -78,7 +76,7 @@ class Coherence:
         Stamps of files on this host's own disks are not compared: hosts may have a tool or a library each.
 
         Raises:
-            CaptureError: (STALE) this host still sees something else. The stamps are forgotten, as the server does.
+            CaptureError: (STALE) this host still sees another state. Server and executor then forget the stamps.
         """
         stamps = []
         for number, lookup, stamp in start.stamps:
@@ -101,7 +99,7 @@ class Coherence:
             raise
 
     def recorded(self, start: StartTask, order: BoxOrder) -> BoxOrder:
-        """The order with the recorder in it, where the server wants a proof and the program can be recorded."""
+        """The order with the recorder in it, if the server wants a proof and the program can be recorded."""
         self._is_recording = False
         if not self._can_record(start):
             return order
@@ -120,21 +118,21 @@ class Coherence:
         return replace(order, env=environment(order.env, self._library, self._record.path), writable=writable)
 
     def reads(self, start: StartTask, failed: bool) -> Reads | None:
-        """The files that the command read, for the server. The command has ended. None: the server does not ask.
+        """The files that the ended command read, for the server. None if the server does not ask.
 
         Args:
             failed: the command's status was not 0.
         """
         if not start.prove:
             return None
-        # On some file systems cached names expire by their own clock. A refresh may not reach the file server then.
+        # Some file systems keep each cached name for a fixed time, so a refresh may not reach the file server.
         refreshed = self._refreshes(start) and self._file_systems.names_follow_directory(self._workspace)
         if not self._is_recording or self._record is None:
             # Without shared files there is nothing to prove.
             return Reads(start.task, not self._file_systems.is_shared(self._workspace), refreshed)
         reads = self._record.read()
-        # An assembler looks at the object that is there before it makes its own, which does not depend on it.
-        # The recorder is the executor's own, perhaps in a directory of this host alone.
+        # An assembler examines the old object before it makes the new one, which does not depend on the old one.
+        # The recorder belongs to the executor, and may be in a directory of this host alone.
         ignored = frozenset((*start.outputs, self._library))
         scratch = self._scratch or b"/dev"
         products = _ProductsByRealPath()
@@ -171,7 +169,7 @@ class Coherence:
         return self._file_systems.is_shared(directory)
 
     def _real(self, directory: bytes) -> bytes:
-        """The directory without links and dots, as of a while ago."""
+        """The directory without links and dots. The answer may be old: it is kept."""
         if len(self._real_directories) >= _MOST_DIRECTORIES:
             self._real_directories.clear()
         real = self._real_directories.get(directory)

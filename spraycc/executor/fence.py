@@ -19,6 +19,7 @@ from functools import partial
 import trio
 
 from spraycc.errors import CaptureError, CaptureRefusal
+from spraycc.executor.proof import directory_of
 from spraycc.stamps import NAMES, Lookup, Stamp, describe
 from spraycc.system.file_cache import cached, refresh
 from spraycc.system.threads import run_in_thread
@@ -44,7 +45,7 @@ class Fence:
         """Return when this host's cache agrees with these stamps of the submit host.
 
         Raises:
-            CaptureError: (STALE) it does not agree even after a refresh; the text names the first file and both stamps.
+            CaptureError: (STALE) the cache disagrees even after a refresh. The text has the first file and both stamps.
         """
         differing = await self._differing(stamps)
         if not differing:
@@ -70,7 +71,7 @@ class Fence:
             )
 
     async def _differing(self, stamps: Sequence[tuple[Lookup, Stamp]]) -> list[tuple[Lookup, Stamp]]:
-        # A name that is not in the cache makes the client ask the file server, so this waits in threads, too.
+        # For a name that is not in the cache the client asks the file server, so the comparison waits in threads.
         agrees = [False] * len(stamps)
 
         def compare(indices: Sequence[int]) -> None:
@@ -96,7 +97,7 @@ def _directories_of(stamps: Iterable[tuple[Lookup, Stamp]]) -> list[bytes]:
     """All directories on the way to these lookups, and those whose names count, without the root."""
     found: dict[bytes, None] = {}
     for lookup, _ in stamps:
-        path = lookup[1:] if lookup[:1] == NAMES else os.path.dirname(lookup[1:])
+        path = directory_of(lookup)
         while path not in found and path != b"/" and path:
             found[path] = None
             path = os.path.dirname(path)
@@ -104,7 +105,7 @@ def _directories_of(stamps: Iterable[tuple[Lookup, Stamp]]) -> list[bytes]:
 
 
 def _levels(directories: Iterable[bytes]) -> list[list[bytes]]:
-    """From the top down."""
+    """The directories by their depth, from the top down."""
     by_depth: dict[int, list[bytes]] = {}
     for directory in directories:
         by_depth.setdefault(directory.count(b"/"), []).append(directory)

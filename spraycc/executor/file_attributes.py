@@ -21,7 +21,7 @@ def lost_attribute(upper: bytes, status: os.stat_result, directory: os.stat_resu
 
     Args:
         upper: the entry's path in the upper layer.
-        status: the entry's, by lstat.
+        status: the entry's status, by lstat.
         directory: status of the entry's directory in the upper layer.
         path: the entry's path for the command.
     """
@@ -37,8 +37,10 @@ def lost_attribute(upper: bytes, status: os.stat_result, directory: os.stat_resu
 
 
 def is_owner_changed(status: os.stat_result, below: os.stat_result) -> bool:
-    """True if an existing directory has another owner or group now. Only root's commands can change them: a user
-    namespace has one user and one group."""
+    """True if an existing directory has another owner or group now.
+
+    Only root's commands can change owner and group: a user namespace has one user and one group.
+    """
     return os.geteuid() == 0 and (status.st_uid, status.st_gid) != (below.st_uid, below.st_gid)
 
 

@@ -1,4 +1,4 @@
-"""Finds out by trial which captures work on this host, and makes the order of each task."""
+"""Tries which captures work on this host, and puts a task's order into an overlay."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spraycc.errors import CaptureError, CaptureRefusal
 from spraycc.executor.box import BoxOrder, Ended, NotStarted, Streams
 from spraycc.executor.box_process import run_box
 from spraycc.executor.capture_errors import refusal_of
-from spraycc.executor.capture_plan import CapturePlan, plan_capture
+from spraycc.executor.capture_plan import plan_capture
 from spraycc.executor.coherence import make_record
 from spraycc.executor.prepare import Identity, Prepared
 from spraycc.executor.produced_files import produced_messages
@@ -36,7 +36,7 @@ class MountTable:
     """The mount points of this process's namespace, read again only when they have changed (proc(5): poll)."""
 
     def __init__(self) -> None:
-        self._file = open("/proc/self/mountinfo", "rb", buffering=0)  # noqa: SIM115 - as long as we live
+        self._file = open("/proc/self/mountinfo", "rb", buffering=0)  # noqa: SIM115 - open as long as this process runs
         self._poll = select.poll()
         self._poll.register(self._file, select.POLLPRI | select.POLLERR)
         self._points: frozenset[bytes] | None = None
@@ -72,8 +72,8 @@ class Host:
     captures: tuple[str, ...] = ()
     refusals: dict[str, str] = field(default_factory=dict)
 
-    def plan(self, required: Sequence[bytes], optional: Sequence[bytes], needed: Sequence[bytes]) -> CapturePlan:
-        """The overlays of a task.
+    def plan(self, required: Sequence[bytes], optional: Sequence[bytes], needed: Sequence[bytes]) -> tuple[bytes, ...]:
+        """The roots of a task's overlays.
 
         Raises:
             CaptureError: a required root can't be captured.
@@ -88,13 +88,11 @@ class Host:
             self.scratch.path,
         )
 
-    def order(self, order: BoxOrder, slot: Slot | None, plan: CapturePlan | None) -> BoxOrder:
-        """``order`` for this host: in place, or in the slot's layers over the plan's roots, with TMPDIR in the slot."""
-        if slot is None or plan is None:
-            return replace(order, in_place=True)
+    def overlaid(self, order: BoxOrder, slot: Slot, roots: Sequence[bytes]) -> BoxOrder:
+        """``order`` in the slot's layers over these roots, with TMPDIR in the slot."""
         return replace(
             order.with_temporary(slot.temporary),
-            layers=slot.layers(plan.roots),
+            layers=slot.layers(roots),
             writable=(slot.temporary,),
             pid_namespace=self.pid_namespace,
         )
@@ -104,10 +102,10 @@ async def explore(host: Host, workspace: bytes, scratch_dir: str | None, name: s
     """Try the capture modes, and fill in ``host``.
 
     Args:
-        host: fresh; filled in.
+        host: a fresh Host, which this function fills in.
         workspace: the directory that all tasks need.
         scratch_dir: the setting for scratch directories, or None.
-        name: of the scratch directory.
+        name: the name of the scratch directory.
     """
     host.workspace = workspace = os.path.realpath(workspace)
     if not os.path.isdir(workspace):
@@ -147,13 +145,13 @@ async def explore(host: Host, workspace: bytes, scratch_dir: str | None, name: s
 
 
 async def _find_recorder(host: Host) -> None:
-    """Set the recorder, if it records what a shell opens on this host. The C library may be too old for it."""
+    """Set ``host.recorder``, if the library records a trial on this host. The C library may be too old for it."""
     library = find_recorder()
     try:
         if library is None:
-            reason = f"{LIBRARY_NAME} is not installed there"
+            reason = f"{LIBRARY_NAME} is not installed on the executor's host"
         elif host.scratch is None:
-            reason = "there is no directory for its record"
+            reason = "the executor has no scratch directory for the recorder's file"
         elif not (reason := await _try_recorder(host, library, host.scratch.path)):
             host.recorder = library
             return
@@ -182,12 +180,12 @@ async def _try_recorder(host: Host, library: bytes, scratch: bytes) -> str:
     if not isinstance(end, Ended) or end.code or end.signal or said:
         return f"a trial of {LIBRARY_NAME} ended with {end}, output {bytes(said[:200])!r}"
     if not reads.complete or all(lookup != FILE + host.box for lookup, _, _ in reads.entries):
-        return f"a trial of {LIBRARY_NAME} did not record what was read"
+        return f"a trial of {LIBRARY_NAME} did not record a file that was read"
     return ""
 
 
 def _scratch_for_prediction(host: Host, workspace: bytes, scratch_dir: str | None, name: str) -> None:
-    """Make the scratch directory on a host without overlays, where any directory is good enough."""
+    """Make the scratch directory on a host without overlays. Any directory outside the workspace will do."""
     host.overlays = False
     for base in candidates(scratch_dir, os.environ.get("TMPDIR"), workspace):
         try:
@@ -210,10 +208,10 @@ async def _try_overlay(host: Host, workspace: bytes, name: str) -> None:
     for host.pid_namespace in (True, False):
         slot = host.scratch.take()
         try:
-            plan = host.plan([workspace], [], [workspace])
+            roots = host.plan([workspace], [], [workspace])
             target = workspace.rstrip(b"/") + b"/.spraycc-probe-" + name.encode()
             began_ns = time.time_ns()
-            order = host.order(BoxOrder(host.box, (host.box, b"--touch", target), (), workspace), slot, plan)
+            order = host.overlaid(BoxOrder(host.box, (host.box, b"--touch", target), (), workspace), slot, roots)
             # The mode of the workspace itself does not matter: a read-only source tree is a good workspace.
             prepared = Prepared()
             for layer in order.layers:
@@ -221,7 +219,7 @@ async def _try_overlay(host: Host, workspace: bytes, name: str) -> None:
             _check(await _run(host, order))
             messages = list(produced_messages(TaskId(0), order.layers, prepared, (), began_ns, time.time_ns()))
             if not (len(messages) == 1 and isinstance(messages[0], MadeFile) and messages[0].data == _TOUCHED):
-                raise CaptureError(CaptureRefusal.HOST, f"a file that was written came back as {messages!r}"[:500])
+                raise CaptureError(CaptureRefusal.HOST, f"the capture of a written file gave {messages!r}"[:500])
             return
         except OSError as exc:
             reasons.append(str(refusal_of(exc)))

@@ -1,4 +1,4 @@
-"""The connection to the server: TCP, TLS 1.3, proof of who we are, then frames. Handshake: docs/protocol.md."""
+"""The connection to the server: TCP, TLS 1.3, the executor's proof, then frames. Handshake: docs/protocol.md."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class LinkLost(Exception):
-    """The server is gone, or has sent invalid data. All methods of the link raise it then."""
+    """The server is gone, or has sent invalid data. All methods of the link then raise this."""
 
 
 class Link:
@@ -54,7 +54,7 @@ class Link:
         self._connection.close()
 
     async def send_frames(self, frames: bytes | bytearray) -> None:
-        """Send whole frames. Takes as long as the network does: that is the back-pressure."""
+        """Send whole frames. Waits as long as the network needs, so that the caller produces no faster."""
         try:
             async with self._send_lock:
                 await self._connection.send(frames)
@@ -78,11 +78,11 @@ class Link:
         except _GONE as exc:
             raise LinkLost("the connection broke") from exc
         except ProtocolError as exc:
-            raise LinkLost(f"the server sent garbage: {exc}") from exc
+            raise LinkLost(f"the server sent an invalid message: {exc}") from exc
 
 
 def frame_of(message: Message) -> bytes:
-    """One message of ours as a frame."""
+    """An executor's message as a frame."""
     return encode_frame(FROM_EXECUTOR.pack(message))
 
 
@@ -90,7 +90,7 @@ def tls_context(certificate: str) -> ssl.SSLContext:
     """A client's context that trusts this one certificate (PEM) and no other.
 
     Raises:
-        ServerUnavailable: the text is no certificate.
+        ServerUnavailable: ``certificate`` is no certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -104,7 +104,7 @@ def tls_context(certificate: str) -> ssl.SSLContext:
 
 
 async def connect(session: Session, executor_id: str) -> Link:
-    """A link to the session's server, at the first of its addresses that answers; each side has proved itself.
+    """A link to the session's server, at the first of its addresses that answers. Each side has proved itself.
 
     The attempts start one second after each other, so an address that drops all packets costs one second only.
 
@@ -144,7 +144,7 @@ class _Attempt:
     name: str
     host: str
     port: int
-    #: of the failure
+    #: why the attempt failed
     reason: str = ""
     over: trio.Event = field(default_factory=trio.Event)
 
@@ -152,14 +152,15 @@ class _Attempt:
         """The link.
 
         Raises:
-            ServerUnavailable: no answer, or not our server.
+            ServerUnavailable: no answer, or another server.
         """
         try:
             with trio.fail_after(CONNECT_TIMEOUT_S):
                 tcp = await trio.open_tcp_stream(self.host, self.port)
         except (OSError, trio.TooSlowError) as exc:
             raise ServerUnavailable(f"{self.name}: {_cause(exc) or 'no answer'}") from None
-        connection = TlsSocket(_plain_socket(tcp), context, server_side=False)
+        plain = socket.socket(fileno=os.dup(tcp.socket.fileno()))  # without trio's wrappers
+        connection = TlsSocket(plain, context, server_side=False)
         proved = False
         try:
             await trio.aclose_forcefully(tcp)
@@ -175,20 +176,20 @@ class _Attempt:
         return Link(connection)
 
 
+def first_of(error: BaseException) -> BaseException:
+    """The error, or the first error in it if it is a group."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 def _cause(exc: BaseException) -> str:
     """The system's error text: trio wraps the errors of all addresses of a name."""
-    inner = exc.__cause__ or exc
-    while isinstance(inner, BaseExceptionGroup):
-        inner = inner.exceptions[0]
+    inner = first_of(exc.__cause__ or exc)
     # Errors of name resolution have their own numbers.
     if isinstance(inner, OSError) and not isinstance(inner, socket.gaierror) and inner.errno:
         return os.strerror(inner.errno)
     return str(inner)
-
-
-def _plain_socket(tcp: trio.SocketStream) -> socket.socket:
-    """Another descriptor of its socket, without trio's wrappers."""
-    return socket.socket(fileno=os.dup(tcp.socket.fileno()))
 
 
 async def _shake_hands(connection: TlsSocket, session: Session, executor_id: str) -> None:

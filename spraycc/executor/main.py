@@ -1,7 +1,7 @@
 """``python -m spraycc.executor --session FILE --id ID``: runs on a host of the cluster until it is told to leave.
 
-Exit status: 0 it was told to (by the server or a signal), 1 the server could not be reached or is lost, 2 misuse.
-It writes to its log only, and to stderr before the log is open.
+Exit status: 0 if the server or a signal told it to leave, 1 if the server is lost or could not be reached, 2: misuse.
+The executor writes to its log, and to stderr only if it can't start or can't reach the server.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from spraycc import __version__
 from spraycc.errors import ConfigError, ServerUnavailable, SprayccError
 from spraycc.executor.box import find_box
 from spraycc.executor.host import Host, explore
-from spraycc.executor.link import Link, LinkLost, connect
+from spraycc.executor.link import Link, LinkLost, connect, first_of
 from spraycc.executor.session import read_session
 from spraycc.executor.tasks import Tasks
 from spraycc.stamps import Stamp
@@ -46,7 +46,7 @@ _BATCH_IDS = (
     ("LSB_JOBID", "LSB_JOBINDEX", "{}[{}]"),
     ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "{}_{}"),
     ("SLURM_JOB_ID", "", ""),
-    ("PBS_JOBID", "", ""),  # has the index in it
+    ("PBS_JOBID", "", ""),  # the id includes the index
     ("JOB_ID", "SGE_TASK_ID", "{}.{}"),
 )
 #: The variables with the index alone.
@@ -55,7 +55,7 @@ _ARRAY_INDICES = ("SLURM_ARRAY_TASK_ID", "PBS_ARRAY_INDEX", "SGE_TASK_ID", "LSB_
 
 @dataclass(slots=True)
 class _Departure:
-    """The reason and exit status for which the executor leaves; the first call counts."""
+    """The exit status with which the executor leaves. Only the first call of :meth:`leave` counts."""
 
     status: int | None = None
 
@@ -66,13 +66,13 @@ class _Departure:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The whole program; its exit status."""
+    """Run the executor; returns its exit status."""
     parser = argparse.ArgumentParser(prog="spraycc.executor", description="Runs tasks for a SprayCC server.")
     parser.add_argument("--session", required=True, metavar="FILE", help="the server's session file")
     name = parser.add_mutually_exclusive_group(required=True)
     name.add_argument("--id", help="this executor's id: at most 16 letters, digits, . _ -")
     name.add_argument("--id-from-array", metavar="TAG", help="the id is TAG and this batch job's index in its array")
-    parser.add_argument("--copy", type=int, metavar="N", help="which of the executors of this batch job, from 1")
+    parser.add_argument("--copy", type=int, metavar="N", help="the number of this executor in its batch job, from 1")
     options = parser.parse_args(arguments)
     if options.id_from_array is not None:
         options.id = f"{options.id_from_array}-{array_index()}" + (f".{options.copy}" if options.copy else "")
@@ -98,14 +98,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _open_standard_descriptors() -> None:
-    """Open descriptors 0 to 2: in the helper they are the command's, so none of ours may have such a number."""
+    """Open descriptors 0 to 2. In the box these are the command's, so no other descriptor may have such a number."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
 
 
 def _keep_descriptors_to_ourselves() -> None:
-    """Keep inherited descriptors from the commands. (All that this process opens are close-on-exec anyway.)"""
+    """Keep inherited descriptors from the commands. (All others are close-on-exec anyway.)"""
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2:
             with contextlib.suppress(OSError):  # the descriptor of the listing itself
@@ -116,7 +116,7 @@ def _log_to(directory: str, executor_id: str) -> None:
     os.makedirs(directory, mode=0o700, exist_ok=True)
     path = os.path.join(directory, f"executor-{executor_id}.log")
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    file = open(descriptor, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - as long as we live
+    file = open(descriptor, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - open as long as we run
     handler = logging.StreamHandler(file)
     handler.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03d %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     logger = logging.getLogger("spraycc")
@@ -126,7 +126,7 @@ def _log_to(directory: str, executor_id: str) -> None:
 
 
 def batch_job() -> str:
-    """The cluster manager's id of this batch job, as its cancel command takes it; empty outside one."""
+    """This batch job's id as the cluster manager's cancel command takes it; empty outside a batch job."""
     for name, index_name, form in _BATCH_IDS:
         if value := os.environ.get(name):
             index = os.environ.get(index_name, "")
@@ -135,7 +135,7 @@ def batch_job() -> str:
 
 
 def array_index() -> int:
-    """This batch job's index in its array, from 1; 1 outside one (LSF says 0 then, Grid Engine a word)."""
+    """This batch job's index in its array, from 1; 1 outside an array (LSF then sets 0, Grid Engine a word)."""
     for name in _ARRAY_INDICES:
         value = os.environ.get(name, "")
         if value.isdecimal() and int(value):
@@ -152,11 +152,11 @@ async def _run(session: Session, executor_id: str, box: bytes) -> int:
             await _serve(session, executor_id, host, departure)
             nursery.cancel_scope.cancel()
     except* ServerUnavailable as group:
-        departure.leave(1, str(_first(group)))
-        # Into the batch job's output file: the server can't tell the user.
-        sys.stderr.write(f"spraycc executor on {socket.gethostname()}: {_first(group)}\n")
+        departure.leave(1, str(first_of(group)))
+        # The server can't tell the user, so this goes to the batch job's output file.
+        sys.stderr.write(f"spraycc executor on {socket.gethostname()}: {first_of(group)}\n")
     except* LinkLost as group:
-        departure.leave(1, str(_first(group)))
+        departure.leave(1, str(first_of(group)))
     except* Exception:
         _log.exception("a fault of the executor")
         departure.leave(1, "a fault of the executor")
@@ -164,12 +164,6 @@ async def _run(session: Session, executor_id: str, box: bytes) -> int:
         host.scratch.remove()
     assert departure.status is not None
     return departure.status
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 async def _watch_signals(
@@ -253,5 +247,5 @@ def run_and_exit() -> None:
     status = main()
     with contextlib.suppress(OSError):
         logging.shutdown()
-    # Skip the interpreter's own shutdown: on a busy host it takes longer than a batch system's patience.
+    # Skip the interpreter's own shutdown, which takes longer on a busy host than a batch system waits.
     os._exit(status)

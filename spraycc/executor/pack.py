@@ -1,7 +1,7 @@
-"""Makes the pack that :mod:`spraycc.executor.start` starts an executor from.
+"""Makes the pack from which :mod:`spraycc.executor.start` starts an executor.
 
-``python -P -m spraycc.executor.pack DIRECTORY KEY`` (in a process of its own: what is imported is what is packed)
-writes ``executor-KEY-HASH.pack`` there, tries it out, and notes in ``executor-KEY.json`` what it was made of. KEY
+``python -P -m spraycc.executor.pack DIRECTORY KEY`` packs all modules that its process has imported. It writes
+``executor-KEY-HASH.pack`` into the directory, tries the pack, and notes the packed files in ``executor-KEY.json``. KEY
 stands for the installation (:mod:`spraycc.server.fleet.pack`), HASH for the contents.
 """
 
@@ -20,6 +20,7 @@ import zlib
 from importlib.machinery import ExtensionFileLoader, SourceFileLoader
 
 from spraycc.executor import start
+from spraycc.executor.box import find_box
 from spraycc.executor.recorder import find_recorder
 
 #: Hexadecimal digits of a pack's hash in its name.
@@ -32,11 +33,11 @@ _KEEP_S = 7 * 24 * 3600.0
 
 
 def make(directory: str, key: str) -> str:
-    """Pack what this process has imported; the pack's path.
+    """Pack all modules that this process has imported; returns the pack's path.
 
     Raises:
-        OSError: it can't be written.
-        PackError: an executor does not start from it.
+        OSError: the pack can't be written.
+        PackError: an executor does not start from the pack.
     """
     modules: dict[str, tuple[bool, str, int, int]] = {}
     code = bytearray()
@@ -86,13 +87,11 @@ def make(directory: str, key: str) -> str:
 
 
 def _is_pythons_own(path: str) -> bool:
-    """Part of the interpreter, which may have put it together with its own libraries."""
+    """True for an extension of the interpreter itself, which may be linked to the interpreter's own libraries."""
     return path.startswith(os.path.join(os.path.dirname(os.__file__), "lib-dynload") + os.sep)
 
 
 def _box() -> str:
-    from spraycc.executor.box import find_box
-
     try:
         return os.fsdecode(find_box())
     except FileNotFoundError:
@@ -112,7 +111,7 @@ def _write(path: str, data: bytes) -> None:
 
 
 def _check(pack: str) -> None:
-    """Start an executor from the pack in a temporary directory: only this shows a binary that needs another one."""
+    """Start an executor from the pack in a temporary directory. Only this finds a binary that needs another binary."""
     with tempfile.TemporaryDirectory(prefix="spraycc-pack-") as directory:
         argv = [sys.executable, "-S", "-P", start.__file__, "--unpack-in", directory, pack, "--check"]
         done = subprocess.run(
@@ -139,8 +138,8 @@ def _clear_away(directory: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """The program."""
-    import spraycc.executor.main  # noqa: F401 - to have it all imported
+    """Make a pack of the whole executor, and print the pack's path."""
+    import spraycc.executor.main  # noqa: F401 - so that all modules of an executor are imported
 
     directory, key = arguments
     print(make(directory, key))

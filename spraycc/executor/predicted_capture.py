@@ -44,7 +44,7 @@ class PredictedCapture:
         for name, path in outputs:
             below, _, base = name.partition(b"/")
             if not below.isdigit() or base in (b"", b".", b"..") or b"/" in base:
-                raise CaptureError(CaptureRefusal.UNSUPPORTED, f"a name {name!r}")
+                raise CaptureError(CaptureRefusal.UNSUPPORTED, f"the name {name!r} leads out of the scratch directory")
             os.makedirs(os.path.join(directory, below), 0o700, exist_ok=True)
             try:
                 status = os.lstat(path)
@@ -74,7 +74,7 @@ class PredictedCapture:
             for file in files:
                 name = os.path.relpath(os.path.join(directory, file), self.directory)
                 if name not in names:
-                    raise CaptureError(CaptureRefusal.UNSUPPORTED, f"it also wrote {os.fsdecode(file)}")
+                    raise CaptureError(CaptureRefusal.UNSUPPORTED, f"the command also wrote {os.fsdecode(file)}")
         made = []
         for name, path in self.outputs:
             place = os.path.join(self.directory, name)

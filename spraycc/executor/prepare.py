@@ -1,11 +1,11 @@
 """Fills the upper layers before the command starts.
 
-In a user namespace only our own user and our primary group exist. A directory or file of another group - a project's
-setgid tree, usual on clusters - can't be copied up then (EOVERFLOW), and inside a setgid directory even a new file
-would be of that group. So this module makes the chains of directories down to the known outputs outside the namespace.
-They belong to us and have the same permissions; the overlay merges such directories and does not copy them. This module
-also copies outputs of an earlier build that belong to another group. Entries that are unchanged afterwards are no
-outputs.
+In a user namespace only our own user and our primary group exist. The overlay can't copy up a directory or file of
+another group (EOVERFLOW). Inside a setgid directory of another group (a project's tree, usual on clusters), even a new
+file would belong to that group. So this module makes the chains of directories down to the known outputs outside the
+namespace. These directories belong to us and have the same permissions; the overlay merges them and does not copy them.
+This module also copies outputs of an earlier build that belong to another group. Entries that are unchanged afterwards
+are no outputs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Stamp = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The user whose permissions count: effective user and group, and all groups."""
+    """The user whose permissions count."""
 
     uid: int
     gid: int
@@ -33,7 +33,7 @@ class Identity:
 
     @classmethod
     def own(cls) -> Identity:
-        """This process's."""
+        """This process's identity: effective user and group, and all groups."""
         return cls(os.geteuid(), os.getegid(), frozenset((os.getegid(), *os.getgroups())))
 
     def is_mapped(self, status: os.stat_result) -> bool:
@@ -55,7 +55,7 @@ class Prepared:
 
     #: directory -> permission bits
     directories: dict[bytes, int] = field(default_factory=dict)
-    #: directory -> its modification time (ns) when it was made; the original's may have moved on since
+    #: directory -> the modification time (ns) that it got; the original's time may be newer by now
     directory_times: dict[bytes, int] = field(default_factory=dict)
     files: dict[bytes, Stamp] = field(default_factory=dict)
 
@@ -73,10 +73,10 @@ def prepare_layers(
         layers: none inside another.
         directories: to which the command writes, without symbolic links. Missing directories are left out.
         outputs: files that the command writes.
-        identity: ours.
+        identity: this process's identity.
 
     Raises:
-        OSError: a root can't be looked at, or the scratch disk is full.
+        OSError: a root can't be examined, or the scratch disk is full.
     """
     prepared = Prepared()
     layers = tuple(layers)
@@ -89,7 +89,7 @@ def prepare_layers(
         prepared.directories[layer.root] = mode
         prepared.directory_times[layer.root] = status.st_mtime_ns
         made.append((layer.upper, mode, status.st_mtime_ns))
-    if identity.uid != 0:  # every user and group exists for root: the kernel's own copies do
+    if identity.uid != 0:  # root has no user namespace, so the kernel's own copies have the right owners
         for directory in dict.fromkeys(directories):
             layer_of = _layer_of(directory, layers)
             if layer_of is not None:
@@ -125,8 +125,11 @@ def _mode(path: bytes, status: os.stat_result, identity: Identity) -> int:
 
 
 def _make_chain(layer: Layer, directory: bytes, identity: Identity, prepared: Prepared) -> list[tuple[bytes, int, int]]:
-    """Make the directories from the layer's root to ``directory``, as far as they exist; each with its final mode and
-    time."""
+    """Make the directories from the layer's root to ``directory``, as far as the originals exist.
+
+    Returns:
+        Each new directory's path in the upper layer, final mode and time.
+    """
     made: list[tuple[bytes, int, int]] = []
     path = layer.root.rstrip(b"/")
     for name in directory[len(path) :].split(b"/")[1:]:

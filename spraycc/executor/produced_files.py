@@ -23,6 +23,7 @@ from spraycc.executor.box import Layer
 from spraycc.executor.file_attributes import is_owner_changed, lost_attribute
 from spraycc.executor.prepare import Prepared, stamp
 from spraycc.model import TaskId
+from spraycc.system.paths import shown
 from spraycc.wire.executor import Deleted, FileData, FileHole, MadeDirectory, MadeFile, MadeSymlink
 from spraycc.wire.framing import CHUNK_BYTES
 
@@ -94,24 +95,24 @@ class _LayerReader:
         if is_new:
             _refuse_lost_attribute(upper, status, within, path)
         elif below is not None and is_owner_changed(status, below):
-            raise CaptureError(CaptureRefusal.UNSUPPORTED, f"{_text(path)} has another owner or group")
+            raise CaptureError(CaptureRefusal.UNSUPPORTED, f"{shown(path)} has another owner or group")
         return self._directory(upper, path, status, is_new)
 
     def _entry(
         self, upper: bytes, path: bytes, status: os.stat_result, is_merged: bool, within: os.stat_result
     ) -> None:
-        """Note an entry that is no directory."""
+        """Note an entry other than a directory."""
         kind = stat.S_IFMT(status.st_mode)
         if kind == stat.S_IFCHR and status.st_rdev == 0:
             self.found.deleted.append(Deleted(self._task, path))
             return
         if kind not in (stat.S_IFREG, stat.S_IFLNK):
-            raise CaptureError(CaptureRefusal.UNSUPPORTED, f"{_text(path)} is {_kind_name(kind)}")
+            raise CaptureError(CaptureRefusal.UNSUPPORTED, f"{shown(path)} is {_kind_name(kind)}")
         below = _lstat(path) if is_merged else None
         if below is not None and stat.S_ISDIR(below.st_mode):
             self.found.deleted.append(Deleted(self._task, path))
-        elif kind == stat.S_IFREG and self._is_linked(path, status, below):
-            raise CaptureError(CaptureRefusal.UNSUPPORTED, f"{_text(path)} is a file of several names")
+        elif kind == stat.S_IFREG and _is_linked(status, below):
+            raise CaptureError(CaptureRefusal.UNSUPPORTED, f"{shown(path)} is a file of several names")
         if self._prepared.files.get(path) == stamp(status):
             return
         _refuse_lost_attribute(upper, status, within, path)
@@ -121,18 +122,12 @@ class _LayerReader:
         else:
             self.found.files.append(_File(path, upper, status, self._explicit_mtime(status)))
 
-    def _is_linked(self, path: bytes, status: os.stat_result, below: os.stat_result | None) -> bool:
-        """True if the file has other names, or has other names on the submit host and was changed in place."""
-        if status.st_nlink > 1:
-            return True
-        return below is not None and below.st_nlink > 1 and stat.S_ISREG(below.st_mode)
-
     def _directory(
         self, upper: bytes, path: bytes, status: os.stat_result, is_new: bool, is_root: bool = False
     ) -> bool:
         mode = stat.S_IMODE(status.st_mode)
         if mode & 0o500 != 0o500:
-            os.chmod(upper, mode | 0o700)  # to read it; the layer is thrown away afterwards
+            os.chmod(upper, mode | 0o700)  # the executor must read it; the layer is removed afterwards
         if is_new:
             self.found.directories.append(
                 MadeDirectory(self._task, path, mode, emptied=False, mtime_ns=self._explicit_mtime(status))
@@ -230,7 +225,7 @@ def _extents(descriptor: int, size: int) -> list[tuple[bool, int]]:
 
 def _read(descriptor: int, size: int) -> bytes:
     """Exactly ``size`` bytes."""
-    data = os.read(descriptor, size) if size else b""
+    data = b""
     while len(data) < size:
         more = os.read(descriptor, size - len(data))
         if not more:
@@ -243,7 +238,7 @@ def _refuse_lost_attribute(upper: bytes, status: os.stat_result, within: os.stat
     """Raise CaptureError if the write-back would lose an owner or attribute."""
     why = lost_attribute(upper, status, within, path)
     if why:
-        raise CaptureError(CaptureRefusal.UNSUPPORTED, f"{_text(path)} {why}")
+        raise CaptureError(CaptureRefusal.UNSUPPORTED, f"{shown(path)} {why}")
 
 
 def _lstat(path: bytes) -> os.stat_result | None:
@@ -251,6 +246,11 @@ def _lstat(path: bytes) -> os.stat_result | None:
         return os.lstat(path)
     except OSError:
         return None
+
+
+def _is_linked(status: os.stat_result, below: os.stat_result | None) -> bool:
+    """True if the file has other names, or has other names on the submit host and was changed in place."""
+    return status.st_nlink > 1 or (below is not None and below.st_nlink > 1 and stat.S_ISREG(below.st_mode))
 
 
 def _is_opaque(upper: bytes) -> bool:
@@ -267,7 +267,3 @@ def _kind_name(kind: int) -> str:
         stat.S_IFCHR: "a device",
         stat.S_IFBLK: "a device",
     }.get(kind, "of an unknown kind")
-
-
-def _text(path: bytes) -> str:
-    return path.decode(errors="backslashreplace")

@@ -1,23 +1,23 @@
-"""The proof: which files a command read, and which names it looked for in vain, each as this host saw it then. Pure.
+"""The proof: the files that a command read and the names that were missing, with the stamps that this host saw. Pure.
 
-The server has told this executor stamps of the submit host, each with a number. The proof names by number the lookups
-whose stamp was the told one, and gives lookup and stamp of all others. The server compares both with what the submit
-host sees at the end (docs/nfs.md).
+The server has told this executor stamps of the submit host, each with a number. For a lookup with the told stamp, the
+proof has only the number. For every other lookup, the proof has the lookup and its stamp. The server compares both with
+the state that the submit host sees at the end (docs/nfs.md).
 
-A compiler looks for each header in directory after directory, so most lookups find nothing. If a directory's stamp for
-NAMES was the told one before the command (the fence has seen to it) and is the told one after it, then no name in the
-directory has changed on this host meanwhile, and the missing names in it need not be listed. That holds where a client
-drops cached names when it sees that the directory has changed, as NFS's does; FUSE keeps names for a time of their own.
-The server does not tell stamps of directories in which the build keeps making files, because they change with each
-file. In all other directories than those with a told stamp the missing names are listed.
+A compiler looks for each header in directory after directory, so most lookups find nothing. The missing names of a
+directory need not be listed if the directory's stamp for NAMES is the told stamp both before the command (the fence
+checks that) and after it. Then no name in the directory has changed on this host meanwhile. This holds for file systems
+whose client drops cached names when it sees that the directory has changed, such as NFS. FUSE keeps each name for its
+own time. The server does not tell stamps of directories in which the build keeps making files, because these stamps
+change with each file. In directories without a told stamp the missing names are listed.
 
-Files on this host's own disks are not compared, because hosts may have a tool or a library each. But the submit host
-may have a file that this host lacks, or lets nobody read. So names that are missing here count. Programs look in the
-system's own directories for much that changes nothing: catalogues of messages, libraries, each program of PATH. A name
-that is missing there counts only if the command has failed.
+Files on this host's own disks are not compared, because each host may have its own tools and libraries. But the submit
+host may have a file that this host lacks, or lets nobody read. So names that are missing on this host count. In the
+system's own directories programs look for many files that change nothing: catalogues of messages, libraries, each
+program of PATH. A name that is missing in such a directory counts only if the command has failed.
 
 A program that lists a directory sees the overlay's directory, whose stamp is not the file server's. So such a read
-counts only if the server has told the directory's stamp, and it holds before and after the command.
+counts only if the server has told the directory's stamp, and the stamp holds before and after the command.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Told:
 class Proof:
     """The answer to the server: lookups by number, and the others with their stamps."""
 
-    #: a bit set, little endian: the numbers of the lookups whose stamp was the told one
+    #: the numbers of the lookups whose stamp was the told stamp: a bit set, little endian
     matched: bytes
-    #: all other lookups that concern files which hosts share, with the stamps of this host
+    #: all other lookups that must be compared, with the stamps of this host
     others: tuple[tuple[Lookup, Stamp], ...]
 
 
@@ -58,13 +58,12 @@ def prove(
     """Work out the proof of a command that has just ended.
 
     Args:
-        reads: each lookup of the command once, with the stamp of the first time. Without its own products.
-        told: by lookup.
+        reads: each lookup of the command once, with the stamp of the first time. The command's products are left out.
+        told: the told stamps, by lookup.
         is_compared: whether the files in a directory (absolute path) must be the submit host's.
-        ignores_missing: whether a name that is missing in a directory that is not compared means nothing.
-        names_follow_directory: whether this host's cache of the names in a directory is as old as its cache of the
-            directory, at most.
-        look: this host's cached stamp now; asked for NAMES of directories only.
+        ignores_missing: whether a missing name means nothing, for a directory that is not compared.
+        names_follow_directory: whether no cached name in a directory is older than the cached directory itself.
+        look: this host's cached stamp now; called for NAMES of directories only.
     """
     matched: set[int] = set()
     others: list[tuple[Lookup, Stamp]] = []
@@ -101,7 +100,7 @@ def directory_of(lookup: Lookup) -> bytes:
 
 
 def bit_set(numbers: set[int]) -> bytes:
-    """Little endian, as short as possible."""
+    """The numbers as bits of bytes, little endian, as short as possible."""
     bits = bytearray(max(numbers) // 8 + 1 if numbers else 0)
     for number in numbers:
         bits[number >> 3] |= 1 << (number & 7)

@@ -1,4 +1,4 @@
-"""The recorder: what a command and its processes have read, and what they looked for in vain.
+"""The recorder: the files that a command and its processes have read, and the names that they looked for in vain.
 
 ``libspraycc-recorder.so`` (spraycc/native/recorder/) is preloaded into the command. Every process of the command maps
 one file and writes each access there at once, so the record outlives any end of a process. The layout is that of
@@ -15,16 +15,16 @@ missing. ``pending`` counts programs that were executed and have not loaded the 
 command; each program takes 1 away. So a program that the recorder can't see (a static one, for instance) leaves another
 number than 0.
 
-The stamp of a product says what its name leads to now, as this decides which later reads are of products:
+The kind of a product's stamp says where the name leads now. This decides which later reads are of products:
 
-- kind 2: a new directory, so all that is below it is a product, too;
-- kind 4: a symbolic link, or a directory that had another name: reads by way of it are of other files;
-- kind 5: something else. If the inode is not 0, a directory moved from this name to that of the record with this number
-  (counted from 1). So if all below this name was a product, all below the other name is.
-- kind 0: what it led to before.
+- kind 2: a new directory. Everything below it is a product, too.
+- kind 4: a symbolic link, or a directory that had another name. Reads through this name are of other files.
+- kind 5: another file, or none. If the inode is not 0, a directory moved from this name to the name in the record with
+  this number (counted from 1). So if everything below this name was a product, everything below the other name is.
+- kind 0: the same file as before.
 
-The command does not see the two variables that the recorder needs: the library takes them out of the environment, and
-hands them on to the programs that the command executes (spraycc/native/recorder/environment.c).
+The command does not see the two variables that the recorder needs. The library removes them from the environment, and
+passes them to the programs that the command executes (spraycc/native/recorder/environment.c).
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ import functools
 import mmap
 import os
 import struct
-import sys
 import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spraycc import stamps
+from spraycc.executor.box import program_directories
 from spraycc.stamps import Lookup, Stamp
 
 #: Name of the library, in ``lib/spraycc`` beside the directory of the programs.
@@ -71,7 +71,7 @@ _NOT_IN_LD_PRELOAD = b": $\t\n"
 class Reads:
     """The files and names that a command accessed."""
 
-    #: False: the command may have read more than ``entries`` tell.
+    #: False if the command may have read more files than those in ``entries``.
     complete: bool
     #: In order, only the first access of each lookup: lookup, stamp, and True if the command made, replaced or removed
     #: the file. Such a file is the command's own product: the stamp means nothing, and later reads are left out.
@@ -82,10 +82,10 @@ class RecordFile:
     """The file that a command's processes share. The executor owns it and uses it for one task after another."""
 
     def __init__(self, path: bytes) -> None:
-        """Make the file, which must not exist, on a local file system that the command can write to.
+        """Make the file, which must not exist, on a local file system to which the command can write.
 
         Raises:
-            OSError: no room, or the directory can't be written.
+            OSError: the disk is full, or the directory can't be written.
         """
         self.path = path
         self._fd = -1
@@ -95,7 +95,7 @@ class RecordFile:
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.ftruncate(self._fd, FILE_BYTES)
-            # The rest are holes. The library looks for room before it writes there, but not in the header's page.
+            # The rest are holes. The library checks each page for room before it writes, except the header's page.
             os.posix_fallocate(self._fd, 0, mmap.PAGESIZE)
             os.pwrite(self._fd, _EMPTY, 0)
         except OSError:
@@ -122,7 +122,7 @@ class RecordFile:
     def read(self) -> Reads:
         """The records since the file was made or reset. The command's processes should have ended.
 
-        The command can write into the file. So a file that makes no sense is incomplete, and no error.
+        The command can write into the file. So an invalid file gives incomplete reads, and no error.
         """
         header = os.pread(self._fd, HEADER.size, 0)
         if len(header) < HEADER.size:
@@ -134,7 +134,7 @@ class RecordFile:
 
 
 def parse(header: bytes, records: bytes, texts: bytes) -> Reads:
-    """The meaning of a file's three parts; the latter two need only be as long as the header says."""
+    """The meaning of a file's three parts. Records and texts need only be as long as the header says."""
     magic, position, flags, pending = HEADER.unpack(header)
     lookups = texts.split(b"\0")
     lookups.pop()  # behind the last NUL
@@ -168,14 +168,14 @@ def parse(header: bytes, records: bytes, texts: bytes) -> Reads:
             if lookup not in entries:
                 entries[lookup] = (lookup, stamps.MISSING, True)
         else:
-            # A process was killed while it wrote this record. Lookups after it may belong to other records.
+            # A process was killed while it wrote this record. The lookups after this one may belong to other records.
             complete = False
             break
     return Reads(complete, list(entries.values()))
 
 
 def _untidy(texts: bytes) -> set[int]:
-    """Which of the lookups have a path that is not tidy. Searching all texts at once is much faster than each."""
+    """The indices of lookups whose path is not tidy. One search through all texts is much faster than many."""
     found: set[int] = set()
     for idle in (b"//", b"/./", b"/\0", b"/.\0"):
         index = counted = 0
@@ -189,7 +189,7 @@ def _untidy(texts: bytes) -> set[int]:
 
 
 def _tidy(lookup: Lookup) -> Lookup:
-    """The lookup with a tidy path. A slash at the end has the last symbolic link followed, too."""
+    """The lookup with a tidy path. With a slash at its end, a path follows the last symbolic link, too."""
     path = stamps.tidy(lookup[1:])
     if len(path) + 1 == len(lookup):
         return lookup
@@ -197,12 +197,12 @@ def _tidy(lookup: Lookup) -> Lookup:
     return (stamps.FILE if follows else lookup[:1]) + path
 
 
-# Where the name of a product leads now.
+# Where the name of a product leads now: the kinds in the text above.
 _AS_BEFORE, _TREE, _ELSEWHERE, _ANOTHER = 0, 2, 4, 5
 
 
 class _Products:
-    """The names that the command has made, replaced or removed so far, by their paths' texts."""
+    """The names that the command has made, replaced or removed so far, by the texts of their paths."""
 
     def __init__(self) -> None:
         #: where each name leads now
@@ -225,7 +225,7 @@ class _Products:
             self.names.update((to + b"/" + name.removeprefix(start), now) for name, now in below)
 
     def cover(self, lookup: Lookup) -> bool:
-        """Whether the lookup leads to nothing but products."""
+        """Whether the lookup leads to products only."""
         path = lookup[1:]
         name_now = self.names.get(path)
         if name_now is not None:
@@ -245,8 +245,8 @@ class _Products:
 def environment(env: Sequence[bytes], library: bytes, path: bytes) -> tuple[bytes, ...]:
     """The environment (``NAME=value`` entries) with which a command is recorded in the file ``path``.
 
-    The library takes out exactly what this function puts in: the first entry, and its own path, which comes first in
-    LD_PRELOAD. So the command gets ``env`` byte for byte.
+    The library removes exactly these additions: the first entry, and its own path, which comes first in LD_PRELOAD. So
+    the command gets ``env`` byte for byte.
     """
     first = [VARIABLE + b"=" + path]
     if not any(entry.startswith(_PRELOAD) for entry in env):
@@ -257,15 +257,10 @@ def environment(env: Sequence[bytes], library: bytes, path: bytes) -> tuple[byte
 
 
 def find_recorder() -> bytes | None:
-    """Path of the library: ``SPRAYCC_RECORDER``, else in ``lib/spraycc`` of the installation. None if there is none."""
-    places = []
-    if named := os.environ.get("SPRAYCC_RECORDER"):
-        places.append(named)
-    else:
-        programs = (os.path.dirname(sys.argv[0]), os.path.dirname(sys.executable), sysconfig.get_path("scripts"))
-        above = [os.path.dirname(os.path.abspath(directory)) for directory in programs if directory]
-        above.append(sysconfig.get_path("data"))
-        places += [os.path.join(directory, "lib", "spraycc", LIBRARY_NAME) for directory in above]
+    """Path of the library: ``SPRAYCC_RECORDER``, else in ``lib/spraycc`` of the installation. None if missing."""
+    named = os.environ.get("SPRAYCC_RECORDER")
+    above = [*map(os.path.dirname, program_directories()), sysconfig.get_path("data")]
+    places = [named] if named else [os.path.join(directory, "lib", "spraycc", LIBRARY_NAME) for directory in above]
     for place in places:
         path = os.fsencode(os.path.abspath(place))
         if os.path.isfile(path) and os.access(path, os.R_OK) and not set(path) & set(_NOT_IN_LD_PRELOAD):
@@ -286,7 +281,7 @@ _could_preload: dict[tuple[bytes, int, int], bool] = {}
 
 
 def can_preload(program: bytes, env: Sequence[bytes] = ()) -> bool:
-    """Whether this program loads a preloaded library of this interpreter's kind, and runs with it as it does without.
+    """Whether this program loads a preloaded library of this interpreter's kind, and behaves as without the library.
 
     True for an ELF program of the same class, byte order and machine that glibc's loader starts, and for a script of
     such a program. The loader complains on the program's stderr about a library of another class, and a static program
@@ -316,21 +311,16 @@ def _can_preload(program: bytes, scripts: int) -> bool:
             if head.startswith(b"#!"):
                 words = head[2:].split(b"\n", 1)[0].split(None, 1)
                 return scripts > 0 and bool(words) and _can_preload(words[0], scripts - 1)
-            answer = _is_like_us(head) and _loads(head, file.fileno())
+            answer = (head[:6], head[18:20]) == _our_identity() and _loads(head, file.fileno())
     except (OSError, struct.error):
         return False
     _could_preload[key] = answer
     return answer
 
 
-def _is_like_us(head: bytes) -> bool:
-    """Same class, byte order and machine as this interpreter."""
-    ours = _our_identity()
-    return ours is not None and (head[:6], head[18:20]) == ours
-
-
 @functools.cache
 def _our_identity() -> tuple[bytes, bytes] | None:
+    """This interpreter's class and byte order, and its machine."""
     with open("/proc/self/exe", "rb", buffering=0) as file:
         head = file.read(20)
     return (head[:6], head[18:20]) if head.startswith(_ELF_MAGIC) and len(head) == 20 else None
@@ -370,7 +360,7 @@ def _loads(head: bytes, fd: int) -> bool:
 
 
 def _needed(fd: int, segments: Sequence[_Segment], layout: str) -> list[bytes]:
-    """Names of the libraries that the program itself needs, as far as they tell ``_COME_FIRST``."""
+    """The first bytes of the names of the libraries that the program itself needs: enough for ``_COME_FIRST``."""
     entries: list[tuple[int, int]] = []
     for segment in segments:
         if segment.kind == _PT_DYNAMIC:

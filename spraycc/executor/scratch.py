@@ -1,9 +1,9 @@
 """Scratch directories on the executor's local disk.
 
-``<base>/spraycc-<uid>/executor-<host>-<pid>-<id>/`` belongs to one executor, which holds an flock on ``lock`` in it for
-as long as it lives; below it there is one numbered directory for each task. A directory whose lock is free was left by
-a killed executor: the next executor that starts removes it. ``<base>/spraycc-<uid>/lock`` serializes making and
-removing.
+``<base>/spraycc-<uid>/executor-<host>-<pid>-<id>/`` belongs to one executor, which holds an flock on the file ``lock``
+in this directory until the executor ends. The directory has one numbered directory for each task. A directory whose
+lock is free was left by a killed executor: the next executor that starts removes it. ``<base>/spraycc-<uid>/lock``
+serializes making and removing.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from spraycc.system.paths import is_inside
 _LOCK_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _PREFIX = b"executor-"
 _DEAD_PREFIX = b"dead-"
-#: A slot with at most so many entries (an overlay's work directory has four), and no larger file, is removed at once.
+#: A slot with at most this many entries (an overlay's work directory has four), and no larger file, is removed at once.
 _FEW_ENTRIES = 48
 _FEW_BYTES = 1024 * 1024
 
 
 @dataclass(slots=True)
 class Slot:
-    """The directories of one task. Never used again: an overlay remembers earlier contents of its directories."""
+    """The directories of one task. Never used again, because an overlay remembers earlier contents of directories."""
 
     path: bytes
     #: the command's TMPDIR
@@ -51,7 +51,7 @@ class Slot:
         self._n_layers = max(self._n_layers, count)
 
     def remove_if_small(self) -> bool:
-        """Remove the slot if that is quick; False if it is not, and a part is left."""
+        """Remove the slot if the removal is quick. False if a part is left."""
         return _remove(self.path, most_entries=_FEW_ENTRIES, most_bytes=_FEW_BYTES)
 
     def layers(self, roots: Sequence[bytes]) -> tuple[Layer, ...]:
@@ -73,12 +73,12 @@ class Scratch:
 
     @classmethod
     def create(cls, base: str, name: str) -> Scratch:
-        """Make ``name`` below ``base``, and remove directories that dead executors left there.
+        """Make ``name`` below ``base``, and remove directories that dead executors left below ``base``.
 
         Raises:
             OSError: ``base`` is missing or not writable, or our directory in it belongs to another user.
         """
-        # Another user may have made the last part before us: do not follow a link there.
+        # Another user may have made the last part of the path, so do not follow a link at its place.
         home = os.path.join(os.fsencode(os.path.realpath(base)), b"spraycc-%d" % os.geteuid())
         _private_directory(home)
         dead: list[bytes] = []
@@ -87,7 +87,7 @@ class Scratch:
             for entry in os.listdir(home):
                 if entry.startswith(_PREFIX) and not _is_alive(home + b"/" + entry):
                     corpse = home + b"/" + _DEAD_PREFIX + entry
-                    with contextlib.suppress(FileNotFoundError):  # that executor was leaving, and is gone now
+                    with contextlib.suppress(FileNotFoundError):  # the executor was leaving, and is gone now
                         os.rename(home + b"/" + entry, corpse)
                         dead.append(corpse)
                 elif entry.startswith(_DEAD_PREFIX):
@@ -146,7 +146,7 @@ def _private_directory(path: bytes) -> None:
         status = os.fstat(directory)
         if status.st_uid != os.geteuid() or (status.st_mode & 0o022 and not is_new):
             raise PermissionError(f"{os.fsdecode(path)} is not a directory of ours alone")
-        # In a setgid directory it inherits group and bit, and so would the layers below.
+        # In a setgid directory the new directory inherits group and bit, and so would the layers below it.
         os.chown(directory, -1, os.getegid())
         os.chmod(directory, 0o700)
     finally:
@@ -169,10 +169,10 @@ def _is_alive(path: bytes) -> bool:
 
 
 def remove_tree(path: bytes) -> None:
-    """Remove a directory and all below it, whatever modes it has (an overlay's ``work/work`` has none at all).
+    """Remove a directory with its contents, whatever the modes are (an overlay's ``work/work`` has mode 0).
 
-    No error if other processes remove entries meanwhile. Entries that can't be removed stay for the next executor. No
-    process may write to the directory any more. Links are removed, and never followed.
+    No process may write to the directory any more. Other processes may remove entries meanwhile. Entries that can't be
+    removed stay for the next executor. Links are removed, and never followed.
     """
     if os.path.islink(path):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The light start of an executor: ``python -S -P start.py [--unpack-in DIRECTORY] PACK EXECUTOR'S ARGUMENTS``.
+"""Starts an executor from a pack: ``python -S -P start.py [--unpack-in DIRECTORY] PACK EXECUTOR'S ARGUMENTS``.
 
 Hundreds of executors start at once, and each would open some 140 files of the installation over NFS. The *pack*
 (:mod:`spraycc.executor.pack` makes it) is one file with the code of every module that an executor imports and the
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
 #: First bytes of a pack; a change of the layout changes them.
 MAGIC = b"spraycc pack 1\n"
-#: In the local copy: everything but the binaries, which lie beside it: the size of a table (8 bytes, big endian), the
-#: table, the code that it points to. Each user of the copy holds a shared lock on it.
+#: The file of the local copy that has all but the binaries: the size of a table (8 bytes, big endian), the table, and
+#: the code to which the table points. Each executor that uses the copy holds a shared lock on this file.
 MODULES = "modules"
 #: Directories on a host's own disk. Not TMPDIR: a batch job's own TMPDIR is removed at the job's end.
 _LOCAL = ("/var/tmp", "/tmp", "/dev/shm")
 #: A copy that was unused for this long is removed when another copy is made.
 _UNUSED_S = 24 * 3600.0
-#: The variables by which the executor finds its helper and the recorder.
+#: The variables by which the executor finds the box and the recorder.
 _VARIABLES = {"box": "SPRAYCC_BOX", "recorder": "SPRAYCC_RECORDER"}
 
 
 class PackError(Exception):
-    """The pack, or a copy of it, can't be used here."""
+    """The pack, or a copy of it, can't be used on this host."""
 
 
 class _OtherPython(PackError):
@@ -88,8 +88,8 @@ class PackedModules:
 
 
 def main(arguments: list[str]) -> None:
-    """Start the executor from its pack, else in the ordinary way. Does not return."""
-    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # LSF sends it first at a cancel; no traceback is needed
+    """Start the executor from its pack, else in the ordinary way. Returns only after ``--check``."""
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # the first signal of LSF's cancel; no traceback is needed
     wanted = ""
     if arguments[:1] == ["--unpack-in"]:
         wanted = arguments[1]
@@ -114,7 +114,7 @@ def python_identity() -> str:
 
 
 def load(copy: tuple[str, int]) -> Any:
-    """Make the modules of :func:`local_copy` importable, and import the executor; its entry point.
+    """Make the modules of :func:`local_copy` importable, and import the executor; returns its entry point.
 
     Raises:
         PackError: the copy is for another Python, or damaged.
@@ -128,7 +128,7 @@ def load(copy: tuple[str, int]) -> Any:
             raise _OtherPython(f"made for another Python: {table['python']}")
         for path in binaries.values():
             if not os.access(path, os.X_OK):
-                raise PackError(f"{path} is not there any more")
+                raise PackError(f"{path} is missing")
         run_and_exit = _import_from(PackedModules(table, file, 8 + size, directory), table["path"])
     except _OtherPython:
         raise
@@ -155,7 +155,7 @@ def _import_from(modules: PackedModules, further_path: list[str]) -> Any:
 
 
 def local_copy(pack: str, bases: Sequence[str]) -> tuple[str, int]:
-    """This host's copy, made if missing: its directory, and its open ``MODULES``, whose lock prevents removal.
+    """This host's copy, made if missing: its directory, and its open file ``MODULES``, whose lock prevents removal.
 
     Raises:
         PackError: there is no copy, and none can be made; the text says why.
@@ -176,7 +176,7 @@ def local_copy(pack: str, bases: Sequence[str]) -> tuple[str, int]:
 
 
 def _private_directory(path: str) -> str:
-    """``path``, made if missing. It is ours, closed to other users, and allows execution."""
+    """``path``, made if missing: a directory that is ours, is closed to other users, and allows execution."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)
     status = os.lstat(path)
@@ -217,7 +217,7 @@ def _unpack(pack: str, name: str, parent: str) -> None:
             raise PackError(f"{pack}: not a file of ours alone")
         data = file.read()
     if not data.startswith(MAGIC) or hashlib.sha256(data).hexdigest()[: len(name)] != name:
-        raise PackError(f"{pack}: its contents are not those that it was made with")
+        raise PackError(f"{pack}: damaged, or of another layout")
     modules, files = marshal.loads(zlib.decompress(memoryview(data)[len(MAGIC) :]))
     _clear_away(parent, name)
     making = tempfile.mkdtemp(prefix=".new-", dir=parent)
@@ -236,7 +236,7 @@ def _unpack(pack: str, name: str, parent: str) -> None:
 
 
 def _clear_away(parent: str, name: str) -> None:
-    """Remove copies of other packs that are not in use and were not used lately."""
+    """Remove copies of other packs that are neither in use nor were used lately."""
     import time
 
     oldest = time.time() - _UNUSED_S

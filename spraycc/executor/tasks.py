@@ -13,7 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import trio
@@ -38,8 +38,9 @@ from spraycc.wire.framing import CHUNK_BYTES
 _log = logging.getLogger(__name__)
 
 #: A batch system sends a signal to the whole batch job, so a command may die of it before this process gets its own.
-#: After a command was killed, or seems so, wait this many seconds for our own signal; after other failures, a moment.
+#: After a command was killed, or seems so, wait this many seconds for our own signal.
 _DEATH_PAUSE_S = 0.25
+#: After other failures, wait this many seconds.
 _FAILURE_PAUSE_S = 0.02
 #: A shell's exit status for a command that died of a signal is this plus the signal's number.
 _SIGNALLED = 128
@@ -66,7 +67,7 @@ class Counters:
     bytes_returned: int = 0  #: output and contents of files
 
     def as_map(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
+        return asdict(self)
 
 
 @dataclass(slots=True)
@@ -80,14 +81,15 @@ class _Attempt:
     process: BoxProcess | None = None
     #: set when no process of the command runs any more
     over: trio.Event = field(default_factory=trio.Event)
-    #: a directory that must not appear in the output, and whether it did
+    #: a directory that must not appear in the output; empty without one
     hidden: bytes = b""
+    #: True if ``hidden`` appeared in the output
     showed_hidden: bool = False
     #: scans the output; None without an overlay
     scanner: CaptureErrorScanner | None = None
     #: output that is not passed on yet
     delayed: OutputDelay = field(default_factory=OutputDelay)
-    #: the last of its output
+    #: the last bytes of the output
     tail: bytes = b""
     #: frames that are not sent yet
     frames: bytearray = field(default_factory=bytearray)
@@ -96,7 +98,7 @@ class _Attempt:
         text = str(refusal) if refusal else ""
         if end.code and is_starved(self.tail, self.start.env):
             last = self.tail.decode(errors="replace").strip().rpartition("\n")[2]
-            text = text or f"killed, or this host was short of something: {last}"
+            text = text or f"killed, or this host lacked a resource: {last}"
             end = replace(end, code=0, signal=signal.SIGKILL)
         return TaskEnded(
             self.start.task,
@@ -110,10 +112,6 @@ class _Attempt:
             time.monotonic() - self.began,
             end.peak_rss_bytes,
         )
-
-    def reports_lack_of_memory(self) -> bool:
-        """True if the failed command reported a lack of memory."""
-        return is_out_of_memory(self.tail, self.start.env)
 
 
 class Tasks:
@@ -136,7 +134,7 @@ class Tasks:
             await run_in_thread(remove_tree, path, abandon_on_cancel=True)
 
     async def cancel(self, task: TaskId) -> None:
-        """Kill the task. If it does not run (any more), answer with a TaskEnded at once."""
+        """Kill the task. If the task does not run (any more), answer with a TaskEnded at once."""
         attempt = self._current
         if attempt is None or attempt.start.task != task:
             await self._link.send(TaskEnded(task, 0, 0, True, "", "", 0.0, 0.0, 0.0, 0))
@@ -147,7 +145,7 @@ class Tasks:
             with trio.move_on_after(KILL_GRACE_S):
                 await attempt.over.wait()
             if attempt.process is not None:
-                _log.warning("task %d: its helper does not end on SIGTERM", task)
+                _log.warning("task %d: the box does not end on SIGTERM", task)
                 attempt.process.kill(signal.SIGKILL)
 
     def accept(self, start: StartTask) -> None:
@@ -187,7 +185,7 @@ class Tasks:
             _log.exception("task %d attempt %d: a fault of the executor", attempt.start.task, attempt.start.attempt)
             refusal = CaptureError(CaptureRefusal.HOST, f"a fault of the executor: {type(exc).__name__}: {exc}")
         if not attempt.cancelled and (end.signal or end.code or refusal is not None):
-            # If this executor must leave too, it does so during this sleep. The server then sends the task elsewhere.
+            # If a signal ends this executor, too, it comes during this sleep. The server then sends the task elsewhere.
             await trio.sleep(_DEATH_PAUSE_S if end.signal or end.code > _SIGNALLED else _FAILURE_PAUSE_S)
         # From this line on a CancelTask gets its own answer, and the next task may arrive.
         self._current = None
@@ -212,21 +210,20 @@ class Tasks:
         prepared = Prepared()
         outputs: list[bytes] = []
         directories: list[bytes] = []
-        plan = None
         predicted = None
         if start.capture == "overlay":
             directories, outputs = _resolved(start)
-            plan = host.plan(start.roots, start.optional_roots, directories)
+            roots = host.plan(start.roots, start.optional_roots, directories)
             assert slot is not None
             attempt.scanner = CaptureErrorScanner(start.env)
-            order = host.order(command, slot, plan)
+            order = host.overlaid(command, slot, roots)
             prepared = prepare_layers(order.layers, directories, outputs, host.identity)
         elif start.capture == "predict" and slot is not None:
             predicted = PredictedCapture.make(slot.path, start.redirected)
             order = predicted.order(command, slot.temporary)
             attempt.hidden = predicted.directory
         elif start.capture in host.captures:
-            order = host.order(command, None, None)
+            order = replace(command, in_place=True)
         else:
             raise CaptureError(CaptureRefusal.HOST, f"no capture mode {start.capture!r} on this host")
         order = self._coherence.recorded(start, order)
@@ -236,30 +233,31 @@ class Tasks:
             return end
         if (reads := self._coherence.reads(start, failed=bool(end.code or end.signal))) is not None:
             attempt.frames += frame_of(reads)
-        if plan is not None:
-            self._check_for_capture_errors(attempt, end, directories)
-            if attempt.scanner is not None:
-                for descriptor, data in (*attempt.delayed.all(), *attempt.scanner.rest()):
-                    self.counters.bytes_returned += len(data)
-                    attempt.frames += frame_of(TaskOutput(attempt.start.task, descriptor, data))
+        if (scanner := attempt.scanner) is not None:
+            if scanner.error is not None:
+                raise scanner.error
+            self._check_group(start, end, directories)
+            for descriptor, data in (*attempt.delayed.all(), *scanner.rest()):
+                self.counters.bytes_returned += len(data)
+                attempt.frames += frame_of(TaskOutput(start.task, descriptor, data))
             messages = produced_messages(start.task, order.layers, prepared, outputs, began_ns, time.time_ns())
             await self._send(attempt, messages)
         if predicted is not None:
             if attempt.showed_hidden:
-                raise CaptureError(CaptureRefusal.UNSUPPORTED, "its output names the scratch directory")
+                raise CaptureError(CaptureRefusal.UNSUPPORTED, "the command's output names the scratch directory")
             await self._send(attempt, predicted.produced_messages(start.task))
         return end
 
-    def _check_for_capture_errors(self, attempt: _Attempt, end: Ended, directories: list[bytes]) -> None:
-        """Raise CaptureError if the capture can have made the command fail."""
-        if attempt.scanner is not None and attempt.scanner.error is not None:
-            raise attempt.scanner.error
-        # In a tree of another group a write to an existing file fails, and a command may not report that.
-        # Compilers do report it, and the directories to which they write are prepared.
-        if (end.code or end.signal) and not attempt.start.outputs:
-            for directory in (*attempt.start.roots, *directories[:1]):
+    def _check_group(self, start: StartTask, end: Ended, directories: list[bytes]) -> None:
+        """Raise CaptureError if the command failed and a directory of another group can be the reason.
+
+        In such a tree a write to an existing file fails, and a command may not report that. Compilers do report it, and
+        the directories to which they write are prepared.
+        """
+        if (end.code or end.signal) and not start.outputs:
+            for directory in (*start.roots, *directories[:1]):
                 if not self._host.identity.is_mapped(os.stat(directory)):
-                    text = f"it failed where {os.fsdecode(directory)} is another group's"
+                    text = f"the command failed, and {os.fsdecode(directory)} belongs to another group"
                     raise CaptureError(CaptureRefusal.COPY_UP, text)
 
     async def _run(self, attempt: _Attempt, order: BoxOrder) -> Ended:
@@ -322,7 +320,9 @@ class Tasks:
         kills, before = self._host.memory.kills(), self._kills
         self._kills = kills
         total = self._host.memory.total_bytes
-        return attempt.reports_lack_of_memory() or kills > before or 0 < total * _NEARLY_ALL < ended.peak_rss_bytes
+        if is_out_of_memory(attempt.tail, attempt.start.env) or kills > before:
+            return True
+        return 0 < total * _NEARLY_ALL < ended.peak_rss_bytes
 
     def _count(self, ended: TaskEnded) -> None:
         self.counters.cpu_s += ended.user_s + ended.system_s

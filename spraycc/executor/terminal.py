@@ -1,4 +1,4 @@
-"""Pseudo-terminals. A command whose runner writes to a terminal gets one, so that it colours its output as usual.
+"""Pseudo-terminals. A command whose runner writes to a terminal gets one, so that the command colours its output.
 
 The pseudo-terminal has the size of the user's window, and passes bytes on unchanged: the user's real terminal
 interprets "\\n". It is no process's controlling terminal, so it sends no signals.
@@ -11,7 +11,7 @@ import termios
 
 
 def open_terminal(window: tuple[int, int]) -> tuple[int, int]:
-    """A pair of descriptors: ours to read from, and the command's.
+    """A pair of descriptors: the executor's end, to read from, and the command's end.
 
     Args:
         window: rows and columns; an impossible size counts as unknown (0).

@@ -35,9 +35,7 @@ def _difference(name: bytes, own: str, theirs: str) -> str:
     what = "the CPU" if name == CPU else os.fsdecode(name)
     mine, other = shown(own), shown(theirs)
     if not (name == CPU or os.path.exists(name)):
-        text = f"there is no {what} on host {socket.gethostname()}"
-    elif mine != other:
-        text = f"{what} on host {socket.gethostname()} is {mine!r}, on the submit host {other!r}"
-    else:
-        text = f"{what} on host {socket.gethostname()} is not the submit host's, though both are {mine!r}"
-    return text
+        return f"there is no {what} on host {socket.gethostname()}"
+    if mine != other:
+        return f"{what} on host {socket.gethostname()} is {mine!r}, on the submit host {other!r}"
+    return f"{what} on host {socket.gethostname()} is not the submit host's, though both are {mine!r}"

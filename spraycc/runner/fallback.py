@@ -1,7 +1,7 @@
-"""spraycc-run in Python, installed where no C compiler was there to build the native one. Same behaviour, same tests.
+"""The runner in Python, for installations without a C compiler. It has the native runner's behaviour, and its tests.
 
-One file that imports nothing of SprayCC's: it starts once for each compile, and every import shows. What it does and
-why is said in the C sources (spraycc/native/runner/); the comments here say only what is Python's own.
+One file without imports from SprayCC: it starts once for each compile, and each import costs time. The C sources
+(spraycc/native/runner/) explain the behaviour. The comments in this file explain only what is special to Python.
 """
 # ruff: noqa: SIM105 (contextlib would be one more import)
 
@@ -10,33 +10,33 @@ import os
 import sys
 
 if __name__ == "__main__":
-    # The directory of scripts that we are installed in may hold anything, a socket.py too.
+    # The directory of installed scripts may hold any file, a socket.py for instance.
     _scripts = os.path.dirname(os.path.realpath(__file__))
     sys.path[:] = [p for p in sys.path if p != _scripts]
 
-TYPE_CHECKING = False  # typing's own would cost an import
+TYPE_CHECKING = False  # typing.TYPE_CHECKING would cost an import
 if TYPE_CHECKING:
     import signal
     import socket
     from typing import NoReturn
 else:
-    import _signal as signal  # their Python halves build enums of every constant: 5 ms a start, each
+    import _signal as signal  # signal.py and socket.py make enums of all constants: 5 ms a start, each
     import _socket as socket
 
 LAUNCHER = b"spraycc-run"
 BELOW_CCACHE = b"SPRAYCC_CCACHE"
 #: as in spraycc/build_tools.py
 SHIMMED = (b"make", b"gmake", b"ninja", b"ninja-build", b"ctest", b"cargo")
-#: the build puts the release here
+#: The build hook replaces this text by the release.
 VERSION = "@VERSION@"
 PROTOCOL = 1
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 
 USAGE = b"usage: spraycc-run [--remote|--local] [--] CMD [ARGS...]\n       spraycc-run --version | --help\n"
 HELP = b"""
-Runs one command through the SprayCC server of this build; where there is none, runs it here.
+Runs one command through the SprayCC server of this build; without a server, on this host.
   --remote   on an executor if at all possible, whatever kind of command it is
-  --local    here, when a local slot is free
+  --local    on this host, when a local slot is free
 """
 
 
@@ -53,7 +53,7 @@ def reason(number: int) -> bytes:
 
 
 def write_all(fd: int, data: bytes) -> int:
-    """0, or the errno of what went wrong."""
+    """0, or the errno of the failure."""
     view = memoryview(data)
     while view:
         try:
@@ -92,7 +92,7 @@ def encode(item: object) -> bytes:
 
 
 class Garbage(Exception):
-    """The server sent what the grammar does not allow."""
+    """The server sent a message that the grammar does not allow, or no whole message."""
 
 
 class Cursor:
@@ -124,10 +124,10 @@ class Cursor:
 
 
 def decode(body: bytes) -> tuple[str, int, int, bytes]:
-    """A message: its tag, its two numbers (the descriptor for "out") and its bytes.
+    """A message: its tag, two numbers (for "out" the first is the descriptor) and bytes.
 
     Raises:
-        Garbage: it is none.
+        Garbage: the body is no message of the grammar.
     """
     cursor = Cursor(body)
     count = cursor.head(4)
@@ -154,8 +154,10 @@ def decode(body: bytes) -> tuple[str, int, int, bytes]:
 
 
 def initial_environment() -> list[bytes]:
-    """All entries as they were given to us: os.environb has no duplicates and nothing without a "=", and Python itself
-    adds LC_CTYPE in the C locale (PEP 538)."""
+    """All entries as this process got them.
+
+    os.environb has neither duplicates nor entries without a "=", and Python adds LC_CTYPE in the C locale (PEP 538).
+    """
     try:
         with open("/proc/self/environ", "rb", buffering=0) as file:
             return file.readall().split(b"\0")[:-1]
@@ -164,7 +166,7 @@ def initial_environment() -> list[bytes]:
 
 
 class Environment:
-    """Entries, ``NAME=value`` each; a mapping as far as os.execve looks."""
+    """Entries, ``NAME=value`` each. Has the methods of a mapping that os.execve calls."""
 
     def __init__(self, entries: list[bytes]) -> None:
         self.entries = entries
@@ -195,7 +197,7 @@ class Environment:
         before, after = Environment(self.entries[:at]), Environment(self.entries[at + 1 :])
         self.entries = [*before.without_ours(), holds, *after.without_ours()]
 
-    # What os.execve asks of a mapping. In this way entries may come twice.
+    # The methods that os.execve calls. An entry may occur twice.
     def __len__(self) -> int:
         return len(self.entries)
 
@@ -229,7 +231,7 @@ def is_runner(path: bytes) -> bool:
 
 
 def check(path: bytes) -> int:
-    """0 if it can be executed, else an errno that says why not."""
+    """0 if the file can be executed, else an errno with the reason."""
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):
@@ -245,7 +247,7 @@ def is_ccache(path: bytes) -> bool:
 
 
 def find_program(name: bytes, path: bytes | None, shims: bytes | None, past_ccache: bool = False) -> tuple[bytes, int]:
-    """The path of the real program and 0, or an errno."""
+    """The path of the real program and 0; or the name and an errno."""
     if b"/" in name:
         if not is_runner(name):
             return name, check(name)
@@ -274,8 +276,8 @@ class Task:
         self.argv = argv
         self.streams: list[tuple[str, int, int]] = []
 
-    def look_at_streams(self) -> None:
-        """What descriptors 0 to 2 are; where one is closed, nothing else can land there from now on."""
+    def examine_streams(self) -> None:
+        """Note what descriptors 0 to 2 are. Each closed one gets a placeholder, so that no file gets its number."""
         for fd in range(3):
             try:
                 st = os.fstat(fd)
@@ -307,7 +309,7 @@ class Task:
                 soft, hard = resource.getrlimit(number)
             except (ValueError, OSError):
                 continue
-            limits.append((number, soft % 2**64, hard % 2**64))  # unlimited is -1 here
+            limits.append((number, soft % 2**64, hard % 2**64))  # in Python, unlimited is -1
         program = os.path.join(cwd, self.program)
         item = [
             "task", PROTOCOL, self.wish, build, self.argv, program, cwd, self.env.without_ours(), umask, limits,
@@ -317,7 +319,7 @@ class Task:
         return len(body).to_bytes(4, "big") + body
 
     def window(self) -> tuple[int, int]:
-        """Rows and columns of the terminal that stdout, or else stderr, is."""
+        """Rows and columns of the terminal that is stdout, or else stderr."""
         for fd in (1, 2):
             if self.streams[fd][0] == "tty":
                 try:
@@ -337,7 +339,7 @@ class Task:
         return os.getcwdb()
 
     def execute(self) -> "NoReturn":
-        """In our own place."""
+        """Execute the program in the place of this process."""
         try:
             try:
                 execve(self.program, self.argv, self.env)
@@ -348,7 +350,7 @@ class Task:
         except OSError as exc:
             say(self.program, b": ", reason(exc.errno or errno.EIO))
             os._exit(127 if exc.errno == errno.ENOENT else 126)
-        raise AssertionError  # execve came back
+        raise AssertionError  # execve returned
 
 
 def stream_kind(fd: int, st: os.stat_result) -> str:
@@ -365,7 +367,7 @@ def stream_kind(fd: int, st: os.stat_result) -> str:
 def execve(program: bytes, argv: list[bytes], env: Environment) -> None:
     if all(e.find(b"=") > 0 for e in env.entries):
         os.execve(program, argv, env)  # type: ignore[arg-type]
-    # Entries without a name are none to Python.
+    # Python refuses entries without a name.
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
@@ -378,7 +380,7 @@ def execve(program: bytes, argv: list[bytes], env: Environment) -> None:
 
 
 def exec_command(task: Task, name: bytes) -> None:
-    """The spraycc command, if it is there, opens a build and runs the tool in it."""
+    """Execute the spraycc command, which opens a build and runs the tool in it. Returns if that fails."""
     command = os.path.join(os.path.dirname(os.path.realpath(os.fsencode(__file__))), b"spraycc")
     if os.access(command, os.X_OK):
         try:
@@ -388,7 +390,7 @@ def exec_command(task: Task, name: bytes) -> None:
 
 
 def may_set_width(argv: list[bytes]) -> bool:
-    """Whether some word may be a -j. Taking one for it that is none costs time."""
+    """Whether a word may be a -j. A wrong yes only costs time."""
     for word in argv[1:]:
         if word == b"--":
             return False
@@ -398,13 +400,13 @@ def may_set_width(argv: list[bytes]) -> bool:
 
 
 def may_have_left(env: Environment) -> bool:
-    """Whether somebody has put a MAKEFLAGS of his own in the place of ours, perhaps with a -j in it. Likewise."""
+    """Whether MAKEFLAGS was replaced by a value without the jobserver, perhaps with a -j. Likewise."""
     flags = env.get(b"MAKEFLAGS") or b""
     return b"j" in flags and b"--jobserver" not in flags
 
 
 def reopen_jobserver(env: Environment, path: bytes, build: bytes) -> None:
-    """Opens the descriptor that MAKEFLAGS names again, where it is closed."""
+    """Open the build's fifo under the number that MAKEFLAGS names, if that descriptor is closed."""
     import fcntl
 
     numbers = (env.get(b"MAKEFLAGS") or b"").rpartition(b"--jobserver-auth=")[2].split(b" ")[0].split(b",")
@@ -444,7 +446,7 @@ def run_build_tool(task: Task, name: bytes) -> "NoReturn":
     task.execute()
 
 
-# --- running it here ------------------------------------------------------------------------------------------------
+# --- running the program on the submit host -------------------------------------------------------------------------
 
 
 def end_as(code: int, sig: int) -> "NoReturn":
@@ -469,7 +471,7 @@ TERMINAL_BYTES = 131072
 
 
 def terminal(window: tuple[int, int]) -> tuple[int, int]:
-    """A pseudo-terminal of this size that passes bytes on as they are; a pipe where there is none to be had."""
+    """A pseudo-terminal of this size that passes bytes on unchanged; a pipe if the system has no terminal."""
     import fcntl
     import struct
     import termios
@@ -487,7 +489,7 @@ def terminal(window: tuple[int, int]) -> tuple[int, int]:
 
 
 class Tap:
-    """One of the child's output streams: the pipe, our own descriptors that it stands for, the bytes to be dropped."""
+    """One of the child's output streams: a pipe, this process's descriptors for its bytes, and how many to drop."""
 
     def __init__(self, task: Task, to: tuple[int, ...], drop: int) -> None:
         self.reader, self.writer = terminal(task.window()) if task.streams[to[0]][0] == "tty" else os.pipe()
@@ -496,10 +498,10 @@ class Tap:
         self.open = True
 
     def pass_on(self) -> int:
-        """One read's worth; the number of bytes read."""
+        """Pass on the bytes of one read; returns their number."""
         try:
             data = os.read(self.reader, 65536)
-        except OSError:  # a terminal that nobody has open any more
+        except OSError:  # a terminal that no process has open any more
             data = b""
         kept = data[self.drop :]
         self.drop -= min(self.drop, len(data))
@@ -517,7 +519,7 @@ class Tap:
         while self.open and drained < TERMINAL_BYTES:
             poll = select.poll()
             poll.register(self.reader, select.POLLIN)
-            poll.poll(0)  # a terminal shows a page of it at a time, to those who poll
+            poll.poll(0)  # a terminal offers one page at a time, and only after a poll
             left = int.from_bytes(fcntl.ioctl(self.reader, termios.FIONREAD, bytes(4)), sys.byteorder)
             if left <= 0:
                 return
@@ -539,7 +541,7 @@ def run_child(task: Task, skip_out: int, skip_err: int, server: "socket.socket |
         woken, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         task.execute()
-    # Python has no signalfd, and a handler is not told who sent a signal: those of the terminal are passed on too.
+    # Python has no signalfd, and a handler does not know the sender. So a terminal's signals are passed on, too.
     watched = [s for s in PASSED_ON if signal.getsignal(s) != signal.SIG_IGN]
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [*watched, signal.SIGCHLD])
     inherited = signal.getsignal(signal.SIGCHLD)
@@ -569,14 +571,14 @@ def run_child(task: Task, skip_out: int, skip_err: int, server: "socket.socket |
 
 
 def die_with_parent() -> None:
-    """Who kills the runner means the command."""
+    """Die when the parent dies: a kill of the runner is meant for the command."""
     import ctypes
 
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def wait_for_leave(server: "socket.socket", woken: int) -> None:
-    """Tells the server that the command has ended, and waits until it closes the connection, or for a signal."""
+    """Tell the server that the command has ended, and wait until the server closes the connection, or for a signal."""
     import select
 
     try:
@@ -622,7 +624,7 @@ def attend(child: int, woken: int, taps: list[Tap], server: "socket.socket | Non
 
 
 def private_directory(path: bytes) -> bytes:
-    """Makes it, or raises OSError where it is not ours alone."""
+    """Make the directory, and return its path. Raises OSError if it is not this user's alone."""
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
@@ -634,7 +636,7 @@ def private_directory(path: bytes) -> bytes:
 
 
 def open_slots(env: Environment, directory: bytes) -> list[bytes]:
-    """Paths of the lock files, none if there can be none."""
+    """Paths of the lock files; empty if none can be made."""
     slots: list[bytes] = []
     while os.path.lexists(b"%s/slots/%d" % (directory, len(slots))):
         slots.append(b"%s/slots/%d" % (directory, len(slots)))
@@ -673,7 +675,7 @@ def warn_once(directory: bytes, build: bytes, count: int) -> None:
 
 
 def take_slot(slots: list[bytes]) -> bool:
-    """Waits for a slot; held until we end."""
+    """Wait for a slot, which this process holds until its end. False if nothing can be locked."""
     import fcntl
 
     if not slots:
@@ -735,7 +737,7 @@ def connect(path: bytes) -> "socket.socket | None":
 
 
 def receive(link: "socket.socket", count: int) -> bytes:
-    """Exactly so many bytes; Garbage if the server is gone before."""
+    """Exactly this many bytes. Raises Garbage if the server is gone."""
     parts = []
     while count:
         try:
@@ -788,7 +790,7 @@ def converse(task: Task, link: "socket.socket", path: bytes, build: bytes) -> "N
 
 
 def own_arguments() -> list[bytes]:
-    """sys.argv in the bytes that we were given, whatever the locale."""
+    """sys.argv in the bytes that this process got, whatever the locale."""
     try:
         with open("/proc/self/cmdline", "rb", buffering=0) as file:
             words = file.readall().split(b"\0")[:-1]
@@ -806,7 +808,7 @@ def misused(*what: bytes) -> "NoReturn":
 
 
 def parse(argv: list[bytes]) -> tuple[str, list[bytes]]:
-    """The wish and the command behind the launcher's own words."""
+    """The wish, and the command after the launcher's own words."""
     wish = "auto"
     argv = argv[1:]
     while argv:
@@ -835,8 +837,11 @@ def parse(argv: list[bytes]) -> tuple[str, list[bytes]]:
 
 
 def shim_argv(argv: list[bytes], path: bytes | None) -> list[bytes]:
-    """argv as the build tool gave it. The kernel puts the script's path in place of argv[0]: where PATH leads there,
-    the program was most likely started by its bare name."""
+    """argv as the build tool gave it.
+
+    For a script, the kernel replaces argv[0] by the script's path. If that path is in a directory of PATH, the program
+    was most likely started by its bare name.
+    """
     directory, name = os.path.split(argv[0])
     if directory in (path or b"").split(b":"):
         return [name, *argv[1:]]
@@ -844,7 +849,7 @@ def shim_argv(argv: list[bytes], path: bytes | None) -> list[bytes]:
 
 
 def main() -> "NoReturn":
-    # Python ignores these, and handles SIGINT. Ignored signals stay ignored over an exec.
+    # Python ignores these two signals, and handles SIGINT. Ignored signals would stay ignored after an exec.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
@@ -885,7 +890,7 @@ def main() -> "NoReturn":
         task.execute()
     if not path:
         task.execute()
-    task.look_at_streams()
+    task.examine_streams()
     link = connect(path)
     if link is None:
         run_without_server(task, path, build, gone=True)

@@ -1,4 +1,4 @@
-"""Keeps the C library from returning memory to the kernel that is needed again at once."""
+"""Keeps the C library from returning memory to the kernel when the process needs that memory again at once."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _PIECE_BYTES = 4 * 1024 * 1024
 def keep_freed_memory(at_most_bytes: int) -> None:
     """Keep freed memory up to this size in the process. Does nothing if the C library is not glibc.
 
-    By default glibc maps each block of 128 KiB or more afresh, or shrinks the heap after it. The pieces in which files
-    travel are such blocks, and having the kernel zero the pages again cost ten times what their copying did.
+    By default glibc maps each block of 128 KiB or more anew, or shrinks the heap when the block is freed. The pieces
+    in which files travel are such blocks. The kernel's zeroing of their pages costs ten times as much as the copying.
     """
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,8 +1,9 @@
 """The file system client's cache on this host: read it without asking the file server, or refresh a part of it.
 
-An NFS client answers stat(2) and open(2) from its cache for up to a minute. statx(2) has a flag for each wish:
-``AT_STATX_DONT_SYNC`` returns what the cache holds, ``AT_STATX_FORCE_SYNC`` asks the file server (one GETATTR). After a
-forced statx of a directory the client looks up all names in it anew; after one of a file it reads its contents anew.
+An NFS client answers stat(2) and open(2) from its cache for up to a minute. statx(2) has two flags:
+``AT_STATX_DONT_SYNC`` returns the state in the cache, ``AT_STATX_FORCE_SYNC`` asks the file server (one GETATTR). After
+a forced statx of a directory the client looks up all its names anew; after a forced statx of a file, it reads the
+contents anew.
 Measured on NFSv3 and NFSv4.2, Linux 6.1: docs/nfs.md. Local file systems ignore both flags.
 """
 
@@ -27,8 +28,9 @@ _MASK = 0x7FF
 _BUFFER_BYTES = 256
 _MODE = struct.Struct("=28xH")
 _NUMBERS = struct.Struct("=32xQQ48xqI4xqI")
+_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
-#: None where the C library has no statx(2) (glibc before 2.28)
+#: None if the C library has no statx(2) (glibc before 2.28)
 _statx: Any = getattr(ctypes.CDLL(None, use_errno=True), "statx", None)
 
 
@@ -38,19 +40,19 @@ def cached(lookup: Lookup) -> Stamp:
 
 
 def as_opened(lookup: Lookup) -> Stamp:
-    """The stamp that a program on this host meets. A name may come from the cache, and the file's state does not.
+    """The stamp that a program on this host meets. The name may come from the cache, but the file's state does not.
 
-    open(2) asks the file server for a file's attributes (close-to-open), and stat(2) believes the cache. So a compiler
-    may read a newer header than stat(2) tells of, and a stamp that shall stand for what it reads needs an open file.
-    Where NFSv4 has delegated the file to this host, an open sends no request, and a forced statx always sends one.
+    open(2) asks the file server for a file's attributes (close-to-open), but stat(2) believes the cache. So a compiler
+    may read a newer header than the header that stat(2) describes, and only an open file gives the stamp of what the
+    compiler reads. If NFSv4 has delegated the file to this host, an open sends no request, but a forced statx does.
     """
     stamp = cached(lookup) if lookup[:1] == FILE else _look(lookup, 0)
     if not is_regular(stamp):
         return stamp
     try:
-        fd = os.open(lookup[1:], os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        fd = os.open(lookup[1:], _OPEN_FLAGS)
     except OSError:
-        return _look(lookup, _FORCE_SYNC)  # most of all: a file that we may not read
+        return _look(lookup, _FORCE_SYNC)  # mostly a file that we may not read
     try:
         found = os.fstat(fd)
     finally:
@@ -75,14 +77,10 @@ def refresh(paths: Iterable[bytes]) -> None:
     """Ask the file server for the attributes of these files and directories, in turn. Never raises OSError."""
     if _statx is None:
         for path in paths:
-            _open_and_close(path)
+            # Opening refreshes as well (close-to-open), at the price of a CLOSE on NFSv4.
+            with contextlib.suppress(OSError):
+                os.close(os.open(path, _OPEN_FLAGS))
         return
     buffer = ctypes.create_string_buffer(_BUFFER_BYTES)
     for path in paths:
         _statx(_AT_FDCWD, path, _FORCE_SYNC, _MASK, buffer)
-
-
-def _open_and_close(path: bytes) -> None:
-    """Opening refreshes as well (close-to-open), at the price of a CLOSE on NFSv4."""
-    with contextlib.suppress(OSError):
-        os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY))

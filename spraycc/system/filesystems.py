@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 
-#: Types whose files only this host reads or changes. Every other type counts as shared, so that a network file system
-#: which is not known here is not taken for a local one.
+#: Types whose files only this host reads or changes. Every other type counts as shared, so that an unknown network file
+#: system is not taken for a local file system.
 _LOCAL_TYPES = frozenset(
     b"autofs bcachefs binfmt_misc bpf btrfs cgroup cgroup2 configfs cramfs debugfs devpts devtmpfs ecryptfs efivarfs "
     b"erofs exfat ext2 ext3 ext4 f2fs fusectl hfs hfsplus hugetlbfs iso9660 jffs2 jfs mqueue msdos nilfs2 nsfs ntfs "
@@ -14,17 +14,18 @@ _LOCAL_TYPES = frozenset(
     b"vfat xfs zfs".split()
 )
 
-#: Types whose clients look up cached names anew once they see that the directory has changed, missing names included.
+#: Types whose clients look up cached names anew (missing names, too) as soon as the client sees that the directory has
+#: changed.
 _NAMES_FOLLOW = frozenset(b"nfs nfs4 lustre gpfs ceph".split()) | _LOCAL_TYPES
 
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
 def mounts(mountinfo: bytes) -> dict[bytes, bytes]:
-    """Mount points and the types of what is mounted there, from the text of /proc/self/mountinfo.
+    """The type of file system at each mount point, from the text of /proc/self/mountinfo.
 
     proc_pid_mountinfo(5): the fifth word is the mount point, with blanks in octal; the type follows the lone dash.
-    Where one mount covers another, the later line counts.
+    If one mount covers another, the later line counts.
     """
     types = {}
     for line in mountinfo.splitlines():
@@ -66,7 +67,7 @@ class FileSystems:
         return known
 
     def _type_of(self, directory: bytes) -> bytes:
-        """By the mount point above it: mountinfo's device numbers are not st_dev on Btrfs and overlays."""
+        """The type by the nearest mount point: on Btrfs and overlays, mountinfo's device numbers are not st_dev."""
         with open(self._mountinfo, "rb") as file:
             types = mounts(file.read())
         path = os.path.realpath(directory)

@@ -1,7 +1,8 @@
 """The memory that this process shares with others: how much exists and is free, and kills for lack of memory.
 
 A batch system or a login host often confines its users by a control group. Then the group's limits count, and processes
-in other groups are no neighbours. Both layouts of control groups, from cgroups(7) and the kernel's admin-guide.
+in other groups share no memory with this process. This module knows both versions of control groups (cgroups(7) and the
+kernel's admin-guide).
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-#: A limit that is no limit: in version 1 the largest multiple of the page size that fits.
+#: A limit from this size on means no limit: version 1 has the largest multiple of the page size.
 _NO_LIMIT = 1 << 60
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """A control group with a limit. The last three are paths of its files."""
+    """A control group with a limit. The last three fields are paths of the group's files."""
 
     name: str
     limit_bytes: int
@@ -41,9 +42,9 @@ class Memory:
     The limits are those of :meth:`explore`; each call reads the other figures anew.
     """
 
-    #: name of the confining control group; empty without one
+    #: name of the confining control group; empty without a limit
     part: str
-    #: 0: not known
+    #: 0 if not known
     total_bytes: int
     _root: str
     #: all groups with a limit that this process is in
@@ -71,7 +72,7 @@ class Memory:
 
 
 def _groups(root: str) -> Iterator[_Group]:
-    """The control groups with a memory limit that this process is in, from its own upwards."""
+    """The control groups of this process that have a memory limit, from the process's own group upwards."""
     for line in _read(os.path.join(root, "proc/self/cgroup")).splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
@@ -89,7 +90,7 @@ def _groups(root: str) -> Iterator[_Group]:
                 yield _Group(path or "/", limit_bytes, *files)
             if not path:
                 break
-            # In a container the container's own group is the root of the mount: look there too.
+            # In a container the container's own group is the root of the mount: look at that, too.
             path = path.rpartition("/")[0]
 
 

@@ -35,7 +35,7 @@ async def run_in_thread(function: Callable[[*Ts], T], *arguments: *Ts, abandon_o
 
     try:
         return await trio.to_thread.run_sync(work, abandon_on_cancel=abandon_on_cancel)
-    except RuntimeError:  # "can't start new thread": threading has no kind of its own for it
+    except RuntimeError:  # "can't start new thread": threading has no class of its own for this
         if began:
             raise
     return function(*arguments)

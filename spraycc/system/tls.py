@@ -1,7 +1,7 @@
-"""TLS over a non-blocking socket, without a stream's layers in between.
+"""TLS over a non-blocking socket, without the layers of trio's streams.
 
-OpenSSL reads and writes the socket itself. With an in-memory stream each record of 16 KiB costs two more copies and a
-pass through the event loop, and each connection keeps the largest burst that it ever had.
+OpenSSL reads and writes the socket itself. With buffers in memory, as in trio.SSLStream, each record of 16 KiB costs
+two more copies and a pass through the event loop, and each connection keeps the memory of its largest burst.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ _burst_view = memoryview(_burst)
 
 
 class TlsSocket:
-    """One end of a connection. Owns the socket; :meth:`close` closes it without a farewell.
+    """One end of a connection. Owns the socket, which :meth:`close` closes without TLS's closing message.
 
     One coroutine may receive while another one flushes. Failures raise trio.BrokenResourceError with the cause.
     """
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, *, server_side: bool) -> None:
-        """Takes over a connected socket. The handshake is still to come."""
+        """Take over a connected socket. :meth:`shake_hands` must follow."""
         sock.setblocking(False)
         self._sock = context.wrap_socket(sock, server_side=server_side, do_handshake_on_connect=False)
         self._unsent: bytes | bytearray = b""
-        #: received since the event loop last had its turn
+        #: bytes received since the event loop last had its turn
         self._in_a_row = 0
-        #: the last receive found no more data
+        #: True if the last receive found no more data
         self._drained = False
 
     async def shake_hands(self) -> None:
@@ -84,7 +84,7 @@ class TlsSocket:
         """Receive this many bytes.
 
         Raises:
-            ProtocolError: the connection ended before.
+            ProtocolError: the connection ended before that.
         """
         data = b""
         while len(data) < size:
@@ -95,7 +95,7 @@ class TlsSocket:
         return data
 
     def peer_certificate(self) -> bytes | None:
-        """The other end's certificate (DER), if it has shown one."""
+        """The peer's certificate (DER), or None if the peer has shown none."""
         return self._sock.getpeercert(binary_form=True)
 
     @property
@@ -114,7 +114,7 @@ class TlsSocket:
         await self.flush()
 
     async def flush(self) -> None:
-        """Send the rest of :meth:`send_now`, as fast as the peer reads."""
+        """Send the unsent rest, as fast as the peer reads."""
         while self._unsent:
             if self._sock.fileno() < 0:  # closed meanwhile
                 raise trio.ClosedResourceError

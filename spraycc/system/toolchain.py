@@ -13,19 +13,19 @@ import struct
 import subprocess
 from collections.abc import Iterator
 
-#: Stands for the CPU among the names of programs.
+#: The name that stands for the CPU among the names of programs.
 CPU = b"cpu"
-#: A compiler that does not know the option, or waits for something, has no version text.
+#: A program that does not end within this time has no version text.
 _TIMEOUT_S = 20.0
-#: Programs that GCC's driver starts, and Clang's without an integrated assembler.
+#: Programs that GCC's driver starts. Clang's driver starts the assembler if Clang has no integrated assembler.
 _PARTS = ("cc1", "cc1plus", "as")
 #: Directories in which a driver looks for names without a directory.
 _PATH = "/usr/local/bin:/usr/bin:/bin"
-#: Other files than ELF ones (scripts around a compiler) are read as a whole up to this size.
+#: Files other than ELF files (scripts around a compiler) are read as a whole up to this size.
 _SCRIPT_BYTES = 1024 * 1024
 _NT_GNU_BUILD_ID = 3
 _PT_NOTE = 4
-#: Keys of /proc/cpuinfo that say what code runs well; all others are of the moment or of one core.
+#: Keys of /proc/cpuinfo that decide which code runs well. All other keys change with time or with the core.
 _CPU_KEYS = re.compile(
     rb"^(?:vendor_id|cpu family|model|model name|cpu|machine|platform|isa|uarch|flags|cache size|Features"
     rb"|CPU (?:implementer|architecture|variant|part|revision))\s*:.*$",
@@ -34,7 +34,10 @@ _CPU_KEYS = re.compile(
 
 
 def identity(name: bytes) -> str:
-    """Of the program with this absolute path, or of :data:`CPU`: a line to show, and one to compare. Never raises."""
+    """The identity of the program with this absolute path, or of :data:`CPU`. Never raises.
+
+    The text has two lines: a line to show to the user, and a line to compare.
+    """
     return cpu_identity() if name == CPU else program_identity(name)
 
 
@@ -44,7 +47,7 @@ def shown(text: str) -> str:
 
 
 def program_identity(program: bytes) -> str:
-    """Of a compiler: its version's first line; size, build id (or content) and version text of it and its parts."""
+    """A compiler's identity: its version's first line, and a digest of the version, the program and its parts."""
     path = os.fsdecode(program)
     version = _output_of(path, "--version")
     facts = [version, _file(path)]
@@ -57,7 +60,7 @@ def program_identity(program: bytes) -> str:
 
 
 def cpu_identity(cpuinfo: bytes | None = None) -> str:
-    """Of this host's CPUs; they may be of several kinds."""
+    """The identity of this host's CPUs, which may be of several kinds."""
     if cpuinfo is None:
         try:
             with open("/proc/cpuinfo", "rb") as file:
@@ -75,7 +78,7 @@ def _digest(facts: list[str]) -> str:
 
 
 def _output_of(path: str, option: str) -> str:
-    """The program's output; our own environment and directory have no influence."""
+    """The program's output. This process's environment and working directory have no influence."""
     try:
         done = subprocess.run(
             [path, option], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/",
@@ -87,7 +90,7 @@ def _output_of(path: str, option: str) -> str:
 
 
 def _file(path: str) -> str:
-    """Size, and build id or content or, where both are missing, modification time."""
+    """A file's size with its build id, or else a digest of its contents, or else its modification time."""
     try:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
@@ -103,7 +106,7 @@ def _file(path: str) -> str:
 
 
 def build_id(image: bytes) -> bytes:
-    """The linker's mark in the first bytes of an ELF file (elf(5)); empty where it has none, or is damaged."""
+    """The build id in the first bytes of an ELF file (elf(5)); empty if the file has none, or is damaged."""
     try:
         for offset, size, align in _note_segments(image):
             notes = image[offset : offset + size]

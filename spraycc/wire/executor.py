@@ -22,8 +22,8 @@ MOST_READS = 262_144
 NONCE_BYTES = 32
 EXECUTOR_ID_BYTES = 16
 
-# Inside TLS, before any CBOR is decoded: fixed sizes, so that a peer who has proved nothing has nothing for us to
-# parse.
+# The messages of the handshake, inside TLS. They have fixed sizes, because nothing is parsed before the peer has proved
+# itself.
 _MAGIC = b"spraycc\n"
 _CHALLENGE = struct.Struct(f">8sI{NONCE_BYTES}s")
 _PROOF = struct.Struct(f">8sI{EXECUTOR_ID_BYTES}s32s")
@@ -32,15 +32,16 @@ PROOF_BYTES = _PROOF.size
 
 
 def challenge(nonce: bytes) -> bytes:
-    """Server's first bytes: magic, version, nonce."""
+    """The server's first bytes: magic, version, nonce."""
     return _CHALLENGE.pack(_MAGIC, EXECUTOR_PROTOCOL, nonce)
 
 
 def read_challenge(data: bytes) -> bytes:
-    """The nonce.
+    """The nonce in the server's first bytes.
 
     Raises:
-        ProtocolError: not a SprayCC server. VersionMismatch: of another version.
+        ProtocolError: the peer is not a SprayCC server.
+        VersionMismatch: the server has another version.
     """
     magic, version, nonce = _CHALLENGE.unpack(data)
     _check(magic, version)
@@ -48,7 +49,7 @@ def read_challenge(data: bytes) -> bytes:
 
 
 def proof(secret: bytes, nonce: bytes, executor_id: bytes) -> bytes:
-    """Executor's answer: magic, version, its id (16 bytes, NUL-padded), HMAC-SHA256(secret, nonce + id)."""
+    """The executor's answer: magic, version, the id (16 bytes, NUL-padded), HMAC-SHA256(secret, nonce + id)."""
     padded = executor_id.ljust(EXECUTOR_ID_BYTES, b"\0")
     assert len(padded) == EXECUTOR_ID_BYTES
     return _PROOF.pack(_MAGIC, EXECUTOR_PROTOCOL, padded, _mac(secret, nonce, padded))
@@ -58,12 +59,13 @@ def check_proof(secret: bytes, nonce: bytes, data: bytes) -> bytes:
     """The id of an executor that knows the secret.
 
     Raises:
-        ProtocolError: it does not. VersionMismatch: it is of another version.
+        ProtocolError: the peer does not know the secret.
+        VersionMismatch: the executor has another version.
     """
     magic, version, padded, mac = _PROOF.unpack(data)
     _check(magic, version)
     if not hmac.compare_digest(mac, _mac(secret, nonce, padded)):
-        raise ProtocolError("executor does not know the session's secret")
+        raise ProtocolError("the executor does not know the session's secret")
     return bytes(padded.rstrip(b"\0"))
 
 
@@ -80,23 +82,23 @@ def _check(magic: bytes, version: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Ready(Message):
-    """Executor → server, first frame: its identity and abilities."""
+    """Executor → server, first frame: the executor's identity and abilities."""
 
     TAG: ClassVar[str] = "ready"
     release: str
     host: str
     pid: int
-    #: capture modes that work on its host, best first: "overlay", "predict", "in-place"
+    #: capture modes that work on the executor's host, best first: "overlay", "predict", "in-place"
     captures: tuple[str, ...]
     #: the reason for each capture mode that does not work
     refusals: dict[str, str]
-    #: the cluster's own id of its batch job, empty without one
+    #: the cluster manager's id of the executor's batch job, empty without a batch job
     batch_job: str = ""
-    #: the part of the host's memory that its batch job is confined to, empty for all of it; and how much that is, 0 if
-    #: not known
+    #: name of the part of the host's memory to which the batch job is confined; empty without a limit
     memory_part: str = ""
+    #: size of that part, or of the host's memory; 0 if not known
     memory_bytes: int = 0
-    #: stamps of the files that the session names as landmarks, in its order
+    #: stamps of the files that the session names as landmarks, in the session's order
     landmarks: tuple[bytes, ...] = ()
 
 
@@ -116,30 +118,31 @@ class StartTask(Message):
     umask: int
     rlimits: tuple[tuple[int, int, int], ...]
     nice: int
-    #: stdout and stderr are one pipe, all output is sent as descriptor 1
+    #: True if stdout and stderr are one pipe. All output is then sent as descriptor 1
     one_stream: bool
-    #: absolute directories whose changes are its outputs: ``roots`` must be captured, ``optional_roots`` if they can be
+    #: absolute directories whose changes are the command's outputs, and must be captured
     roots: tuple[bytes, ...]
+    #: further such directories, which are captured if possible
     optional_roots: tuple[bytes, ...]
-    #: absolute paths of its known outputs, the file of -o last. The capture has their directories from the start
+    #: absolute paths of the known outputs, the file of -o last. The capture has their directories from the start
     outputs: tuple[bytes, ...]
-    #: with "predict": (name below a scratch directory, absolute path) of all that it writes. In ``argv`` a byte 0,
-    #: which no argument can hold, stands for that directory
+    #: with "predict": (name below a scratch directory, absolute path) of each file that the command writes. In ``argv``
+    #: a byte 0, which no argument can hold, stands for the scratch directory
     redirected: tuple[tuple[bytes, bytes], ...] = ()
-    #: must be the same on the executor's host: (a program's path, or "cpu"; its identity on the submit host)
+    #: (a program's path or "cpu", the identity on the submit host) that must be the same on the executor's host
     same: tuple[tuple[bytes, str], ...] = ()
-    #: which of descriptors 1 and 2 are terminals to the command, as they are to its runner
+    #: the descriptors (1, 2) that are terminals to the runner, and so to the command
     terminals: tuple[int, ...] = ()
-    #: their rows and columns
+    #: rows and columns of the terminals
     window: tuple[int, int] = (0, 0)
-    #: the server wants to hear what the command read (Reads)
+    #: True if the server wants the message Reads
     prove: bool = False
     #: stamps of the submit host (spraycc/stamps.py) that are new to this executor: (number, lookup, stamp). A number
-    #: that was told before has a new stamp now, or none any more where the stamp is empty
+    #: that was told before gets a new stamp; an empty stamp makes the executor forget the number
     stamps: tuple[tuple[int, bytes, bytes], ...] = ()
-    #: directories to refresh first if the command can't be recorded: it may read anything that builds have made
+    #: directories to refresh first if the command can't be recorded: such a command may read any product of builds
     refresh: tuple[bytes, ...] = ()
-    #: the last record of such a command was incomplete, so they are refreshed in any case
+    #: True if the last record of a similar command was incomplete: ``refresh`` is then refreshed in any case
     incomplete: bool = False
 
     @classmethod
@@ -154,7 +157,7 @@ class StartTask(Message):
         optional_roots: tuple[bytes, ...],
         outputs: tuple[bytes, ...],
     ) -> StartTask:
-        """``env`` replaces the command's: the server takes off what belongs to the build on the submit host."""
+        """The message for a command. ``env`` replaces the command's environment, without the variables of the build."""
         return cls(
             task, attempt, capture, command.argv, command.program, command.cwd, env, command.umask, command.rlimits,
             command.nice, command.streams_are_one, roots, optional_roots, outputs,
@@ -179,7 +182,7 @@ class Leave(Message):
 
 @dataclass(frozen=True, slots=True)
 class Ping(Message):
-    """Either way; answered by Pong with the same number."""
+    """In either direction. The answer is Pong with the same number."""
 
     TAG: ClassVar[str] = "ping"
     number: int
@@ -187,7 +190,7 @@ class Ping(Message):
 
 @dataclass(frozen=True, slots=True)
 class Pong(Message):
-    """The executor's own counters (docs/protocol.md) come with it; the server's map is empty."""
+    """The answer to Ping. The executor sends its counters (docs/protocol.md), the server an empty map."""
 
     TAG: ClassVar[str] = "pong"
     number: int
@@ -198,7 +201,7 @@ class Pong(Message):
 
 @dataclass(frozen=True, slots=True)
 class TaskOutput(Message):
-    """Executor → server: bytes of stdout (1) or stderr (2), when they arrive."""
+    """Executor → server: bytes of stdout (1) or stderr (2), sent as they arrive."""
 
     TAG: ClassVar[str] = "out"
     task: TaskId
@@ -208,7 +211,7 @@ class TaskOutput(Message):
 
 @dataclass(frozen=True, slots=True)
 class Deleted(Message):
-    """Executor → server: the command removed this file or directory (with all below it)."""
+    """Executor → server: the command removed this file, or this directory with everything below it."""
 
     TAG: ClassVar[str] = "deleted"
     task: TaskId
@@ -217,24 +220,27 @@ class Deleted(Message):
 
 @dataclass(frozen=True, slots=True)
 class MadeDirectory(Message):
-    """Executor → server: a new directory, or a changed mode or time. ``emptied``: its old contents are gone."""
+    """Executor → server: a new directory, or a directory with another mode or time."""
 
     TAG: ClassVar[str] = "dir"
     task: TaskId
     path: bytes
     mode: int
+    #: True if the directory's old contents are gone
     emptied: bool
-    #: explicit or unchanged modification time; None is "now"
+    #: explicit or unchanged modification time; None means "now"
     mtime_ns: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class MadeSymlink(Message):
+    """Executor → server: a new or changed symbolic link."""
+
     TAG: ClassVar[str] = "symlink"
     task: TaskId
     path: bytes
     target: bytes
-    #: explicit modification time; None is "now"
+    #: explicit modification time; None means "now"
     mtime_ns: int | None = None
 
 
@@ -275,26 +281,27 @@ class Reads(Message):
 
     TAG: ClassVar[str] = "reads"
     task: TaskId
-    #: False if the command could not be recorded, or only in part
+    #: False if the command was recorded only in part, or not at all
     complete: bool
-    #: the directories that came with the task were refreshed before the command began
+    #: True if the directories in ``StartTask.refresh`` were refreshed before the command began
     refreshed: bool = False
-    #: numbers of the lookups whose stamps were those that the server told: a bit set, little endian
+    #: numbers of the lookups whose stamps were the told stamps: a bit set, little endian
     matched: bytes = b""
-    #: the other lookups, each with the stamp of this host
+    #: the other lookups, each with the stamp of the executor's host
     others: tuple[tuple[bytes, bytes], ...] = ()
 
     def check(self) -> None:
-        """Raise ProtocolError: no recorder has so many lookups, or stamps of that size."""
+        """Raise ProtocolError for more lookups than the recorder can hold, or a stamp of a wrong size."""
         if len(self.others) > MOST_READS or any(len(stamp) != STAMP_BYTES for _, stamp in self.others):
             raise ProtocolError(f"{len(self.others)} lookups, or a stamp of a wrong size")
 
 
 @dataclass(frozen=True, slots=True)
 class TaskEnded(Message):
-    """Executor → server: the attempt is over; every output and file frame of it came before.
+    """Executor → server: the attempt is over. All frames with its output and files came before.
 
-    ``refusal`` is empty, or a CaptureRefusal's value: then nothing of the attempt counts, and ``text`` says why.
+    ``refusal`` is empty, or the value of a CaptureRefusal. With a refusal nothing of the attempt counts, and ``text``
+    says why.
     """
 
     TAG: ClassVar[str] = "ended"

@@ -1,7 +1,7 @@
 """Frames: a 4-byte big-endian length, then that many bytes of one CBOR item (RFC 8949). Sans-IO.
 
-Invariant: whatever bytes arrive, in whatever pieces, a :class:`FrameReader` either yields the items that were sent or
-raises :class:`~spraycc.errors.ProtocolError`; it never holds more than one frame's limit plus one read.
+Invariant: for any bytes, in any pieces, a :class:`FrameReader` either yields the items that were sent, or raises
+:class:`~spraycc.errors.ProtocolError`. The reader never holds more than one frame's limit plus one read.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import cbor2
 
 from spraycc.errors import ProtocolError
 
-#: Largest frame once a peer is trusted. Linux lets a command line and its environment be 6 MiB together (execve(2)),
-#: file contents travel in chunks of :data:`CHUNK_BYTES`, so no honest frame comes near.
+#: Size of the largest frame. No honest frame comes near: Linux limits a command line with its environment to 6 MiB
+#: (execve(2)), and file contents travel in pieces of :data:`CHUNK_BYTES`.
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 #: File contents and output travel in pieces of at most this size.
 CHUNK_BYTES = 256 * 1024
@@ -25,8 +25,8 @@ _LENGTH = struct.Struct(">I")
 def encode_frame(item: Any) -> bytes:
     """One frame that holds ``item``.
 
-    A text may name a file whose name is not UTF-8 (:func:`os.fsdecode`): what can't be sent of it goes as ``\\udc..``.
-    Names that are more than words for people travel as bytes.
+    A text may contain a file name that is not UTF-8 (:func:`os.fsdecode`). CBOR can't hold such characters, so they are
+    sent as the text ``\\udc..``. Names that programs use travel as bytes.
     """
     try:
         body = cbor2.dumps(item)
@@ -48,23 +48,22 @@ def _sendable(item: Any) -> Any:
 class FrameReader:
     """Bytes in, decoded items out."""
 
-    __slots__ = ("_buffer", "_start", "max_frame_bytes")
+    __slots__ = ("_buffer", "_max_frame_bytes", "_start")
 
     def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
         self._buffer = bytearray()
         self._start = 0
-        #: may be raised at any time, e.g. after the handshake
-        self.max_frame_bytes = max_frame_bytes
+        self._max_frame_bytes = max_frame_bytes
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
-        """Take bytes as they arrived."""
+        """Take the bytes of one read."""
         if self._start:
             del self._buffer[: self._start]
             self._start = 0
         self._buffer += data
 
     def next_item(self) -> Any | None:
-        """The next whole item, or None where more bytes are needed. (A frame that holds null is an error.)
+        """The next whole item, or None if more bytes are needed. (A frame that holds null is an error.)
 
         Raises:
             ProtocolError: the length is over the limit, or the body is no CBOR item.
@@ -73,8 +72,8 @@ class FrameReader:
         if have < 4:
             return None
         (size,) = _LENGTH.unpack_from(self._buffer, self._start)
-        if size > self.max_frame_bytes:
-            raise ProtocolError(f"frame of {size} bytes, the limit is {self.max_frame_bytes}")
+        if size > self._max_frame_bytes:
+            raise ProtocolError(f"frame of {size} bytes, the limit is {self._max_frame_bytes}")
         if have < 4 + size:
             return None
         begin = self._start + 4
@@ -82,16 +81,16 @@ class FrameReader:
             body = bytes(view[begin : begin + size])
         self._start = begin + size
         if self._start == len(self._buffer):
-            # A thousand connections that pause must not keep the largest frame of each.
+            # Otherwise each of a thousand idle connections would keep the memory of its largest frame.
             self._buffer.clear()
             self._start = 0
         return decode_body(body)
 
 
 def decode_body(body: bytes) -> Any:
-    """The CBOR item at the start of ``body``; what follows it is ignored.
+    """The CBOR item at the start of ``body``. Bytes after the item are ignored.
 
-    Only ever called on bytes of a peer that has proved who it is: CBOR's tags can make a decoder work hard.
+    Call this only on bytes of a peer that has proved itself: CBOR's tags can make a decoder work hard.
 
     Raises:
         ProtocolError: not a well-formed item, or null.

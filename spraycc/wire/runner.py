@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from spraycc.model import Command, StdStream
 from spraycc.wire.schema import Grammar, Message
 
-#: Version of everything in this module. In the first frame of each connection.
+#: Version of everything in this module, sent in the first frame of each connection.
 RUNNER_PROTOCOL = 1
 
 
@@ -20,7 +20,7 @@ class RunTask(Message):
     version: int
     #: "remote" or "local" if the user gave that option, else "auto"
     wish: str
-    #: id of its build (SPRAYCC_BUILD); empty outside a build
+    #: id of the command's build (SPRAYCC_BUILD); empty outside a build
     build: bytes
     argv: tuple[bytes, ...]
     program: bytes
@@ -31,7 +31,7 @@ class RunTask(Message):
     nice: int
     #: kind, device and inode of descriptors 0, 1, 2
     streams: tuple[tuple[str, int, int], tuple[str, int, int], tuple[str, int, int]]
-    #: rows and columns of the terminal that stdout or else stderr is; 0 where none is
+    #: rows and columns of the terminal that is stdout, or else stderr; 0 without a terminal
     window: tuple[int, int] = (0, 0)
 
     def command(self) -> Command:
@@ -44,7 +44,7 @@ class RunTask(Message):
 
 @dataclass(frozen=True, slots=True)
 class RunHere(Message):
-    """Server → runner: execute the program in your own place. The last frame of the connection.
+    """Server → runner: execute the program on the submit host, in the runner's place. Last frame.
 
     If output of an earlier attempt was passed on, the runner drops the first ``skip_stdout`` and ``skip_stderr`` bytes,
     so that no diagnostic appears twice.
@@ -53,8 +53,8 @@ class RunHere(Message):
     TAG: ClassVar[str] = "here"
     skip_stdout: int = 0
     skip_stderr: int = 0
-    #: 1: run it as a child, send Done at its end, and exit when the server closes the connection. Older runners ignore
-    #: this, and execute the program in their own place.
+    #: 1: run the program as a child, send Done at its end, and exit when the server closes the connection. Older
+    #: runners ignore this element, and execute the program in their own place
     stay: int = 0
 
 
@@ -76,7 +76,10 @@ class Output(Message):
 
 @dataclass(frozen=True, slots=True)
 class Exited(Message):
-    """Server → runner: the command is done, its files are written. ``signal`` > 0: die of that signal. Last frame."""
+    """Server → runner: the command has ended, and its files are written. Last frame.
+
+    The runner exits with ``code``, or dies of ``signal`` if that is not 0.
+    """
 
     TAG: ClassVar[str] = "exit"
     code: int
@@ -105,22 +108,22 @@ class Welcome(Message):
 
 @dataclass(frozen=True, slots=True)
 class OpenBuild(Message):
-    """Command line → server: a build begins; it lasts as long as this connection or the tool's process.
+    """Command line → server: a build begins. It lasts as long as this connection or the build tool's process.
 
-    ``settings`` are all settings in force (spraycc.settings.Settings as a map); the newest build's hold for what builds
-    share.
+    ``settings`` are all settings in force (spraycc.settings.Settings as a map). For everything that builds share, the
+    settings of the newest build count.
     """
 
     TAG: ClassVar[str] = "build-open"
-    #: most tasks that the user wants at once (-jN); None is the whole width
+    #: the largest number of tasks that the user wants at once (-jN); None without a limit
     cap: int | None
-    #: the tool's command line, for the log and status
+    #: the build tool's command line, for the log and the status
     argv: tuple[bytes, ...]
     cwd: bytes
     settings: dict[str, Any]
-    #: whether the tool is a client of the jobserver
+    #: whether the build tool is a client of the jobserver
     jobserver: bool = True
-    #: whether a token that was free may be taken away from the tool again (make 4.2 can wait for it for ever)
+    #: whether the server may take a free token back from the build tool (make 4.2 can wait for the token for ever)
     live_tokens: bool = True
 
 
@@ -143,10 +146,11 @@ class ToolStarted(Message):
 
 @dataclass(frozen=True, slots=True)
 class CloseBuild(Message):
-    """Command line → server: the tool has ended. ``status`` as ``$?`` shows it; ``wall_s`` as the user waited."""
+    """Command line → server: the build tool has ended, with the exit status ``status`` (as in ``$?``)."""
 
     TAG: ClassVar[str] = "build-close"
     status: int
+    #: seconds that the user waited
     wall_s: float
 
 
@@ -168,6 +172,8 @@ class Notice(Message):
 
 @dataclass(frozen=True, slots=True)
 class AskStatus(Message):
+    """Command line → server: the answer is Status."""
+
     TAG: ClassVar[str] = "status"
 
 
@@ -181,14 +187,16 @@ class Status(Message):
 
 @dataclass(frozen=True, slots=True)
 class Stop(Message):
-    """Command line → server: end. ``now``: without waiting for builds in flight. The server answers by closing.
+    """Command line → server: end. The server answers by closing the connection.
 
-    ``if_idle``: only where no build is open; else the answer is Refused, and nothing changes. Hello, Welcome, Refused,
-    Status and this message are the same in every version: with them a server of another one is replaced.
+    Hello, Welcome, Refused, Status and this message are the same in every version, so that a command line can replace a
+    server of another version.
     """
 
     TAG: ClassVar[str] = "stop"
+    #: do not wait for the end of open builds
     now: bool = False
+    #: end only if no build is open; otherwise the answer is Refused, and nothing changes
     if_idle: bool = False
 
 

@@ -1,7 +1,7 @@
 """Messages as dataclasses: a class's fields, in order, are the elements after the tag of its CBOR array.
 
-The types in the annotations are the grammar. A decoder that meets anything else raises ProtocolError; trailing elements
-that a newer peer may have added are ignored.
+The types in the annotations are the grammar. The decoder raises ProtocolError for anything else. It ignores trailing
+elements, because a newer peer may have added them.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ class Message:
 
 
 class Grammar:
-    """One direction of one link: which messages may be sent over it."""
+    """The messages that may be sent in one direction of a connection."""
 
     def __init__(self, *classes: type[Message]) -> None:
         self.classes = classes
         self._by_tag = {cls.TAG: cls for cls in classes}
-        #: made as each is needed: a short-lived program says three of its link's twenty messages
+        #: filled when needed: a short-lived program uses three of the twenty messages
         self._codecs: dict[type[Message], _Codec] = {}
 
     def pack(self, message: Message) -> list[Any]:
-        """The array to be sent. A message that is not of this grammar is a bug (KeyError, AssertionError)."""
+        """The array to send. A message outside this grammar is a bug (KeyError, AssertionError)."""
         return self._codec(type(message)).pack(message)
 
     def unpack(self, item: Any) -> Message:
@@ -84,7 +84,7 @@ class _Codec:
 
 
 def _checker(hint: Any) -> Callable[[Any], Any]:
-    """A function that returns its argument in the hinted type or raises TypeError."""
+    """A function that returns its argument as the hinted type, or raises TypeError or ValueError."""
     origin = typing.get_origin(hint)
     args = typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):

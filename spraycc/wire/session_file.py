@@ -1,4 +1,4 @@
-"""The session file: everything that an executor must know to join its server. Written by the server."""
+"""The session file, which the server writes: everything that an executor must know to join the server."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Session:
     certificate: str
     #: proves to the server that a peer has read this file; SECRET_BYTES long
     secret: bytes
-    #: absolute
+    #: absolute path
     workspace: bytes
-    #: where executors make their scratch directories; None: each executor chooses
+    #: the directory in which executors make their scratch directories; None if each executor chooses
     scratch_dir: str | None
     heartbeat_s: float
     lost_after_s: float

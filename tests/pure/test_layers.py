@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "spraycc.workspace": {"spraycc.config"},
     "spraycc.shims": {"spraycc.commands"},
     "spraycc.runner": set(),
-    "spraycc.executor": {"spraycc.wire", "spraycc.system", "spraycc.landmarks"},
+    "spraycc.executor": {"spraycc.wire", "spraycc.system"},
     # the server, from the bottom up
     SERVER + "host": {"spraycc.system", "spraycc.cluster", "spraycc.wire"},
     SERVER + "coherence": {"spraycc.system", SERVER + "host"},

@@ -42,7 +42,6 @@ struct options {
 	const char *program;
 	char **argv;
 	pid_t parent;
-	int report_fd;
 	int umask; /* -1: as inherited */
 	int nice;
 	bool in_place;
@@ -70,7 +69,7 @@ void mount_proc(void);
 
 /* command.c */
 pid_t start_command(const struct options *options);
-struct outcome wait_for_command(pid_t command, bool stop_on_term, bool *stopped);
+struct outcome wait_for_command(pid_t command, bool *stopped);
 void kill_the_rest(void);
 
 #endif

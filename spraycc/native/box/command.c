@@ -1,4 +1,4 @@
-/* The command's process: its start, its end, and the end of the processes that it left. */
+/* Starts the command, waits for its end, and kills the processes that the command has left. */
 #include "box.h"
 
 #include <dirent.h>
@@ -12,8 +12,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-extern char **environ;
 
 /* The step that failed in the child. The child of vfork(2) writes it into its parent's memory. */
 struct failure {
@@ -92,18 +90,17 @@ static uint64_t microseconds(struct timeval time)
 	return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_usec;
 }
 
-/* Reaps children until the command has ended. SIGCHLD and SIGTERM must be blocked. With stop_on_term, returns at once
- * after a SIGTERM and sets *stopped. */
-struct outcome wait_for_command(pid_t command, bool stop_on_term, bool *stopped)
+/* Reaps children until the command has ended. SIGCHLD and SIGTERM must be blocked. Unless stopped is NULL, returns at
+ * once after a SIGTERM and sets *stopped. */
+struct outcome wait_for_command(pid_t command, bool *stopped)
 {
 	struct outcome outcome = {0};
 	struct rusage usage;
 	sigset_t awaited;
 	sigemptyset(&awaited);
 	sigaddset(&awaited, SIGCHLD);
-	if (stop_on_term)
+	if (stopped)
 		sigaddset(&awaited, SIGTERM);
-	*stopped = false;
 	for (;;) {
 		int status;
 		pid_t pid = waitpid(-1, &status, WNOHANG);

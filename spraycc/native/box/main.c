@@ -86,10 +86,10 @@ static void parse(struct options *options, int argc, char **argv)
 			else if (strcmp(name, "--parent") == 0)
 				options->parent = (pid_t)number(values[0], 10);
 			else if (strcmp(name, "--report") == 0) {
-				options->report_fd = (int)number(values[0], 10);
-				if (fcntl(options->report_fd, F_SETFD, FD_CLOEXEC) < 0)
+				int fd = (int)number(values[0], 10);
+				if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 					misuse();
-				report_to(options->report_fd);
+				report_to(fd);
 			} else
 				misuse();
 			i++;
@@ -149,7 +149,6 @@ static int exit_status(int status)
 static _Noreturn void be_init(const struct options *options, const int alive[2])
 {
 	struct pollfd parent = {.fd = alive[0], .events = 0};
-	bool stopped;
 	close(alive[1]);
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 		fail_setup("parent", errno);
@@ -157,7 +156,7 @@ static _Noreturn void be_init(const struct options *options, const int alive[2])
 		fail_setup("parent", ESRCH);
 	close(alive[0]);
 	mount_proc();
-	struct outcome outcome = wait_for_command(start_command(options), false, &stopped);
+	struct outcome outcome = wait_for_command(start_command(options), NULL);
 	report_ended(&outcome);
 	_exit(exit_status(outcome.status));
 }
@@ -183,10 +182,10 @@ static int run_in_pid_namespace(const struct options *options)
 
 static int run_as_subreaper(const struct options *options)
 {
-	bool stopped;
+	bool stopped = false;
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
 		fail_setup("subreaper", errno);
-	struct outcome outcome = wait_for_command(start_command(options), true, &stopped);
+	struct outcome outcome = wait_for_command(start_command(options), &stopped);
 	kill_the_rest();
 	if (stopped)
 		return 128 + SIGTERM;
@@ -203,7 +202,7 @@ static int touch(const char *path)
 
 int main(int argc, char **argv)
 {
-	struct options options = {.umask = -1, .nice = -20, .report_fd = -1, .pid_namespace = true};
+	struct options options = {.umask = -1, .nice = -20, .pid_namespace = true};
 	if (argc == 3 && strcmp(argv[1], "--touch") == 0)
 		return touch(argv[2]);
 	options.overlays = zeroed(argc, sizeof *options.overlays);

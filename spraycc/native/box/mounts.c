@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <stdint.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
@@ -140,10 +139,11 @@ static void make_overlay(struct overlay *overlay)
 	configure_directory(context, "upperdir", upper_fd);
 	configure_directory(context, "workdir", work_fd);
 	configure(context, SET_FLAG, "userxattr", NULL);
-	/* Keeps the inode numbers of the lower files, which the executor compares with the submit host's. Linux 4.17. */
+	/* xino=off keeps the inode numbers of the lower files, which the executor compares with the submit host's. Linux
+	 * 4.17. */
 	(void)syscall(SYS_fsconfig, context, SET_STRING, "xino", "off", 0);
-	/* Without it, the unmount writes all dirty pages of the upper layer's file system to disk (ovl_sync_fs). Linux
-	 * 5.10. */
+	/* Without this option, the unmount writes all dirty pages of the upper layer's file system to disk (ovl_sync_fs).
+	 * Linux 5.10. */
 	(void)syscall(SYS_fsconfig, context, SET_FLAG, "volatile", NULL, 0);
 	configure(context, CREATE, NULL, NULL);
 	overlay->mount_fd = (int)syscall(SYS_fsmount, context, MOUNT_CLOEXEC, 0);
@@ -162,12 +162,6 @@ static void attach(int mount_fd, int target_fd)
 	close(target_fd);
 }
 
-static bool is_below(const char *path, const char *directory)
-{
-	size_t length = strlen(directory);
-	return strncmp(path, directory, length) == 0 && (path[length] == '/' || path[length] == '\0');
-}
-
 /* Gives the command its own shared memory (shm_overview(7)), unless /dev/shm has an overlay. If the mount fails, the
  * command sees the host's /dev/shm, read-only. */
 static void mount_shared_memory(const struct options *options)
@@ -175,7 +169,7 @@ static void mount_shared_memory(const struct options *options)
 	static const char where[] = "/dev/shm";
 	int mount_fd;
 	for (size_t i = 0; i < options->n_overlays; i++)
-		if (is_below(options->overlays[i].upper, where) || is_below(options->overlays[i].lower, where))
+		if (begins_with(options->overlays[i].upper, where) || begins_with(options->overlays[i].lower, where))
 			return;
 	int context = (int)syscall(SYS_fsopen, "tmpfs", FS_CLOEXEC);
 	if (context < 0)
@@ -213,7 +207,8 @@ void mount_overlays(const struct options *options)
 	mount_shared_memory(options);
 }
 
-/* Mounts a /proc for the new pid namespace. Many containers refuse it, as parts of their own /proc are covered. */
+/* Mounts a /proc for the new pid namespace. Many containers refuse the mount, as parts of their own /proc are
+ * covered. */
 void mount_proc(void)
 {
 	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)

@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
-/* Writes all bytes, through short writes, signals, and a descriptor that another process has made non-blocking. 0 or an
- * errno. */
+/* Writes all bytes, in spite of short writes, signals, and a descriptor that another process has made non-blocking.
+ * Returns 0 or an errno. */
 int write_all(int fd, const void *bytes, size_t n);
 
 /* Writes one line to standard error in one write: the strings up to the first NULL, then a newline. */

@@ -51,6 +51,12 @@ bool join_path(char *room, size_t size, const char *directory, size_t length, co
 	return true;
 }
 
+bool begins_with(const char *path, const char *components)
+{
+	size_t length = strlen(components);
+	return strncmp(path, components, length) == 0 && (path[length] == '/' || path[length] == '\0');
+}
+
 const char *next_element(const char **list, size_t *length)
 {
 	const char *element = *list;

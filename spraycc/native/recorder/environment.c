@@ -42,8 +42,6 @@ static struct {
 	size_t size;
 } lent;
 
-extern char **environ;
-
 static bool is_ours(const char *entry)
 {
 	return strncmp(entry, our_preload, our_preload_length) == 0 &&

@@ -4,7 +4,6 @@
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <stdlib.h>
 
 /* The oldest version of dlsym, so that a host with an older C library than the compiling host's can load this
  * library. */

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -37,7 +36,8 @@ static uintptr_t map_file(void)
 	raw_syscall(SYS_close, fd);
 	if (place == MAP_FAILED)
 		return NOTHING;
-	/* Without it, each fault reads ahead, and ext4 allocates far more than the written pages: 3 ms a compile. */
+	/* Without this advice, each fault reads ahead, and ext4 allocates far more than the written pages: 3 ms a
+	 * compile. */
 	madvise(place, sizeof(struct record_file), MADV_RANDOM);
 	if (((struct record_file *)place)->header.magic != RECORD_MAGIC) {
 		munmap(place, sizeof(struct record_file));
@@ -108,22 +108,15 @@ static bool leads_out(const char *path)
 	       (descriptor && strchr(descriptor + 3, '/'));
 }
 
-/* True if the first component of this text has this name. */
-static bool is_named(const char *component, const char *name)
-{
-	size_t size = strlen(name);
-	return strncmp(component, name, size) == 0 && (component[size] == '\0' || component[size] == '/');
-}
-
 /* True for /dev, /proc and /sys, by the first components of a path. Users put files in /dev/shm, so that is
  * ordinary. */
 static bool is_kernels_own(const char *const top[2], size_t depth)
 {
 	if (depth == 0)
 		return false;
-	if (is_named(top[0], "dev"))
-		return depth == 1 || !is_named(top[1], "shm");
-	return is_named(top[0], "proc") || is_named(top[0], "sys");
+	if (begins_with(top[0], "dev"))
+		return depth == 1 || !begins_with(top[1], "shm");
+	return begins_with(top[0], "proc") || begins_with(top[0], "sys");
 }
 
 /* The place of a path by its text: directory is absolute, rest is relative to it. */
@@ -134,11 +127,11 @@ static enum place place_of(const char *directory, const char *rest)
 	size_t depth = 0;
 	for (size_t i = 0; i < 2; i++)
 		for (const char *at = parts[i] + strspn(parts[i], "/"); *at != '\0'; at += strspn(at, "/")) {
-			if (is_named(at, "..")) {
+			if (begins_with(at, "..")) {
 				if (is_kernels_own(top, depth))
 					return LEADS_OUT;
 				depth -= depth != 0;
-			} else if (!is_named(at, ".")) {
+			} else if (!begins_with(at, ".")) {
 				if (depth < 2)
 					top[depth] = at;
 				depth++;
@@ -218,7 +211,7 @@ bool is_deleted(const char *path, size_t length)
 	return length >= size && memcmp(path + length - size, deleted, size) == 0;
 }
 
-/* Writes the directory's absolute path. Its length, or 0 if there is none. */
+/* Writes the directory's absolute path. Returns its length, or 0 if there is no path. */
 static size_t directory_path(int dirfd, char *buffer, size_t size)
 {
 	char link[DESCRIPTOR_PATH_BYTES];

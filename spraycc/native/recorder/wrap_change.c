@@ -225,7 +225,7 @@ ALTER(fchownat, KIND_AT(flags), (int dirfd, const char *path, uid_t user, gid_t 
 ALTER(utime, LOOKUP_FILE, (const char *path, const struct utimbuf *times), (path, times), AT_FDCWD, path)
 ALTER(utimes, LOOKUP_FILE, (const char *path, const struct timeval times[2]), (path, times), AT_FDCWD, path)
 ALTER(lutimes, LOOKUP_LINK, (const char *path, const struct timeval times[2]), (path, times), AT_FDCWD, path)
-/* Without a path these two change what the descriptor has open. */
+/* Without a path these two functions change the file that the descriptor has open. */
 ALTER(futimesat, LOOKUP_FILE, (int dirfd, const char *path, const struct timeval times[2]), (dirfd, path, times), dirfd,
       path)
 ALTER(utimensat, KIND_AT(flags), (int dirfd, const char *path, const struct timespec times[2], int flags),

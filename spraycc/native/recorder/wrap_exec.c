@@ -70,7 +70,7 @@ static bool search(const char *file)
 	if (file[0] == '\0')
 		return false;
 	if (!path)
-		path = "/bin:/usr/bin";
+		path = DEFAULT_PATH;
 	/* Only as much of the stack as the longest directory needs: a signal handler's stack may have two pages. */
 	size_t size = longest_element(path) + 1 + strlen(file) + 1;
 	if (size > PATH_MAX)

@@ -157,45 +157,27 @@ void readlink_after(ssize_t length, int dirfd, const char *path, const struct st
 {
 	if (length < 0 && errno != EINVAL)
 		record_failed(LOOKUP_LINK, dirfd, path, errno);
-	else if (length >= 0 || errno == EINVAL)
+	else
 		record_read(LOOKUP_LINK, dirfd, path, old);
 }
 
-WRAPS(readlink);
-EXPORT ssize_t readlink(const char *restrict path, char *restrict buffer, size_t size)
-{
-	struct stamp old = stamp_before(LOOKUP_LINK, AT_FDCWD, path);
-	ssize_t length = REAL(readlink)(path, buffer, size);
-	readlink_after(length, AT_FDCWD, path, &old);
-	return length;
-}
+#define READLINK(function, parameters, arguments, dirfd) \
+	WRAPS(function); \
+	EXPORT ssize_t function parameters \
+	{ \
+		struct stamp old = stamp_before(LOOKUP_LINK, dirfd, path); \
+		ssize_t length = REAL(function) arguments; \
+		readlink_after(length, dirfd, path, &old); \
+		return length; \
+	}
 
-WRAPS(readlinkat);
-EXPORT ssize_t readlinkat(int dirfd, const char *restrict path, char *restrict buffer, size_t size)
-{
-	struct stamp old = stamp_before(LOOKUP_LINK, dirfd, path);
-	ssize_t length = REAL(readlinkat)(dirfd, path, buffer, size);
-	readlink_after(length, dirfd, path, &old);
-	return length;
-}
-
-WRAPS(__readlink_chk);
-EXPORT ssize_t __readlink_chk(const char *path, char *buffer, size_t size, size_t limit)
-{
-	struct stamp old = stamp_before(LOOKUP_LINK, AT_FDCWD, path);
-	ssize_t length = REAL(__readlink_chk)(path, buffer, size, limit);
-	readlink_after(length, AT_FDCWD, path, &old);
-	return length;
-}
-
-WRAPS(__readlinkat_chk);
-EXPORT ssize_t __readlinkat_chk(int dirfd, const char *path, char *buffer, size_t size, size_t limit)
-{
-	struct stamp old = stamp_before(LOOKUP_LINK, dirfd, path);
-	ssize_t length = REAL(__readlinkat_chk)(dirfd, path, buffer, size, limit);
-	readlink_after(length, dirfd, path, &old);
-	return length;
-}
+READLINK(readlink, (const char *restrict path, char *restrict buffer, size_t size), (path, buffer, size), AT_FDCWD)
+READLINK(readlinkat, (int dirfd, const char *restrict path, char *restrict buffer, size_t size),
+         (dirfd, path, buffer, size), dirfd)
+READLINK(__readlink_chk, (const char *path, char *buffer, size_t size, size_t limit), (path, buffer, size, limit),
+         AT_FDCWD)
+READLINK(__readlinkat_chk, (int dirfd, const char *path, char *buffer, size_t size, size_t limit),
+         (dirfd, path, buffer, size, limit), dirfd)
 
 /* Records every symbolic link that realpath(3) follows. The result depends on the texts of the links, which the stamp
  * of the last directory does not include. */

@@ -47,7 +47,7 @@ static void exec_command(const struct task *task, const char *name)
 		exec_words(words, 3, task->argv);
 }
 
-/* True if a word may be a -j, with which the tool would leave the jobserver. A wrong yes only costs time. */
+/* True if a word may be a -j, which makes the tool leave the jobserver. A wrong yes only costs time. */
 static bool may_set_width(char **argv)
 {
 	for (char **arg = argv[0] ? argv + 1 : argv; *arg && strcmp(*arg, "--") != 0; arg++) {

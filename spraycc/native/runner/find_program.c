@@ -9,9 +9,6 @@
 
 #include "../common/text.h"
 
-/* The list that execvp(3) searches if PATH is unset. */
-#define DEFAULT_PATH "/bin:/usr/bin"
-
 /* The kernel refuses longer paths. */
 static char candidate[PATH_MAX];
 static char resolved[PATH_MAX];

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -12,18 +11,7 @@
 #include "../common/text.h"
 #include "buffer.h"
 #include "environment.h"
-
-/* Opens the server's own directory, which holds its socket. */
-static int open_runtime_directory(const char *socket_path)
-{
-	static char path[PATH_MAX];
-	size_t n = (size_t)(base_name(socket_path) - socket_path);
-	if (n >= sizeof path)
-		return -1;
-	memcpy(path, socket_path, n);
-	path[n] = '\0';
-	return open(n ? path : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-}
+#include "server_connection.h"
 
 /* Opens a directory that only this user can write to: makes it if it is missing, refuses another user's. */
 static int open_private_directory(int parent, const char *path)
@@ -73,7 +61,7 @@ static struct slots last_resort(void)
 struct slots slots_open(const char *socket_path)
 {
 	struct slots slots = {.dir = -1};
-	int runtime = open_runtime_directory(socket_path);
+	int runtime = open_socket_directory(socket_path);
 	if (runtime >= 0) {
 		slots.dir = openat(runtime, "slots", O_PATH | O_DIRECTORY | O_CLOEXEC);
 		close(runtime);
@@ -90,13 +78,13 @@ struct slots slots_open(const char *socket_path)
 	return last_resort();
 }
 
-/* Creates the build's mark. False if the mark was there, or if the build has no directory. */
+/* Creates the build's mark. False if the mark exists, or if the build has no directory. */
 static bool create_mark(const char *socket_path, const char *build)
 {
 	if (strchr(build, '/') || strcmp(build, ".") == 0 || strcmp(build, "..") == 0)
 		return false; /* the name comes from the environment */
 	int mark = -1, builds = -1, dir = -1;
-	int runtime = open_runtime_directory(socket_path);
+	int runtime = open_socket_directory(socket_path);
 	if (runtime >= 0)
 		builds = openat(runtime, "builds", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (builds >= 0)

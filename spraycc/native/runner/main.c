@@ -36,9 +36,9 @@ static const char usage[] = "usage: spraycc-run [--remote|--local] [--] CMD [ARG
 
 static const char help[] =
 	"\n"
-	"Runs one command through the SprayCC server of this build; where there is none, runs it here.\n"
+	"Runs one command through the SprayCC server of this build; without a server, on this host.\n"
 	"  --remote   on an executor if at all possible, whatever kind of command it is\n"
-	"  --local    here, when a local slot is free\n";
+	"  --local    on this host, when a local slot is free\n";
 
 static _Noreturn void misused(const char *what, const char *which)
 {

@@ -68,7 +68,7 @@ _Noreturn void end_as(int code, int signal_number)
 /* An output stream of the child, as the parent sees it. */
 struct tap {
 	int from; /* reading end of the pipe or terminal; -1 after its end */
-	int into; /* the child's end; closed here after the fork */
+	int into; /* the child's end; this process closes it after the fork */
 	int to;   /* this process's descriptor, 1 or 2 */
 	uint64_t drop; /* bytes left to skip */
 };
@@ -136,8 +136,9 @@ static size_t tap_pass(struct tap *tap)
 /* More than a terminal holds between its two ends (64 KiB and a page, Linux 6.1). */
 #define TERMINAL_BYTES 131072
 
-/* Passes on the bytes in the pipe. After the child's end, these are all it wrote. Does not wait for another process
- * that has the pipe (a daemon that the child left). A terminal offers one page at a time, and only after a poll. */
+/* Passes on the bytes in the pipe. After the child's end, the pipe has the rest of the child's output. Does not wait for
+ * another process that has the pipe (a daemon that the child left). A terminal offers one page at a time, and only
+ * after a poll. */
 static void tap_drain(struct tap *tap)
 {
 	for (size_t drained = 0; drained < TERMINAL_BYTES;) {

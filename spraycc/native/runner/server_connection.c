@@ -12,26 +12,32 @@
 #include "buffer.h"
 #include "message.h"
 
+int open_socket_directory(const char *socket_path)
+{
+	static char path[PATH_MAX];
+	size_t n = (size_t)(base_name(socket_path) - socket_path);
+	if (n >= sizeof path)
+		return -1;
+	memcpy(path, socket_path, n);
+	path[n] = '\0';
+	return open(n ? path : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
 /* Writes the socket's address. If the path is too long for one, opens its directory and addresses the socket through
  * that descriptor, which is returned. Returns -1 if none was needed, and -2 on failure. */
 static int make_address(struct sockaddr_un *address, const char *path)
 {
-	static char directory[PATH_MAX];
 	char by_descriptor[DESCRIPTOR_PATH_BYTES];
-	const char *name = base_name(path);
-	size_t n = strlen(path), directory_length = (size_t)(name - path);
+	size_t n = strlen(path);
 	if (n < sizeof address->sun_path) {
 		memcpy(address->sun_path, path, n + 1);
 		return -1;
 	}
-	if (directory_length == 0 || directory_length >= sizeof directory)
-		return -2;
-	memcpy(directory, path, directory_length); /* `directory` is zero behind the path */
-	int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int fd = open_socket_directory(path);
 	if (fd < 0)
 		return -2;
 	descriptor_path(by_descriptor, fd);
-	if (join_path(address->sun_path, sizeof address->sun_path, by_descriptor, strlen(by_descriptor), name))
+	if (join_path(address->sun_path, sizeof address->sun_path, by_descriptor, strlen(by_descriptor), base_name(path)))
 		return fd;
 	close(fd);
 	return -2;

@@ -5,6 +5,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Opens the directory of the socket, which is the server's own (O_PATH). -1 on failure. */
+int open_socket_directory(const char *socket_path);
+
 /* A blocking connection to the server at this socket, which must be a process of this user; -1 if there is none. */
 int server_connect(const char *socket_path);
 

@@ -55,7 +55,7 @@ bool task_streams_are_one(const struct task *task)
 	       out->ino == err->ino;
 }
 
-/* The working directory, as $PWD spells it if that is the same directory: compilers record it so. */
+/* The working directory. If $PWD leads to the same directory, the result is $PWD's spelling, which compilers record. */
 static const char *working_directory(void)
 {
 	static char cwd[PATH_MAX];

@@ -168,7 +168,9 @@ async def test_a_host_without_the_library_says_so_where_it_matters(
         await explore(host, os.fsencode(tmp_path), str(tmp_path / "scratch"), "x")
         host.mounts.close()
     assert host.recorder is None
-    assert host.refusals.get("recorder") == ("libspraycc-recorder.so is not installed there" if is_shared else None)
+    assert host.refusals.get("recorder") == (
+        "libspraycc-recorder.so is not installed on the executor's host" if is_shared else None
+    )
 
 
 def test_without_the_library_nothing_is_known_of_shared_files_alone(server: Any, launch: Any, who: Any) -> None:

@@ -140,8 +140,8 @@ def _of_another_layout(pack: Path) -> None:
     ("spoil", "words"),
     [
         (Path.unlink, "No such file"),
-        (_cut, "not those that it was made with"),
-        (_of_another_layout, "not those that it was made with"),
+        (_cut, "damaged, or of another layout"),
+        (_of_another_layout, "damaged, or of another layout"),
         (lambda pack: pack.chmod(0o622), "not a file of ours alone"),
     ],
 )
