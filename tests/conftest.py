@@ -1,4 +1,4 @@
-"""For all tests: signals as a terminal leaves them, the same examples in each run, and skips that say what is missing."""
+"""For all tests: default signal dispositions, the same examples in each run, and skips that name what is missing."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def _as_a_terminal_gives_them() -> None:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
-# A shell without job control starts what stands before "&" with SIGINT ignored, nohup with SIGHUP ignored, and what is
-# ignored stays so in every program below: whether Ctrl-C reaches a build would depend on how the tests were started.
+# A shell without job control starts a background command with SIGINT ignored, and nohup ignores SIGHUP. All programs below
+# inherit this. Without the next line, the way in which the tests were started would decide whether Ctrl-C reaches a build.
 _as_a_terminal_gives_them()
 
 
@@ -32,7 +32,7 @@ load_profile()
 
 @pytest.fixture(autouse=True)
 def dispositions() -> Iterator[None]:
-    """A server that has run in this process leaves signals ignored, as servers end with their process."""
+    """Resets signals that a server has left ignored: a server that runs in this process does not reset them."""
     yield
     if any(signal.getsignal(number) is signal.SIG_IGN for number in _SIGNALS):
         _as_a_terminal_gives_them()
@@ -40,7 +40,7 @@ def dispositions() -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Begins the run's output with the reason why tests are skipped, where the kernel refuses overlays."""
+    """Prints first that tests will be skipped, if the kernel refuses overlays."""
     terminal = session.config.pluginmanager.get_plugin("terminalreporter")
     if terminal is not None and (notice := needs.notice()):
         terminal.write_line(notice, yellow=True, bold=True)

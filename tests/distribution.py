@@ -1,7 +1,7 @@
-"""Which tests one pytest worker runs together: those that share a manager or a bench that takes long to start.
+"""Groups of tests that one pytest worker runs together: they share a cluster manager or a bench that starts slowly.
 
-The mark ``xdist_group`` is not enough: pytest-xdist 3.8.0 hands a group over in an attribute of the test that pytest 9.2.0 no
-longer has, and then distributes the tests of a group without a word.
+The mark ``xdist_group`` is not enough. pytest-xdist 3.8.0 passes the group in an attribute of the test that pytest 9.2.0 no
+longer has. It then distributes the tests of a group to several workers, without a warning.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-#: A pattern of test ids, and the name of their group, in which \\1 is the first parenthesis.
+#: A pattern of test ids, and the name of their group (\\1 is the pattern's first group).
 _GROUPS = [
     (re.compile(r".*/cluster/test_(slurm|gridengine)\.py::"), r"\1"),
     (re.compile(r".*/capture/test_matrix_compile\.py::test_(\w+)\[(\w+)-"), r"\1-\2"),
@@ -19,7 +19,7 @@ _GROUPS = [
 
 
 def group_of(test_id: str) -> str | None:
-    """The group of a test; None where it goes to any worker."""
+    """The group of a test; None if any worker may run it."""
     for pattern, name in _GROUPS:
         if found := pattern.match(test_id):
             return found.expand(name)

@@ -1,6 +1,6 @@
-"""How many examples Hypothesis draws, and whether they are the same in each run.
+"""The number of Hypothesis examples, and whether each run draws the same examples.
 
-They are the same by default. tests/stress draws others, and more of them::
+By default each run draws the same examples. tests/stress draws random examples, and more of them::
 
     TESTS_EXAMPLES_FACTOR=20 pytest --hypothesis-seed=7 tests/pure tests/sim
 
@@ -20,12 +20,12 @@ _DEFAULT = 100
 
 
 def examples(count: int) -> int:
-    """``count`` times the factor of the environment, at least 1: for ``settings(max_examples=examples(500))``."""
+    """``count`` times TESTS_EXAMPLES_FACTOR, at least 1: for ``settings(max_examples=examples(500))``."""
     return max(1, round(count * (_FACTOR or 1)))
 
 
 def load_profile() -> None:
-    """Load the profile that the environment asks for. Settings that a test makes are based on it."""
+    """Load the profile that the environment asks for. The settings of each test extend it."""
     hypothesis.settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
     hypothesis.settings.register_profile(
         "random",
@@ -34,7 +34,7 @@ def load_profile() -> None:
         deadline=None,
         print_blob=True,
         max_examples=examples(_DEFAULT),
-        # Drawing many examples of a large input is slow, and that is no fault.
+        # Drawing many examples of a large input takes long.
         suppress_health_check=[hypothesis.HealthCheck.too_slow],
     )
     hypothesis.settings.load_profile("fixed" if _FACTOR is None else "random")

@@ -1,6 +1,6 @@
-"""The variables that coverage needs in the processes of the tests, which get an environment of their own.
+"""The variables that coverage needs in the processes of the tests: tests give these processes a new environment.
 
-``coverage run`` with ``patch = subprocess`` (coverage 7.10) sets it; without coverage there is nothing.
+``coverage run`` with ``patch = subprocess`` (coverage 7.10) sets the variables. Without coverage there are none.
 """
 
 from __future__ import annotations
@@ -11,5 +11,5 @@ _NAMES = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
 
 ENVIRONMENT = {name: os.environ[name] for name in _NAMES if name in os.environ}
 
-#: in an environment that is inherited: for a process of which the test asks what it imports
+#: For a test that checks which modules a process imports: in an inherited environment these values turn coverage off.
 WITHOUT = dict.fromkeys(ENVIRONMENT, "")

@@ -48,7 +48,7 @@ class Workspace:
         return self.machine.run(f"cd {self.path} && {script}", host="submit", user=self.user, **more)
 
     def run_on_server(self, script: str, user: User | None = None, **more: Any) -> Done:
-        """The same on the file server's own disk, without NFS."""
+        """Like ``run``, but on the file server's own disk, without NFS."""
         return self.machine.run(f"cd {self.path} && {script}", user=user or self.user, **more)
 
     def build(self, words: str, **more: Any) -> Done:
@@ -56,8 +56,8 @@ class Workspace:
         return self.run(f"{self.environment} spraycc {self.options} {words}", **more)
 
     def start(self) -> None:
-        """Starts the server and the executors, so that a build meets them warm."""
-        # On a slow machine an executor may come later than a build waits for it, so try again.
+        """Starts the server and the executors, so that a build finds them connected."""
+        # On a slow machine an executor may join later than a build waits for it, so try again.
         self.run(
             "printf 'int warm;\\n' >warm.c\n"
             "for n in $(seq 30); do\n"
@@ -69,7 +69,7 @@ class Workspace:
         )
 
     def tasks(self) -> list[dict[str, Any]]:
-        """What became of each task of the last build, as ``spraycc why --json`` says."""
+        """The fate of each task of the last build, as ``spraycc why --json`` reports it."""
         return [json.loads(line) for line in self.run("spraycc why --json").output.splitlines() if line.startswith("{")]
 
     def remote(self) -> int:
@@ -93,7 +93,7 @@ def workspace(
 ) -> Iterator[Workspace]:
     """A new workspace on a fresh mount. ``fill`` is a script that root runs in it on the file server, before the mount.
 
-    The context's end stops SprayCC. The files stay, for the one who looks for the reason of a failure.
+    The context's end stops SprayCC. The files stay, for the search for the cause of a failure.
     """
     path = f"{PROJ}/work{next(_numbers)}"
     machine.run(
@@ -111,14 +111,14 @@ def workspace(
 
 
 def project(units: int) -> str:
-    """A ``fill`` for ``workspace``: a makefile for so many units with ten headers."""
+    """A ``fill`` for ``workspace``: a makefile for ``units`` units with ten headers."""
     return f"set -- {units}\n{_PROJECT}"
 
 
 def run_scenarios(
     machine: Hosts, mount: Mount, tries: int, only: Sequence[str] = (), pause_s: float = 0, options: str = ""
 ) -> dict[str, scenarios.Row]:
-    """Each scenario so many times, in one build of SprayCC."""
+    """Runs each scenario ``tries`` times, in one build of SprayCC."""
     words = f"{tries} --only {shlex.quote(','.join(only))} --pause {pause_s}"
     fill = f"python3 $RIG/scenarios.py write . {words}"
     with workspace(machine, mount, options=options, fill=fill) as space:

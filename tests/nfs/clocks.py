@@ -1,6 +1,6 @@
 """Hosts whose clocks differ. A second machine plays one of the three hosts, and its clock is set ahead or back.
 
-A produced file gets the file server's time, whatever the executor's host takes for now. So make and ninja find nothing
+A produced file gets the file server's time, whatever the clock of the executor's host says. So make and ninja find nothing
 to do after a build, and after an edit they make again exactly the files that depend on the edited one. Each step runs
 with the plain tool in one directory and with SprayCC in another one, and the two must be equal.
 """
@@ -96,7 +96,7 @@ _ORDERS = (("g/gen.h", "u1.d", "u1.o", "libu.a", "prog"), ("main.d", "main.o", "
 _WITH_TIMES = ("copy", "dated", "exists", "like", "out/old", "moved")
 _WITHOUT_TIMES = ("log", "empty", "first", "touched")
 
-#: What make and ninja have to make again after the edits. make compiles u1 and u2 after an edit of a.h, for example.
+#: The files that make and ninja must make again after the edits. make compiles u1 and u2 after an edit of a.h, for example.
 _ALL = ["g/gen.h", "libu.a", "main.o", "prog", "u1.o", "u2.o", "u3.o"]
 _AFTER_A = ["libu.a", "prog", "u1.o", "u2.o"]
 _AFTER_B = ["libu.a", "prog", "u3.o"]
@@ -119,19 +119,19 @@ class Pair(Hosts):
         return self._second if host == self._other else self._first
 
     def set_clock(self, ahead_s: int) -> None:
-        """Sets the second machine's clock to the first one's and so many seconds more."""
+        """Sets the second machine's clock to the first one's plus ``ahead_s``."""
         now = float(self._first.run("date +%s.%N").output)
         self._second.run(f"date -s @{now + ahead_s:.9f}")
 
     def ahead_s(self) -> float:
-        """By how much the second machine's clock is ahead of the first one's."""
+        """The seconds by which the second machine's clock is ahead of the first one's."""
         first = float(self._first.run("date +%s.%N").output)
         return float(self._second.run("date +%s.%N").output) - first
 
 
 @dataclass
 class Seen:
-    """What one tool did in all steps."""
+    """The observations of all steps with one tool."""
 
     steps: dict[str, Any] = field(default_factory=dict)
     #: steps in which make warned of a time in the future; the plain tool goes first, so it may warn more often

@@ -56,7 +56,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What one compile of one unit gave."""
+    """The result of one compile of one unit."""
 
     step: int
     unit: str

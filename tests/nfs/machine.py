@@ -37,7 +37,7 @@ CLIENTS: tuple[Host, ...] = ("submit", "exec")
 PROJ = "/proj"
 #: The machine boots within seconds with KVM, and within a minute without it. Only a hang reaches this limit.
 BOOT_LIMIT_S = 600.0
-#: The agent ends a script after its own limit. The rest is for the answer's way.
+#: The agent ends a script after its own limit. The rest is time for the answer to arrive.
 ANSWER_LIMIT_S = 60.0
 
 
@@ -87,7 +87,7 @@ class Hosts:
         raise NotImplementedError
 
     def program(self, name: str, *words: object, host: Host = "server", user: User = "root", **more: Any) -> Any:
-        """What a program of tests/nfs prints as JSON when it runs in the machine."""
+        """The JSON that a program of tests/nfs prints when it runs in the machine."""
         line = " ".join(["python3", f"$RIG/{name}", *(shlex.quote(str(word)) for word in words)])
         return json.loads(self.run(line, host=host, user=user, **more).output)
 

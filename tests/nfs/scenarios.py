@@ -52,7 +52,7 @@ _ASKS = '#if __has_include("gen.h")\n#include "gen.h"\n#endif\n' + _MARK
 _LATER = "#ifdef LATER\n#include LATER\n#endif\n" + _MARK
 _SEVEN = _LATER.replace("define V 0", "define V 7")
 
-#: The header or the source lies in the directory of the object, or below it. SprayCC looks at that directory before a
+#: The header or the source is in the directory of the object, or below it. SprayCC examines that directory before a
 #: task, and so refreshes it by chance.
 NEAR = {
     "new-has-include": Scenario({"unit.c": _ASKS}, _writes(1, "gen.h"), "-I."),
@@ -165,7 +165,7 @@ def write(root: Path, tries: int, only: Sequence[str] = (), pause_s: float = 0) 
 
 
 def judge(root: Path) -> list[Try]:
-    """What became of each try. Both goals of the makefile have been made."""
+    """The result of each try. Both goals of the makefile have been made."""
     tries = []
     for directory in sorted(root.glob("*/[0-9][0-9][0-9]")):
         name = directory.parent.name

@@ -1,6 +1,6 @@
 """File servers and users of special kinds. Each function does one build, plainly and with SprayCC, to compare the two.
 
-What is expected is the same for all of them: the status and the files of plain make, and nothing left behind.
+All of them have the same expectation: the status and the files of plain make, and no leftovers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tests.nfs.builds import Workspace, project, workspace
 from tests.nfs.machine import CLIENTS, PROJ, Machine, Mount
 
-#: Prints the names and the contents of what a build has made, and what must not be left behind.
+#: Prints the names and the contents of the files of a build, and files that must not be left behind.
 _DIGEST = "find . -name '*.[od]' | sort | xargs -r sha256sum | sha256sum | cut -c1-16; find . -name '*.[od]' | wc -l"
 _LEFTOVERS = r"find . -name '.nfs*' -o -name '.spraycc-*'"
 _CLEAR = "find . -name '*.[od]' -delete"
@@ -38,7 +38,7 @@ class Comparison:
 
 
 def file_server_hangs(machine: Machine, mount: Mount, seconds: int = 20) -> Comparison:
-    """The file server is silent for some seconds in mid-build: the build waits, and ends as if nothing had been."""
+    """The file server is silent for some seconds in the middle of the build: the build waits, and ends in the ordinary way."""
     units = 60
     with workspace(machine, mount, fill=project(units)) as space:
         plain = _outcome(space, space.run("make -s -j2", check=False).status)

@@ -29,7 +29,7 @@ def test_a_clock_that_differs(
         f"after SprayCC's: {', '.join(ours.steps['ninja']['then']) or 'none'}\n"
         f"  attempts that did not count: {ours.refused or 'none'}"
     )
-    assert abs(result.ahead_s - ahead_s) < clocks.CLOCK_ERROR_S, "the clock was not the one that this test is for"
+    assert abs(result.ahead_s - ahead_s) < clocks.CLOCK_ERROR_S, "the clock's offset was not the one under test"
     wanted = clocks.expected()
     assert {step: plain.steps[step] for step in wanted} == wanted
     assert ours.steps == plain.steps

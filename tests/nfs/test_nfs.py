@@ -1,4 +1,4 @@
-"""SprayCC on a tree that two NFS clients see, each with its own cache: never a wrong object, never a failure of its own.
+"""SprayCC on a tree that two NFS clients see, each with its own cache: never a wrong object or a failure of SprayCC.
 
 tests/nfs/run sets NFS_FORM: "short" is one NFS version and each scenario three times, "whole" is everything.
 """
@@ -21,10 +21,10 @@ SEED = int(os.environ.get("SEED", "1"))
 SEEDS = range(SEED, SEED + (5 if WHOLE else 1))
 STEPS = 300 if WHOLE else 80
 
-#: What ran on the submit host proves nothing.
+#: A task that ran on the submit host proves nothing.
 REMOTE_SHARE = 0.95
 
-#: Names live longer in the caches; no caches for attributes; no look at open; no cached names; found names only.
+#: Names live longer in the caches; no caches for attributes; no check at open; no cached names; found names only.
 OPTIONS = ("", "actimeo=60", "noac", "nocto", "lookupcache=none", "lookupcache=pos") if WHOLE else ("",)
 
 PLAIN_MOUNTS = [pytest.param(Mount(version), id=f"vers={version}") for version in VERSIONS]
@@ -42,7 +42,7 @@ def assert_right(title: str, table: dict[str, Row], show: Show) -> None:
 
 
 def assert_as_plain(comparison: Comparison, *, status: int = 0) -> None:
-    assert comparison.plain.status == status, "the situation is not the one that this test is for"
+    assert comparison.plain.status == status, "plain make ended with another status than this situation causes"
     assert comparison.ours == comparison.plain, comparison.output
 
 

@@ -11,6 +11,6 @@ from tests import guard
 
 @pytest.fixture(autouse=True)
 def pure() -> Iterator[None]:
-    """Has a test fail that starts a process, opens a socket or sleeps."""
+    """Fails a test that starts a process, opens a socket or sleeps."""
     with guard.forbidden(guard.PROCESSES | guard.NETWORK | guard.SOCKETS):
         yield

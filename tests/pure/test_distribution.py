@@ -1,4 +1,4 @@
-"""Tests that share what takes long to start run in one pytest worker."""
+"""Tests that share a slowly starting fixture run in one pytest worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Landmarks: one equal stamp shows that a directory is the same."""
+"""Landmarks: one equal stamp shows that two hosts see the same directory."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_host_that_sees_the_same_agrees_whatever_else_has_changed(workspace: P
 
 @pytest.mark.parametrize("when", ["before the change", "after it"])
 def test_a_host_agrees_though_all_of_them_change_while_it_starts(workspace: Path, when: str) -> None:
-    """As by chown -R."""
+    """For example by chown -R."""
     landmarks = Landmarks(bytes(workspace))
     before = [look(lookup) for lookup in landmarks.lookups]
     for path in (workspace, *workspace.iterdir()):

@@ -1,4 +1,4 @@
-"""Imports point down only, and pure packages stay pure: read from the source, nothing is imported."""
+"""Imports point up the list of rooms only, and pure packages stay pure. The tests read the source and import nothing."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2] / "spraycc"
 
-#: What a room is, and the rooms that it may import beside itself. A room is a package, or a module that stands alone; it may
-#: import rooms above it in this list only. VALUES may be imported by all.
+#: Each room, and the rooms that it may import beside itself. A room is a package, or a module that stands alone. It may
+#: import only rooms above it in this list. All rooms may import VALUES.
 VALUES = {"spraycc", "spraycc.build_tools", "spraycc.errors", "spraycc.model", "spraycc.settings", "spraycc.stamps"}
 SERVER = "spraycc.server."
 ROOMS: dict[str, set[str]] = {
@@ -69,10 +69,10 @@ ROOMS: dict[str, set[str]] = {
     },
 }  # fmt: skip
 PURE = {"spraycc.wire", "spraycc.commands", "spraycc.scheduler", "spraycc.cluster"}
-#: of spraycc.jobserver only this one does IO
+#: the only module of spraycc.jobserver that does I/O
 FIFO = "spraycc.jobserver.fifo"
 IMPURE_MODULES = {"trio", "time", "random", "secrets", "logging", "subprocess", "socket", "asyncio", "threading"}
-#: hundreds of executors must not read these over NFS at once
+#: large libraries: hundreds of executors must not read them over NFS at once
 LARGE_LIBRARIES = {"pydantic", "rich", "click", "cryptography", "platformdirs"}
 
 

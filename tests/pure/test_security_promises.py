@@ -1,4 +1,4 @@
-"""Each promise of docs/security.md names the tests that hold it: they exist."""
+"""Each promise of docs/security.md names tests that exist."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).parents[2]
-#: how the page shortens the files' names
+#: short names of test files on that page
 SHORT = {"security": "test_security.py", "connections": "test_executor_connections.py"}
 #: an argument of a test in place of its name -> the file that has it
 GIVEN = {"garbage on both sockets": "breakages.py"}
@@ -21,7 +21,7 @@ def promises() -> list[tuple[str, str]]:
 
 
 def text_of(name: str) -> str:
-    """The test file of this name, in whatever folder it lies."""
+    """The text of the test file with this name, in any folder."""
     [path] = (TOP / "tests").rglob(name)
     return path.read_text()
 

@@ -21,8 +21,8 @@ _HERE = Path(__file__).parent
 def run_on_virtual_clock(function: Callable[..., Any], *, clock: Any = None, instruments: Any = ()) -> Any:
     """``trio.run`` on a clock that jumps to the next deadline when every coroutine waits.
 
-    trio shuffles the coroutines that may go on. Here the order is the same in each run; SPRAYCC_TEST_ORDER is a number
-    that stands for another order.
+    trio shuffles the coroutines that are ready to run. This function makes the order the same in each run. The number
+    SPRAYCC_TEST_ORDER selects another order.
     """
     _trio_run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
     _trio_run._r.seed(int(os.environ.get("SPRAYCC_TEST_ORDER", "0")))
@@ -40,14 +40,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def simulated() -> Iterator[None]:
-    """Has a test fail that starts a process, binds or connects a socket, or sleeps. Socket pairs are allowed."""
+    """Fails a test that starts a process, binds or connects a socket, or sleeps. Socket pairs are allowed."""
     with guard.forbidden(guard.PROCESSES | guard.NETWORK):
         yield
 
 
 @pytest.fixture(autouse=True)
 def threads_inline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do the work of threads in the event loop: the virtual clock would jump while a coroutine waits for a thread."""
+    """Run the work of threads in the event loop: the virtual clock would jump while a coroutine waits for a thread."""
 
     async def run_sync(function: Callable[..., Any], *arguments: Any, **_: object) -> Any:
         await trio.lowlevel.checkpoint()

@@ -1,4 +1,4 @@
-"""Tests of this folder can't do what the folder forbids."""
+"""The guard fails tests of this folder that do something forbidden."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.guard import NotAllowedHereError
+from tests.guard import ForbiddenInFolderError
 
 
 def _bind() -> None:
@@ -29,5 +29,5 @@ def _bind() -> None:
     ids=["process", "spawn", "sleep", "socket"],
 )
 def test_what_is_forbidden_fails(act: Callable[[], object]) -> None:
-    with pytest.raises(NotAllowedHereError, match=r"tests/README\.md"):
+    with pytest.raises(ForbiddenInFolderError, match=r"tests/README\.md"):
         act()

@@ -22,5 +22,5 @@ def reference() -> Iterator[Reference]:
 
 @pytest.fixture(scope="session")
 def clock_end() -> float:
-    """When no further run begins."""
+    """The time after which no further run begins."""
     return time.monotonic() + float(os.environ.get("FAULT_SECONDS", "inf"))

@@ -26,9 +26,9 @@ class Part:
     rounds: int = 0
     passed: int = 0
     seconds: float = 0.0
-    #: the command that repeats it, and the end of what it said
+    #: the command that repeats it, and the end of its output
     failures: list[tuple[str, str]] = field(default_factory=list)
-    #: reason -> how often
+    #: reason -> number of times
     skipped: Counter[str] = field(default_factory=Counter)
 
 
@@ -45,7 +45,7 @@ def node(case: ElementTree.Element) -> str:
 def read_round(part: Part, directory: Path, name: str) -> None:
     """Add one round to its part."""
     variables = (directory / f"{name}.variables").read_text().split()
-    # What decides how long it takes, and where notes go, is not needed to repeat one test.
+    # Variables that set the duration, or the place of notes, are not needed to repeat one test.
     variables = [v for v in variables if not v.startswith(("FAULT_TABLE=", "FAULT_SECONDS="))]
     arguments = (directory / f"{name}.arguments").read_text().split()
     options = [word for word in arguments if word.startswith("--hypothesis-seed")]
@@ -79,7 +79,7 @@ def read_parts(directory: Path) -> dict[str, Part]:
 
 
 def fault_table(lines: Path) -> Iterator[str]:
-    """The table of docs/reliability.md; runs in which the build was over before the fault came do not count."""
+    """The table of docs/reliability.md. Runs in which the build ended before the fault do not count."""
     runs: Counter[str] = Counter()
     whole: Counter[str] = Counter()
     for line in lines.read_text().splitlines():

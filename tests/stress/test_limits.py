@@ -1,4 +1,4 @@
-"""Bounded memory: with outputs, words and runners beyond all that is usual."""
+"""Bounded memory, with unusually large outputs, command lines and numbers of runners."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.system.harness.sandbox import Account, Process, Sandbox
 pytestmark = [pytest.mark.e2e, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
 
 MIB = 1 << 20
-#: Server and executor take 30 to 60 MiB whatever they do; none may hold much of what passes through it.
+#: Server and executor take 30 to 60 MiB for any build. None may keep much of the data that passes through it.
 MEMORY = 160 * MIB
 
 
@@ -30,14 +30,14 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def peak(process: Process) -> int:
-    """Most memory that it ever had."""
+    """The peak memory of a process."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
     assert found
     return int(found[1]) * 1024
 
 
 def check_memory(sandbox: Sandbox) -> None:
-    """Of the server and of the executors that are still there."""
+    """The peak memory of the server and of the living executors."""
     ours = [p for p in sandbox.processes() if re.search(r" -m spraycc\.(server|executor)", p.command)]
     assert len(ours) >= 2
     for process in ours:
@@ -46,7 +46,7 @@ def check_memory(sandbox: Sandbox) -> None:
 
 
 def test_an_output_of_a_gigabyte(sandbox: Sandbox) -> None:
-    """Incompressible, so that all of it passes through both."""
+    """Incompressible, so that all of it passes through the executor and the server."""
     size = 1 << 30
     make = f"""\
 big:
@@ -65,7 +65,7 @@ big:
 
 
 def test_words_that_nobody_reads_for_a_while(sandbox: Sandbox) -> None:
-    """Hundreds of megabytes of diagnostics, and a reader that takes none for longer than executors may be silent."""
+    """Hundreds of megabytes of diagnostics, and a reader that pauses for longer than executors may be silent."""
     lines = 4_000_000
     sandbox.write(
         {"Makefile": f"words:\n\t@spraycc-run --remote seq -f '%.0f: warning: this is one of a great many' {lines}\n"}
@@ -91,7 +91,7 @@ def test_words_that_nobody_reads_for_a_while(sandbox: Sandbox) -> None:
 
 
 def test_a_hundred_thousand_lines_of_diagnostics_a_second(sandbox: Sandbox) -> None:
-    """From each of several compiles at once."""
+    """Large outputs of several compiles at once."""
     build_with_diagnostics(sandbox, 100_000)
     check_memory(sandbox)
 

@@ -25,7 +25,7 @@ _only = os.environ.get("FAULT_ONLY")
 _chosen = [fault for fault in FAULTS if _only is None or fault.name in _only.split(",")]
 assert _chosen, f"no fault is named {_only}"
 _seed = int(os.environ.get("FAULT_SEED", random.randrange(1 << 30)))
-if "FAULT_SEED" in os.environ:  # so that those that a short time leaves out are others with each seed
+if "FAULT_SEED" in os.environ:  # so that each seed leaves out other faults if the time is short
     random.Random(_seed).shuffle(_chosen)
 _lane, _lanes = map(int, os.environ.get("FAULT_LANE", "1/1").split("/"))
 _runs = [

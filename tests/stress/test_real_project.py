@@ -1,4 +1,4 @@
-"""A real recursive project on a cluster much wider than this host: bounded here, and the same result."""
+"""A real recursive project on a cluster much wider than the submit host: local work stays bounded, the result is the same."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ __all__ = ["cache"]
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 EXECUTORS, LOCAL_SLOTS = 16, 2
-#: What is left out has libraries of its own, which not every machine has.
+#: The parts that are left out need libraries that not every machine has.
 WITHOUT = ("NO_CURL=1", "NO_EXPAT=1", "NO_GETTEXT=1", "NO_OPENSSL=1", "NO_TCLTK=1", "NO_PYTHON=1")
-#: Holds the time at which it was made.
+#: Holds its build time.
 DATED = "templates/boilerplates.made"
-#: Runs every recipe line. Those that start something wrapped, or another make, are not counted: they are no unseen work.
+#: Runs every recipe line. Lines that start a wrapped command or another make do not count: they are no unseen work.
 SHELL = """\
 #!/bin/sh
 case "$*" in
@@ -61,7 +61,7 @@ def test_git(cache: Path) -> None:
         unpack()
         sandbox.run(*build_command(shell), "-j2", cwd=tree, timeout_s=LONG_HANG_S).ok()
         recipes = len(marks(log)) // 2
-        assert recipes > 100, "the recipes that nobody wraps are not seen"
+        assert recipes > 100, "the unwrapped recipes were not counted"
         plain = tree.rename(sandbox.aside / "plain")
         log.write_text("")
 

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.faults, pytest.mark.slow, pytest.mark
 
 
 def test_a_slow_disk_at_the_server(sandbox: Sandbox) -> None:
-    """Files are looked at and results written beside each other, and nobody is given up meanwhile."""
+    """The server examines files and writes results in parallel, and gives up on no executor meanwhile."""
     start_bad_server(sandbox, WHERE=sandbox.workspace, DELAY_MS=600)
     built = sandbox.build("make", "-j8", executors=8).ok()
     check(sandbox, built)
@@ -32,7 +32,7 @@ def test_a_slow_disk_at_the_server(sandbox: Sandbox) -> None:
 
 
 def test_a_disk_that_hangs_at_the_server(sandbox: Sandbox) -> None:
-    """For longer than executors bear silence: those that leave are replaced, and nothing is lost."""
+    """The disk hangs for longer than executors bear silence: executors that leave are replaced, and nothing is lost."""
     switch = sandbox.aside / "slow"
     switch.touch()
     start_bad_server(sandbox, WHERE=sandbox.workspace, DELAY_MS=4000, SINCE=switch)
@@ -50,7 +50,7 @@ def test_a_disk_that_hangs_at_the_server(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("delay_ms", [100, 1500])
 def test_a_slow_disk_at_the_executors(sandbox: Sandbox, delay_ms: int) -> None:
-    """Slow, or so slow that they seem to be dead; then the build goes on without them."""
+    """The executors' disks are slow, or so slow that the executors seem dead. Then the build goes on without them."""
     switch = sandbox.aside / "slow"
     switch.touch()
     if delay_ms < 1000:  # a task's twenty accesses in a row are silence too
@@ -68,7 +68,7 @@ def test_the_servers_host_has_a_full_table_of_open_files(sandbox: Sandbox, every
     switch = sandbox.aside / "full"
     start_bad_server(sandbox, OPEN=errno.ENFILE, EVERY=every, SINCE=switch)
     switch.touch()
-    sandbox.short_of_memory = True  # executors' interpreters find it full as well
+    sandbox.short_of_memory = True  # executors' interpreters also find the table full
     built = sandbox.build("make", "-j8", executors=4, timeout_s=120).ok()
     check(sandbox, built)
     switch.unlink()
@@ -78,7 +78,7 @@ def test_the_servers_host_has_a_full_table_of_open_files(sandbox: Sandbox, every
 def test_the_executors_hosts_have_a_full_table_of_open_files(sandbox: Sandbox, every: int) -> None:
     switch = sandbox.aside / "full"
     switch.touch()
-    sandbox.short_of_memory = True  # so interpreters may end in their own start
+    sandbox.short_of_memory = True  # so interpreters may already fail during their start
     make_executors_bad(sandbox, OPEN=errno.ENFILE, EVERY=every, SINCE=switch)
     built = sandbox.build("make", "-j8", executors=4, timeout_s=120).ok()
     check(sandbox, built)

@@ -1,4 +1,4 @@
-"""Many builds with one server: what it holds at the end is what it held after the first."""
+"""Many builds with one server: at the end it holds no more than after the first build."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.faults, pytest.mark.slow, pytest.mark
 
 UNITS, EXECUTORS, BUILDS, AT_ONCE = 12, 4, 20, 4
 MIB = 1 << 20
-#: What a Python process may take more after a while, as its memory is in pieces.
+#: A Python process may grow by this much over time, because of fragmented memory.
 GROWTH = 6 * MIB
 
 
@@ -42,7 +42,7 @@ def resident(pid: int) -> int:
 
 
 def held(sandbox: Sandbox) -> dict[str, Any]:
-    """Descriptors, files and tokens, of the server and its executors, when nothing is being built."""
+    """Descriptors, files and tokens of the server and its executors while no build runs."""
     sandbox.wait_for("executors are idle", lambda: not sandbox.busy_executors())
     sandbox.wait_for("recipes' processes are gone", lambda: not sandbox.strangers())
     status = sandbox.status()
@@ -76,7 +76,7 @@ def test_twenty_builds_and_four_at_once_leave_what_one_leaves(sandbox: Sandbox) 
     for place in places:
         sandbox.write(c_project(UNITS), sandbox.workspace / place)
     for place in places:
-        build(sandbox, place)  # so that the trees are there, and what is made once is made
+        build(sandbox, place)  # so that the trees exist, and everything that is made only once
     after_first = held(sandbox)
     memory = {p.pid: resident(p.pid) for p in ours(sandbox)}
     for _ in range(BUILDS):
@@ -94,7 +94,7 @@ def test_twenty_builds_and_four_at_once_leave_what_one_leaves(sandbox: Sandbox) 
                 processes.append(stack.enter_context(sandbox.start(command)))
             assert [process.wait(100) for process in processes] == [0] * AT_ONCE
         for summary in summaries:
-            figures = sandbox.figures(summary)  # which counts the tokens
+            figures = sandbox.figures(summary)  # this also checks the tokens
             assert figures["remote"] + figures["local"] == UNITS + 2
             assert figures["tokens_lost"] == 0
     after_all = held(sandbox)
@@ -110,13 +110,13 @@ def test_twenty_builds_and_four_at_once_leave_what_one_leaves(sandbox: Sandbox) 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to be root, to be two users")
 def test_two_users_on_one_host(make_account: Any) -> None:
-    """With the directories that SprayCC chooses by itself: each has a server, executors and scratch files of its own."""
+    """With the directories that SprayCC chooses itself: each user gets their own server, executors and scratch files."""
     with ExitStack() as stack:
         sandboxes = []
         for account in (Account.unprivileged(), make_account):
             sandbox = Sandbox(account)
             stack.callback(sandbox.close)
-            # /tmp is every user's; so are the places below it that are named after users.
+            # All users share /tmp, and the directories in it that are named after users.
             del sandbox.settings["SPRAYCC_RUNTIME_DIR"], sandbox.settings["SPRAYCC_SCRATCH_DIR"]
             sandbox.settings["TMPDIR"] = "/var/tmp"
             sandbox.write(c_project(UNITS))

@@ -1,6 +1,6 @@
-"""Promises that are times, on real clocks. They hold on a machine that has two CPUs to spare, and on no other.
+"""Promises about times, on real clocks. They hold only on a machine with two free CPUs.
 
-Their causes are held without a clock: by the order of events in tests/system, and on a virtual clock in tests/sim.
+Tests without real time check the causes: the order of events in tests/system, and a virtual clock in tests/sim.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ Launch = Callable[..., "subprocess.Popen[bytes]"]
 @pytest.mark.parametrize("number", LEAVING_SIGNALS)
 @pytest.mark.parametrize("busy", [False, True])
 def test_an_executor_leaves_within_three_seconds_of_a_signal(executor: Running, number: int, busy: bool) -> None:
-    """A batch system kills it soon after its signal."""
+    """A batch system kills a batch job soon after its signal."""
     if busy:
         executor.start("sh", "-c", "trap '' TERM; echo; sleep 1000")
         executor.peer.expect(TaskOutput)
@@ -82,7 +82,7 @@ def test_a_cancelled_command_ends_within_two_seconds(executor: Running, capture:
 def test_what_a_cancelled_command_has_started_is_gone_within_two_seconds(
     sandbox: Sandbox, number: signal.Signals
 ) -> None:
-    """As tests/system/builds/test_kills.py, which does not ask how soon."""
+    """Like tests/system/builds/test_kills.py, which does not check the time."""
     seconds = 10**6 + os.getpid()
     recipe = f"trap '' TERM HUP INT; {_LEAVES.format(seconds)}; sleep {seconds}"
     sandbox.write({"Makefile": f'all:\n\t@spraycc-run --remote sh -c "{recipe}"\n'})
@@ -98,7 +98,7 @@ def test_what_a_cancelled_command_has_started_is_gone_within_two_seconds(
 def test_an_executor_stays_with_a_server_that_answers(server: Server, launch: Launch) -> None:
     process = launch(server.session_file(heartbeat_s=0.1, lost_after_s=2))
     peer, _ = server.welcome()
-    peer.answers_pings = False  # the test waits for each of them
+    peer.answers_pings = False  # the test waits for each ping
     end = time.monotonic() + 6
     while time.monotonic() < end:
         peer.send(Pong(peer.expect(Ping).number, {}))
@@ -109,7 +109,7 @@ def test_an_executor_stays_with_a_server_that_answers(server: Server, launch: La
 def test_addresses_that_swallow_everything_hold_an_executor_up_for_a_second_each(
     server: Server, launch: Launch
 ) -> None:
-    """One after the other they would take half a minute."""
+    """If the executor waited for each address in turn, it would take half a minute."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
         fillers = [socket.socket() for _ in range(3)]
         for filler in fillers:

@@ -1,4 +1,4 @@
-"""Real projects of hundreds of translation units: as tests/system/builds/test_upstream.py, which has smaller ones."""
+"""Real projects of hundreds of translation units; tests/system/builds/test_upstream.py has smaller ones."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["cache", "make_sandbox", "sandbox", "upstream"]
 
 PROJECTS = [
     Project("zstd", units=60),
-    # redis writes host name, time and the state of git into the server, but for a build with this variable
+    # Without this variable, redis writes host name, time and the state of git into the server.
     # (jemalloc's configure logs PATH and the time)
     Project(
         "redis",
         environment=(("SOURCE_DATE_EPOCH", "1700000000"),),
         different=("deps/jemalloc/config.log",),
-        fail_unseen=1,  # jemalloc's header is not there yet
+        fail_unseen=1,  # jemalloc's header does not exist yet
         units=200,
     ),
     # all programs of busybox
@@ -33,7 +33,7 @@ PROJECTS = [
         environment=(("SOURCE_DATE_EPOCH", "1700000000"), ("KCONFIG_NOTIMESTAMP", "1")),
         units=400,
     ),
-    # the program git itself: the library, its parts and all commands that are built in; not the tests' helpers
+    # the program git itself: the library and all built-in commands; without the tests' helpers
     Project(
         "git",
         make=(

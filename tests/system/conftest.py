@@ -1,16 +1,16 @@
-"""For all system tests: sources that are fetched once for many runs, and the look for processes that a run has left."""
+"""For all system tests: sources that are fetched once for many runs, and the search for processes that a run left behind."""
 
 from __future__ import annotations
 
 import os
 import pwd
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.system.harness.sandbox import EXAMPLES, TEST_USER, TOOLS, Process, processes_of
+from tests.system.harness.sandbox import EXAMPLES, TEST_USER, TOOLS, Account, Process, Sandbox, processes_of
 from tests.system.harness.waiting import wait_until
 
 _BEFORE = pytest.StashKey[set[int]]()
@@ -30,7 +30,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests first: with several workers, one that begins last would keep the others waiting for it."""
+    """Puts the longest tests first. With several workers, a long test that starts last would delay the end of the run."""
     items.sort(key=lambda item: not any(item.iter_markers("timeout")) and not any(item.iter_markers("xdist_group")))
 
 
@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """In CI, fails a run with several workers that leaves a process of the test user behind.
 
-    Each sandbox looks for processes that carry its marker. A process without a marker could be of any worker's test, so only
+    Each sandbox searches for processes with its marker. A process without a marker may belong to any worker's test, so only
     the end of the whole run shows that it was left over.
     """
     parallel = session.config.getoption("numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ
@@ -53,12 +53,20 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """A sandbox of an unprivileged user. Some folders replace this fixture."""
+    sandbox = Sandbox(Account.unprivileged())
+    yield sandbox
+    sandbox.close()
+
+
 @pytest.fixture(scope="session")
 def cache() -> Path:
-    """What is fetched once for many runs: a directory that the test user can read (E2E_CACHE)."""
+    """The directory for downloads that many runs share (E2E_CACHE). The test user can read it."""
     path = Path(os.environ.get("E2E_CACHE") or f"/var/tmp/spraycc-test-cache-{os.geteuid()}")
     path.mkdir(mode=0o755, exist_ok=True)
-    assert path.stat().st_uid == os.geteuid(), f"{path} belongs to somebody else"
+    assert path.stat().st_uid == os.geteuid(), f"{path} belongs to another user"
     path.chmod(0o755)
     return path
 

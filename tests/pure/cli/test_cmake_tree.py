@@ -1,4 +1,4 @@
-"""Which of CMake's trees SprayCC sees nothing of."""
+"""CMake build trees whose compilers bypass the shims."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A build whose server dies: the user reads one warning, whoever sees the loss first and whenever the tool ends."""
+"""A build whose server dies: the user gets one warning, from the command line or a runner, whichever notices first."""
 
 from __future__ import annotations
 
@@ -117,6 +117,6 @@ def test_no_runner_can_tell_if_the_builds_directory_is_gone(
 
 
 def test_a_server_that_lives_and_gives_no_summary(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
-    """The runners' mark says nothing of it."""
+    """The runners' mark does not suppress this warning."""
     build.run(build.runner_warns, sees_loss=False, error=ServerUnavailable("no answer"))
     assert capsys.readouterr() == ("", "spraycc: warning: no answer; there is no summary\n")

@@ -1,4 +1,4 @@
-"""What a listing says of those that have not connected."""
+"""The conclusions from a listing about batch jobs whose executors have not connected."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ARRAY = tuple(BatchId("7", index) for index in (1, 2, 3))
 
 
 def three(copies: int = 1) -> BatchJobs:
-    """Three batch jobs, submitted at 100."""
+    """Three batch jobs, submitted at time 100."""
     made = BatchJobs()
     made.add("abc123", ARRAY, copies, 100.0)
     return made
@@ -77,7 +77,7 @@ def test_what_can_never_run_is_cancelled() -> None:
     assert "PartitionTimeLimit" in result.failed[0][2]
 
 
-def test_one_that_runs_and_does_not_call_home_is_cancelled() -> None:
+def test_one_that_runs_and_does_not_connect_is_cancelled() -> None:
     it = three()
     running = listing(*[State.RUNNING] * 3)
     assert not it.apply_listing(running, 119.0, 120.0).failed
@@ -98,7 +98,7 @@ def test_a_batch_job_that_outlives_its_executor_is_cancelled() -> None:
 
 @pytest.mark.parametrize("state", [State.PENDING, State.SUSPENDED, State.STUCK])
 def test_a_batch_job_that_waits_again_is_cancelled(state: State) -> None:
-    """Requeued, or preempted in the middle: its executor has gone, and another was asked for."""
+    """The batch job was requeued or preempted: its executor is gone, and the server has asked for another executor."""
     it = three()
     for number in (1, 2, 3):
         it.connected(f"abc123-{number}")
@@ -106,7 +106,7 @@ def test_a_batch_job_that_waits_again_is_cancelled(state: State) -> None:
     waiting = listing(state, State.RUNNING, State.RUNNING)
     assert not it.apply_listing(waiting, 160.0, 161.0).cancel
     assert it.apply_listing(waiting, 150.0 + LINGER_S, 151.0 + LINGER_S).cancel == [ARRAY[0]]
-    it.connected("abc123-1")  # it was faster than the cancellation
+    it.connected("abc123-1")  # the executor connects before the cancellation
     assert not it.apply_listing(waiting, 250.0, 251.0).cancel
 
 
@@ -133,7 +133,7 @@ def test_an_executor_may_be_faster_than_the_answer_to_its_submission() -> None:
     assert it.awaited == 1
     assert it.ids(awaited_only=True) == [ARRAY[2]]
     running = listing(*[State.RUNNING] * 3)
-    # Who is connected may stay, who has left may not, and the third is waited for.
+    # The first executor is connected and may stay. The second has left: cancel it. The third still has time to connect.
     assert it.apply_listing(running, 101.0 + LINGER_S, 102.0 + LINGER_S).cancel == [ARRAY[1]]
     assert it.apply_listing(running, 101.0 + 2 * CONNECT_S, 102.0 + 2 * CONNECT_S).cancel == [ARRAY[1], ARRAY[2]]
 
@@ -154,7 +154,7 @@ def test_what_waits_for_long_in_one_queue_is_asked_for_in_the_next() -> None:
     it.connected("abc123-1")
     assert it.overdue(0, 30.0, 2, 130.0) == (2, Place(1, 1))
     it.add("def456", MORE[:2], 1, 131.0, Place(1, 1))
-    # Both together are the two that are awaited, and there is no third queue.
+    # Two executors are awaited in both queues together, and there is no third queue.
     assert it.awaited == 2
     assert [it.overdue_at(level, 30.0, 2) for level in (0, 1)] == [math.inf, math.inf]
     assert [it.overdue_at(level, 30.0, 3) for level in (0, 1)] == [math.inf, 161.0]
@@ -162,7 +162,7 @@ def test_what_waits_for_long_in_one_queue_is_asked_for_in_the_next() -> None:
 
 
 def test_it_is_not_due_before_more_wait_than_wait_in_the_next_queue() -> None:
-    """Three wait in both queues. Of two more each has its own time."""
+    """Three wait in both queues. Two more wait in the first queue, each with its own due time."""
     it = three()
     it.add("def456", MORE, 1, 131.0, Place(1, 1))
     it.add("123abc", [BatchId("9", 1)], 1, 140.0)
@@ -186,14 +186,14 @@ def test_whoever_is_faster_makes_the_others_superfluous(copies: int) -> None:
     assert it.surplus(wanted) == []
     for copy in range(1, copies + 1):
         it.connected("def456-2" if copies == 1 else f"def456-2.{copy}")
-    # One fewer is wanted in the first queue: the last that was submitted; in the second one as many wait as are wanted.
+    # The first queue has one batch job too many: the last one submitted. In the second queue the number is right.
     assert it.surplus(wanted - copies) == [ARRAY[2]]
     it.remove([ARRAY[2]])
     assert it.surplus(wanted - copies) == []
     assert sorted(it.surplus(0)) == [*ARRAY[:2], MORE[0], MORE[2]]
 
 
-def test_a_batch_job_with_one_executor_that_is_here_is_never_superfluous() -> None:
+def test_a_batch_job_with_one_connected_executor_is_never_superfluous() -> None:
     it = three(2)
     it.connected("abc123-3.1")
     assert it.surplus(2) == [ARRAY[1]]

@@ -48,7 +48,7 @@ def test_one_connection_starts_all_of_a_host() -> None:
     assert lines[3] == "wait"
 
 
-def test_a_command_of_ones_own() -> None:
+def test_a_command_template_of_the_user() -> None:
     line = shlex.join((*COMMAND, "--id", "x1"))
     assert template_argv(["submit", "-n", "{id}", "{command}"], COMMAND, "x1") == ("submit", "-n", "x1", line)
     assert template_argv(["nice"], COMMAND, "x1") == ("nice", *COMMAND, "--id", "x1")

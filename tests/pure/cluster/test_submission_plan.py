@@ -1,4 +1,4 @@
-"""Which command comes next, and when: events in, actions and a time out."""
+"""The plan's next command and its time: a test feeds events and checks actions and the time of the next action."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Play:
         return submission
 
     def take(self, action: Command | Report, number: str = "7") -> list[BatchId]:
-        """The cluster manager takes what is submitted."""
+        """The cluster manager accepts the submission."""
         submission = self.submission(action)
         ids = self.plan.driver.batch_ids(number, submission)
         self.plan.submitted(submission, ids, self.now)
@@ -73,13 +73,13 @@ class Play:
             self.plan.connected(f"tag{tag:03}-{element}")
 
     def list(self, ids: list[BatchId], state: State, reason: str = "") -> list[Command | Report]:
-        """A listing with these batch jobs, and what follows from it."""
+        """Feeds a listing with these batch jobs; returns the actions that follow."""
         self.plan.listed([BatchJob(batch, state, reason) for batch in ids], self.now, self.now)
         return self.next()
 
 
 def submitted(count: int = 3, **settings: Any) -> tuple[Play, list[BatchId]]:
-    """So many batch jobs, submitted at 0."""
+    """``count`` batch jobs, submitted at time 0."""
     play = Play(**settings)
     (action,) = play.ask(count)
     return play, play.take(action)
@@ -214,7 +214,7 @@ def test_a_search_that_fails_is_repeated_before_the_next_submission() -> None:
 
 
 def overdue() -> Play:
-    """Two executors that wait in queue a have waited too long, and queue b is asked for them too."""
+    """Two executors have waited in queue a for too long, so the plan asks queue b for them too."""
     play, _ = submitted(2, queues=("a", "b"), status_interval_s=600.0)
     assert play.next(PATIENCE_S - 1) == []
     assert play.next(PATIENCE_S) == [Submit("b", 2)]
@@ -263,7 +263,7 @@ def test_the_loss_of_a_second_chance_is_no_failure() -> None:
 
 
 def test_it_waits_for_the_time_when_more_are_overdue() -> None:
-    """Two wait in both queues, and two more since later. Until these have waited too long nothing is due."""
+    """Two wait in both queues, and two more wait since a later time. Nothing is due until these have waited too long."""
     play = overdue()
     play.take(Submit("b", 2), "8")
     play.next()
@@ -373,7 +373,7 @@ def test_a_cancel_that_failed_is_repeated_after_its_pause() -> None:
     assert play.next() == []
     assert play.due == RETRY_S[Trouble.UNREACHABLE]
     assert play.plan.everything() == ids
-    # Meanwhile others are submitted.
+    # Submissions go on meanwhile.
     play.now = SUBMIT_S
     assert play.ask(1) == [Submit(None, 1)]
     play.take(Submit(None, 1), "8")

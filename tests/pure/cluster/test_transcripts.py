@@ -1,4 +1,4 @@
-"""The drivers read what the real systems printed."""
+"""The drivers read the recorded output of real cluster managers."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_pbs_has_no_array_of_one() -> None:
 
 
 REFUSED, TOO_LARGE, UNREACHABLE = Trouble.REFUSED, Trouble.TOO_LARGE, Trouble.UNREACHABLE
-#: Every submission of the transcripts that fails: system, what it says, the kind, and what the next step names.
+#: Every failed submission of the transcripts: system, words of its message, the kind, and a word of the next step.
 FAILURES = [
     ("slurm", "This does not look like a batch script", REFUSED, "`spraycc cluster show`"),
     ("slurm", "Invalid job array specification", TOO_LARGE, "`array_limit`"),
@@ -114,7 +114,7 @@ TRANSCRIPTS = {"slurm": SLURM, "gridengine": GRID_ENGINE, "pbs": PBS, "openlava"
 
 
 def failed_submissions(name: str) -> list[Reply]:
-    """All of a transcript; but where the command hung until it was killed there is nothing to read."""
+    """All failed submissions of a transcript, except commands that hung and were killed: they printed nothing."""
     program = re.compile(r"\b(?:sbatch|qsub|bsub)\b")
     return [
         reply
@@ -192,7 +192,7 @@ def test_openlava_listing() -> None:
     assert nothing
     assert [states("openlava", reply) for reply in nothing] == [{}] * len(nothing)
     assert states("openlava", OPENLAVA.reply("bjobs 9999")) == {}
-    # One that is unknown among others: the exit status says failure, the listing is there.
+    # One unknown id among known ones: the exit status reports failure, but the listing is complete.
     both = OPENLAVA.reply("bjobs 102 9999")
     assert both.status == 255
     assert states("openlava", both) == {("102", 0): RUNNING}
@@ -208,7 +208,7 @@ def test_openlava_listing() -> None:
     ],
 )
 def test_no_listing_is_not_an_empty_one(name: str, transcript: Transcript, command: str) -> None:
-    """A manager that can't be reached must not look as if all batch jobs were gone."""
+    """If the cluster manager can't be reached, the server must not conclude that all batch jobs are gone."""
     reply = [reply for reply in transcript.replies[command] if reply.status][-1]
     with pytest.raises(ClusterError) as error:
         driver(name).parse_list(reply)

@@ -1,4 +1,4 @@
-"""What real cluster managers printed, byte by byte: files of ``$ command``, ``[exit status, seconds]``, stdout, stderr."""
+"""The recorded output of real cluster managers: files of ``$ command``, ``[exit status, seconds]``, stdout, stderr."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DIRECTORY = Path(__file__).parent / "transcripts"
 
 
 class Transcript:
-    """The replies of one system, by the command as it was typed. One that was typed several times has several."""
+    """The replies of one system, by command. A command that was run several times has several replies."""
 
     def __init__(self, name: str) -> None:
         self.replies: dict[str, list[Reply]] = {}

@@ -1,4 +1,4 @@
-"""Which tool a program's name stands for."""
+"""The tool that a program's name stands for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What command lines are and where they go: tables of lines as build tools write them."""
+"""The kind and placement of command lines: tables of lines as build tools write them."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ KINDS = [
     ("gcc -C main.c", Kind.LINK, HEAVY, Reason.LINK),
     ("gcc -s -e main main.c", Kind.LINK, HEAVY, Reason.LINK),
     ("gcc -MD main.c -o main", Kind.LINK, HEAVY, Reason.LINK),
-    # compiles that stay
+    # compiles that run on the submit host
     ("gcc -march=native -c foo.c", Kind.COMPILE, REMOTE, Reason.COMPILE),
     ("gcc -mtune=native -c foo.c", Kind.COMPILE, REMOTE, Reason.COMPILE),
     ("clang -mcpu=native -c foo.c", Kind.COMPILE, REMOTE, Reason.COMPILE),
@@ -171,7 +171,7 @@ KINDS = [
     ("gcc -fsyntax-only foo.c", Kind.PROBE, NOW, Reason.SYNTAX_ONLY),
     ("gcc -c -fsyntax-only foo.c", Kind.PROBE, NOW, Reason.SYNTAX_ONLY),
     ("gcc --syntax-only foo.c", Kind.PROBE, NOW, Reason.SYNTAX_ONLY),
-    # standard input and the like
+    # standard input and other special inputs
     ("gcc -E -", Kind.PROBE, NOW, Reason.STANDARD_INPUT),
     ("gcc -c -x c -", Kind.PROBE, NOW, Reason.STANDARD_INPUT),
     ("gcc -xc - -o prog", Kind.PROBE, NOW, Reason.STANDARD_INPUT),
@@ -198,7 +198,7 @@ KINDS = [
     ("gcc -c .sconf_temp/abc.c", Kind.PROBE, NOW, Reason.CONFIGURE_TEST),
     ("cc -c -o /tmp/cgQIIT8M/dummy.o /tmp/cgQIIT8M/dummy.c", Kind.PROBE, NOW, Reason.CONFIGURE_TEST),
     ("cc -o /tmp/cg-4711/dummy /tmp/cg-4711/dummy.c", Kind.PROBE, NOW, Reason.CONFIGURE_TEST),
-    # what is no C compiler driver
+    # programs that are no C compiler drivers
     ("ar rcs libfoo.a a.o b.o", Kind.ARCHIVE, LIGHT, Reason.ARCHIVE),
     ("gcc-ar t libfoo.a", Kind.ARCHIVE, LIGHT, Reason.ARCHIVE),
     ("ranlib libfoo.a", Kind.ARCHIVE, LIGHT, Reason.ARCHIVE),
@@ -273,7 +273,7 @@ def test_variables_that_change_what_a_compile_writes(line: str, env: dict[bytes,
 
 
 PROGRAMS = [
-    # the real program goes before what it is called
+    # the real program counts, not the name by which it was called
     ("cc -c foo.c", "/usr/bin/gcc-12", Reason.COMPILE),
     ("make -c foo.c", "/opt/gcc/bin/g++", Reason.COMPILE),
     ("gcc -c foo.c", "/opt/tools/compiler-wrapper", Reason.COMPILE),

@@ -1,4 +1,4 @@
-"""Whatever the words are, there is an answer, and a link is never taken for something that may run elsewhere."""
+"""Every command line gets an answer, and a link never gets a remote placement."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_any_bytes_are_taken(argv: list[bytes], program: bytes) -> None:
     describe(argv, program, b"/", {}, lambda name: name)
 
 
-#: Options that set no mode, with what they need to be whole; clang and gcc alike.
+#: Options that set no mode, with a value for those that need one; for clang and gcc.
 INNOCENT = st.sampled_from(
     [row for row in ROWS if row.spelling not in MODES and row.effect not in (Effect.END, Effect.DRIVER_MODE)]
 )

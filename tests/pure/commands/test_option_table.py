@@ -1,4 +1,4 @@
-"""The option table: its order and its reach. tests/system/commands asks the real drivers."""
+"""The option table: sorted, well-formed, every row reachable. tests/system/commands compares it with the real drivers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_every_row_can_be_reached() -> None:
                 continue
             assert table.exact[row.spelling] is row
             if row.takes in (Takes.JOINED, Takes.EITHER, Takes.BOTH):
-                # some word must be found by this row and no other
+                # this row must match some word that no other row matches
                 assert table.find_joined(row.spelling + b"\x01") is row
 
 
@@ -107,5 +107,5 @@ def test_what_the_drivers_were_seen_to_take(family: Family, spelling: bytes) -> 
     line = parse([b"a.c", spelling, b"-c"], family, cxx=False)
     assert line.mode is Mode.LINK
     assert [source.name for source in line.inputs] == [b"a.c"]
-    # for a compiler of unknown family the same, as to miss one could take a link for a compile
+    # The same for a compiler of unknown family: a missed option could make a link look like a compile.
     assert parse([b"a.c", spelling, b"-c"], Family.EITHER, cxx=False).mode is Mode.LINK

@@ -1,4 +1,4 @@
-"""Lines rewritten so that all they write lands in one directory."""
+"""Command lines rewritten so that all their outputs go into one directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Response files, against the rules of GCC and Clang. tests/system/commands asks the real compilers."""
+"""Response files by the rules of GCC and Clang. tests/system/commands compares with the real compilers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: the order of their sources, and what errors say."""
+"""Settings: the order of their sources, and the text of errors."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_a_file_that_is_no_file(tmp_path: Path) -> None:
 def test_a_file_that_the_kernel_keeps_from_us(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, directory_is_closed: bool
 ) -> None:
-    """A file in a directory that is closed to the user is somebody else's. Any other one is the user's own mistake."""
+    """A file in a directory that the user can't enter belongs to another user. Any other file is the user's own mistake."""
     path = tmp_path / "config.toml"
     path.write_text("executors = 4\n")
 
@@ -202,7 +202,7 @@ def test_a_file_that_the_kernel_keeps_from_us(
         assert (directory, mode) == (str(tmp_path), os.X_OK)
         return not directory_is_closed
 
-    # Modes would not do: root may read everything.
+    # File modes can't test this, as root may read everything.
     monkeypatch.setattr(sources, "open", denied, raising=False)
     monkeypatch.setattr(os, "access", access)
     if directory_is_closed:

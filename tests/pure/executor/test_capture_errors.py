@@ -1,4 +1,4 @@
-"""Failures that are the capture's, in the words of the command."""
+"""Failures that the capture causes, found in the command's messages."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_words_of_the_capture(output, kind):
 
 def test_the_words_are_those_of_this_libc():
     for number, text in capture_errors._ENGLISH.items():
-        assert os.strerror(number) == text  # pytest runs in the C locale as far as messages go
+        assert os.strerror(number) == text  # pytest runs with messages of the C locale
 
 
 def test_other_languages_are_known_where_the_c_library_knows_them(monkeypatch):
@@ -125,7 +125,7 @@ def test_a_line_without_an_end_is_passed_on_at_the_end_or_when_it_is_long():
     ended_at=st.floats(0, 1),
 )
 def test_the_verdict_and_what_is_passed_on_do_not_depend_on_how_output_comes_in_pieces(text, cuts, ended_at):
-    """All of it in order, once, unless such a text is in it; and then nothing of that line but what is far before it."""
+    """All output is passed on once and in order. From a line with a capture error, only text far before the error is."""
     scanner = CaptureErrorScanner((b"LANG=C",))
     delayed = OutputDelay()
     passed = b""

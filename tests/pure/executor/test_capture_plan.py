@@ -27,20 +27,20 @@ SCRATCH = b"/var/tmp/spraycc-1/executor-h-1-e"
         ([b"/w", b"/w2"], [], [b"/w"], [b"/w3"], [b"/w", b"/w2"]),
         # a mount below an optional root
         ([b"/w"], [b"/tmp"], [b"/w"], [b"/tmp/m"], [b"/w"]),
-        # so a required one inside it is overlaid by itself
+        # so a required root inside it gets its own overlay
         ([b"/tmp/w"], [b"/tmp"], [b"/tmp/w"], [b"/tmp/m"], [b"/tmp/w"]),
         # a mount below a required root: the largest subtrees without one
         ([b"/w"], [], [b"/w/a/b", b"/w/c", b"/x"], [b"/w/m"], [b"/w/a", b"/w/c"]),
         ([b"/w"], [], [b"/w/a/b", b"/w/a/c/d"], [b"/w/a/m"], [b"/w/a/b", b"/w/a/c"]),
-        # into the mount
+        # the command writes inside the mount
         ([b"/w"], [], [b"/w/m/a"], [b"/w/m"], [b"/w/m"]),
         ([b"/w"], [], [b"/w/m/a"], [b"/w/m", b"/w/m/n"], [b"/w/m/a"]),
-        # nothing is known to be written in it
+        # no output is known in it
         ([b"/w"], [], [], [b"/w/m"], []),
         # the scratch directory below
         ([b"/var"], [], [b"/var/w/a"], [b"/"], [b"/var/w"]),
         ([b"/w"], [b"/var/tmp"], [b"/w"], [b"/"], [b"/w"]),
-        # the scratch directory above: no matter
+        # the scratch directory above: allowed
         ([SCRATCH + b"/w"], [], [SCRATCH + b"/w"], [b"/"], [SCRATCH + b"/w"]),
     ],
 )

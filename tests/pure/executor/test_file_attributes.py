@@ -1,4 +1,4 @@
-"""What a produced file may have that does not come back with it."""
+"""Attributes of a produced file that write-back would lose."""
 
 from __future__ import annotations
 

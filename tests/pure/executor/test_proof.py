@@ -1,4 +1,4 @@
-"""The proof: which lookups go back by number, which with their stamp, and which need not be named."""
+"""The proof: lookups that go back by number, lookups that go back with their stamp, and lookups that may be left out."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_so_does_a_file_that_this_host_lets_nobody_read() -> None:
 
 
 def test_a_listed_directory_counts_by_the_file_server_s_stamp() -> None:
-    """The command sees the overlay's directory, with a stamp of its own."""
+    """The command sees the overlay's directory, whose stamp differs."""
     told = {b"n/w/inc": Told(5, NAMES_1)}
     assert proved([(b"n/w/inc", OLD)], told, {b"n/w/inc": NAMES_1}) == ({5}, ())
     assert proved([(b"n/w/inc", OLD)], told, {b"n/w/inc": NAMES_2}) == (set(), ((b"n/w/inc", OLD),))

@@ -48,7 +48,7 @@ Record = tuple[bytes, bytes, int]
 
 
 def parts(records: list[Record], flags: int = 0, pending: int = 0, magic: int = MAGIC) -> tuple[bytes, bytes, bytes]:
-    """The three parts of a file with these records."""
+    """The three parts of a record file with these records."""
     texts = b"".join(lookup + b"\0" for lookup, _, _ in records)
     header = HEADER.pack(magic, len(records) << 32 | len(texts), flags, pending)
     return header, b"".join(RECORD.pack(stamp, mark) for _, stamp, mark in records), texts
@@ -123,7 +123,7 @@ FILE_IN_IT: list[Record] = [(b"f/t/x", MISSING, WRITE)]
 
 
 def moved(number: int) -> list[Record]:
-    """The directory t was moved to d, by two records; the first of them has this number."""
+    """Two records of the rename of the directory t to d; the first has this number."""
     return [(b"f/d", ELSEWHERE, WRITE), (b"f/t", now(5, number), WRITE)]
 
 
@@ -214,7 +214,7 @@ def test_a_new_file_waits_for_the_command(file: RecordFile, tmp_path: Path) -> N
     assert file.path == bytes(tmp_path / "record")
     assert os.stat(file.path).st_size == FILE_BYTES
     assert os.stat(file.path).st_mode & 0o777 == 0o600
-    assert file.read() == Reads(False, []), "a command that has not loaded the library is not recorded"
+    assert file.read() == Reads(False, []), "the record of a command that has not loaded the library is incomplete"
     fill(tmp_path / "record", *parts([]))
     assert file.read() == Reads(True, [])
     file.close()
@@ -296,7 +296,7 @@ def test_a_path_that_the_loader_would_split_is_not_used(name: str, tmp_path: Pat
 
 
 def elf(path: Path, *, loader: bytes = b"/lib64/ld-linux-x86-64.so.2\0", **changes: int) -> bytes:
-    """A header as this interpreter has it (64 bits), one program header, and the loader's name."""
+    """Writes an ELF file: a 64-bit header like this interpreter's, one program header, and the loader's name."""
     head = bytearray(Path("/proc/self/exe").read_bytes()[:64])
     head[32:40] = struct.pack("=Q", 64)  # e_phoff
     head[54:58] = struct.pack("=HH", 56, 1)  # e_phentsize, e_phnum

@@ -1,4 +1,4 @@
-"""What is expected of a task, by what it and its like took."""
+"""Estimates of a task's time and memory, from earlier runs of the same and of similar tasks."""
 
 import pytest
 from hypothesis import given
@@ -64,7 +64,7 @@ def test_of_a_kind_that_is_hardly_known_nothing_is_late():
 
 @given(st.lists(st.tuples(KEYS, st.floats(0, 1e6), st.integers(0, 1 << 40)), max_size=60))
 def test_means_are_those_of_the_entries(notes):
-    """However entries change, a new target's expectation is the mean of what there is."""
+    """Whatever the order of changes, the expectation for a new target is the mean of the present entries."""
     history = History()
     for now, (key, seconds, memory) in enumerate(notes):
         history.note(key, seconds, memory, now)
@@ -105,7 +105,7 @@ def test_it_is_bounded(monkeypatch):
         assert len(history) <= 101
     assert history.get(("compile", b"d999/a.o")) is not None
     assert history.get(("compile", b"d0/a.o")) is None
-    # Nothing is left of the forgotten ones' directories.
+    # The directories of forgotten targets are forgotten, too.
     assert history.expect(("compile", b"d0/b.o")).seconds == pytest.approx(1.0)
 
 

@@ -1,4 +1,4 @@
-"""The history's file: damage, bounds. tests/system/host has several servers write it at once."""
+"""The history's file: damage and limits. In tests/system/host several servers write it at once."""
 
 import os
 import sqlite3

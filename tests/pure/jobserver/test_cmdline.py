@@ -1,4 +1,4 @@
-"""What is taken off build tools' command lines, and what stays. The tables follow what the tools were seen to accept."""
+"""The words that SprayCC removes from build tools' command lines. The tables follow the observed behaviour of the tools."""
 
 import shlex
 
@@ -10,14 +10,14 @@ from spraycc.jobserver.cmdline import Stripped, strip
 
 
 def line(tool: str, words: str, makeflags: bytes = b"") -> tuple[str, int | None, bool]:
-    """Strips ``words`` and gives them back as a shell would quote them, with the cap and whether there is a jobserver."""
+    """Strips ``words``; returns the rest with shell quoting, the cap, and whether the build gets a jobserver."""
     stripped = strip(tool, [b"argv0", *(word.encode() for word in shlex.split(words))], makeflags)
     assert stripped.argv[0] == b"argv0"
     return shlex.join(word.decode() for word in stripped.argv[1:]), stripped.cap, stripped.jobserver
 
 
 MAKE = [
-    # words, what stays, cap
+    # words, the words that stay, cap
     ("", "", None),
     ("all", "all", None),
     ("-j", "", None),
@@ -30,7 +30,7 @@ MAKE = [
     ("-j1", "", 1),
     ("-j400 -C dir all", "-C dir all", 400),
     ("all -j8 install", "all install", 8),
-    # the following word is a target unless it has nothing but digits in it
+    # the following word is a target unless it consists of digits
     ("-j foo", "foo", None),
     ("-j 8foo", "8foo", None),
     ("--jobs foo", "foo", None),
@@ -46,7 +46,7 @@ MAKE = [
     ("-j3 -j5", "", 5),
     ("-j3 -j", "", None),
     ("-j --jobs=2", "", 2),
-    # make's own errors are left to make
+    # make itself reports these errors
     ("-j0", "-j0", None),
     ("-j 0", "-j 0", None),
     ("-jfoo", "-jfoo", None),
@@ -75,7 +75,7 @@ MAKE = [
     ("-dj8", "-d", 8),
     ("--debug=j -j2", "--debug=j", 2),
     ("--output-sync -j2", "--output-sync", 2),
-    # load limits hoard tokens
+    # a make with a load limit keeps tokens that it does not use
     ("-l 4 all", "all", None),
     ("-l4 -j8", "", 8),
     ("-l .5 all", "all", None),
@@ -90,7 +90,7 @@ MAKE = [
     # variables
     ("CFLAGS=-j8 -j2", "CFLAGS=-j8", 2),
     ("-s V=1 -j2 - ", "-s V=1 -", 2),
-    # a jobserver of somebody's
+    # a jobserver from somewhere else
     ("--jobserver-auth=3,4 -j", "", None),
 ]
 
@@ -132,7 +132,7 @@ NINJA = [
     ("-vj2 all", "-v all", 2),
     ("-vj 2 all", "-v all", 2),
     ("-j3 -j5", "", 5),
-    # ninja's own errors
+    # ninja itself reports these errors
     ("-j", "-j", None),
     ("-jx", "-jx", None),
     ("-j x", "-j x", None),
@@ -271,18 +271,18 @@ def test_any_line_can_be_stripped_and_loses_nothing_but_numbers_and_their_option
 ) -> None:
     stripped = strip(tool, [b"tool", *words])
 
-    # what stays is what was there, in its order: whole, or a cluster without its end
+    # Words that stay are unchanged and in order, or they are a cluster without its end.
     rest = iter(words)
     for kept in stripped.argv[1:]:
         assert any(
             word == kept or (len(kept) > 1 and word.startswith(kept) and word[len(kept) :][:1] in (b"j", b"l"))
             for word in rest
         )
-    # what goes is an option of the kind, or its argument
+    # A removed word is a -j option or its argument.
     for position, gone in enumerate(stripped.removed):
         option = gone.startswith((b"-j", b"-l", b"--j", b"--l", b"--max", b"--par", b"--p"))
         assert option or stripped.removed[position - 1].startswith(b"-"), stripped.removed
-    # a second time there is nothing left to take
+    # Stripping a second time removes nothing.
     again = strip(tool, stripped.argv)
     assert again.argv == stripped.argv
     assert again.removed == ()

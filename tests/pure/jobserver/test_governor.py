@@ -34,7 +34,7 @@ A, B, C, D = (TaskId(number) for number in range(4))
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an event: the decision, and the tokens that the account then asks for."""
+    """The result of an event: the decision, and the tokens that the account then asks for."""
 
     issue: int = 0
     withdraw: int = 0
@@ -112,7 +112,7 @@ def test_a_fifo_without_room_gets_no_more_tokens_until_the_width_changes() -> No
 
 
 def test_tokens_that_the_fifo_did_not_take_count_for_nothing() -> None:
-    """The kernel has no room for tokens that the governor has decided on."""
+    """The kernel has no room for the tokens that the governor wants to issue."""
     tokens = TokenAccount()
     governor = Governor(Limits(4, 4), 100, tokens, now=0.0)
     governor.handle(ToolStarted(), 0.0)
@@ -122,7 +122,7 @@ def test_tokens_that_the_fifo_did_not_take_count_for_nothing() -> None:
 
 
 def test_tokens_that_are_not_written_yet_are_withdrawn_at_once() -> None:
-    """The completion is released in the same decision: no withdrawal from the FIFO would follow to release it."""
+    """The same decision releases the completion, as no withdrawal from the FIFO would follow that could release it."""
     tokens = TokenAccount()
     governor = Governor(Limits(2, 2), 100, tokens, now=0.0)
     governor.handle(ToolStarted(), 0.0)
@@ -156,7 +156,7 @@ def test_a_completion_is_let_go_by_the_next_runner() -> None:
     bench.tell(RunnerRegistered(B, "b"))
     bench.tell(TaskDone(A))
     assert bench.tell(RunnerRegistered(C, "c")).release == (A,)
-    # and no token was issued for it, as make has got one now
+    # and the governor issued no token for it, as make has one now
     assert bench.tokens.issued == 3
 
 
@@ -184,7 +184,7 @@ def test_a_runner_that_can_not_connect_takes_the_place_of_a_held_one() -> None:
     bench.tell(TaskDone(B))
     assert bench.tell(DescriptorsExhausted()).release == (A,)
     assert bench.unseen == 3
-    # it has A's descriptor now: as much unseen work as before, and B stays held
+    # C takes A's place: there is as much unseen work as before, and B stays held
     assert bench.tell(RunnerRegistered(C, C)).release == ()
     assert (bench.unseen, bench.held) == (2, (B,))
 
@@ -199,7 +199,7 @@ def test_several_runners_of_one_recipe_are_one() -> None:
     assert bench.tell(RunnerRegistered(B, "line")) == Outcome()
     assert bench.tell(TaskDone(A)) == Outcome(release=(A,))
     assert bench.tell(TaskDone(B)).release == ()
-    # a late sibling takes the recipe over
+    # a late sibling takes over the recipe
     assert bench.tell(RunnerRegistered(C, "line")) == Outcome(release=(B,))
     assert bench.held == ()
 
@@ -259,7 +259,7 @@ def test_probes_let_one_go_at_a_time_up_to_their_limit() -> None:
     assert bench.withdraw(1, 9.0).release == (C,)
 
 
-def test_a_first_window_for_tools_that_look_late() -> None:
+def test_a_first_window_for_tools_that_read_tokens_late() -> None:
     bench = Bench(Limits(4, 4, first_window=16, first_window_s=1.0), 200, now=10.0)
     assert bench.tell(ToolStarted(), 10.0) == Outcome(issue=15, wake_at=11.0)
     assert bench.tell(RunnerRegistered(A, "a"), 10.5) == Outcome(issue=1, wake_at=11.0)
@@ -267,8 +267,8 @@ def test_a_first_window_for_tools_that_look_late() -> None:
 
 
 class Tool:
-    """A build tool that starts its recipes in order and is always faster than the server: what it gives back it takes for its
-    next recipe before anybody else can look."""
+    """A build tool that starts its recipes in order and is always faster than the server: after it returns a token, it takes
+    the token for its next recipe before the server can read it."""
 
     def __init__(self, build: Build, recipes: str, keeps_implicit: bool) -> None:
         self.build = build
@@ -302,11 +302,11 @@ class Tool:
 
 
 class Build:
-    """Tools on a governed pool. Times are in seconds of no clock."""
+    """Tools that share a governed pool. Times are simulated seconds."""
 
     def __init__(self, recipes: str, limits: Limits, width: int, tools: int = 1, keeps_implicit: bool = True) -> None:
         """Every tool has the ``recipes``: "r" remote (0.5 s; its runner registers after 0.01 s), "l" local and unseen (0.2 s),
-        "x" remote and then 0.1 s here in the same recipe."""
+        "x" remote and then 0.1 s on the submit host in the same recipe."""
         self.bench = Bench(limits, width)
         self.free = 0
         self.owed = 0
@@ -323,7 +323,7 @@ class Build:
             self.owed = decision.withdraw
 
     def run(self) -> None:
-        """Until all recipes have ended; fails if nothing moves any more."""
+        """Runs until all recipes have ended; fails if the build stalls."""
         self._withdraw()
         for tool in self._tools:
             tool.start()
@@ -349,11 +349,11 @@ class Build:
     def recipe_starts(self, tool: Tool, kind: str) -> TaskId:
         task = TaskId(next(self._numbers))
         self._kind[task], self._tool[task] = kind, tool
-        self._runs_here()
+        self._one_more_local()
         self._at(0.2 if kind == "l" else 0.01, "ends" if kind == "l" else "registers", task)
         return task
 
-    def _runs_here(self) -> None:
+    def _one_more_local(self) -> None:
         self.local += 1
         self.most_local = max(self.most_local, self.local)
 
@@ -368,7 +368,7 @@ class Build:
         for task in decision.release:
             self.remote -= 1
             if self._kind[task] == "x":
-                self._runs_here()
+                self._one_more_local()
                 self._at(0.1, "ends", task)
             else:
                 self._tool[task].recipe_ended(task)
@@ -406,7 +406,7 @@ def test_unseen_work_is_bounded_and_the_build_ends(
 
 
 def test_without_the_governor_it_would_not_be_bounded() -> None:
-    """That the model is as bad as a real make: with the limit far up, nearly all tokens end at local recipes."""
+    """The model is as bad as a real make: with a very high limit, local recipes end up with nearly all tokens."""
     build = Build(SHAPES["remotes first"], Limits(200, 200), width=200)
     build.run()
     assert build.most_local > 90
@@ -426,7 +426,7 @@ def test_probing_brings_the_cluster_back_to_work_sooner() -> None:
 
 
 class Anything(RuleBasedStateMachine):
-    """Recipes that start, register, end and die in any order, with tokens taken out at any time or never."""
+    """Recipes that start, register, end and die in any order, while the server takes tokens out at any time or never."""
 
     L, L_MAX, WIDTH = 3, 5, 12
 
@@ -462,7 +462,7 @@ class Anything(RuleBasedStateMachine):
             self.recipe_goes_on(recipe)
 
     def recipe_goes_on(self, recipe: int) -> None:
-        """A runner of it has ended: without another it is unseen again."""
+        """A runner of the recipe has ended: without another runner the recipe is unseen again."""
         if recipe not in self.live.values() and recipe not in self.asked.values():
             self.unseen_recipes += 1
 
@@ -578,7 +578,7 @@ class Anything(RuleBasedStateMachine):
         assert not self.asked or self.bench.unseen >= self.local
 
     def teardown(self) -> None:
-        """Whatever was going on, it comes to an end: all unseen recipes end, and every completion is let go."""
+        """From every state the build comes to an end: all unseen recipes end, and every completion is released."""
         for task in sorted(self.live):
             self.asked[task] = self.live.pop(task)
             self.obey(self.bench.tell(TaskDone(task), self.now))

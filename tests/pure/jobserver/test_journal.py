@@ -1,4 +1,4 @@
-"""The log has a line for each event, with what came of it."""
+"""The log has a line for each event, with its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The MAKEFLAGS grammar, out and in. What real tools make of it is tested with the tools, in tests/system/fifo."""
+"""Writing and parsing MAKEFLAGS. tests/system/fifo tests how real tools read it."""
 
 import pytest
 from hypothesis import given
@@ -47,7 +47,7 @@ NOTHING = MakeFlags(None, parallel=False, jobs=None, others=())
         (b" -j6 --jobserver-auth=fifo:/tmp/GMfifo77", b" " + OURS),
         (b"s --jobs=4 --jobserver-auth 3,4", b" " + OURS + b" -s"),
         (b" -l 4 -k --load-average=3 --max-load=2", b" " + OURS + b" -k"),
-        # what make will call an error is left for it
+        # words that make rejects stay, so that make reports the error
         (b"-j0", b" " + OURS + b" -j0"),
         (b"-jfoo", b" " + OURS + b" -jfoo"),
         # other options and their arguments
@@ -56,7 +56,7 @@ NOTHING = MakeFlags(None, parallel=False, jobs=None, others=())
         (b" --eval=A:=b\\ c -j3", b" " + OURS + b" --eval=A:=b\\ c"),
         # definitions are not options
         (b" -- X=a\\ -j8 Y=$(Z) -j8", b" " + OURS + b" -- X=a\\ -j8 Y=$(Z) -j8"),
-        # references are kept for make to expand
+        # references stay, as make expands them
         (b"k $(if a b,-s -i) -j8", b" " + OURS + b" -k $(if a b,-s -i)"),
     ],
 )
@@ -108,7 +108,7 @@ def test_cargo_gets_the_descriptor() -> None:
         (b" --jobserver-fds=1,2 --jobserver-auth=3,4", MakeFlags(Descriptors(3, 4), False, None, ())),
         (b" -j3 -j5 --jobs=7", MakeFlags(None, True, 7, ())),
         (b" -j3 -j", MakeFlags(None, True, None, ())),
-        # make 4.4 under a recipe that is not recursive
+        # make 4.4 in a recipe that is not recursive
         (b" -j2 --jobserver-auth=3,4 --jobserver-auth=-2,-2", MakeFlags(Descriptors(-2, -2), True, 2, ())),
         # malformed
         (b" --jobserver-auth=foo", NOTHING),
@@ -164,7 +164,7 @@ def test_split(makeflags: bytes, words: tuple[bytes, ...]) -> None:
         (b"kj8", b"k"),
         (b"j8 -k", b"k"),
         (b"-kj8 -s", b" -k -s"),
-        # nothing of ours in it: not a byte changes
+        # without our jobserver in it, not a byte changes
         (b" -k  --trace", b" -k  --trace"),
         (b"kn -- A=b", b"kn -- A=b"),
         (b"-l4", b"-l4"),

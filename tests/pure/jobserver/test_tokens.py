@@ -94,7 +94,7 @@ def test_a_negative_number_is_a_bug() -> None:
 
 
 class Pool(RuleBasedStateMachine):
-    """A FIFO with room for 40 tokens and holders that can only take what is free."""
+    """A FIFO with room for 40 tokens, and holders that can take only free tokens."""
 
     ROOM = 40
 
@@ -167,7 +167,7 @@ class Pool(RuleBasedStateMachine):
         assert not (tokens.due and tokens.owed)
 
     def teardown(self) -> None:
-        """With everything back, the pool is exactly as large as asked for."""
+        """When all tokens are back, the pool has exactly the wanted size."""
         self.free, self.held = self.free + self.held, 0
         while self.lost:
             self.the_watch_writes_one_off(replace=True)

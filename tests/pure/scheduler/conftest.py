@@ -1,4 +1,4 @@
-"""A scheduler under a script: each step is a time, an event and the exact actions that it must lead to."""
+"""A scheduler that a test script drives: each step is a time, an event and the exact expected actions."""
 
 from collections.abc import Callable
 

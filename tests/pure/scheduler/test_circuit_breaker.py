@@ -1,4 +1,4 @@
-"""When the tasks of a build no longer go to executors."""
+"""The limit of fallbacks after which no more tasks of a build go to executors."""
 
 from __future__ import annotations
 

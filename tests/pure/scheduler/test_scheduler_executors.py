@@ -1,4 +1,4 @@
-"""How many executors are asked for and let go, how wide builds are, and what happens while none is there."""
+"""How many executors the scheduler asks for and releases, how wide builds are, and how tasks run without an executor."""
 
 import dataclasses
 import math
@@ -113,7 +113,7 @@ def test_more_executors_allowed_in_the_middle_of_a_build(start):
 
 
 def die_at_start(play, count):
-    """So many executors in a row join and are lost; gives back after how many of them another one was asked for."""
+    """``count`` executors in a row join and are lost; returns after how many of them the scheduler asked for another."""
     asked = []
     for number in range(count):
         play.do(ExecutorJoined(f"dies{play.now}-{number}"))
@@ -193,7 +193,7 @@ def test_the_longer_of_two_pauses_holds(start):
     assert play.scheduler.next_deadline() == 100
 
 
-# ---- none is there
+# ---- no executor is connected
 
 
 def test_first_task_waits_for_the_first_executor(start):
@@ -214,7 +214,7 @@ def test_no_executor_comes_and_tasks_run_here_until_one_does(start):
     play.at(15, Tick(), NoExecutorYet("b"), RunLocally(1, "no-executor"), RunLocally(2, "no-executor"))
     assert play.scheduler.next_deadline() is None
     play.at(16, TaskGone(1), RunLocally(3, "no-executor"))
-    # The rest goes remote as soon as one comes, and a slot that is free now stays free.
+    # The other tasks go to the executor that joins, and a local slot that is free now stays free.
     play.at(17, ExecutorJoined("x"), Dispatch(4, "x", 1))
     play.at(18, TaskGone(2))
 
@@ -228,7 +228,7 @@ def test_after_the_grace_no_task_waits_for_it_again(start):
     play.at(7, remote(2), RunLocally(2, "no-executor"))
     play.at(8, TaskGone(2))
     play.at(9, BuildEnded("b"))
-    # The executors are still pending: a script of many short builds is not held up by each.
+    # The executors are still pending. Without this rule, each build of a script of many short builds would wait.
     play.at(10, BuildStarted("c", None), SetWidth("c", 2))
     play.at(10, remote(3, "c"), NoExecutorYet("c"), RunLocally(3, "no-executor"))
 
@@ -306,7 +306,7 @@ def test_links_without_end_do_not_starve_tasks_without_executor(start):
     for task in range(2, 9):
         play.do(TaskArrived(task, "b", HEAVY))
     play.at(0, remote(20), AskExecutors(1))
-    # An archive wants another quota, and is no competitor.
+    # An archive uses another kind of slot, so it does not compete.
     play.at(0, TaskArrived(30, "b", LIGHT), RunLocally(30, "placement"))
     for task in (1, 2, 3, 4):
         play.at(1, TaskGone(task), RunLocally(task + 1, "placement"))
@@ -349,7 +349,7 @@ def test_a_refused_submission_does_not_hold_up_tasks(start):
     play.at(3, remote(2), RunLocally(2, "no-executor"))
     assert play.scheduler.next_deadline() == 31
     play.at(31, Tick(), AskExecutors(4))
-    # ... nor does the next one, which may be refused as well.
+    # The next submission does not hold up tasks either, as it may be refused as well.
     play.at(32, TaskGone(2))
     play.at(32, remote(3), RunLocally(3, "no-executor"))
 
@@ -399,7 +399,7 @@ def test_executors_that_come_though_they_were_reported_failed(start):
     assert play.scheduler.snapshot()["executors"] == {"idle": 1, "busy": 0, "asked": 0, "releasing": 1}
 
 
-# ---- letting go
+# ---- releasing executors
 
 
 def test_idle_executors_are_let_go_after_the_last_build(start):
@@ -491,7 +491,7 @@ def test_slots_are_given_back_in_mid_build_and_asked_for_again(start, initial, a
         play.do(ExecutorJoined(name))
     play.do(AttemptEnded("x", 1, DONE), 5)
     play.do(TaskGone(1))
-    # x has worked last: it stays, as a feeler.
+    # x worked last. The scheduler keeps it, to notice when more work comes.
     play.at(60, Tick(), Release("y"), Release("z"), SetWidth("b", 1))
     for name in "yz":
         play.at(61, ExecutorLost(name))
@@ -520,7 +520,7 @@ def test_an_executor_near_the_end_of_its_time_is_drained_and_replaced(start):
     play.at(0, ExecutorJoined("x", 48.0), Dispatch(1, "x", 1))
     play.at(0, ExecutorJoined("y", 50.0), SetWidth("b", 2))
     assert play.scheduler.next_deadline() == 48
-    play.at(48, Tick())  # what it has in hand it may end
+    play.at(48, Tick())  # the executor may end the task that it runs
     play.at(49, remote(2), Dispatch(2, "y", 1))
     play.at(49, AttemptEnded("x", 1, DONE), Release("x"), AskExecutors(1), SetWidth("b", 1))
     play.at(49.5, AttemptEnded("y", 2, DONE))

@@ -1,4 +1,4 @@
-"""What is expected of tasks decides their order, where they have room, and when they are tried twice."""
+"""A task's expected time and memory decide its order, the hosts with room for it, and when it gets a second attempt."""
 
 import pytest
 
@@ -51,9 +51,9 @@ def play(start):
 @pytest.mark.parametrize(
     ("seconds", "order"),
     [
-        ([0, 0, 0], [0, 1, 2]),  # nothing is known: as they came
+        ([0, 0, 0], [0, 1, 2]),  # nothing is known: in order of arrival
         ([1, 3, 2], [1, 2, 0]),
-        ([2, 0, 2, 0, 5], [4, 0, 2, 1, 3]),  # equals as they came, the unknown last
+        ([2, 0, 2, 0, 5], [4, 0, 2, 1, 3]),  # equal times in order of arrival, unknown times last
     ],
 )
 def test_longest_first(play, seconds, order):
@@ -93,7 +93,7 @@ def test_tasks_that_go_from_the_middle_of_the_queue(play):
 
 @pytest.fixture
 def late(play):
-    """Task 1 has run on x for 10 s, which is late, since before y came."""
+    """Task 1 has run on x for 10 s and is late. It began before y joined."""
     play.do(task(1, seconds=3, late_s=10))
     assert dispatches(play.do(joined("x", "h1"), 0)) == [(1, "x")]
     play.do(joined("z", "h1"), 5)
@@ -200,7 +200,7 @@ def test_few_second_attempts_at_once(play):
 
 
 def test_no_second_memory_hungry_unit_where_there_is_no_room(play):
-    """Other units overtake the memory-hungry unit that waits. It gets the host when the first is done."""
+    """Other units overtake the waiting memory-hungry unit. It gets the host when the first memory-hungry unit is done."""
     for name in ("x", "y", "z"):
         play.do(joined(name, "h", 8 * GIB))
     assert dispatches(play.do(task(1, seconds=9, memory=5 * GIB))) == [(1, "z")]
@@ -214,11 +214,11 @@ def test_no_second_memory_hungry_unit_where_there_is_no_room(play):
 @pytest.mark.parametrize(
     ("memory", "total", "reported", "goes"),
     [
-        (MEMORY_HUNGRY_BYTES - 1, GIB, None, True),  # not memory-hungry: nobody asks
+        (MEMORY_HUNGRY_BYTES - 1, GIB, None, True),  # not memory-hungry: the scheduler does not check
         (3 * GIB, 8 * GIB, None, True),
         (4 * GIB, 8 * GIB, None, False),  # 4 + 3.5 of 7.2
-        (4 * GIB, 0, None, True),  # nobody knows
-        (3 * GIB, 8 * GIB, 2 * GIB, False),  # others use it
+        (4 * GIB, 0, None, True),  # the host's memory is unknown
+        (3 * GIB, 8 * GIB, 2 * GIB, False),  # other programs use the memory
         (3 * GIB, 8 * GIB, 3 * GIB, True),
     ],
 )
@@ -251,7 +251,7 @@ def test_the_only_host_with_enough_memory_is_lost(play):
     play.do(task(1))
     play.do(joined("small", "s", 4 * GIB))
     play.do(task(2, memory=20 * GIB))
-    assert dispatches(play.do(AttemptEnded("small", 2, MEMORY))) == []  # it waits until the large one is empty
+    assert dispatches(play.do(AttemptEnded("small", 2, MEMORY))) == []  # the task waits until the large host is empty
     assert RunLocally(2, "memory") in play.do(ExecutorLost("large"))
 
 
@@ -259,7 +259,7 @@ def test_the_only_host_with_enough_memory_is_lost(play):
 
 
 def test_fill():
-    """4,000 units of a C++ project: what is known of them makes the build as short as it can be."""
+    """4,000 units of a C++ project: with known times the build is as short as possible."""
     seconds = durations(4000)
     known = learned(seconds)
     for executors, target in ((80, 1.05), (200, 1.08)):

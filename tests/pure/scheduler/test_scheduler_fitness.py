@@ -1,4 +1,4 @@
-"""Executors whose hosts have another compiler: what needs it goes elsewhere, or runs here where there is no elsewhere."""
+"""Executors whose hosts have another compiler: their tasks go to a fit executor, or run on the submit host if none is."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def with_executors(start: Start, *names: str, **settings: int) -> Play:
 
 
 def placed(play: Play, now: float, event: object) -> list[object]:
-    """Where tasks went, of all that the event led to."""
+    """The placements among the actions that follow from the event."""
     return [action for action in play.do(event, now) if isinstance(action, Dispatch | RunLocally)]
 
 
@@ -45,7 +45,7 @@ def test_it_goes_to_another_executor_and_never_back(start: Start) -> None:
     assert placed(play, 1, ExecutorJoined("good")) == []
     assert placed(play, 2, AttemptEnded("odd", 2, UNFIT)) == [Dispatch(2, "good", 2)]
     assert placed(play, 3, needing("gcc", 3)) == []  # though "odd" is idle
-    assert placed(play, 3, needing("clang", 4)) == [Dispatch(4, "odd", 1)]  # and goes before the one that waits
+    assert placed(play, 3, needing("clang", 4)) == [Dispatch(4, "odd", 1)]  # and overtakes the waiting task
     assert placed(play, 4, AttemptEnded("good", 2, DONE)) == [Dispatch(3, "good", 1)]
 
 
@@ -58,14 +58,14 @@ def test_where_none_is_fit_it_runs_here_one_after_the_other(start: Start) -> Non
     assert first == RunLocally(1, "unfit")
     (second,) = placed(play, 3, TaskGone(1))
     assert isinstance(second, RunLocally)
-    # One that comes later is fit: what has not begun here goes there.
+    # An executor that joins later is fit: it gets the tasks that have not begun on the submit host.
     (third,) = placed(play, 4, ExecutorJoined("good"))
     assert isinstance(third, Dispatch)
     assert {second.task, third.task} == {2, 3}
 
 
 def test_a_misfit_is_no_attempt(start: Start) -> None:
-    """However many hosts differ, a task is not given up for them."""
+    """Misfits do not count as attempts, however many hosts differ."""
     odd = [f"odd{number}" for number in range(4)]
     play = with_executors(start, *odd, "good", max_executors=5, max_attempts=1)
     assert placed(play, 1, TaskArrived(1, "b", Placement.REMOTE)) == [Dispatch(1, "good", 1)]

@@ -1,7 +1,7 @@
-"""The scheduler in a world of runners and executors that do whatever they may do, in any order.
+"""The scheduler in a world of runners and executors that do everything they may do, in any order.
 
-The world believes nothing that the scheduler says of itself: it keeps its own account of where each task is, from events and
-actions alone, and refuses an action that a real shell could not carry out.
+The world does not trust the scheduler's state. It keeps its own account of each task, from events and actions only, and
+rejects an action that the real server could not carry out.
 """
 
 import dataclasses
@@ -53,36 +53,36 @@ EXPECTATIONS = st.builds(
     late_s=st.sampled_from([None, 2.0, 2.0, 14.0]),
     memory_bytes=st.sampled_from([0, 0, MEMORY_HUNGRY_BYTES, 3 * MEMORY_HUNGRY_BYTES]),
 )
-#: host -> its memory; that of one is not known
+#: host -> its memory; the memory of "none-said" is unknown
 HOSTS = {
     "none-said": 0,
     "small": MEMORY_HUNGRY_BYTES,
     "middle": 4 * MEMORY_HUNGRY_BYTES,
     "large": 10 * MEMORY_HUNGRY_BYTES,
 }
-#: says to a rule which of the things that it may be applied to; taken modulo their number
+#: selects one of the things that a rule can apply to (modulo their number)
 PICK = st.integers(0, 50)
 
 
 @dataclasses.dataclass
 class Runner:
-    """What the world knows of one task."""
+    """The world's account of one task."""
 
     arrival: TaskArrived
     number: int
-    #: "waits", "remote", "here" or "answered"; "" once it has ended
+    #: "waits", "remote", "here" (on the submit host) or "answered"; "" once it has ended
     where: str = "waits"
-    #: refused, or tried often enough, by the policy of that time: it may be dispatched no more
-    must_be_here: bool = False
+    #: the task was refused or had all its attempts, by the policy of that time: it must not be dispatched again
+    must_run_locally: bool = False
     #: it ran out of memory
     out_of_memory: bool = False
     attempts: int = 0
-    #: of them, those that ended as the executor's host was not fit
+    #: the attempts that ended because the executor's host was not fit
     misfits: int = 0
-    #: executors that work for it, and when the first of them began
+    #: executors that run the task, and the time when the first of them began
     on: set = dataclasses.field(default_factory=set)
     began: float = 0.0
-    #: results that the shell wrote
+    #: results that the server wrote
     written: int = 0
     why: str = ""
 
@@ -90,7 +90,7 @@ class Runner:
 class World(RuleBasedStateMachine):
     @initialize(policy=POLICIES, warm=st.booleans())
     def begin(self, policy, warm):
-        """``warm``: the executors are there, and one task that may become late."""
+        """``warm``: executors have joined, and one task runs that may become late."""
         if warm:
             policy = dataclasses.replace(
                 policy, max_executors=5, max_attempts=4, executors_are_here=False, initial_executors=None
@@ -98,28 +98,28 @@ class World(RuleBasedStateMachine):
         self.policy = policy
         self.scheduler = Scheduler(policy)
         self.now = 0.0
-        self.runners = {}  # task -> Runner, those that have not ended
-        self.executors = {}  # executor -> task that it has, or None
-        self.unfit = {}  # executor -> needs of tasks that it was not fit for
-        self.needs = {}  # task -> what it needs, also of those that have ended
+        self.runners = {}  # task -> Runner, only tasks that have not ended
+        self.executors = {}  # executor -> its task, or None
+        self.unfit = {}  # executor -> the needs that it is not fit for
+        self.needs = {}  # task -> its needs, also for ended tasks
         self.host_of = {}  # executor -> its host
         self.holds_all = set()  # executors whose capture holds every effect
         self.second = set()  # executors that run a second attempt
-        self.memory_of = {}  # task -> what it was expected to use
+        self.memory_of = {}  # task -> its expected memory
         self.releasing = set()
         self.idle_since = {}
-        self.ends_at = {}  # executor -> when its batch job's time is nearly over
+        self.ends_at = {}  # executor -> the time when its batch job's run time is nearly over
         self.asked = 0
-        self.wanted = 0  # of those that are asked for, the ones that no Withdraw was said of since
+        self.wanted = 0  # executors that were asked for and not withdrawn since
         self.open = {}  # build -> cap
         self.widths = {}
         self.told = set()
-        self.given_up = set()  # builds of which no more is sent
+        self.given_up = set()  # builds whose tasks no longer go to executors
         self.numbers = 0
-        self.builds_of = {}  # task -> its build, also of those that have ended
-        self.unused = False  # the event in hand has let an executor go that idled during a build
-        self.failed = False  # in the midst of an event
-        self.late = False  # a deadline is over, and no event has told the scheduler so
+        self.builds_of = {}  # task -> its build, also for ended tasks
+        self.unused = False  # the present event released an executor that was idle during a build
+        self.failed = False  # an event failed half-way
+        self.late = False  # a deadline has passed, and the scheduler has had no event since
         if warm:
             self.build_opens("a", None)
             self.tasks_arrive(
@@ -160,7 +160,7 @@ class World(RuleBasedStateMachine):
             self.second.add(action.executor)
         else:
             assert runner.where == "waits"
-            assert not runner.must_be_here
+            assert not runner.must_run_locally
             self.check_order(runner, self.unfit[action.executor])
             runner.began = self.now
         self.executors[action.executor] = action.task
@@ -168,7 +168,7 @@ class World(RuleBasedStateMachine):
         runner.where = "remote"
 
     def check_memory(self, runner, executor):
-        """A memory-hungry task has room on a host where something runs; as far as is known."""
+        """On a host with other tasks, a memory-hungry task has room, as far as the memory is known."""
         host = self.host_of[executor]
         mine = runner.arrival.expected.memory_bytes
         others = [self.memory_of[t] for e, t in self.executors.items() if t is not None and self.host_of[e] == host]
@@ -176,17 +176,17 @@ class World(RuleBasedStateMachine):
             assert mine + sum(others) <= HOSTS[host]
 
     def check_second(self, runner, executor):
-        """Only of a late task whose effects are all held, while nobody waits, and of few at once."""
+        """A second attempt needs a late task, a capture that holds all effects and an empty queue; few run at once."""
         assert runner.arrival.may_run_twice
         assert runner.arrival.needs not in self.unfit[executor]
         assert self.now >= runner.began + runner.arrival.expected.late_s
         (first,) = runner.on
         assert {first, executor} <= self.holds_all
-        assert len(self.second) * 10 < len(self.there())
+        assert len(self.second) * 10 < len(self.connected())
         assert all(r.attempts for r in self.queued())
 
     def check_order(self, chosen, unfit):
-        """No task that was never dispatched, and so may go anywhere that is fit for it, was due before the chosen one."""
+        """No task without an attempt was due before the chosen task: such a task may go to every fit executor."""
         busy = self.busy_executors()
         rank = (chosen.arrival.priority, busy[chosen.arrival.build])
         for runner in self.queued():
@@ -211,18 +211,18 @@ class World(RuleBasedStateMachine):
         if placement is not Placement.REMOTE:
             assert action.why == "placement"
         elif action.why == "no-executor":
-            assert not self.there()
+            assert not self.connected()
             assert not runner.arrival.must_be_remote
             assert not self.policy.wait_for_cluster
             assert runner.arrival.build in self.told or runner.arrival.build not in self.open
         elif action.why == "unfit":
-            assert self.there()
-            assert all(runner.arrival.needs in self.unfit[executor] for executor in self.there())
-            assert not runner.must_be_here
+            assert self.connected()
+            assert all(runner.arrival.needs in self.unfit[executor] for executor in self.connected())
+            assert not runner.must_run_locally
         elif action.why == "memory":
             assert runner.out_of_memory
         else:
-            assert runner.must_be_here
+            assert runner.must_run_locally
         runner.where, runner.why = "here", action.why
 
     def on_Abort(self, action):
@@ -236,14 +236,14 @@ class World(RuleBasedStateMachine):
         assert action.count > 0
         self.asked += action.count
         self.wanted += action.count
-        assert self.asked + len(self.there()) <= self.policy.max_executors
+        assert self.asked + len(self.connected()) <= self.policy.max_executors
 
     def on_Release(self, action):
         assert self.executors[action.executor] is None
         assert action.executor not in self.releasing
-        surplus = len(self.there()) > self.policy.max_executors
+        surplus = len(self.connected()) > self.policy.max_executors
         patience_s = max(10, self.policy.release_delay_s)
-        others_idle = len(self.there()) - len(self.busy()) > 1
+        others_idle = len(self.connected()) - len(self.busy()) > 1
         unused = self.now >= self.idle_since[action.executor] + patience_s and others_idle
         over = self.now >= self.ends_at[action.executor]
         assert not self.open or surplus or unused or over
@@ -251,12 +251,12 @@ class World(RuleBasedStateMachine):
         self.releasing.add(action.executor)
 
     def on_Withdraw(self, action):
-        """Executors that were asked for may join, or be reported failed, now or later: rules of their own."""
+        """The executors may still join or be reported as failed, now or later. Other rules do that."""
         assert self.asked
         self.wanted = 0
 
     def check_demand(self, actions):
-        """A build that lets an executor go, as that idles, has no use for more: none that was asked for is left wanted."""
+        """A build that releases an idle executor does not need more: all its pending requests are withdrawn."""
         kinds = [type(action) for action in actions]
         assert kinds.count(Withdraw) <= 1
         assert not (Withdraw in kinds and AskExecutors in kinds)
@@ -276,15 +276,15 @@ class World(RuleBasedStateMachine):
     def on_GiveUp(self, action):
         assert action.build not in self.given_up
         assert action.fell_back > self.policy.fall_back_limit
-        assert self.runners[action.task].must_be_here or self.runners[action.task].out_of_memory
+        assert self.runners[action.task].must_run_locally or self.runners[action.task].out_of_memory
         self.given_up.add(action.build)
         for runner in self.queued():
             if runner.arrival.build == action.build:
-                runner.must_be_here = not runner.arrival.must_be_remote
+                runner.must_run_locally = not runner.arrival.must_be_remote
 
     # ---- the world's account
 
-    def there(self):
+    def connected(self):
         return self.executors.keys() - self.releasing
 
     def here(self):
@@ -303,7 +303,7 @@ class World(RuleBasedStateMachine):
         return [
             runner
             for runner in self.runners.values()
-            if runner.where == "waits" and runner.arrival.placement is Placement.REMOTE and not runner.must_be_here
+            if runner.where == "waits" and runner.arrival.placement is Placement.REMOTE and not runner.must_run_locally
         ]
 
     def busy_executors(self):
@@ -326,7 +326,7 @@ class World(RuleBasedStateMachine):
         build = sorted(self.open)[pick % len(self.open)]
         del self.open[build]
         self.send(BuildEnded(build))
-        # Reopened before its last task has ended it would be the same build still; ids of real ones are never used twice.
+        # A build that is reopened before its last task has ended would still be the same build. Real ids are never reused.
         for task in [task for task, runner in self.runners.items() if runner.arrival.build == build]:
             self.gone(task)
         for executor in [e for e, task in self.executors.items() if task is not None and self.builds_of[task] == build]:
@@ -350,11 +350,13 @@ class World(RuleBasedStateMachine):
             self.memory_of[self.numbers] = expected.memory_bytes
             self.builds_of[self.numbers] = build
             self.forget(build)
-            self.runners[self.numbers] = Runner(arrival, self.numbers, must_be_here=build in self.given_up and not must)
+            self.runners[self.numbers] = Runner(
+                arrival, self.numbers, must_run_locally=build in self.given_up and not must
+            )
             self.send(arrival)
 
     def forget(self, build):
-        """A build that is closed, and of which nothing is left, begins anew."""
+        """Forgets a closed build without tasks, so that its id can be used again."""
         left = (
             build in self.open
             or self.busy_executors()[build]
@@ -376,7 +378,7 @@ class World(RuleBasedStateMachine):
     def came_back(self, runner, *, refused=False):
         runner.where = "waits"
         given_up = runner.arrival.build in self.given_up and not runner.arrival.must_be_remote
-        runner.must_be_here = refused or given_up or runner.attempts - runner.misfits >= self.policy.max_attempts
+        runner.must_run_locally = refused or given_up or runner.attempts - runner.misfits >= self.policy.max_attempts
 
     # ---- executors
 
@@ -407,7 +409,7 @@ class World(RuleBasedStateMachine):
         self.send(MemoryReported(executor, int(share * HOSTS[self.host_of[executor]])))
 
     def attempt_over(self, executor):
-        """Of the task that it had, the runner, if it waits for this attempt and no other one is left."""
+        """The runner of the executor's task, if it waits for this attempt and no other attempt is left."""
         task = self.executors[executor]
         self.second.discard(executor)
         runner = self.runners.get(task)
@@ -424,8 +426,8 @@ class World(RuleBasedStateMachine):
             self.came_back(runner)
         asked, late = self.asked, self.late
         self.send(ExecutorLost(executor))
-        # One is asked for in its place. If all the others are busy and none was on its way, the build may use more.
-        may_grow = not asked and len(self.busy()) == len(self.there())
+        # The scheduler asks for a replacement. If all others are busy and none was pending, the build may use more.
+        may_grow = not asked and len(self.busy()) == len(self.connected())
         assert self.asked <= asked + 1 or may_grow or late
 
     @precondition(lambda self: self.executors)
@@ -450,7 +452,7 @@ class World(RuleBasedStateMachine):
             elif is_last:
                 self.came_back(runner, refused=outcome is Outcome.REFUSED)
         self.send(AttemptEnded(executor, task, outcome))
-        assert runner is None or runner.where != "answered" or not runner.on  # the other one was aborted
+        assert runner is None or runner.where != "answered" or not runner.on  # the other attempt was aborted
 
     @precondition(lambda self: self.busy())
     @rule(pick=PICK, outcome=st.sampled_from([*Outcome, Outcome.OUT_OF_MEMORY]))
@@ -483,7 +485,7 @@ class World(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.0, 0.1, 1.0, 4.9, 30.0]))
     def time_passes(self, seconds):
-        """The shell sends its Tick in time."""
+        """The server sends its Tick in time."""
         due = self.scheduler.next_deadline()
         if due is not None and self.now + seconds >= due:
             self.now = max(self.now, due)
@@ -493,7 +495,7 @@ class World(RuleBasedStateMachine):
 
     @precondition(lambda self: self.scheduler.next_deadline() is not None)
     @rule(seconds=st.sampled_from([0.0, 0.5, 60.0]))
-    def the_shell_is_late(self, seconds):
+    def the_tick_is_late(self, seconds):
         """Another event reaches the scheduler after the deadline, and before the Tick."""
         self.now = max(self.now, self.scheduler.next_deadline() + seconds)
         self.late = True
@@ -508,13 +510,13 @@ class World(RuleBasedStateMachine):
 
     @rule(policy=POLICIES)
     def policy_changes(self, policy):
-        # Executors already asked for can't be taken back: the limit holds for what is asked for from now on.
+        # Earlier requests can't be taken back: the new limit applies to requests from now on.
         self.policy = policy
         for runner in self.queued():
-            runner.must_be_here = runner.attempts - runner.misfits >= policy.max_attempts
+            runner.must_run_locally = runner.attempts - runner.misfits >= policy.max_attempts
         self.send(PolicyChanged(policy))
 
-    # ---- what holds always
+    # ---- invariants
 
     @invariant()
     def accounts_agree(self):
@@ -525,7 +527,7 @@ class World(RuleBasedStateMachine):
         assert total["here_heavy"] + total["here_light"] + total["here_now"] == where["here"]
         assert total["answered"] == where["answered"]
         assert snapshot["executors"] == {
-            "idle": len(self.there()) - len(self.busy()),
+            "idle": len(self.connected()) - len(self.busy()),
             "busy": len(self.busy()),
             "asked": self.asked,
             "releasing": len(self.releasing),
@@ -534,7 +536,7 @@ class World(RuleBasedStateMachine):
             build: counts["width"] for build, counts in snapshot["builds"].items() if counts["open"]
         }
 
-    # ---- the end: everybody answers, so everything ends
+    # ---- the end: all executors and runners answer, so everything ends
 
     def drain(self, cluster_answers):
         for _ in range(50 + 20 * len(self.runners)):
@@ -557,7 +559,7 @@ class World(RuleBasedStateMachine):
 
     def teardown(self):
         if self.failed:
-            return  # or the first failure would be hidden by a second one
+            return  # a second failure would hide the first one
         hopeless = bool(self.numbers % 2)
         if hopeless:
             for task in [task for task, runner in self.runners.items() if runner.arrival.must_be_remote]:
@@ -572,7 +574,7 @@ class World(RuleBasedStateMachine):
             del self.open[build]
             self.send(BuildEnded(build))
         assert self.scheduler.snapshot()["builds"] == {}
-        # ... and all executors are let go, those still to come as well.
+        # All executors are released, also those that are still to join.
         for _ in range(100):
             if self.asked:
                 self.executor_joins()
@@ -585,6 +587,6 @@ class World(RuleBasedStateMachine):
 
 
 TestWorld = World.TestCase
-#: all phases but the explaining one, which traces every line and takes minutes here
+#: all phases except "explain", which traces every line and would take minutes for this machine
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 TestWorld.settings = settings(max_examples=examples(300), stateful_step_count=40, phases=PHASES)

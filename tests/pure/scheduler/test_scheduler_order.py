@@ -1,4 +1,4 @@
-"""Who is next, and who gets how much."""
+"""The order of tasks, and the share of each build."""
 
 from collections import Counter
 
@@ -32,11 +32,11 @@ from spraycc.scheduler.events import (
         (11, [None, None, None], [4, 4, 3]),
         (10, [2, None, None], [2, 4, 4]),
         (11, [None, 2, None], [5, 2, 4]),
-        # what a small one leaves over lifts the level above the next smallest
+        # a small build's unused share goes to the others, even beyond the next smallest cap
         (12, [1, 5, None], [1, 5, 6]),
         (12, [5, 1, 5], [5, 1, 5]),
         (100, [5, 1, 5], [5, 1, 5]),
-        # more builds than capacity: nobody gets nothing
+        # more builds than capacity: each build gets at least one
         (1, [None, None, None], [1, 1, 1]),
         (2, [1, 1, 1], [1, 1, 1]),
         (5, [None, 5], [3, 2]),
@@ -55,13 +55,13 @@ def test_split_is_fair_and_wastes_nothing(capacity, caps):
     assert sum(shares) == max(len(caps), min(capacity, sum(limits)))
     held_back = [share for share, limit in zip(shares, limits, strict=True) if share < limit]
     if held_back:
-        # Nobody has more than one that was held back, but for the remainder, and that goes to the oldest.
+        # No build has more than a build below its cap, except for the remainder, which goes to the oldest builds.
         assert max(shares) <= min(held_back) + 1
         assert held_back == sorted(held_back, reverse=True)
 
 
 def scheduler_with(executors, builds, tasks, *, local_slots=1, grace_s=1e9):
-    """A scheduler with so many idle executors or none, and then so many tasks of each build, in turn."""
+    """A scheduler with ``executors`` idle executors, and then ``tasks`` tasks of each build, in turn."""
     scheduler = Scheduler(SchedulingPolicy(max(1, executors), local_slots, 1, False, 3, grace_s, False, 60.0))
     actions = []
     for build in builds:
@@ -122,7 +122,7 @@ def test_a_late_build_catches_up_and_a_build_alone_has_everything():
             tasks[executor] = action.task
             running[executor] = "b" if action.task >= 100 else "a"
         seen.append("".join(running[f"e{index}"] for index in range(4)))
-    # Two for b as soon as they are free, its third when one of its own is; then b has none left, and a gets all again.
+    # b gets the first two executors that are free, and its third task one of its own. Then a gets all executors again.
     assert seen == ["baaa", "bbaa", "bbaa", "bbaa", "bbaa", "baaa", "baaa", "baaa"]
 
 

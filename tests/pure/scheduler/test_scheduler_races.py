@@ -1,4 +1,4 @@
-"""What becomes of a task when things happen in an awkward order. Each test is named after the race that it holds."""
+"""Tasks when events come in an unusual order. Each test is named after the race that it covers."""
 
 import dataclasses
 from typing import Any
@@ -41,7 +41,7 @@ def one(start):
 
 @pytest.fixture
 def two(start):
-    """Task 1 runs on y, x is idle, the build can have no more."""
+    """Task 1 runs on y, x is idle, and the build can have no more executors."""
     play = start(max_executors=2)
     play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     play.at(0, remote(1), AskExecutors(2))
@@ -51,7 +51,7 @@ def two(start):
 
 
 def ended(play):
-    """Nothing is left of any task, and no executor is held."""
+    """Checks that no task is left and that no executor has a task."""
     snapshot = play.scheduler.snapshot()
     return not any(snapshot["total"].values()) and snapshot["executors"]["busy"] == 0
 
@@ -140,7 +140,7 @@ def test_killed_goes_to_another_executor_than_before(two):
 
 def test_killed_everywhere_runs_here(two):
     two.at(2, AttemptEnded("y", 1, KILLED), Dispatch(1, "x", 2))
-    # Tried on both: any will do.
+    # Both have had an attempt, so either may have the next one.
     two.at(3, AttemptEnded("x", 1, KILLED), Dispatch(1, "x", 3))
     two.at(4, AttemptEnded("x", 1, KILLED), RunLocally(1, "attempts"))
     two.at(5, TaskGone(1))
@@ -429,7 +429,7 @@ def asked(play):
 
 def test_an_executor_idles_too_long_just_when_a_refused_one_may_be_asked_for_again(idle_pair):
     idle_pair.at(2, SubmissionFailed(1, 59.0))
-    # y has idled for 60 s, and the refusal ends. The build has no use for what it has, so nothing is asked for.
+    # y has been idle for 60 s, and the refusal ends. The build does not use all its executors, so it asks for none.
     idle_pair.at(61, Tick(), Release("y"), SetWidth("b", 1))
     assert asked(idle_pair) == 0
     idle_pair.at(62, ExecutorLost("y"))
@@ -458,7 +458,7 @@ def test_requests_of_the_same_event_and_of_an_earlier_one_are_taken_back_togethe
         play.do(ExecutorJoined(name), 1)
     play.at(2, AttemptEnded("x", 1, DONE))
     play.at(2, TaskGone(1))
-    # The fourth is on its way since 0. The loss of z asks for a fifth, which is never said.
+    # The fourth executor is pending since 0. The loss of z would need a fifth, but the scheduler never asks for it.
     play.at(61, ExecutorLost("z"), Withdraw(), Release("y"), SetWidth("b", 1))
     assert asked(play) == 1
     play.at(61, SubmissionFailed(1, 0.001))
@@ -477,7 +477,7 @@ def test_a_withdrawn_executor_that_comes_all_the_same_is_used(idle_pair):
 def test_after_a_withdrawal_the_build_asks_again_when_all_are_busy(idle_pair):
     idle_pair.at(61, Tick(), Withdraw(), Release("y"), SetWidth("b", 1))
     idle_pair.at(61, ExecutorLost("y"))
-    # While the withdrawal is not confirmed, the third executor may still come. Nothing is asked for beside it.
+    # Until the withdrawal is confirmed, the third executor may still join. The scheduler asks for no other.
     idle_pair.at(62, remote(2), Dispatch(2, "x", 1))
     idle_pair.at(62, SubmissionFailed(1, 0.001))
     idle_pair.at(62.001, Tick(), AskExecutors(2))

@@ -1,4 +1,4 @@
-"""The tables of moves, and the grace."""
+"""The tables of state transitions, and the grace period."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The memory of a host or a control group: both layouts of control groups, and hosts without these files."""
+"""The memory of a host or a control group: both versions of control groups, and hosts without these files."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which paths are inside a directory."""
+"""Whether a path is inside a directory."""
 
 from __future__ import annotations
 

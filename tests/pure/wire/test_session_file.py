@@ -1,4 +1,4 @@
-"""The session file's layout: both ends use one definition, and a file that is no session is refused."""
+"""The session file's layout: server and executor use one definition, and refuse a file that is no session."""
 
 from __future__ import annotations
 

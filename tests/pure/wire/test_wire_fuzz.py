@@ -1,4 +1,4 @@
-"""The framing invariant: garbage either parses or raises ProtocolError, and whole or byte by byte makes no difference."""
+"""The framing invariant: garbage either parses or raises ProtocolError, with the same result whole or byte by byte."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ITEMS = st.recursive(
 
 
 def read(pieces: Iterator[bytes], grammar: Grammar, limit: int = LIMIT) -> list[Message | str]:
-    """All messages, and "garbage" where it ends with that."""
+    """All messages, and "garbage" at the end if the data ends with garbage."""
     reader = FrameReader(limit)
     found: list[Message | str] = []
     for piece in pieces:
@@ -161,7 +161,7 @@ def test_noise_in_place_of_a_challenge(challenge: bytes) -> None:
 
 
 def test_deep_nesting_costs_no_stack() -> None:
-    """65,000 arrays in one another fit into a frame."""
+    """65,000 nested arrays fit into a frame."""
     reader = FrameReader()
     reader.feed((65000).to_bytes(4, "big") + b"\x81" * 65000)
     with pytest.raises(ProtocolError):
@@ -169,7 +169,7 @@ def test_deep_nesting_costs_no_stack() -> None:
 
 
 def test_a_text_that_is_not_utf8_is_sent_readably() -> None:
-    """As a name has it that is none (os.fsdecode): in a refusal's words, or in status."""
+    """For example a file name that is not UTF-8 (os.fsdecode), in a refusal or in status."""
     reader = FrameReader()
     reader.feed(encode_frame(["status-is", {"w\udce9": ("a\udce9", [b"\xe9", 1, None])}, "ä"]))
     assert reader.next_item() == ["status-is", {"w\\udce9": ["a\\udce9", [b"\xe9", 1, None]]}, "ä"]

@@ -1,4 +1,4 @@
-"""Which of the server's addresses an executor takes, and how long one that does not answer holds up the next."""
+"""Which of the server's addresses an executor uses, and how long a silent address delays the next one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def session(*hosts: str) -> Session:
 
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """After how many seconds each host answers; the other hosts swallow everything."""
+    """Seconds after which each host answers. All other hosts never answer."""
     found: dict[str, float] = {}
 
     async def run(own: Any, *_: object) -> Link:
@@ -42,7 +42,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     [
         ({"a": 0.0, "b": 0.0}, "a", 0.0),
         ({"a": 0.5, "b": 0.0}, "a", 0.5),
-        # an address has a head start, and goes on when that is over
+        # an address has a head start; its attempt goes on when the head start is over
         ({"a": 3.0, "b": 0.5}, "b", HEAD_START_S + 0.5),
         ({"a": 1.2, "b": 0.5}, "a", 1.2),
         ({"a": float("inf"), "b": float("inf"), "c": float("inf"), "d": 0.0}, "d", 3 * HEAD_START_S),

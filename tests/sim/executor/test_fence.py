@@ -1,4 +1,4 @@
-"""The fence against a model of an NFS client: its cache ages, and forced requests bring it up to date."""
+"""The fence against a model of an NFS client: its cache gets stale, and forced requests bring it up to date."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spraycc.stamps import MISSING, NAMES, Lookup, Stamp
 
 
 class Client:
-    """Names are resolved by the cache until their directory is refreshed, attributes until the file is."""
+    """An NFS client. It uses cached names until their directory is refreshed, and cached attributes until the file is."""
 
     def __init__(self, tree: dict[bytes, bytes]) -> None:
         #: on the file server: path to stamp; a directory's stamp is its version
@@ -29,7 +29,7 @@ class Client:
         for path in paths:
             self.requests.append(path)
             if path not in self.cache and os.path.dirname(path) in self.cache:
-                continue  # a negative entry: the name is not asked for
+                continue  # a negative entry: the client does not ask the file server for the name
             for known in {path, *(p for p in {*self.server, *self.cache} if os.path.dirname(p) == path)}:
                 if known == path or (known in self.server) != (known in self.cache):
                     self._take(known)

@@ -1,4 +1,4 @@
-"""When an executor asks a silent server, and when it gives the server up."""
+"""When an executor pings a silent server, and when it gives up on the server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SESSION = Session((), "", bytes(32), b"/ws", None, HEARTBEAT_S, LOST_AFTER_S, "/
 
 
 class QuietLink:
-    """In place of a Link: notes when it was asked to send, and hears an answer to the first pings."""
+    """In place of a Link: records the time of each send, and receives an answer to the first pings."""
 
     def __init__(self, answers: int, sends: bool = True) -> None:
         self.heard_at = self._began = trio.current_time()
@@ -38,7 +38,7 @@ class QuietLink:
 
 
 async def watch(link: QuietLink) -> float:
-    """Watches until the server is given up; returns when that was."""
+    """Watches until the executor gives up on the server; returns the time of that."""
     began = trio.current_time()
     with pytest.RaisesGroup(pytest.RaisesExc(LinkLost, match="nothing was heard from the server for 20.0 s")):
         await _watch_silence(cast("Link", link), SESSION)

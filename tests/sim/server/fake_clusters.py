@@ -1,4 +1,4 @@
-"""Cluster managers in memory, run in place of processes: one that answers from a list, and a Slurm with batch jobs."""
+"""Cluster managers in memory, in place of processes: one that replays replies, and a Slurm with batch jobs."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ class Hang:
 
 @dataclass(frozen=True, slots=True)
 class TakenAndHang(Hang):
-    """It does what it was asked for, and hangs then."""
+    """The command does its work, and then does not end by itself."""
 
 
-#: What is given for a command: the reply, an error of the launcher's, or no end.
+#: The result of a command: a reply, an error of the launcher, or no end.
 Answer = Reply | ClusterError | Hang
 
 
 class Manager:
-    """Runs commands as the launcher does, and notes them. Each takes ``latency_s``."""
+    """Runs commands as the launcher does, and records them. Each takes ``latency_s``."""
 
     latency_s = 0.25
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
-        #: program -> answers to its next calls, in place of what it would say
+        #: program -> answers to its next calls, in place of the ordinary answers
         self.faults: defaultdict[str, list[Answer]] = defaultdict(list)
 
     def fault(self, program: str, *answers: Answer) -> None:
-        """The next calls of this program are answered so."""
+        """The next calls of this program get these answers."""
         self.faults[program] += answers
 
     async def run(self, argv: Sequence[str], stdin: bytes, env: Mapping[str, str], timeout_s: float) -> Reply:
@@ -78,7 +78,7 @@ class Manager:
         return [call.line for call in self.calls if call.argv[0] == program]
 
     def times(self, program: str) -> list[float]:
-        """When this program was called."""
+        """The times at which this program was called."""
         return [call.at for call in self.calls if call.argv[0] == program]
 
     def tag(self, number: int = -1) -> str:
@@ -90,7 +90,7 @@ class Manager:
 
 
 class Replays(Manager):
-    """Each program gives its replies one after the other, the last one for ever."""
+    """Each program gives its replies one after the other, and repeats the last one."""
 
     def __init__(self, **replies: list[Reply] | Reply) -> None:
         super().__init__()
@@ -121,14 +121,14 @@ class Array:
 
 
 def sbatch_failure(part: str) -> Reply:
-    """What sbatch printed when it failed with these words."""
+    """The recorded reply of a failed sbatch with these words."""
     found: list[Reply] = [reply for replies in SLURM.replies.values() for reply in replies if part in reply.words]
     assert found, part
     return found[0]
 
 
 class FakeSlurm(Manager):
-    """Takes, lists and cancels batch jobs in Slurm's words. What it refuses, the real one refused so."""
+    """Accepts, lists and cancels batch jobs with Slurm's recorded messages, also for refusals."""
 
     _SUBMIT_OPTIONS = re.compile(
         r"--(parsable|no-requeue|job-name=\S+|output=/dev/null|chdir=/|propagate=NONE|nodes=1|ntasks=1"
@@ -201,15 +201,15 @@ class FakeSlurm(Manager):
             self.arrays[job].elements[index] = Element("R", "None")
 
     def end(self, job: str, *indices: int) -> None:
-        """These have ended, and are not listed any more."""
+        """These batch jobs have ended, and are not listed any more."""
         for index in indices:
             del self.arrays[job].elements[index]
 
     def explain(self, job: str, reason: str) -> None:
-        """All of the submission that are pending have this reason."""
+        """All pending batch jobs of the submission get this reason."""
         for it in self.arrays[job].elements.values():
             it.reason = reason if it.code == "PD" else it.reason
 
     def listed(self) -> dict[str, list[int]]:
-        """The batch jobs that are there: submission -> indices."""
+        """The batch jobs that exist: submission -> indices."""
         return {job: list(array.elements) for job, array in self.arrays.items() if array.elements}

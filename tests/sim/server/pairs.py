@@ -10,7 +10,7 @@ import trio
 
 
 class Pairs:
-    """In place of a TCP port: whatever is put in is accepted; an OSError is raised."""
+    """In place of a listening TCP socket: ``accept`` gives ends of socket pairs, or raises a chosen error."""
 
     address = ("127.0.0.1", 9)
 
@@ -30,7 +30,7 @@ class Pairs:
 
     @property
     def waiting(self) -> int:
-        """Connections that were not accepted yet."""
+        """The number of connections that were not accepted yet."""
         return self._take.statistics().current_buffer_used
 
     async def accept(self) -> tuple[socket.socket, Any]:
@@ -64,7 +64,7 @@ class Door:
         return theirs
 
     def close_peers(self) -> None:
-        """Close the peers' ends, as far as they are open."""
+        """Close the peers' ends that are still open."""
         for sock in self._peers:
             sock.close()
 
@@ -82,7 +82,7 @@ class Door:
         return self._bell.fileno()
 
     def accept(self) -> tuple[socket.socket, Any]:
-        self._bell.recv(1)  # BlockingIOError where none waits
+        self._bell.recv(1)  # BlockingIOError if no connection waits
         item = self._waiting.pop(0)
         if isinstance(item, OSError):
             raise item

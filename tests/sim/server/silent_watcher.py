@@ -1,4 +1,4 @@
-"""A watcher of directories for tests in which no event shall tell of a change."""
+"""A directory watcher for tests in which no event may report a change."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from spraycc.server.coherence.watcher import Change
 
 
 class SilentWatcher:
-    """Watches everything, and tells of no change."""
+    """Watches everything, and reports no change."""
 
     full = False
 

@@ -1,4 +1,4 @@
-"""The whole server: a task's way to an executor and back, or to the submit host."""
+"""The whole server: a task goes to an executor and back, or runs on the submit host."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ async def test_a_runner_that_is_killed_while_its_result_is_written(
         await trio.sleep(10)
         return function(*arguments)
 
-    disk = Disk(clock=lambda: next(times), cpu_clock=lambda: 0.0, in_thread=in_thread)  # each work takes 100 s
+    disk = Disk(clock=lambda: next(times), cpu_clock=lambda: 0.0, in_thread=in_thread)  # each piece of work takes 100 s
     async with serving(tmp_path, monkeypatch, disk, wait_for_cluster=True) as world:
         build = await world.build()
         runner = world.compile(build, "a")
@@ -122,7 +122,7 @@ async def test_a_runner_that_is_killed_while_its_result_is_written(
         await trio.sleep(100)
         assert (world.workspace / "a.o").read_bytes() == b"object"
         other = world.compile(build, "b")
-        await executor.next()  # the first task is to be killed
+        await executor.next()  # CancelTask for the first task
         await executor.done(await executor.task())
         assert (await other.result())[1] == wire.Exited(0, 0)
         other.close()

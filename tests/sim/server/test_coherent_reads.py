@@ -52,7 +52,7 @@ async def test_a_task_that_read_what_is_here_counts(tmp_path: Path, monkeypatch:
 
 
 async def test_a_build_sees_what_other_hosts_changed_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No event tells of such a change, so the time is all that makes the server look again; and here it stands."""
+    """No event reports such a change, so only time makes the server examine the file again. In this test no time passes."""
     monkeypatch.setattr("spraycc.server.task_table.Watcher.open", SilentWatcher)
     async with serving(tmp_path, monkeypatch) as world:
         header = FILE + bytes(world.workspace / "a.h")
@@ -86,7 +86,7 @@ async def test_a_compile_of_which_it_is_not_known_what_it_read_runs_here(
 async def test_another_command_of_which_that_is_not_known_is_tried_again_after_a_refresh(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Then it counts, and the next one of its kind is refreshed at once."""
+    """The second attempt counts, and the executor refreshes at once for the next command of this kind."""
     async with serving(tmp_path, monkeypatch) as world:
         build = await world.build()
         executor = None
@@ -110,7 +110,7 @@ async def test_another_command_of_which_that_is_not_known_is_tried_again_after_a
 async def test_a_command_that_could_not_be_recorded_counts_if_it_succeeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its executor has refreshed first, as it knew that."""
+    """The executor refreshed first, because it knew that it can't record the command."""
     async with serving(tmp_path, monkeypatch) as world:
         build = await world.build()
         runner = world.runner(build, "gen", "x", wish="remote")

@@ -1,4 +1,4 @@
-"""The server's side of executors' connections, with real TLS on socket pairs: who gets in, and what a bad peer costs."""
+"""The server's side of executors' connections, with real TLS on socket pairs: the handshake, and misbehaving peers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ READY = wire.Ready("0", "host", 1, ("overlay",), {})
 
 
 class FakeHub:
-    """Notes what it is told."""
+    """In place of the rest of the server: records the calls of connections."""
 
     settings = Settings(cluster="ssh")
     inputs = Inputs(Tracker(None), Disk())
@@ -78,7 +78,7 @@ class FakeHub:
 
 
 class FakePeer:
-    """In place of a runner: what was sent to it."""
+    """In place of a runner's connection: records the frames that were sent."""
 
     def __init__(self) -> None:
         self.sent: list[Any] = []
@@ -142,7 +142,7 @@ async def send(stream: Any, *messages: Any) -> None:
 
 
 async def is_closed(stream: Any) -> bool:
-    """True if the other end closes without sending a byte more."""
+    """True if the other end closes without sending another byte."""
     with trio.fail_after(60):
         try:
             return bytes(await stream.receive_some(1)) == b""
@@ -298,12 +298,12 @@ async def test_more_than_a_proof_from_one_who_has_none_is_not_read(session: Cred
         stream = await server.tls()
         await exactly(stream, wire.CHALLENGE_BYTES)
         with pytest.raises(trio.BrokenResourceError):
-            await stream.send_all(bytes(8 << 20))  # far more than the kernel's buffers hold
+            await stream.send_all(bytes(8 << 20))  # more than the kernel's buffers hold
         assert server.hub.links == {}
 
 
 async def test_silent_peers_do_not_keep_an_honest_one_out_for_ever(session: Credentials) -> None:
-    """They are served so many at once, and an honest peer waits for as many handshakes' times as stand before it."""
+    """The listener serves a limited number at once. An honest peer waits while the peers before it time out."""
     async with serving(session) as server:
         for _ in range(2 * listener.UNPROVED):
             await server.plain()
@@ -327,7 +327,7 @@ async def test_an_accept_that_fails_is_tried_again(
     session: Credentials, number: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving(session) as server:
-        for _ in range(2 * listener.UNPROVED):  # none of them takes a place for good
+        for _ in range(2 * listener.UNPROVED):  # no failed accept takes a place permanently
             server.pairs.fail(number)
         await server.ready()
         assert trio.current_time() == pytest.approx(2 * listener.UNPROVED * listener.ACCEPT_AGAIN_S)
@@ -440,7 +440,7 @@ async def test_a_setuid_file_has_the_command_run_here(session: Credentials, tmp_
 
 
 async def test_one_that_comes_again_replaces_itself(session: Credentials, tmp_path: Path) -> None:
-    """A batch job that was started again, while its first connection is not known to be dead."""
+    """A batch job was started again, and the server does not know yet that its first connection is dead."""
     async with serving(session) as server:
         first = await server.ready()
         server.hub.links[ExecutorId("e1")].start(task(tmp_path), 1)
@@ -449,7 +449,7 @@ async def test_one_that_comes_again_replaces_itself(session: Credentials, tmp_pa
         assert await server.hub.events.receive() == ExecutorLost(ExecutorId("e1"))
         assert await server.hub.events.receive() == ExecutorJoined(ExecutorId("e1"), host="host", holds_all=True)
         with trio.fail_after(5), suppress(trio.BrokenResourceError):
-            while await first.receive_some(1000):  # the task that it was given
+            while await first.receive_some(1000):  # the task that the first connection was given
                 pass
         server.hub.links[ExecutorId("e1")].start(task(tmp_path, 2), 1)
         await send(second, ended(2))
@@ -457,7 +457,7 @@ async def test_one_that_comes_again_replaces_itself(session: Credentials, tmp_pa
 
 
 async def test_an_id_stands_for_one_executor_whichever_listener_it_came_by(session: Credentials) -> None:
-    """Other settings in the middle of a server's life make a second session; executors of the first stay for a while."""
+    """When settings change, the server makes a second session. Executors of the first session stay for a while."""
     links: dict[ExecutorId, ExecutorLink] = {}
     async with serving(session, links) as first, serving(session, links, first.hub) as second:
         older = await first.ready()
@@ -529,7 +529,7 @@ async def test_a_fault_at_the_end_of_a_connection_leaves_its_id_free(session: Cr
 
 
 async def test_a_large_output_below_a_link_has_the_command_run_here(session: Credentials, tmp_path: Path) -> None:
-    """A directory that has become a link here since the task began is no executor's fault."""
+    """A directory on the submit host became a link after the task began: the executor is not at fault."""
     async with serving(session) as server:
         stream = await server.ready()
         (tmp_path / "elsewhere").mkdir()

@@ -1,4 +1,4 @@
-"""The whole server: executors that come, fail, are silent, or do not come."""
+"""The whole server: executors that join, fail, are silent, or never join."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from spraycc.wire.executor import (
     Leave,
     Ready,
 )
-from tests.sim.server.world import FakeStarter, serving, settle
+from tests.sim.server.world import FakeLauncher, serving, settle
 
 
 async def test_an_executor_that_is_silent_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,11 +145,11 @@ async def test_builds_with_other_ways_of_starting_executors_get_a_session_of_the
         other = await world.build(settings=replace(world.settings, setup="module load gcc", executors=6))
         second = world.compile(other, "b")
         await settle()
-        assert len(world.starters) == len(world.ports) == 2
+        assert len(world.launchers) == len(world.ports) == 2
         new = await world.executor("e2")
         await new.done(await new.task())
         assert (await second.result())[1] == wire.Exited(0, 0)
-        # Who was there before serves on.
+        # The executors of the first session go on serving.
         await old.done(start)
         assert (await first.result())[1] == wire.Exited(0, 0)
 
@@ -207,7 +207,7 @@ async def test_a_fault_of_a_launcher_does_not_end_the_server(tmp_path: Path, mon
         raise RuntimeError("out of luck")
 
     async with serving(tmp_path, monkeypatch) as world:
-        monkeypatch.setattr(FakeStarter, "ask", fail)
+        monkeypatch.setattr(FakeLauncher, "ask", fail)
         build = await world.build()
         task = world.compile(build, "a")
         assert isinstance((await task.result())[1], wire.RunHere)

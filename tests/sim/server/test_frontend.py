@@ -1,4 +1,4 @@
-"""The whole server: peers of the Unix socket that misbehave, and a want of descriptors."""
+"""The whole server: misbehaving peers of the Unix socket, and a shortage of descriptors."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ async def test_runners_wait_where_there_is_no_descriptor_for_them(
 async def test_an_error_of_accept_that_is_no_shortage_ends_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is retried is named; everything else is loud."""
+    """The server retries only a named list of errors. Every other error ends the server."""
     with pytest.RaisesGroup(OSError, flatten_subgroups=True):
         async with serving(tmp_path, monkeypatch) as world:
             world.door.fail(errno.EINVAL)

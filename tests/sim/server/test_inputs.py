@@ -1,4 +1,4 @@
-"""The server's account of what tasks read: expected, told to executors, checked."""
+"""The server's account of the files that tasks read: expected, told to executors, checked."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def stamp(number: int) -> Stamp:
 
 
 class Host:
-    """A submit host whose disk is a dict, and executors that read from another one."""
+    """A submit host whose disk is a dict, and executors with another dict."""
 
     def __init__(self, limit: int = 1000, *, fresh: bool = False) -> None:
-        """``fresh``: stamps are used for a while, as where directories can be watched."""
+        """``fresh``: the server reuses stamps for a while, as it does if directories can be watched."""
         self.disk: dict[Lookup, Stamp] = {
             FILE + SOURCE: stamp(1), FILE + HEADER: stamp(2), NAMES + b"/w/inc": stamp(3), NAMES + b"/w/src": stamp(4),
             NAMES + b"/w": stamp(5), NAMES + b"/w/obj": stamp(6),
@@ -53,7 +53,7 @@ class Host:
         return self.disk.get(lookup, MISSING)
 
     def expect_words(self, *argv: bytes) -> Expected:
-        """A command of which nothing but the line is known."""
+        """The expectation for a command of which only the command line is known."""
         command = Command(argv, b"/usr/bin/" + argv[0].lstrip(b"./"), b"/w", (), 0o22)
         return self.inputs.expect(command, Description(Kind.UNKNOWN, Placement.REMOTE, "remote"), ())
 
@@ -123,7 +123,7 @@ async def test_another_file_than_ours_is_a_mismatch_and_is_told_next(theirs: Sta
 
 
 async def test_a_file_that_was_missed_and_is_there_now() -> None:
-    """A new header, earlier in the search order."""
+    """For example a new header, earlier in the search order."""
     host = Host()
     expected = host.expect()
     _, version = host.inputs.tell(expected, told := Told())
@@ -145,7 +145,7 @@ async def test_a_change_while_the_command_ran() -> None:
 
 
 async def test_names_that_come_into_a_directory_while_the_command_ran() -> None:
-    """The first time the attempt is thrown away; then the directory is known as busy, and missing names are listed."""
+    """The first attempt does not count. Then the directory is known as busy, and the proof lists missing names."""
     host = Host()
     expected = host.expect()
     stamps, version = host.inputs.tell(expected, told := Told())
@@ -155,12 +155,12 @@ async def test_names_that_come_into_a_directory_while_the_command_ran() -> None:
     assert told_by(again)[NAMES + b"/w/inc"] == NO_STAMP
     again, version = host.inputs.tell(expected, told)
     assert NAMES + b"/w/inc" not in told_by(again)
-    # The executor has forgotten the old stamp, so it lists what it read.
+    # The executor has forgotten the old stamp, so it lists the stamp that it read.
     assert await host.inputs.check(expected, told, version, b"", [(FILE + b"/w/inc/x.h", MISSING)]) is None
 
 
 async def test_where_the_disk_is_slow_an_executor_forgets_what_is_not_looked_at_in_time() -> None:
-    """It would take the stamp that it has for ours, and the attempt would be thrown away, whatever the command read."""
+    """Else the executor would take its old stamp for the submit host's, and no attempt would count."""
     host = Host()
     expected = host.expect()
     stamps, _ = host.inputs.tell(expected, told := Told())
@@ -188,7 +188,7 @@ async def test_what_an_attempt_missed_is_told_with_the_next_one_even_where_the_d
 
 async def test_where_outputs_go_is_busy_from_the_beginning() -> None:
     host = Host()
-    """Executors are told no stamps of its names: those change with each object."""
+    """The server tells executors no stamps of the directory's names: they change with each object."""
     stamps, _ = host.inputs.tell(host.expect(target=b"/w/src/u.o"), Told())
     assert {lookup for lookup in told_by(stamps) if lookup[:1] == NAMES} == {NAMES + b"/w/inc", NAMES + b"/w"}
 
@@ -227,7 +227,7 @@ async def test_names_that_ever_changed_are_told_to_tasks_that_search_there() -> 
 
 
 async def test_a_command_of_which_nothing_is_known() -> None:
-    """Its words may be files or directories."""
+    """Each word of the command may be a file or a directory."""
     host = Host()
     stamps, _ = host.inputs.tell(host.expect(source=b"data", target=b"/w/out/x", kind=Kind.UNKNOWN), Told())
     assert {FILE + b"/w/data", NAMES + b"/w/data"} <= set(told_by(stamps))
@@ -241,7 +241,7 @@ async def test_directories_in_which_builds_make_files() -> None:
 
 
 async def test_a_directory_that_a_command_lists_is_told_before_the_next_attempt() -> None:
-    """What the command saw was the overlay's directory, with a stamp of its own. The build makes files in it, too."""
+    """The command saw the overlay's directory, whose stamp differs. The build makes files in the directory, too."""
     host = Host()
     names = NAMES + b"/w/obj"
     host.expect(target=b"/w/obj/z.o")
@@ -315,7 +315,7 @@ async def test_numbers_that_were_never_told_are_a_mismatch() -> None:
 
 
 def test_of_the_real_disk(tmp_path: Path) -> None:
-    """The default look is the real one."""
+    """By default the real disk is examined."""
     (tmp_path / "a").touch()
     tracker = Tracker(None)
     ids = tracker.ids([FILE + bytes(tmp_path / "a"), FILE + bytes(tmp_path / "b")])

@@ -1,4 +1,4 @@
-"""How many more links this host has memory for."""
+"""How many more links fit into the submit host's memory."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ async def test_links_run_here_and_no_more_at_once_than_there_are_slots(
         runners = []
         for number in range(3):
             runners.append(world.link(build, f"p{number}"))
-            await settle()  # else any of them may be the first one
+            await settle()  # else the order of arrival is not fixed
         for runner in runners[:2]:
             assert isinstance((await runner.result())[1], wire.RunHere)
         with trio.move_on_after(60) as waited:
@@ -55,7 +55,7 @@ async def test_the_record_of_a_build_has_the_link_whose_end_was_not_seen(
 async def test_a_link_that_stays_gives_its_slot_up_before_it_may_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where completions may be held, its runner stays as its parent and asks before it ends."""
+    """If completions may be held, the runner stays as the link's parent and asks the server before it ends."""
     async with serving(tmp_path, monkeypatch, local_slots=1) as world:
         build = await world.build()
         compile_ = world.compile(build, "a")
@@ -68,7 +68,7 @@ async def test_a_link_that_stays_gives_its_slot_up_before_it_may_end(
         assert (await first.result())[1] == wire.RunHere(0, 0, 1)
         first.send(wire.Done())
         assert (await second.result())[1] == wire.RunHere(0, 0, 1)
-        # make has taken no token, so there is room, and the first one may end.
+        # make has taken no token, so there is room, and the first link may end.
         assert (await first.result())[1] is None
         for runner in (first, second, compile_):
             runner.close()
@@ -132,7 +132,7 @@ async def test_a_make_that_bears_no_withdrawal_gets_a_fixed_width(
 async def test_a_build_that_the_user_wants_one_recipe_wide_stays_so_however_long_that_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, live_tokens: bool
 ) -> None:
-    """With ``-j1``, of either kind of make, recipes may rely on it that no other one runs."""
+    """With ``-j1``, for both kinds of make, a recipe may rely on being the only one that runs."""
     async with serving(tmp_path, monkeypatch) as world:
         build = await world.build(1, live_tokens=live_tokens)
         await trio.sleep(3 * STUCK_S)

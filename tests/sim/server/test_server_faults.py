@@ -1,4 +1,4 @@
-"""What a fault of ours costs: the one whom it concerns, and not the server."""
+"""An internal fault affects only the task, build or executor in which it occurs, and not the server."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Runner:
 
 
 class Link:
-    """In place of an executor's."""
+    """In place of an executor's connection."""
 
     def __init__(self, fails: bool) -> None:
         self.fails = fails
@@ -75,7 +75,7 @@ def arrive(dispatcher: Dispatcher, number: int, placement: Placement = Placement
 
 @pytest.fixture(autouse=True)
 def no_executors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Executors that the scheduler asks for are not started."""
+    """Starts none of the executors that the scheduler asks for."""
     monkeypatch.setattr(Fleet, "ask", lambda self, count: None)
 
 
@@ -100,7 +100,7 @@ async def test_an_executor_that_can_not_be_given_a_task_is_given_up(
         assert bad.given_up
         assert (runner.dismissed, runner.sent) == (False, [])
         assert "a fault of ours" in caplog.text
-        # Its connection ends, and the task goes elsewhere.
+        # The connection of the bad executor ends, and the task goes to the good one.
         del dispatcher.fleet.links[ExecutorId("bad")]
         dispatcher.post(events.ExecutorLost(ExecutorId("bad")))
         dispatcher.fleet.links[ExecutorId("good")] = good  # type: ignore[assignment]
@@ -120,7 +120,7 @@ async def test_a_runner_that_can_not_be_answered_helps_itself(
         with monkeypatch.context() as patch:
             patch.setattr(Task, "run_here", fail)
             assert arrive(dispatcher, 1, Placement.HERE_NOW).dismissed
-        # And nobody else notices.
+        # The fault affects no other runner.
         other = arrive(dispatcher, 2, Placement.HERE_NOW)
         assert (other.dismissed, len(other.sent)) == (False, 1)
 
@@ -133,7 +133,7 @@ async def test_an_executor_that_nobody_knows_has_the_runner_help_itself(tmp_path
 
 
 async def test_all_actions_have_an_end_where_they_fail(tmp_path: Path) -> None:
-    """None of those that can be carried out makes it worse where it can't."""
+    """If an action fails, its error handling does no further harm."""
     async with trio.open_nursery() as nursery:
         dispatcher = await make_dispatcher(tmp_path, nursery)
         for action in (
@@ -196,7 +196,7 @@ async def test_a_command_that_can_not_be_started_now(what: str, monkeypatch: pyt
         monkeypatch.setattr(os, "memfd_create", fail)
     with pytest.raises(ClusterError) as caught:
         await subprocesses.run_command(["true"], b"", {}, 10)
-    assert caught.value.kind is Trouble.UNREACHABLE  # which is tried again soon
+    assert caught.value.kind is Trouble.UNREACHABLE  # the server tries again soon
 
 
 async def test_a_fault_of_the_history_costs_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

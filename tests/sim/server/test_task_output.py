@@ -1,4 +1,4 @@
-"""What a runner is given of its task's output: each byte once and in order, however many attempts were thrown away."""
+"""A runner gets each byte of its task's output once and in order, however many attempts did not count."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PIECES = st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(min_size=1, max_s
 
 
 class Runner:
-    """Notes what it is sent, in place of a connection."""
+    """In place of a runner's connection: records the frames that it is sent."""
 
     def __init__(self) -> None:
         self.text = {1: b"", 2: b""}
@@ -28,7 +28,7 @@ class Runner:
     def send_now(self, *items: Any) -> None:
         for item in items:
             message = FROM_SERVER.unpack(item)
-            assert self.last is None, "something came behind the last frame"
+            assert self.last is None, "a frame came after the last one"
             if isinstance(message, Output):
                 self.text[message.fd] += message.data
             else:
@@ -52,7 +52,7 @@ def streams(pieces: list[tuple[int, bytes]]) -> dict[int, bytes]:
 
 
 def cut(text: dict[int, bytes], lengths: tuple[int, int], size: int) -> list[tuple[int, bytes]]:
-    """The first so many bytes of each stream in pieces of this size, in turns."""
+    """The first ``lengths`` bytes of the streams, in pieces of ``size`` bytes, in turns."""
     left = {fd: text[fd][:length] for fd, length in zip((1, 2), lengths, strict=True)}
     pieces: list[tuple[int, bytes]] = []
     for fd in itertools.cycle((1, 2)):
@@ -82,7 +82,7 @@ def test_each_byte_once(
     at_last: str,
     size: int,
 ) -> None:
-    """Attempts that fail after any part of what the command says; at last one that counts, or the command run here."""
+    """Attempts fail after any part of the output. At last one attempt counts, or the command runs on the submit host."""
     whole = streams(output)
     runner = Runner()
     task = task_of(runner, live)
@@ -111,7 +111,7 @@ def test_each_byte_once(
         assert runner.last == Exited(0, 0)
     else:
         assert isinstance(runner.last, RunHere)
-        # The runner drops so many bytes of what the command says to it.
+        # The runner drops this many bytes of the command's own output.
         skips = {1: runner.last.skip_stdout, 2: runner.last.skip_stderr}
         assert {fd: runner.text[fd] + whole[fd][skips[fd] :] for fd in (1, 2)} == whole
         if not live and hold_bytes > 1000:

@@ -1,4 +1,4 @@
-"""Where write-back happens: at once, unless the disk is slow or the result is large."""
+"""Whether the event loop or a thread writes back: a thread if the disk is slow or the result is large."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class World:
             self.in_thread = False
 
     async def commits_inline(self, memory_bytes: int = 10, changes: int = 1, takes_s: float = 0.0) -> bool:
-        """Whether such a result is made visible by the caller's thread."""
+        """Whether the caller's thread makes this result visible."""
         staging = FakeStaging(self, memory_bytes, changes, takes_s)
         await self.write_back.commit(staging)  # type: ignore[arg-type]
         return staging.was_inline()
 
 
 class FakeStaging:
-    """Notes where its commit happens, and takes its time."""
+    """Records whether its commit ran in the caller's thread; the commit takes ``takes_s``."""
 
     def __init__(self, world: World, memory_bytes: int = 10, changes: int = 1, takes_s: float = 0.0) -> None:
         self.memory_bytes = memory_bytes

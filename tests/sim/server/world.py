@@ -1,7 +1,7 @@
 """A whole server on the virtual clock: command lines, runners and executors are coroutines at socket pairs.
 
-Executors speak real TLS by the executor's own link. A fake notes how many executors the server starts, and the test
-connects them.
+Executors use real TLS through the executor's own link. A fake launcher records how many executors the server asks for, and
+the test connects them.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ SETTINGS = Settings(executors=4, cluster="command", start_command=("true", "{com
                     capture="overlay", local_slots=2, light_slots=2, link_memory_mb=0)  # fmt: skip
 
 
-class FakeStarter:
-    """In place of what starts executors: notes how many are asked for."""
+class FakeLauncher:
+    """In place of a launcher: records how many executors it is asked for."""
 
     def __init__(self, *_: object) -> None:
         self.asked: list[int] = []
@@ -121,7 +121,7 @@ class CommandLine(Connection):
         self.fifo = b""
 
     async def answer(self) -> Message | None:
-        """The next message that is no notice."""
+        """The next message that is not a notice."""
         while isinstance(message := await self.receive(), wire.Notice):
             self.notices.append(message.text)
         return message
@@ -139,7 +139,7 @@ class CommandLine(Connection):
         return self
 
     async def finish(self) -> dict[str, Any]:
-        """The tool has ended; the build's figures."""
+        """Reports that the tool has ended; returns the build's figures."""
         self.send(wire.CloseBuild(0, 1.0))
         summary = await self.answer()
         assert isinstance(summary, wire.Summary)
@@ -157,7 +157,7 @@ class Runner(Connection):
     """A wrapped command's runner."""
 
     async def result(self) -> tuple[dict[int, bytes], Message | None]:
-        """What it was given of the command's output, and the last frame."""
+        """The output that the runner was given, by stream, and the last frame."""
         output = {1: b"", 2: b""}
         while isinstance(message := await self.receive(), wire.Output):
             output[message.fd] += message.data
@@ -182,7 +182,7 @@ class Executor:
                     await self.link.send(Pong(message.number, {"tasks": 1}))
 
     async def next(self) -> Message:
-        """The next message that is no ping."""
+        """The next message that is not a ping."""
         return await self._take.receive()
 
     async def task(self) -> StartTask:
@@ -200,7 +200,7 @@ class Executor:
         refreshed: bool = False,
         **changes: Any,
     ) -> None:
-        """The task has ended, and has written its output. ``reads``: what it has read; None where that is not known."""
+        """The task has ended and has written its output. ``reads``: the lookups that it read; None if they are unknown."""
         ended: dict[str, Any] = {
             "task": start.task, "code": 0, "signal": 0, "cancelled": False, "refusal": "", "text": "",
             "user_s": 0.1, "system_s": 0.1, "wall_s": 0.2, "peak_rss_bytes": 1000,
@@ -225,7 +225,7 @@ class World:
         (self.run_dir / "socket").touch()
         self.door = Door()
         self.ports: list[Pairs] = []
-        self.starters: list[FakeStarter] = []
+        self.launchers: list[FakeLauncher] = []
         self.settings = settings
         self.ended = trio.Event()
         self._nursery = nursery
@@ -241,15 +241,15 @@ class World:
         self.ended.set()
 
     def close(self) -> None:
-        """Close what is left of peers and executors."""
+        """Close the peers and executors that are left."""
         self.door.close_peers()
         for link in self._links:
             link.close()
 
     @property
     def asked(self) -> list[int]:
-        """Executors that were asked for, of the newest starter."""
-        return self.starters[-1].asked
+        """The requests to the newest launcher: the number of executors of each."""
+        return self.launchers[-1].asked
 
     async def build(self, cap: int | None = None, settings: Settings | None = None, **values: Any) -> CommandLine:
         return await CommandLine(self.door).open(settings or self.settings, cap, **values)
@@ -275,7 +275,7 @@ class World:
     async def executor(
         self, name: str, number: int = -1, host: str = "node", captures: tuple[str, ...] = ("overlay",)
     ) -> Executor:
-        """An executor that connects by the newest port, or another one."""
+        """An executor that connects to the newest port, or to the port with index ``number``."""
         files = sorted(self.state_dir.glob("session-*.json"), key=lambda path: path.stat().st_mtime_ns)
         session = read_session(str(files[-1]))
         connection = TlsSocket(self.ports[number].connect(), tls_context(session.certificate), server_side=False)
@@ -290,7 +290,7 @@ class World:
 
 
 async def settle() -> None:
-    """Until everybody waits."""
+    """Waits until all coroutines wait."""
     await trio.testing.wait_all_tasks_blocked()
 
 
@@ -298,7 +298,7 @@ async def settle() -> None:
 async def serving(
     base: Path, monkeypatch: pytest.MonkeyPatch, disk: Disk | None = None, **settings: Any
 ) -> AsyncIterator[World]:
-    """A server with these settings, which is stopped at the end."""
+    """A server with these settings. It is stopped at the end."""
     async with trio.open_nursery() as nursery:
         world = World(base, nursery, replace(SETTINGS, **settings), disk)
 
@@ -306,17 +306,17 @@ async def serving(
             world.ports.append(Pairs())
             return world.ports[-1]
 
-        def starter(*arguments: object) -> FakeStarter:
-            world.starters.append(FakeStarter(*arguments))
-            return world.starters[-1]
+        def launcher(*arguments: object) -> FakeLauncher:
+            world.launchers.append(FakeLauncher(*arguments))
+            return world.launchers[-1]
 
         async def no_pack(_: Path) -> None:
             return None
 
         monkeypatch.setattr(fleet_module, "TcpAcceptor", acceptor)
-        monkeypatch.setattr(fleet_module, "ProcessLauncher", starter)
+        monkeypatch.setattr(fleet_module, "ProcessLauncher", launcher)
         monkeypatch.setattr(fleet_module, "ready_pack", no_pack)
-        # All peers are this process, which does not end: a runner's process ends with its connection.
+        # All peers are in this process, which does not end. So a runner's end must show by its connection only.
         monkeypatch.setattr(Peer, "open_pidfd", lambda _: None)
         monkeypatch.setattr(toolchains, "identity", lambda name: f"identity of {os.fsdecode(name)}")
         world.server = await nursery.start(world.run)
@@ -326,7 +326,7 @@ async def serving(
             if not world.ended.is_set():
                 world.server.stop(now=True)
                 await world.ended.wait()
-            assert all(starter.closed for starter in world.starters)
+            assert all(launcher.closed for launcher in world.launchers)
             assert list(world.state_dir.glob("session-*.json")) == []
             nursery.cancel_scope.cancel()
         finally:

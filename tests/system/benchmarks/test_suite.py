@@ -1,4 +1,4 @@
-"""The benchmark suite itself: each part runs, and what it counted adds up. No figure is judged."""
+"""The benchmark suite itself: each part runs, and its counts add up. The test judges no figure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks import compare, farm, table
 from benchmarks.simulated_runners import first_fit_makespan, least_makespan
 from tests.system.harness.waiting import HANG_S
 
-#: In CI; the others need a cluster manager, or take long to begin.
+#: The parts that run in CI. The others need a cluster manager, or start slowly.
 PARTS = ["runner", "probe", "round-trip", "dispatch", "fill", "data", "submit-host", "no-op", "wall", "clean"]
 PARTS += ["executor-start", "tokens"]
 TOP = Path(__file__).resolve().parents[3]
@@ -32,7 +32,7 @@ def run_parts(parts: list[str], output: Path) -> dict[str, Any]:
 @pytest.mark.e2e
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_runs_and_its_accounting_adds_up(part: str, tmp_path: Path) -> None:
-    # A part with simulated executors fails where a result is missing on disk, of another size, or counted otherwise by
+    # A part with simulated executors fails if a result is missing on disk, has another size, or is counted differently by
     # the executors or the server.
     result = run_parts([part], tmp_path / "result.json")
     assert result["quick"] is True
@@ -40,7 +40,7 @@ def test_a_part_runs_and_its_accounting_adds_up(part: str, tmp_path: Path) -> No
 
 
 def counted(tasks: int = 10, size: int = 1000) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """What runners have seen, executors have done and the server has counted."""
+    """The counts of the runners, the executors and the server."""
     seen = {"wrong": [], "tasks_sent": tasks, "results_seen": tasks, "bytes_seen": size}
     return (
         seen,

@@ -1,7 +1,7 @@
-"""Fixtures of the end-to-end tests: the real server and executors, real make, ninja, gcc and clang, in a place of their own.
+"""Fixtures of the end-to-end tests: the real server and executors, real make, ninja, gcc and clang, in a sandbox.
 
-As root every command runs as an unprivileged user (``spraycc-test``, made where it is missing) in a workspace of a
-supplementary group, as project trees on clusters are; as anybody else, as that user.
+As root, every command runs as an unprivileged user (``spraycc-test``, created if it is missing) in a workspace of a
+supplementary group, like project trees on clusters. As another user, every command runs as that user.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.system.harness.sandbox import Account, Sandbox
 
 @pytest.fixture
 def make_sandbox() -> Iterator[Callable[[Account], Sandbox]]:
-    """Makes sandboxes, and at the test's end stops what runs in them and looks for leaks."""
+    """Makes sandboxes. At the test's end, stops their processes and searches for leaks."""
     made: list[Sandbox] = []
 
     def make(account: Account) -> Sandbox:
@@ -36,7 +36,7 @@ def sandbox(make_sandbox: Callable[[Account], Sandbox]) -> Sandbox:
 
 @pytest.fixture
 def root_sandbox(make_sandbox: Callable[[Account], Sandbox]) -> Sandbox:
-    """A sandbox where the commands run as root; for tests marked ``root``."""
+    """A sandbox in which commands run as root; for tests marked ``root``."""
     if os.geteuid() != 0:
         pytest.skip("needs to be root")
     return make_sandbox(Account.mine())

@@ -1,4 +1,4 @@
-"""Builds by root: a mount namespace without a user namespace, in a workspace that is somebody else's."""
+"""Builds by root: a mount namespace without a user namespace, in a workspace that belongs to another user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each build tool is a client of the same pool of executors, and is given its whole width."""
+"""Each build tool uses the same pool of executors, and reaches its whole width."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_two_builds_share_the_executors(sandbox: Sandbox, tool: tuple[str | Path
 
 
 def test_rebuild_does_nothing(sandbox: Sandbox, tool: tuple[str | Path, ...]) -> None:
-    """What came back is newer than its sources and no older than its dependencies: the next run has nothing to do."""
+    """Produced files are newer than their sources and no older than their dependencies: the next run has nothing to do."""
     sandbox.write(c_project(UNITS))
     assert sandbox.build(*tool).ok().figures["remote"] == UNITS + 1
     again = sandbox.build(*tool).ok()

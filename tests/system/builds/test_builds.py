@@ -1,4 +1,4 @@
-"""Whole builds of small projects: shapes of makefiles, failures, limits, odd names and sizes."""
+"""Whole builds of small projects: forms of makefiles, failures, limits, unusual names and sizes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_keep_going_with_failing_units(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize(("jobs", "executors", "expected"), [(2, 4, 2), (8, 3, 3)], ids=["below", "above"])
 def test_width(sandbox: Sandbox, jobs: int, executors: int, expected: int) -> None:
-    """-j and the number of executors both bound what runs at once, and the smaller of them is reached."""
+    """Both -j and the number of executors limit the parallel compiles, and the build reaches the smaller limit."""
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(9))
     command, summary = sandbox.build_command(["make", f"-j{jobs}"], executors=executors, local_slots=2)
@@ -73,7 +73,7 @@ def test_clean_asks_for_no_executor(sandbox: Sandbox) -> None:
 
 
 def test_a_compiler_as_the_whole_build(sandbox: Sandbox) -> None:
-    """It finds cc1, though the first gcc on its PATH is a shim, and is a task like any other."""
+    """The inner gcc finds cc1, although the first gcc on its PATH is a shim, and it is an ordinary task."""
     sandbox.write({"x.c": "int x;\n"})
     done = sandbox.build("build", "--", "gcc", "-c", "x.c", options=["--wait-for-cluster"]).ok()
     assert done.figures["remote"] == 1
@@ -94,7 +94,7 @@ def test_large_output_is_not_held_in_memory(sandbox: Sandbox) -> None:
 
 
 def test_odd_names(sandbox: Sandbox) -> None:
-    """Spaces, quotes and bytes that are no UTF-8, in the working directory and in file names."""
+    """Spaces, quotes and bytes that are not UTF-8, in the working directory and in file names."""
     odd = b'it\'s "odd" \xff\xfe $HOME \\n'
     directory = Path(os.fsdecode(os.path.join(os.fsencode(sandbox.workspace), b"dir " + odd)))
     source = os.fsdecode(odd + b".c")
@@ -123,7 +123,7 @@ def test_large_environment(sandbox: Sandbox) -> None:
 
 @pytest.mark.overlay
 def test_long_command_line(sandbox: Sandbox) -> None:
-    """A megabyte of words. (gcc itself stops at 128 kB, as it hands all its options on in one variable.)"""
+    """A megabyte of words. (gcc itself stops at 128 kB, because it passes all its options in one variable.)"""
     words = "$(foreach i,$(shell seq 1 30000),-DQUITE_A_LONG_MACRO_NAME_$(i)=$(i))"
     FakeCompiler(sandbox, f"printf '%s\n' \"$@\" | cksum >&2; exec {GCC} -c -o u1.o u1.c")
     sandbox.write({"Makefile": f"u1.o: u1.c\n\t@gcc {words} -c -o $@ $<\n", "u1.c": unit(1)})
@@ -136,7 +136,7 @@ def test_long_command_line(sandbox: Sandbox) -> None:
 
 
 def test_loop_that_reads_standard_input_around_compiles(sandbox: Sandbox) -> None:
-    """A compile does not eat the list that the loop around it still has to read."""
+    """A compile does not read from the list on stdin that the loop around it still has to read."""
     names = [f"u{i}" for i in range(1, 6)]
     sandbox.write(
         {

@@ -28,7 +28,7 @@ exec /usr/bin/gcc -DV={version} "$@"
 """
         sandbox.write({"gcc": script}, compilers, mode=0o755)
         built = sandbox.build("build", "--", *LINE, env=environment).ok()
-        # Preprocessed and compiled by executors; the second time the cache has it.
+        # Executors preprocess and compile. The second time the cache has the result.
         assert bool(built.figures["remote"]) == (len(objects) != 1), built.words()
         objects.append((sandbox.workspace / "u.o").read_bytes())
     assert objects[0] == objects[1] != objects[2]
@@ -36,7 +36,7 @@ exec /usr/bin/gcc -DV={version} "$@"
 
 @pytest.mark.needs("ccache")
 def test_ccache_under_the_compilers_name(sandbox: Sandbox) -> None:
-    """As distributions have it: /usr/lib/ccache first on PATH, with links named as the compilers are."""
+    """Like distributions: /usr/lib/ccache first on PATH, with links that have the compilers' names."""
     sandbox.write({"u.c": "int v;\n"})
     links = sandbox.aside / "ccache"
     links.mkdir()

@@ -1,4 +1,4 @@
-"""A tree that CMake has configured without SprayCC, which names its compiler by path."""
+"""A tree that was configured by CMake without SprayCC: it names its compiler by path."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ add_custom_target(nap ALL COMMAND sleep 1.1)
 
 
 def test_the_advice_helps(sandbox: Sandbox) -> None:
-    """Nothing comes by SprayCC; the user is told what to do, does it, and then everything does."""
+    """No compile goes through SprayCC. The user follows the printed advice, and then all compiles do."""
     sandbox.write({"CMakeLists.txt": CMAKE_LISTS, "a.c": "int f(void);\nint main(void) { return f(); }\n"})
     sandbox.write({"b.c": "int f(void) { return 0; }\n"})
     sandbox.run("cmake", "-S", ".", "-B", "b").ok()
@@ -34,6 +34,6 @@ def test_the_advice_helps(sandbox: Sandbox) -> None:
     built = sandbox.build("make", "-C", "b", options=["--wait-for-cluster"]).ok()
     assert built.figures["remote"] == 2
     assert not [line for line in built.own_lines() if "to use SprayCC, run" in line]
-    # And without SprayCC it is a tree as any.
+    # Without SprayCC the tree still works.
     sandbox.run("make", "-C", "b", "clean", "all").ok()
     sandbox.run("b/p").ok()

@@ -1,4 +1,4 @@
-"""The tools that the end-to-end tests stand on: the read-only workspace, the comparison of trees, the look for leaks."""
+"""The tools that the end-to-end tests rely on: the read-only workspace, the comparison of trees, the search for leaks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.system.harness.waiting import HANG_S
 
 pytestmark = pytest.mark.e2e
 
-#: Does what an executor does in its own namespace: an overlay over the workspace, a file in it, a look at the lower one.
+#: Does the same as an executor in its own namespace: an overlay over the workspace, a file in it, a check of the lower one.
 NESTED_OVERLAY = """
 import ctypes, os, sys
 workspace, scratch = map(os.fsencode, sys.argv[1:])
@@ -116,7 +116,7 @@ def test_a_missing_program_is_a_skip_by_name_and_a_failure_in_ci(monkeypatch: py
 
 @pytest.mark.overlay
 def test_the_reason_for_a_refused_overlay_is_known(tmp_path: Path) -> None:
-    """Refused to the root of a user namespace that has lost the capability to mount."""
+    """The mount is refused to the root of a user namespace without the capability to mount."""
     powerless = ["unshare", "--user", "--map-root-user", "setpriv", "--bounding-set=-all"]
     probe = "from tests.system.harness import needs; print(needs.overlay_refusal(0))"
     environment = {**os.environ, "E2E_DIR": str(tmp_path)}
@@ -135,13 +135,13 @@ def test_counting_compilers(sandbox: Sandbox) -> None:
 
 
 def test_leaks_are_found() -> None:
-    """The look at the end of each test is no formality."""
+    """The search for leaks at the end of each test finds leaks."""
     sandbox = Sandbox(Account.unprivileged())
     sandbox.leave_s = 0
     sandbox.write({".u1.o.spraycc-1": "", "ok": ""})
     os.mkfifo(sandbox.runtime / "fifo")
     (sandbox.scratch / "upper").mkdir()
-    # The second one has no marker.
+    # The second process has no marker.
     command = ["sh", "-c", "env -i sleep 1001 & exec sleep 1000"]
     with sandbox.start(command) as process:
         sandbox.wait_for(

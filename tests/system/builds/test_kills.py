@@ -24,12 +24,12 @@ UNITS = 6
 
 
 def read_to_end(terminal: int) -> bytes:
-    """Everything that is written to a terminal until its last process has closed it."""
+    """Reads all output to a terminal until its last process has closed it."""
     data = b""
     while True:
         try:
             piece = os.read(terminal, 65536)
-        except OSError:  # EIO: nobody has the other side open
+        except OSError:  # EIO: no process has the other side open
             return data
         if not piece:
             return data
@@ -73,7 +73,7 @@ def test_ctrl_c(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("all_of_them", [False, True], ids=["one", "all"])
 def test_killed_executors(sandbox: Sandbox, all_of_them: bool) -> None:
-    """A task whose executor dies is done elsewhere, and the build does not notice."""
+    """If an executor dies, another executor does its task, and the build does not notice."""
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
     command, summary = sandbox.build_command(["make", "-j8"], executors=3)
@@ -91,7 +91,7 @@ def test_killed_executors(sandbox: Sandbox, all_of_them: bool) -> None:
 
 @pytest.mark.overlay
 def test_killed_server(sandbox: Sandbox) -> None:
-    """The build goes on here, within the local slots and with one warning; the next one starts a new server."""
+    """The build goes on on the submit host, within the local slots and with one warning. The next build starts a new server."""
     local_slots = 2
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
@@ -104,7 +104,7 @@ def test_killed_server(sandbox: Sandbox) -> None:
         sandbox.wait_for("a compile runs here", lambda: "+" in compiler.notes())
         compiler.open()
         assert process.wait(HANG_S) == 0
-    assert 1 <= compiler.most_here() <= local_slots, compiler.notes()
+    assert 1 <= compiler.most_on_submit_host() <= local_slots, compiler.notes()
     warnings = [line for line in errors.read_text().splitlines() if "spraycc" in line]
     assert len(warnings) == 1, warnings
     assert_built(sandbox)
@@ -119,7 +119,7 @@ def test_killed_server(sandbox: Sandbox) -> None:
 
 @pytest.mark.overlay
 def test_stopped_server(sandbox: Sandbox) -> None:
-    """``spraycc server stop --now`` in the middle of a build: the build goes on here, and the server ends in order."""
+    """``spraycc server stop --now`` in the middle of a build: the build goes on on the submit host, and the server ends."""
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
     command, _ = sandbox.build_command(["make", "-j8"], executors=3)
@@ -129,12 +129,12 @@ def test_stopped_server(sandbox: Sandbox) -> None:
         sandbox.wait_for("a compile runs here", lambda: "+" in compiler.notes())
         compiler.open()
         assert process.wait(HANG_S) == 0
-    assert compiler.most_here() == 1, compiler.notes()
+    assert compiler.most_on_submit_host() == 1, compiler.notes()
     assert_built(sandbox)
 
 
 def sleepers(seconds: int) -> list[int]:
-    """All processes of this host that sleep for just this time, whoever has started them."""
+    """All processes of this host that sleep for this exact time, whichever process started them."""
     found = []
     for entry in os.scandir("/proc"):
         with contextlib.suppress(OSError):
@@ -143,7 +143,7 @@ def sleepers(seconds: int) -> list[int]:
     return found
 
 
-#: Leaves two behind, one in a session of its own with streams of its own, and one of which nobody is the parent.
+#: Leaves two processes behind: one in its own session with its own streams, and one without a living parent.
 _LEAVES = "setsid sleep {0} </dev/null >/dev/null 2>&1 & (setsid nohup sleep {0} >/dev/null 2>&1 &)"
 
 
@@ -170,7 +170,7 @@ exec /usr/bin/gcc "$@"
 @pytest.mark.overlay
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_what_a_cancelled_command_has_started_is_gone(sandbox: Sandbox, number: signal.Signals) -> None:
-    """How soon: tests/stress/test_timing.py."""
+    """tests/stress/test_timing.py checks the time that this takes."""
     seconds = 10**6 + os.getpid()
     recipe = f"trap '' TERM HUP INT; {_LEAVES.format(seconds)}; sleep {seconds}"
     sandbox.write({"Makefile": f'all:\n\t@spraycc-run --remote sh -c "{recipe}"\n'})

@@ -1,7 +1,7 @@
-"""A build that is a single compile: the compiler is started by its shim, and finds its own parts.
+"""A build that is a single compile: the shim starts the compiler, and the compiler finds its own parts.
 
-GCC looks for its own name on PATH, as its parts lie beside it. The real one, started with the shims first there, would take
-the shim for itself and find no cc1.
+GCC looks for its own name on PATH, because its parts are beside it. If the real GCC is started with the shims first on
+PATH, it takes the shim for itself and finds no cc1.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def test_is_the_same_and_remote(sandbox: Sandbox, leads: tuple[str, ...]) -> Non
 
 
 def test_by_run(sandbox: Sandbox) -> None:
-    """The same for ``spraycc run``, whose command has no build around it."""
+    """The same for ``spraycc run``, whose command belongs to no build."""
     sandbox.write({"u.c": "#include <stddef.h>\nint f(void) { return (int)sizeof(size_t); }\n"})
     for compiler in ("gcc", "clang"):
         sandbox.run(sandbox.bin / "spraycc", "run", "--", compiler, "-c", "u.c", "-o", f"{compiler}.o").ok()

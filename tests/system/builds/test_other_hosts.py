@@ -1,6 +1,6 @@
-"""Executors on hosts that are not as the submit host is: another compiler, another CPU.
+"""Executors on hosts that differ from the submit host: another compiler, another CPU.
 
-The other host is a mount namespace in which something else lies over the compiler or over /proc/cpuinfo.
+The other host is a mount namespace that has another file over the compiler or over /proc/cpuinfo.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ UNITS = 12
 
 
 def other_hosts(sandbox: Sandbox, covered: Path, cover: Path, *, all_of_them: bool) -> None:
-    """From now on each executor runs where ``cover`` lies over ``covered``; or each but the first, once there is ``go``."""
+    """From now on each executor has ``cover`` mounted over ``covered``; or each but the first, once ``go`` exists."""
     others = f"! mkdir '{sandbox.aside}/first' 2>/dev/null && until [ -e '{sandbox.aside}/go' ]; do sleep 0.02; done"
     condition = "true" if all_of_them else others
     inner = f'mount --bind "{cover}" "{covered}" && exec "$@"'
@@ -30,23 +30,23 @@ def other_hosts(sandbox: Sandbox, covered: Path, cover: Path, *, all_of_them: bo
         f"  exec unshare --user --map-current-user --mount --keep-caps sh -c '{inner}' sh \"$@\"\n"
         'fi\nexec "$@"\n'
     )
-    starter = sandbox.write({"start": script}, sandbox.aside / "starter", mode=0o755) / "start"
+    script_path = sandbox.write({"start": script}, sandbox.aside / "start", mode=0o755) / "start"
     sandbox.give(sandbox.aside)
-    # What a user's own command starts may be on any host, so there everything is compared.
-    sandbox.settings |= {"SPRAYCC_CLUSTER": "command", "SPRAYCC_START_COMMAND": str(starter)}
+    # Executors that a user's command starts may be on any host, so they compare everything.
+    sandbox.settings |= {"SPRAYCC_CLUSTER": "command", "SPRAYCC_START_COMMAND": str(script_path)}
 
 
 def attempts(sandbox: Sandbox) -> list[tuple[int, int]]:
-    """(done, refused) of each executor, by its own account."""
+    """(done, refused) of each executor, by its own count."""
     sandbox.stop()
     return sorted((counters["done"], counters["refused"]) for counters in sandbox.executor_counters())
 
 
 @pytest.mark.overlay
 def test_another_compiler(sandbox: Sandbox) -> None:
-    """The executor with another gcc gets nothing to compile; the user hears of it once, with both versions.
+    """The executor with another gcc compiles nothing. The user is told once, with both versions.
 
-    It comes while the fit one is busy: where it is the only one that is there, what it refuses runs here.
+    The executor joins while the fit one is busy. If it is the only executor, its refused tasks run on the submit host.
     """
     gate = Gate(sandbox)
     waits = gate.wait('"$0"')
@@ -63,7 +63,7 @@ def test_another_compiler(sandbox: Sandbox) -> None:
     with sandbox.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         sandbox.wait_for_busy_executors(1)
         (sandbox.aside / "go").touch()
-        sandbox.wait_for("both are there", lambda: len(sandbox.status().get("executors", ())) == 2)
+        sandbox.wait_for("both executors are connected", lambda: len(sandbox.status().get("executors", ())) == 2)
         gate.open()
         _, err = process.communicate(timeout=HANG_S)
     done = Finished(tuple(command), process.returncode, b"", err, sandbox.figures(summary)).ok()
@@ -77,7 +77,7 @@ def test_another_compiler(sandbox: Sandbox) -> None:
 
 @pytest.mark.slow
 def test_ipv6(sandbox: Sandbox) -> None:
-    """Executors call home at the address that is listened on, of whichever family."""
+    """Executors connect to the address that the server listens on, IPv4 or IPv6."""
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError as exc:
@@ -97,7 +97,7 @@ def test_ipv6(sandbox: Sandbox) -> None:
 
 @pytest.mark.overlay
 def test_no_executor_has_the_compiler(sandbox: Sandbox) -> None:
-    """Then everything is compiled here."""
+    """Then everything is compiled on the submit host."""
     compiler = FakeCompiler(sandbox, ":")
     other = sandbox.write({"other-gcc": "#!/bin/sh\nexit 1\n"}, sandbox.aside, mode=0o755) / "other-gcc"
     other_hosts(sandbox, compiler.directory / "gcc", other, all_of_them=True)
@@ -110,7 +110,7 @@ def test_no_executor_has_the_compiler(sandbox: Sandbox) -> None:
 
 @pytest.mark.overlay
 def test_another_cpu(sandbox: Sandbox) -> None:
-    """Code for the CPU it is compiled on comes from the same CPU; all other code from any."""
+    """Code for the CPU of the compiling host comes only from a host with the same CPU. Any host compiles other code."""
     cpuinfo = Path("/proc/cpuinfo").read_text().replace("flags\t\t:", "flags\t\t: morewonders")
     assert "morewonders" in cpuinfo
     cover = sandbox.write({"cpuinfo": cpuinfo}, sandbox.aside) / "cpuinfo"
@@ -126,7 +126,7 @@ def test_another_cpu(sandbox: Sandbox) -> None:
 
 
 def test_the_same_cpu(sandbox: Sandbox) -> None:
-    """On this host's own executors such code is compiled like any other."""
+    """Executors on the submit host compile such code, too."""
     sandbox.write(c_project(UNITS))
     done = sandbox.build("make", "-j4", "CFLAGS=-O1 -march=native", options=["--wait-for-cluster"]).ok()
     assert done.figures["remote"] == UNITS + 1, done.words()

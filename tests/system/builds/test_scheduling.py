@@ -1,4 +1,4 @@
-"""What tasks took before decides what is done with them: second attempts of late ones, and hosts with too little memory."""
+"""Earlier runs of a task decide how it is scheduled: second attempts of late tasks, and hosts with too little memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.system.harness.waiting import HANG_S
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]
 
 UNITS = 5
-#: A stopped executor must be saved by a second attempt, and not by being given up.
+#: A second attempt must save the task of a stopped executor. The server must not give up on the executor before.
 PATIENT = ("--lost-after-s", "90", "--heartbeat-s", "30")
 
 
@@ -25,7 +25,7 @@ def history_of(sandbox: Sandbox) -> Path:
 
 
 def known(sandbox: Sandbox) -> int:
-    """Targets in the history's file."""
+    """The targets in the history's file."""
     if not history_of(sandbox).exists():
         return 0
     shown = sandbox.run(sandbox.bin / "spraycc", "history", "show", "--json")
@@ -34,7 +34,7 @@ def known(sandbox: Sandbox) -> int:
 
 @pytest.mark.overlay
 def test_a_stopped_executor(sandbox: Sandbox) -> None:
-    """A task that hangs is done by an idle executor meanwhile: the same files, one result, and nobody is left over."""
+    """While a task hangs, an idle executor does it: the same files, one result, and no process is left over."""
     sandbox.write(c_project(UNITS))
     sandbox.build("make", "-j8", options=PATIENT, executors=3).ok()
     assert sandbox.run(sandbox.workspace / "prog").out == output_of(UNITS)
@@ -43,7 +43,7 @@ def test_a_stopped_executor(sandbox: Sandbox) -> None:
     sandbox.run("make", "clean").ok()
     sandbox.run(sandbox.bin / "spraycc", "server", "stop").ok()
 
-    # A new server: what it expects, it has from the file.
+    # A new server: its expectations come from the file.
     compiler = GatedCompiler(sandbox)
     command, summary = sandbox.build_command(["make", "-j8"], executors=3, options=PATIENT)
     with sandbox.start(command) as process:
@@ -60,14 +60,14 @@ def test_a_stopped_executor(sandbox: Sandbox) -> None:
     assert (figures["remote"], figures["failed"], figures["local"]) == (UNITS + 1, 0, 1), figures
     assert {path.name: path.read_bytes() for path in sandbox.workspace.glob("*.[od]")} == objects_before
     assert sandbox.run(sandbox.workspace / "prog").out == output_of(UNITS)
-    # It wakes up, hears that nobody wants its task any more, and is there for the next one.
+    # The stopped executor wakes up, learns that its task was cancelled, and takes the next one.
     sandbox.wait_for("all executors are idle", lambda: not sandbox.busy_executors())
     assert len(sandbox.status()["executors"]) == 3
 
 
 @pytest.mark.overlay
 def test_commands_of_the_users_choice_are_not_tried_twice(sandbox: Sandbox) -> None:
-    """What was sent by ``--remote`` may talk to others: it is waited for, however long it takes."""
+    """A command sent by ``--remote`` may talk to others, so it gets no second attempt, however long it takes."""
     gate = sandbox.aside / "gate"
     script = f"until [ -e '{gate}' ]; do sleep 0.05; done; echo done"
     gate.touch()
@@ -78,7 +78,7 @@ def test_commands_of_the_users_choice_are_not_tried_twice(sandbox: Sandbox) -> N
     with sandbox.start(command) as process:
         (busy,) = sandbox.wait_for_busy_executors(1)
         assert busy["task"] is not None
-        # It was 0.05 s the first time, so it has been late for long by now.
+        # The first time it took 0.05 s, so it is late by now.
         sandbox.wait_for("it runs for 3 s", lambda: sandbox.status()["builds"][0]["age_s"] > 3)
         assert len(sandbox.busy_executors()) == 1
         gate.touch()
@@ -87,7 +87,7 @@ def test_commands_of_the_users_choice_are_not_tried_twice(sandbox: Sandbox) -> N
 
 
 def test_no_second_heavy_unit_on_a_host(sandbox: Sandbox) -> None:
-    """Two units of which each is expected to take most of this host's memory are compiled one after the other."""
+    """Two units, each expected to take most of this host's memory, are compiled one after the other."""
     sandbox.write(c_project(UNITS))
     sandbox.build("make", "-j8", executors=3).ok()
     sandbox.wait_for("the history is written", lambda: known(sandbox) == UNITS + 1)
@@ -99,7 +99,7 @@ def test_no_second_heavy_unit_on_a_host(sandbox: Sandbox) -> None:
     compiler = GatedCompiler(sandbox)
     command, summary = sandbox.build_command(["make", "-j8"], executors=3)
     with sandbox.start(command) as process:
-        # Four light ones, one after the other, and one of the heavy ones: the other executor has nothing to do.
+        # Four light units, one after the other, and one of the heavy ones: the other executor has nothing to do.
         for name in ("u3", "u4", "u5", "main"):
             os.utime(sandbox.workspace / f"{name}.c", (1, 1))
         compiler.gate.open_for(sandbox.workspace / "main.c")
@@ -119,7 +119,7 @@ def light_ones_done(sandbox: Sandbox) -> bool:
 
 
 def set_memory(sandbox: Sandbox, size_bytes: int, names: tuple[str, ...]) -> None:
-    """As if these targets had used so much."""
+    """Writes a history in which these targets used that much memory."""
     with sqlite3.connect(history_of(sandbox)) as db:
         marks = ", ".join("?" * len(names))
         done = db.execute(
@@ -132,7 +132,7 @@ def set_memory(sandbox: Sandbox, size_bytes: int, names: tuple[str, ...]) -> Non
 @pytest.mark.overlay
 @pytest.mark.parametrize("words", ["cc1: out of memory allocating 65536 bytes after a total of 1 bytes", "Killed"])
 def test_out_of_memory(sandbox: Sandbox, words: str) -> None:
-    """A compile that runs out of memory on executors is done here, as no other host has more; the build does not fail."""
+    """A compile that runs out of memory on executors runs on the submit host, as no host has more. The build does not fail."""
     sandbox.write(c_project(1))
     directory = sandbox.aside / "compiler"
     here = sandbox.aside / "here"
@@ -153,7 +153,7 @@ exec /usr/bin/gcc "$@"
 
 
 def test_history_shown_and_cleared(sandbox: Sandbox) -> None:
-    """What is known is shown, the longest first, and forgotten when the user says so: by the running server, too."""
+    """``spraycc history`` shows the known targets, the longest first; ``clear`` makes the running server forget them, too."""
     history: list[str | Path] = [sandbox.bin / "spraycc", "history"]
     empty = sandbox.run(*history, "show")
     assert (empty.status, empty.out) == (1, b"")
@@ -170,10 +170,10 @@ def test_history_shown_and_cleared(sandbox: Sandbox) -> None:
     assert sandbox.run(*history, "show", "nowhere").status == 1
     assert "3 targets" in sandbox.run(*history, "clear").ok().own_lines()[0]
     assert known(sandbox) == 0
-    # The server finds that out when it writes the next time, and then knows nothing of what was before.
+    # The server notices at its next write, and then has forgotten everything older.
     (sandbox.workspace / "u1.o").unlink()
     sandbox.build("make").ok()
     (sandbox.workspace / "u2.o").unlink()
     sandbox.build("make").ok()
-    sandbox.wait_for("what came after is noted", lambda: known(sandbox) >= 1)
+    sandbox.wait_for("the later tasks are in the history", lambda: known(sandbox) >= 1)
     assert known(sandbox) < 3

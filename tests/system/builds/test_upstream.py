@@ -1,4 +1,4 @@
-"""Real projects: the result is a plain build's, byte by byte, and every translation unit was compiled by an executor."""
+"""Real projects: executors compile every translation unit, and the result equals a plain build's, byte by byte."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ class Project:
     make: tuple[str, ...] = ()
     configure: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
-    #: files that differ between two plain builds as well, as patterns of examples/compare
+    #: files that also differ between two plain builds, as patterns of examples/compare
     different: tuple[str, ...] = ()
-    #: dependency lines that fail with their words thrown away. In a tree of a supplementary group that could be the
-    #: capture's doing, so they run here once more.
+    #: dependency lines that fail and discard their messages. In a tree of a supplementary group the capture could be
+    #: the cause, so they run once more on the submit host.
     fail_unseen: int = 0
-    #: at least so many translation units, else it is not the project that was meant
+    #: at least this many translation units; else the test has built the wrong project
     units: int = 10
-    #: configured under spraycc as well, and not before
+    #: the project is configured under spraycc
     configured_by_us: bool = False
-    #: objects that are removed at last, to be built again by the tool alone
+    #: objects that are removed at the end, to be built again by the build tool alone
     again: str = ""
 
 
 LUA = Project("lua5.4", make=("linux",), units=30)
 SLOW = [
-    # A configure script that writes a makefile. Its log names its temporary files, each time others.
+    # A configure script that writes a makefile. Its log names temporary files, which differ each time.
     Project(
         "zlib",
         configure=("./configure",),
@@ -47,7 +47,7 @@ SLOW = [
         different=("configure.log",),
         units=30,
     ),
-    # CMake's makefiles, C++. A file that names the compiler names the shim, which runs the real compiler outside a build.
+    # CMake's makefiles, C++. Files with the compiler's path name the shim, which runs the real compiler outside a build.
     Project(
         "leveldb",
         make=("leveldb",),
@@ -64,14 +64,14 @@ SLOW = [
         configured_by_us=True,
         again="CMakeFiles/leveldb.dir/db/*.o",
     ),
-    # kbuild, a recursive make: -Wp,-MD, commands kept in files, partial links. With as few programs as it can have.
+    # kbuild, a recursive make: -Wp,-MD, commands kept in files, partial links. With as few programs as possible.
     Project(
         "busybox",
         configure=("make", "allnoconfig"),
         environment=(("SOURCE_DATE_EPOCH", "1700000000"), ("KCONFIG_NOTIMESTAMP", "1")),
         units=60,
     ),
-    # autotools and libtool. A file that names ar by its path names the shim, which runs the real ar outside a build.
+    # autotools and libtool. Files with ar's path name the shim, which runs the real ar outside a build.
     Project(
         "curl",
         make=("-C", "lib"),
@@ -98,7 +98,7 @@ PROJECTS = [
 
 
 def differences(a: Path, b: Path, without: tuple[str, ...] = ()) -> str:
-    """What examples/compare prints about two trees."""
+    """The output of examples/compare about two trees."""
     command: list[str | Path] = [sys.executable, EXAMPLES / "compare", a, b]
     for pattern in without:
         command += ["--exclude", pattern]
@@ -131,7 +131,7 @@ def check_build(sandbox: Sandbox, upstream: Callable[[str, Path], None], project
         elif project.configure:
             sandbox.run(*project.configure, cwd=tree, env=environment, timeout_s=timeout_s).ok()
 
-    sandbox.path_front = [compilers.directory]  # before configure: CMake writes down where it found its compiler
+    sandbox.path_front = [compilers.directory]  # before configure: CMake stores the path of its compiler
     unpack()
     compilers.log.unlink(missing_ok=True)
     sandbox.run("make", "-j2", *project.make, cwd=tree, env=environment, timeout_s=timeout_s).ok()
@@ -149,7 +149,7 @@ def check_build(sandbox: Sandbox, upstream: Callable[[str, Path], None], project
     assert built.figures["remote"] == expected, built.words()
     sandbox.stop()
     counters = sandbox.executor_counters()
-    # Of what configure runs nothing is sent.
+    # No command of configure is sent to an executor.
     assert sum(counter["done"] for counter in counters) == expected, counters
     if project.again:
         removed = list(tree.glob(project.again))
@@ -169,7 +169,7 @@ def check_build(sandbox: Sandbox, upstream: Callable[[str, Path], None], project
 @pytest.mark.slow
 @pytest.mark.timeout(LONG_HANG_S)
 def test_example_project(sandbox: Sandbox) -> None:
-    """The project that users are told to try first: C++, recursive make, a library, tests."""
+    """The project that the documentation tells users to try first: C++, recursive make, a library, tests."""
     tree = sandbox.workspace / "hello-cpp"
 
     def copy() -> None:

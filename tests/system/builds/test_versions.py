@@ -1,4 +1,4 @@
-"""Runner, server and executor of different versions, as after an upgrade while a server runs: told apart, never a hang."""
+"""Runner, server and executor of different versions, as after an upgrade while a server runs: an error, never a hang."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OLD = "0.0.9"
 
 
 def other_version(sandbox: Sandbox, **numbers: int) -> Path:
-    """A copy of SprayCC that is of another release, and has other protocol numbers; for PYTHONPATH."""
+    """A copy of SprayCC with another release and other protocol numbers; for PYTHONPATH."""
     directory = sandbox.aside / ("other-" + "-".join(numbers))
     shutil.copytree(Path(spraycc.__file__).parent, directory / "spraycc", ignore=shutil.ignore_patterns("__pycache__"))
     edits = {"__init__.py": [(r"__version__ = .*", f'__version__ = "{OLD}"')]}
@@ -46,7 +46,7 @@ def test_an_idle_server_of_another_version_is_replaced(sandbox: Sandbox, numbers
     older = {"PYTHONPATH": str(other_version(sandbox, **numbers))}
     sandbox.write(c_project(UNITS))
     sandbox.run(sandbox.bin / "spraycc", "server", "start", env=older).ok()
-    before = sandbox.status()["server"]  # which is the same in every version
+    before = sandbox.status()["server"]  # its form is the same in every version
     assert before["release"] == OLD
     built = sandbox.build("make", "-j4").ok()
     assert built.figures.get("remote") == UNITS + 1, built.words()
@@ -58,7 +58,7 @@ def test_an_idle_server_of_another_version_is_replaced(sandbox: Sandbox, numbers
 
 @pytest.mark.parametrize("numbers", [{}, {"RUNNER_PROTOCOL": 99}], ids=["release", "protocol"])
 def test_a_busy_server_of_another_version_is_left_alone(sandbox: Sandbox, numbers: dict[str, int]) -> None:
-    """Two builds at once, one of each version: both end well. The runners are of the newer one."""
+    """Two builds at once, one of each version, both succeed. The runners have the newer version."""
     older = {"PYTHONPATH": str(other_version(sandbox, **numbers))}
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
@@ -84,7 +84,7 @@ def test_a_busy_server_of_another_version_is_left_alone(sandbox: Sandbox, number
 
 
 def test_executors_of_another_version_are_not_used_and_say_so(sandbox: Sandbox) -> None:
-    """As where a host of the cluster has another installation."""
+    """A host of the cluster has another installation."""
     other = other_version(sandbox, EXECUTOR_PROTOCOL=99)
     sandbox.settings["SPRAYCC_EXECUTOR_PREFIX"] = f"/usr/bin/env PYTHONPATH={other}"
     sandbox.write(c_project(UNITS))

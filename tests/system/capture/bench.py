@@ -1,6 +1,6 @@
-"""Runs one line twice, plainly and through the real server and executor, in equal trees at the same path, and compares what is left.
+"""Runs a line twice in equal trees, plainly and through the real server and executor, and compares the results.
 
-One build stays open for many lines: the first line pays for the server and the executors, the others for themselves.
+One build stays open for many lines: only the first line waits for the start of the server and the executors.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any
 from tests.system.harness.sandbox import Finished, Sandbox
 from tests.system.harness.waiting import HANG_S, wait_until
 
-#: Of every file and directory before a line runs: some formats hold the times of what was read.
+#: The time of every file and directory before a line runs: some formats store the times of their input.
 THEN_NS = 1_600_000_000_000_000_000
-#: What mkstemp makes of a compiler's temporary files; differs in any two runs.
+#: The names that mkstemp gives to a compiler's temporary files; they differ in any two runs.
 _TEMPORARY = re.compile(rb"(?<![^\s'\"=:,])/[^\s\"'=:,]{0,200}/(?:cc|u-|v-)[A-Za-z0-9]{6}\b")
 
 Contents = Mapping[str | bytes, str | bytes | None]
@@ -29,7 +29,7 @@ Contents = Mapping[str | bytes, str | bytes | None]
 
 @dataclass(frozen=True)
 class Seen:
-    """All that one run left."""
+    """The result of one run."""
 
     status: int
     out: bytes
@@ -39,7 +39,7 @@ class Seen:
     times: dict[bytes, int]
 
     def difference(self, other: Seen) -> str:
-        """In words, what is not the same; empty where all is."""
+        """Describes the differences; empty if there are none."""
         lines = []
         for what in ("status", "out", "err", "times"):
             mine, theirs = getattr(self, what), getattr(other, what)
@@ -63,14 +63,14 @@ def _short(entry: tuple[Any, ...] | None) -> str:
 
 @dataclass
 class Compared:
-    """Both runs, and what the server noted of the tasks of the second."""
+    """Both runs, and the server's records of the second run's tasks."""
 
     plain: Seen
     ours: Seen
     tasks: list[dict[str, Any]] = field(default_factory=list)
 
     def same(self) -> Compared:
-        """Itself; fails the test where the runs differ."""
+        """Returns itself; fails the test if the runs differ."""
         difference = self.plain.difference(self.ours)
         assert not difference, f"{difference}\n{self.tasks}"
         return self
@@ -81,7 +81,7 @@ class Compared:
 
 
 class Bench:
-    """An open build and a directory in which lines run. ``close()`` ends it and looks for leaks."""
+    """An open build and a directory in which lines run. ``close()`` ends it and searches for leaks."""
 
     def __init__(self, sandbox: Sandbox, capture: str, executors: int = 1) -> None:
         self.sandbox = sandbox
@@ -96,7 +96,7 @@ class Bench:
         script = 'env -0 >"$1.new"; mv "$1.new" "$1"; read x <"$2"'
         command, self._summary = sandbox.build_command(
             ["build", "--", "sh", "-c", script, "sh", listing, self._gate],
-            # One build for all rows: it must not be given up for the many that fall back on purpose.
+            # One build for all rows: it must not be given up because many rows fall back on purpose.
             ["--capture", capture, "--fall-back-limit", "100"],
             executors=executors,
             local_slots=2,
@@ -130,7 +130,7 @@ class Bench:
             self._process.kill()
             self._process.wait()
             self._log.close()
-            # The last line may have made a fifo, or names like ours: the sandbox would take them for left-overs. Each
+            # The last line may have made a fifo, or names like SprayCC's: the sandbox would take them for leftovers. Each
             # line's tree was compared with the plain run's.
             for top in (self.tree, self.elsewhere):
                 if top.exists():
@@ -180,10 +180,10 @@ class Bench:
         stdin: bytes = b"",
         umask: int = 0o022,
     ) -> Compared:
-        """Runs a line of shell in both ways.
+        """Runs a line of shell plainly and through SprayCC.
 
-        ``remote``: the whole line is one task, sent to an executor; else what it wraps goes where the server likes. ``tasks`` is
-        how many tasks are waited for.
+        ``remote``: the whole line is one task, sent to an executor; else the server places each wrapped command. ``tasks`` is
+        the number of tasks to wait for.
         """
         argv: list[str | bytes | Path] = ["sh", "-c", line]
         plain = self._run(argv, self.outside, files, elsewhere, times, cwd, env, stdin, umask)
@@ -216,7 +216,7 @@ class Bench:
         stdin: bytes = b"",
         umask: int = 0o022,
     ) -> Finished:
-        """Runs a command inside the build, or with the environment given."""
+        """Runs a command inside the build, or with the given environment."""
         whole = {**(self.inside if environment is None else environment)}
         whole |= {os.fsencode(name): os.fsencode(value) for name, value in (env or {}).items()}
         done = subprocess.run(
@@ -274,7 +274,7 @@ def _set_times(top: Path) -> None:
 
 
 def _below(top: bytes) -> list[tuple[bytes, os.stat_result]]:
-    """All there is, each with its status before closed directories were opened to look into them."""
+    """All files, each with the status that it had before closed directories were opened for reading."""
     found = []
     left = [top]
     while left:
@@ -299,7 +299,7 @@ def _entry(path: bytes, status: os.stat_result, name: bytes, links: dict[tuple[i
         return ("special", owner, mode, stat.S_IFMT(status.st_mode))
     same = links.setdefault((status.st_dev, status.st_ino), name)
     if not status.st_mode & 0o400:
-        os.chmod(path, 0o400)  # ours to read, if not by its bits
+        os.chmod(path, 0o400)  # we own the file, but its mode forbids reading
     with open(path, "rb") as file:
         content = file.read()
     return ("file", owner, mode, *([same] if same != name else []), content)

@@ -64,7 +64,7 @@ def root_predict() -> Iterator[Bench]:
 
 @pytest.fixture(params=["user", "setgid", pytest.param("root", marks=pytest.mark.root)])
 def predict(request: pytest.FixtureRequest) -> Bench:
-    """The predicted capture, for the same three."""
+    """The predicted capture, for the same three kinds of users."""
     bench: Bench = request.getfixturevalue(f"{request.param}_predict")
     return bench
 
@@ -77,7 +77,7 @@ def overlay(request: pytest.FixtureRequest) -> Bench:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The matrix takes minutes: all of it is slow."""
+    """The matrix takes minutes, so all of its tests are slow."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.slow)

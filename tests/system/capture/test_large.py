@@ -1,4 +1,4 @@
-"""Files of a gigabyte come back whole, with their holes, and never lie in anybody's memory."""
+"""Files of a gigabyte come back whole, with their holes, and no process keeps them in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.system.capture.bench import Bench
 pytestmark = [pytest.mark.e2e, pytest.mark.overlay]
 
 GIB = 1 << 30
-#: What the server and an executor need besides, and pieces of files in flight.
+#: The memory that the server and an executor need otherwise, and pieces of files in flight.
 MEMORY_KIB = 150 * 1024
 
 

@@ -1,4 +1,4 @@
-"""Compile lines: plainly and through the server the trees, the output and the status are the same, with GCC and Clang."""
+"""Compile lines with GCC and Clang: trees, output and status are the same, plainly and through the server."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ class Row:
     compilers: tuple[str, ...] = BOTH
     #: where each task runs under the overlay
     ran: tuple[str, ...] = ("remote",)
-    #: where under predict, if not the same (docs/capture.md says why)
+    #: where each task runs under predict, if that differs (docs/capture.md says why)
     predicted: tuple[str, ...] | None = None
     cwd: str = ""
     stdin: bytes = b""
     env: tuple[tuple[str, str], ...] = ()
     umask: int = 0o022
-    #: nothing is in root's way, and so nothing needs to run here
+    #: root has all permissions, so nothing needs to run on the submit host
     writable_by_root: bool = False
-    #: it writes where its words don't say
+    #: the command writes outside its named outputs
     strays: bool = False
 
 
@@ -193,7 +193,7 @@ def check(bench: Bench, name: str, compiler: str) -> None:
     line = row.text.replace("CC", compiler).replace("spraycc-run", str(bench.sandbox.bin / "spraycc-run"))
     if "spraycc-run" in row.text:
         bench.prepare(FILES)
-        # Without a build the launcher is the command itself.
+        # Outside a build the launcher just runs the command.
     compared = bench.compare(
         line,
         FILES,
@@ -204,7 +204,7 @@ def check(bench: Bench, name: str, compiler: str) -> None:
         env=dict(row.env),
         umask=row.umask,
     ).same()
-    # In a tree of another group what nobody foretold can't be copied up, and runs here in the end.
+    # In a tree of another group an unpredicted output can't be copied up, so its command runs on the submit host in the end.
     if not (row.strays and bench.sandbox.account.group is not None):
         assert compared.ran() == list(ran), str(compared.tasks)
 

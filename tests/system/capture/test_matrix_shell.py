@@ -1,4 +1,4 @@
-"""Shell lines that make, change, move and remove files: plainly and by an executor, the trees are the same."""
+"""Shell lines that make, change, move and remove files: the trees are the same, plainly and by an executor."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ FILES: Contents = {
 @dataclass(frozen=True)
 class Line:
     text: str
-    #: names whose modification times must be the same as well
+    #: names whose modification times must be the same, too
     times: tuple[str, ...] = ()
-    #: how the tasks may have run; "here" where docs/capture.md says that it must
+    #: the permitted places of the tasks; "here" if docs/capture.md requires the submit host
     ran: str = "remote"
     umask: int = 0o022
 
@@ -65,7 +65,7 @@ LINES = {
     "chmod": Line("chmod 600 a; chmod 711 run; chmod 444 b; chmod 700 d"),
     "setuid": Line("chmod 4755 run", ran="here"),
     "chgrp": Line("cp a n; chgrp $(stat -c %g .) n; mkdir m; chgrp $(stat -c %g .) m"),
-    # For root it works, for others it fails; nobody else than the submit host may say which.
+    # It works for root, and fails for others. Only the submit host may decide.
     "chown": Line("chown 65534:65534 a", ran="here"),
     "chown-directory": Line("chown 65534 d; mkdir m; chown 65534 m", ran="here"),
     "chown-link": Line("chown -h 65534 link", ran="here"),
@@ -134,7 +134,7 @@ LINES = {
 def test_shell_line(overlay: Bench, name: str) -> None:
     line = LINES[name]
     compared = overlay.compare(line.text, FILES, remote=True, times=line.times, umask=line.umask).same()
-    # In a tree of another group what is there can't be copied up: many lines run here in the end, and are right.
+    # In a tree of another group existing files can't be copied up: many lines run on the submit host in the end.
     if overlay.sandbox.account.group is None:
         assert compared.ran() == [line.ran], str(compared.tasks)
 

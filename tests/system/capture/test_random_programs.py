@@ -1,4 +1,4 @@
-"""Random small shell programs of file operations: the tree that is left is the one that a plain run leaves."""
+"""Random small shell programs of file operations: their tree equals the tree of a plain run."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ FILES: Contents = {
     "k": "-> d",
 }
 
-#: Few names, so that operations meet.
+#: Few names, so that operations use the same files.
 PATHS = st.sampled_from(
     ["a", "b", "c", "d", "e", "k", "l", "d/a", "d/b", "d/c", "d/d", "d/d/a", "d/d/c", "e/a", "e/d", "k/a", "k/n"]
 )
 MODES = st.sampled_from(["600", "644", "755", "700", "4755", "555", "000", "g+s"])
 TIMES = st.sampled_from(["@1", "@1000000000.5"])
 
-#: -T and -f: no questions, no surprises. Errors are part of the program; their words are compared, too.
+#: -T and -f make mv and cp predictable and silent. Errors are part of the program; the test compares their messages, too.
 OPERATIONS = st.one_of(
     st.builds("echo {} > {}".format, st.integers(0, 9), PATHS),
     st.builds("echo {} >> {}".format, st.integers(0, 9), PATHS),
@@ -40,7 +40,7 @@ OPERATIONS = st.one_of(
     st.builds("rm -rf {}".format, PATHS),
     st.builds("mv -fT {} {}".format, PATHS, PATHS),
     st.builds("mv -f {} {}".format, PATHS, PATHS),
-    # By way of a third place: how far a copy into itself gets depends on the order of the directory's entries.
+    # Through a third place: how far a copy into itself gets depends on the order of the directory's entries.
     st.builds("cp -a {} new; mv -f new {}".format, PATHS, PATHS),
     st.builds("ln -s {} {}".format, PATHS, PATHS),
     st.builds("ln -sfn {} {}".format, PATHS, PATHS),

@@ -1,4 +1,4 @@
-"""Where the user's streams are terminals the remote command's are: programs decide about colours and widths as they do here."""
+"""If the user's streams are terminals, so are the remote command's: programs choose colours and widths as in a local run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FILES: Contents = {"u.c": f"static int f(void) {{ {LONG} return 1 }}\n"}
 
 
 class Terminal:
-    """A terminal of the user's, and what was written to it."""
+    """A terminal of the user, and the data written to it."""
 
     def __init__(self, window: tuple[int, int]) -> None:
         self._ours, self.theirs = pty.openpty()
@@ -32,7 +32,7 @@ class Terminal:
         self._reader.start()
 
     def _read(self) -> None:
-        with contextlib.suppress(OSError):  # EIO: nobody has it open any more
+        with contextlib.suppress(OSError):  # EIO: no process has it open any more
             while data := os.read(self._ours, 65536):
                 self._seen += data
 
@@ -44,7 +44,7 @@ class Terminal:
 
 
 def run(bench: Bench, line: str, streams: str, inside: bool) -> tuple[int, bytes, bytes]:
-    """Status and what came to stdout and stderr. ``streams`` says what they are: t a terminal, p a pipe, = the same as stdout."""
+    """Status, stdout and stderr. ``streams`` has a letter for each stream: t a terminal, p a pipe, = the same as stdout."""
     bench.prepare(FILES)
     terminals: dict[str, Terminal] = {}
     handles: dict[str, int] = {}
@@ -68,7 +68,7 @@ def run(bench: Bench, line: str, streams: str, inside: bool) -> tuple[int, bytes
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 @pytest.mark.parametrize("streams", ["tt", "t=", "pt", "tp", "pp"])
 def test_compiler(request: pytest.FixtureRequest, capture: str, compiler: str, streams: str) -> None:
-    """The same bytes as from a plain run: colours where it is a terminal, and GCC's excerpts cut to the window's width."""
+    """The same bytes as from a plain run: colours on a terminal, and GCC's excerpts cut to the window's width."""
     bench: Bench = request.getfixturevalue(f"user_{capture}")
     line = f"{compiler} -Wall -c u.c -o u.o"
     plain, ours = run(bench, line, streams, inside=False), run(bench, line, streams, inside=True)

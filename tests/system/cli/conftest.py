@@ -1,4 +1,4 @@
-"""A project, an installed command and a fake server: all in a directory of the test's own."""
+"""A project, an installed command and a fake server, all in the test's own directory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def wait_until(condition: Callable[[], Any]) -> None:
 
 
 class Setup:
-    """Runs the command line as a user would."""
+    """Runs the command line like a user."""
 
     def __init__(self, base: Path) -> None:
         self.base = base
@@ -44,7 +44,7 @@ class Setup:
             "from spraycc.cli.main import main",
             "sys.exit(main())",
         )
-        # Found only where none is installed beside this Python.
+        # Found only if none is installed beside this Python.
         self.script(
             self.bin / "spraycc-run",
             "#!/bin/sh",

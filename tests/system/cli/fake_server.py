@@ -1,6 +1,6 @@
-"""A server that opens builds and answers, and does nothing else: for tests of the command line.
+"""A server that only opens builds and answers, for tests of the command line.
 
-As a class it is a thread of the test; as a program, ``fake_server.py run --dir D ... [MODE]``, what the command line starts.
+As a class it is a thread of the test. As a program, ``fake_server.py run --dir D ... [MODE]``, the command line starts it.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ FIGURES = {
 
 
 class FakeServer:
-    """Listens in ``directory`` until closed. Every message that arrives is kept in ``received``.
+    """Listens in ``directory`` until closed. ``received`` keeps every message that arrives.
 
-    ``hooks`` says for a message's class what is done in place of the usual answer: it is called with the message and the
-    function that sends; True from it ends the connection.
+    ``hooks``: for a message's class, a function that replaces the usual answer. It is called with the message and the
+    function that sends. If it returns True, the connection ends.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class FakeServer:
         self.die()
 
     def die(self) -> None:
-        """As the kernel ends a killed server: connections and lock gone, socket and builds left."""
+        """Like the kernel after a kill: connections and lock are gone, socket and builds stay."""
         with self.dying:  # the test and a hook's thread may both ask for it
             if self.lock >= 0:
                 self._end()
@@ -191,7 +191,7 @@ def _receive(connection: socket.socket) -> bytes:
 
 
 def main() -> None:
-    """What the command line starts in the tests: settings from stdin, then serve until Stop."""
+    """The program that the command line starts in the tests: reads settings from stdin, then serves until Stop."""
     directory = Path(sys.argv[sys.argv.index("--dir") + 1])
     mode = os.environ.get("FAKE_SERVER_MODE", "serve")
     settings = sys.stdin.readline()
@@ -220,7 +220,7 @@ def main() -> None:
     try:
         server = FakeServer(directory, hooks={Stop: stop})
     except BlockingIOError:
-        return  # as the real one: another was faster
+        return  # like the real server: another one was faster
     ended.wait(60)
     server.die()
     (directory / "socket").unlink()

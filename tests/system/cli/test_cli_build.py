@@ -95,7 +95,7 @@ def test_the_tools_environment(setup: Setup, server: FakeServer) -> None:
     assert (shims / "gcc").is_symlink() or not Path("/usr/bin/gcc").exists()
     assert 100 <= fd <= 1023
     assert (is_fifo, blocking) == (True, True)
-    # The tool has the terminal's three, the pool, and the listing's own; nothing of ours.
+    # The tool has the terminal's three descriptors, the pool, and the listing's own; none of SprayCC's.
     assert [n for n in descriptors if n > 2 and n != fd] == [max(n for n in descriptors if n != fd)]
 
 
@@ -188,13 +188,13 @@ def test_notices_are_shown_while_the_tool_runs(setup: Setup) -> None:
 
     with setup.server(hooks={ToolStarted: tell}), setup.start("build", "--", "cat") as process:
         assert process.stderr is not None
-        # cat waits for us: both lines come while it runs.
+        # cat waits for the test, so both lines arrive while it runs.
         assert [process.stderr.readline() for _ in range(2)] == ["spraycc: first\\x1b[31m\n", "spraycc: second\n"]
         process.communicate(timeout=60)
 
 
 def test_a_notice_that_comes_with_an_answer_is_shown_while_the_tool_runs(setup: Setup) -> None:
-    """In one piece with it, so that no more data comes by which it would be seen."""
+    """Both messages arrive in one piece, so no later data would make the client read the second one."""
 
     def open_build(message: object, send: Callable[..., None]) -> None:
         send(BuildOpened("b1", b""), Notice("few descriptors"))
@@ -236,7 +236,7 @@ def test_its_own_files_go_while_the_tool_runs(setup: Setup, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("tasks", "hinted"), [(0, True), (35, False)])
 def test_nothing_came_from_a_tree_of_cmakes(setup: Setup, tasks: int, hinted: bool) -> None:
-    """The user hears why and what to do; not where something came. The tool takes longer than one with nothing to do."""
+    """The user is told the reason and the next step, unless a task arrived. The tool runs longer than one with nothing to do."""
     tree = setup.project / "b"
     tree.mkdir()
     (tree / "CMakeCache.txt").write_text("CMAKE_C_COMPILER:FILEPATH=/usr/bin/cc\n")
@@ -289,14 +289,14 @@ def test_ctrl_c_ends_us_as_it_ended_the_tool(setup: Setup, server: FakeServer) -
 
 
 def test_ctrl_z_stops_both(setup: Setup, server: FakeServer) -> None:
-    # A group of its own in our session: the kernel does not stop a group that nobody could continue.
+    # In its own process group in this session: the kernel does not stop a group that nobody could continue.
     with setup.start("build", "--", "sh", "-c", "echo $$; exec cat", process_group=0) as process:
         assert process.stdout is not None
         tool = int(process.stdout.readline())
         os.killpg(process.pid, signal.SIGTSTP)
         _, status = os.waitpid(process.pid, os.WUNTRACED)
         assert os.WIFSTOPPED(status)
-        # The signal reached both at once; the tool may be a moment behind in taking it.
+        # The signal reached both at once, but the tool may handle it a moment later.
         while "State:\tT" not in (state := Path(f"/proc/{tool}/status").read_text()):
             assert "State:\tZ" not in state
         os.killpg(process.pid, signal.SIGCONT)
@@ -305,7 +305,7 @@ def test_ctrl_z_stops_both(setup: Setup, server: FakeServer) -> None:
 
 
 def ignored(line: str) -> set[int]:
-    """The signals of a SigIgn line, without 32 and 33, which glibc keeps for itself."""
+    """The signals of a SigIgn line, without 32 and 33, which glibc reserves."""
     mask = int(line.split()[1], 16)
     return {number for number in range(1, 32) if mask >> (number - 1) & 1}
 
@@ -315,7 +315,7 @@ def test_the_tool_inherits_no_disposition_of_ours(setup: Setup, server: FakeServ
 
 
 def test_what_nohup_ignores_stays_ignored(setup: Setup, server: FakeServer) -> None:
-    # nohup itself changes more than that.
+    # nohup itself changes more than this test compares.
     done = setup.run(
         "build",
         "--",
@@ -348,7 +348,7 @@ def test_the_server_dies_and_the_build_goes_on(setup: Setup, server: FakeServer)
 
 
 def test_no_second_warning_where_a_runner_was_first(setup: Setup, server: FakeServer) -> None:
-    """Whether the tool ends before or after the loss is seen: tests/pure/cli/test_server_gone.py has both orders."""
+    """The order of the tool's end and the loss is open in this test: tests/pure/cli/test_server_gone.py has both orders."""
     with setup.start("build", "--", "sh", "-c", "echo ready; cat") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -442,7 +442,7 @@ def test_an_idle_server_of_another_release_is_replaced(setup: Setup, version: in
         status = setup.run("status", "--json")
         setup.run("server", "stop")
     assert json.loads(status.stdout)["server"]["pid"] != os.getpid()
-    # It is asked again where it has not left by the time of the next look.
+    # The command line asks again if the server has not left by the next check.
     assert server.messages(Stop)
     assert all(message == Stop(now=False, if_idle=True) for message in server.messages(Stop))
 
@@ -478,7 +478,7 @@ def test_a_server_that_opens_no_build(setup: Setup, hook: object, words: str) ->
 
 
 def test_a_server_that_refuses_the_summary(setup: Setup) -> None:
-    """It lives, so nobody else tells the user, whatever mark there is."""
+    """The server lives, so no runner warns the user, whatever mark exists."""
 
     def refuse_and_mark(message: object, send: object) -> None:
         (setup.directory / "builds" / "b1" / "warned").touch()

@@ -1,4 +1,4 @@
-"""The control connection, where the peer is not as it should be."""
+"""The control connection with misbehaving peers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WELCOME = encode_frame(FROM_SERVER.pack(Welcome(RUNNER_PROTOCOL, "1", 1)))
 
 @contextmanager
 def peer(path: Path, answer: Callable[[socket.socket], object]) -> Iterator[bytes]:
-    """Listens at ``path`` and treats one connection with ``answer``, after its Hello."""
+    """Listens at ``path`` and runs ``answer`` on one connection, after its Hello."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen()

@@ -58,7 +58,7 @@ def test_compilers_and_build_tools_on_path_get_shims_and_others_none(place: Plac
 
 @pytest.mark.parametrize("there", [False, True])
 def test_nobody_else_can_put_a_program_there(place: Place, there: bool) -> None:
-    """Whatever the umask, or an earlier one: in many groups everybody may write what the others own."""
+    """Whatever the present or an earlier umask: in many groups, members may write to each other's files."""
     place.add("gcc")
     if there:
         (place.data / "shims").mkdir(parents=True)
@@ -126,7 +126,7 @@ def test_nothing_is_written_where_nothing_has_changed(place: Place) -> None:
     place.add("gcc")
     place.refresh()
     before = {path: path.lstat().st_mtime_ns for path in place.data.rglob("*")}
-    # For root only the times tell; for others any write would fail.
+    # For root only the times show a write; for others any write would fail.
     for directory in (place.data, place.data / "bin", place.data / "shims"):
         directory.chmod(0o500)
     place.refresh()
@@ -194,7 +194,7 @@ def test_a_place_that_cannot_be_written(place: Place) -> None:
 
 
 def test_the_installed_runner_lies_beside_the_interpreter(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A link, as in a virtual environment: beside it counts, not where it points to.
+    # A link, as in a virtual environment: the directory of the link counts, not that of its target.
     (place.runner.parent / "python").symlink_to(sys.executable)
     monkeypatch.setattr(sys, "executable", str(place.runner.parent / "python"))
     assert shims.installed_runner() == str(place.runner)

@@ -63,7 +63,7 @@ def starter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Starter
 
 
 def reap(pid: int) -> None:
-    """A server that was started in this process stays its child."""
+    """Waits for a server that this process started: it stays this process's child."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, 0)
 
@@ -83,7 +83,7 @@ def test_it_is_detached_from_everything(starter: Starter, monkeypatch: pytest.Mo
     os.set_inheritable(write, True)
     starter.start().close()
     os.close(write)
-    assert os.read(read, 1) == b"", "the server holds no pipe of ours"
+    assert os.read(read, 1) == b"", "the server holds no pipe of the command line"
     os.close(read)
     [one] = starter.starts()
     assert (one["cwd"], one["sid"]) == ("/", one["pid"])
@@ -157,7 +157,7 @@ def test_a_server_that_cannot_be_executed(starter: Starter) -> None:
 
 
 def test_a_server_that_never_listens_is_killed(starter: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limit is over when its process is there, however slow the host is."""
+    """The time limit ends when the server's process runs, however slow the host is."""
     monkeypatch.setattr(server_start, "START_TIMEOUT_S", 0.0)
     file = starter.directory / "pid"
     command = ["/bin/sh", "-c", f"echo $$ > '{file}.new'; mv '{file}.new' '{file}'; exec sleep 1000"]
@@ -194,7 +194,7 @@ def test_a_server_that_takes_long_is_told_of_once(starter: Starter, monkeypatch:
 
 
 def test_one_that_ends_as_it_has_found_another(starter: Starter) -> None:
-    """The loser of a race ends with 0; whoever started it goes on with the winner."""
+    """The server that loses the race ends with 0. Its command line goes on with the winner."""
     script = f"trap '' TERM; if mkdir '{starter.directory}/first' 2>/dev/null; then exit 0; fi; exec '{sys.executable}' '{FAKE}' run --dir '{starter.directory}'"
     session = server_start.connect_or_start(
         starter.path, WORKSPACE, Settings(), print, command=["/bin/sh", "-c", script]
@@ -213,7 +213,7 @@ def test_a_stale_socket_is_no_server(starter: Starter) -> None:
 
 
 def test_a_server_on_its_way_out_is_waited_for(starter: Starter) -> None:
-    """It holds the lock still and listens no more: a new one could not take the lock."""
+    """The server still holds the lock but listens no more, so a new server could not take the lock."""
     old = FakeServer(starter.directory)
     (starter.directory / "socket").unlink()
     waiting = threading.Event()
@@ -320,9 +320,9 @@ def test_run_in_the_foreground_refuses_a_second(setup: Setup, server: FakeServer
 
 
 def test_ctrl_c_while_the_server_starts(setup: Setup) -> None:
-    """Nothing has begun: it ends as any program does."""
+    """Nothing has begun, so the program ends in the ordinary way."""
     with setup.server() as server:
-        (setup.directory / "socket").unlink()  # holds the lock and does not listen: it is waited for
+        (setup.directory / "socket").unlink()  # holds the lock and does not listen: the command line waits
         with setup.start("server", "start", start_new_session=True) as process:
             lock = setup.directory / "start.lock"
             wait_until(lock.exists)

@@ -1,4 +1,4 @@
-"""A server that was stopped is made to go on, and ended where it is stopped once more; nobody else is touched."""
+"""A stopped server is continued; if it is stopped once more, it is ended. No other process is touched."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     wait_until(lambda: state(process) == "T")
 
 
-def looks(under_test: SuspendedServerCheck, clock: Clock, seconds: float) -> None:
-    """As often as it wants to be called."""
+def check_for(under_test: SuspendedServerCheck, clock: Clock, seconds: float) -> None:
+    """Calls the check as often as the check wants."""
     pause_s = under_test.check_interval_s
     assert pause_s is not None
     end = clock.now + seconds
@@ -65,14 +65,14 @@ Made = tuple[SuspendedServerCheck, Clock, list[str]]
 def test_it_goes_on_and_the_second_time_it_ends(server: subprocess.Popen[bytes], made: Made) -> None:
     under_test, clock, told = made
     stop(server)
-    looks(under_test, clock, PATIENCE_S)
+    check_for(under_test, clock, PATIENCE_S)
     assert (state(server), told) == ("T", [])
-    looks(under_test, clock, PATIENCE_S / 2)
+    check_for(under_test, clock, PATIENCE_S / 2)
     wait_until(lambda: state(server) == "S")
     assert len(told) == 1
     assert "SprayCC continued it" in told[0]
     stop(server)
-    looks(under_test, clock, 1.5 * PATIENCE_S)
+    check_for(under_test, clock, 1.5 * PATIENCE_S)
     assert server.wait(60) == -signal.SIGKILL
     assert "SprayCC killed it" in told[1]
 
@@ -82,23 +82,23 @@ def test_one_that_runs_or_was_stopped_for_a_while_only_is_left_alone(
 ) -> None:
     under_test, clock, told = made
     for _ in range(3):
-        looks(under_test, clock, 2 * PATIENCE_S)
+        check_for(under_test, clock, 2 * PATIENCE_S)
         stop(server)
-        looks(under_test, clock, PATIENCE_S / 2)
+        check_for(under_test, clock, PATIENCE_S / 2)
         server.send_signal(signal.SIGCONT)
         wait_until(lambda: state(server) == "S")
-    looks(under_test, clock, PATIENCE_S)
+    check_for(under_test, clock, PATIENCE_S)
     assert told == []
 
 
 def test_the_time_in_which_nobody_looked_does_not_count(server: subprocess.Popen[bytes], made: Made) -> None:
-    """Ctrl-Z, or a host that slept."""
+    """Ctrl-Z, or a host that was suspended."""
     under_test, clock, told = made
     stop(server)
-    looks(under_test, clock, PATIENCE_S / 2)
+    check_for(under_test, clock, PATIENCE_S / 2)
     clock.now += 100 * PATIENCE_S
     under_test.check()
-    looks(under_test, clock, PATIENCE_S / 2)
+    check_for(under_test, clock, PATIENCE_S / 2)
     assert (state(server), told) == ("T", [])
 
 

@@ -27,7 +27,7 @@ def slurm_manager() -> Iterator[Slurm]:
 
 @pytest.fixture
 def slurm(slurm_manager: Slurm) -> Slurm:
-    """A Slurm of four slots in which nothing runs."""
+    """An idle Slurm with four slots."""
     slurm_manager.run("scancel", f"--user={slurm_manager.account.name}")
     slurm_manager.wait_until_idle()
     return slurm_manager
@@ -48,14 +48,14 @@ def grid_engine_manager() -> Iterator[GridEngine]:
 
 @pytest.fixture
 def grid_engine(grid_engine_manager: GridEngine) -> GridEngine:
-    """A Grid Engine of four slots in which nothing runs."""
+    """An idle Grid Engine with four slots."""
     assert not grid_engine_manager.listed()
     return grid_engine_manager
 
 
 @pytest.fixture(params=["pbs", "openlava"])
 def fake(request: pytest.FixtureRequest) -> Iterator[FakeManager]:
-    """Two slots of a system that is not there, but answers."""
+    """Two slots of a replayed cluster manager."""
     manager = FakeManager(request.param, Account.unprivileged(), slots=2)
     try:
         yield manager
@@ -76,7 +76,7 @@ def sandbox_of(manager: Slurm | GridEngine | FakeManager) -> Iterator[Sandbox]:
     sandbox.settings |= manager.settings()
     sandbox.settings |= {"SPRAYCC_STATUS_INTERVAL_S": "2", "SPRAYCC_SUBMIT_INTERVAL_S": "0.2"}
     yield sandbox
-    sandbox.stop()  # before the look for strangers: each batch job has a keeper of the manager's
+    sandbox.stop()  # before the search for leftovers: the manager has a keeper process for each batch job
     sandbox.wait_for("no batch job is left", lambda: not manager.listed())
     sandbox.close()
 
@@ -93,7 +93,7 @@ def grid_engine_sandbox(grid_engine: GridEngine) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def ssh() -> Iterator[SshServer]:
-    """Two hosts by name, each taking two executors; SprayCC is set to use them."""
+    """Two hosts by name, each with places for two executors. SprayCC is set to use them."""
     if not SSHD:
         needs.missing("sshd", "openssh-server")
     sandbox = Sandbox(Account.unprivileged())

@@ -1,4 +1,4 @@
-"""PBS and OpenLava as the programs of :mod:`fake.scheduler`: their answers are what the real ones printed."""
+"""PBS and OpenLava as the programs of :mod:`fake.scheduler`: they answer with the recorded output of the real ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.pure.cluster.transcripts import Transcript
 from tests.system.harness.sandbox import Account
 
 _SCHEDULER = Path(__file__).parent / "fake" / "scheduler.py"
-#: The reply that each answer is made of: a command of the transcript, and which time it was given.
+#: The recorded reply behind each answer: a command of the transcript, and the number of its occurrence.
 _PBS = {
     "submitted": ("qsub -N spraycc -j oe -o /dev/null -- /bin/sleep 25", 0),
     "submitted array": ("qsub -J 1-3 -N spraycc -j oe -o /dev/null -- /bin/sleep 10", 0),
@@ -51,7 +51,7 @@ _SYSTEMS = {
 
 
 class FakeManager:
-    """A directory with the programs of one system; ``path`` goes to the front of PATH."""
+    """A directory with the programs of one system. Put ``path`` first on PATH."""
 
     def __init__(self, system: str, account: Account, slots: int) -> None:
         self.system = system
@@ -90,23 +90,23 @@ class FakeManager:
         (self.directory / "faults" / name).unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Have those start that were held back, as soon as any program is called."""
+        """Let the held-back batch jobs start, as soon as any program is called."""
         with open(self.directory / "lock", "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             path = self.directory / "state.json"
             path.write_text(path.read_text().replace('"held": true', '"held": false'))
 
     def why(self, reply: str) -> None:
-        """Give this reply to whoever asks why a batch job is pending."""
+        """Give this reply to commands that ask why a batch job is pending."""
         for part in ("out", "err", "status"):
             shutil.copy(self.directory / "replies" / f"{reply}.{part}", self.directory / "replies" / f"why.{part}")
 
     def calls(self, program: str = "") -> list[list[str]]:
-        """The command lines so far; of one program."""
+        """The command lines so far; those of one program, if ``program`` is given."""
         return [words[1:] for words in self._calls() if not program or words[1] == program]
 
     def times(self, program: str) -> list[float]:
-        """When a program was called (monotonic seconds)."""
+        """The times at which a program was called (monotonic seconds)."""
         return [words[0] for words in self._calls() if words[1] == program]
 
     def _calls(self) -> list[list[Any]]:
@@ -114,23 +114,23 @@ class FakeManager:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def elements(self) -> list[tuple[str, str]]:
-        """(id, state) of each batch job, ended ones too."""
+        """(id, state) of each batch job, including ended ones."""
         path = self.directory / "state.json"
         jobs = json.loads(path.read_text())["jobs"] if path.exists() else {}
         return [(f"{job}[{index}]", e["state"]) for job, it in jobs.items() for index, e in it["elements"].items()]
 
     def listed(self) -> list[tuple[str, str]]:
-        """Those that have not ended."""
+        """The batch jobs that have not ended."""
         return [(name, state) for name, state in self.elements() if state != "ended"]
 
     def cancel(self, batch_job: str) -> None:
-        """What qdel and bkill would do: ``10[2].pbsvm``, ``10[2]``."""
+        """Cancels like qdel and bkill: ``10[2].pbsvm``, ``10[2]``."""
         found = re.match(r"(\d+)\[(\d+)\]", batch_job)
         assert found is not None, batch_job
         (self.directory / f"cancelled.{found[1]}.{found[2]}").touch()
 
     def close(self) -> None:
-        """End what is left of it and remove its files."""
+        """End the remaining batch jobs and remove the files."""
         path = self.directory / "state.json"
         jobs = json.loads(path.read_text())["jobs"] if path.exists() else {}
         for job in jobs.values():

@@ -1,4 +1,4 @@
-"""Cluster managers of this machine's own, brought up for tests and taken down after them: a node, a few slots."""
+"""Real cluster managers on this machine, started for tests and stopped after them: one node, a few slots."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def free_ports(count: int) -> list[int]:
-    """TCP ports of loopback that nobody listens on now."""
+    """TCP ports of loopback that no process listens on now."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [sock.getsockname()[1] for sock in sockets]
     for sock in sockets:
@@ -31,10 +31,10 @@ def free_ports(count: int) -> list[int]:
 
 
 class Slurm:
-    """slurmctld and slurmd of an ordinary user: no authentication, on loopback, with more CPUs than there are.
+    """slurmctld and slurmd of an ordinary user: no authentication, on loopback, with more CPUs than the machine has.
 
-    The partition ``long`` is the default; ``brief`` allows a minute; ``closed`` starts nothing;
-    what runs in ``spare`` is cancelled where ``urgent`` needs the place.
+    The partition ``long`` is the default. ``brief`` allows a minute. ``closed`` starts nothing.
+    Batch jobs in ``spare`` are cancelled when ``urgent`` needs the place.
     """
 
     #: program → Debian package
@@ -52,7 +52,7 @@ class Slurm:
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
-        """Write the configuration and start the daemons; returns when the node takes batch jobs."""
+        """Write the configuration and start the daemons; return when the node accepts batch jobs."""
         control_port, node_port = free_ports(2)
         host = socket.gethostname().partition(".")[0]
         options = {
@@ -106,7 +106,7 @@ class Slurm:
         self.wait_until_idle()
 
     def start_daemon(self, name: str) -> None:
-        """Start ``slurmctld`` or ``slurmd``, in the foreground so that it is ours to end."""
+        """Start ``slurmctld`` or ``slurmd`` in the foreground, so that the daemon is a child of this process."""
         with open(self.directory / f"{name}.out", "ab") as out:
             self._daemons[name] = subprocess.Popen(
                 self.account.command([shutil.which(name, path=PATH) or name, "-D", "-f", str(self.conf)]),
@@ -114,7 +114,7 @@ class Slurm:
             )  # fmt: skip
 
     def stop_daemon(self, name: str) -> None:
-        """End a daemon. Not by SIGKILL: the controller would come back with what it knew some seconds earlier."""
+        """End a daemon, not by SIGKILL: after a kill the controller would restart with a state that is some seconds old."""
         process = self._daemons.pop(name)
         process.terminate()
         process.wait(HANG_S)
@@ -135,11 +135,11 @@ class Slurm:
         return {"PATH": PATH, "SLURM_CONF": str(self.conf), MARKER: "slurm", "LC_ALL": "C"}
 
     def settings(self) -> Mapping[str, str]:
-        """What a sandbox needs to use it."""
+        """The settings with which a sandbox uses this Slurm."""
         return {"SLURM_CONF": str(self.conf), "SPRAYCC_CLUSTER": "slurm"}
 
     def run(self, *argv: str) -> str:
-        """What a client command prints; nothing where the daemon does not answer."""
+        """The output of a client command; empty if the daemon does not answer."""
         done = subprocess.run(
             self.account.command(argv),
             env=self.environment(),
@@ -178,7 +178,7 @@ class Slurm:
 
 
 _SGE_ROOT = Path("/var/lib/gridengine")
-#: held by the run of the tests whose Grid Engine this is
+#: locked by the test run that uses the Grid Engine
 _LOCK = Path("/var/tmp/spraycc-gridengine.lock")
 
 
@@ -203,7 +203,7 @@ def enter(namespace: str) -> list[str | bytes | Path]:
 class GridEngine:
     """sge_qmaster and sge_execd from Debian's packages, as root, in a network namespace: they listen on all addresses.
 
-    It uses the packages' own cell, so it starts only where nobody else has set that up.
+    It uses the packages' own cell, so it starts only if that cell is not in use.
     """
 
     #: program → Debian package
@@ -225,13 +225,13 @@ class GridEngine:
         self._temporary = Path(tempfile.mkdtemp(prefix="spraycc-ge-", dir="/var/tmp"))
         self._temporary.chmod(0o755)
         self._host = socket.gethostname().partition(".")[0]
-        #: the packages' files are changed, so :meth:`close` has to mend them
+        #: the packages' files are changed, so :meth:`close` must restore them
         self._is_ours = False
 
     def start(self) -> None:
-        """Bring it up; returns when the queue ``all.q`` takes batch jobs.
+        """Start it; return when the queue ``all.q`` accepts batch jobs.
 
-        The packages' directories hold one Grid Engine, so this waits for that of another run of the tests to end.
+        The packages' directories hold one Grid Engine, so this waits until another run of the tests has released it.
         """
         self._alone = open(_LOCK, "a")  # noqa: SIM115 - until close
         fcntl.flock(self._alone, fcntl.LOCK_EX)
@@ -241,7 +241,7 @@ class GridEngine:
         subprocess.run(["ip", "netns", "add", self.namespace], check=True)
         subprocess.run([*enter(self.namespace), "ip", "link", "set", "lo", "up"], check=True)
         act_qmaster.write_text(f"{self._host}\n")
-        # Without it a client on 127.0.0.1 is another host than the master.
+        # Otherwise a client on 127.0.0.1 counts as another host than the master.
         (self._common / "host_aliases").write_text(f"{self._host} localhost\n")
         self._run_as_root("sge_qmaster")
         self._wait("the master answers", lambda: self._admin("-sm") is not None)
@@ -252,7 +252,7 @@ class GridEngine:
         for queue, limit in (("all.q", "INFINITY"), ("brief.q", "00:01:00")):
             edit = f"s/^hostlist .*/hostlist @allhosts/;s/^slots .*/slots {self.slots}/;s|^shell  .*|shell /bin/sh|;s/^pe_list .*/pe_list NONE/"
             self._edited("-aq", f"{edit};s/^h_rt .*/h_rt {limit}/;s/^load_thresholds .*/load_thresholds NONE/", queue)
-        # As soon as something is submitted or ends, not every 15 s.
+        # Schedule as soon as something is submitted or ends, not every 15 s.
         self._edited(
             "-msconf",
             "s/^flush_\\(submit\\|finish\\)_sec .*/flush_\\1_sec 1/;s/^schedule_interval .*/schedule_interval 0:0:1/",
@@ -263,7 +263,9 @@ class GridEngine:
 
     def _is_up(self) -> bool:
         rows = [line.split() for line in self.run("qstat", "-f", "-q", "all.q").splitlines()]
-        return any(row[0].startswith("all.q@") and row[-1] == "lx-amd64" for row in rows)  # else a state stands there
+        return any(
+            row[0].startswith("all.q@") and row[-1] == "lx-amd64" for row in rows
+        )  # otherwise the column has a state
 
     def _wait(self, what: str, condition: Callable[[], bool]) -> None:
         end = time.monotonic() + HANG_S
@@ -272,7 +274,7 @@ class GridEngine:
             time.sleep(0.2)
 
     def environment(self) -> dict[str, str]:
-        # The daemons hand theirs to every batch job, so it has no more in it than that.
+        # The daemons pass their environment to every batch job, so it contains only this.
         return {"PATH": PATH, "SGE_ROOT": str(_SGE_ROOT), "SGE_CELL": "default", MARKER: "gridengine", "LC_ALL": "C"}
 
     def _run_as_root(self, *argv: str) -> None:
@@ -282,7 +284,7 @@ class GridEngine:
         )
 
     def _admin(self, *words: str, program: str = "qconf", editor: str = "/bin/true") -> str | None:
-        """What qconf, or another program, prints for the administrator whom the package made; None where it fails."""
+        """The output of qconf, or of another program, for the administrator that the package made; None if the program fails."""
         argv = [
             *enter(self.namespace),
             "setpriv",
@@ -297,7 +299,7 @@ class GridEngine:
         return done.stdout if done.returncode == 0 else None
 
     def _edited(self, option: str, edit: str, *words: str) -> None:
-        """A form of qconf's, filled in by sed."""
+        """A form of qconf, filled in by sed."""
         editor = self._temporary / "editor"
         editor.write_text(
             f"#!/bin/sh\nsleep 1.1  # qconf compares times of whole seconds\nexec sed -i '{edit}' \"$1\"\n"
@@ -325,12 +327,12 @@ class GridEngine:
         }
 
     def stop_master(self) -> None:
-        """End sge_qmaster; what runs goes on."""
+        """End sge_qmaster; running batch jobs go on."""
         assert self._admin("-km") is not None
         self._wait("the master is gone", lambda: not self.run("qstat", "-f"))
 
     def start_master(self) -> None:
-        """Start it again; returns when the queue takes batch jobs."""
+        """Start sge_qmaster again; return when the queue accepts batch jobs."""
         self._run_as_root("sge_qmaster")
         self._wait("all.q is up", self._is_up)
 
@@ -340,7 +342,7 @@ class GridEngine:
         return [(f"{row[0]}.{row[-1]}", row[4]) for row in rows]
 
     def close(self) -> None:
-        """Cancel everything, end the daemons, and leave the packages' files as they were."""
+        """Cancel everything, end the daemons, and restore the packages' files."""
         if not self._is_ours:
             shutil.rmtree(self._temporary, ignore_errors=True)
             return
@@ -360,7 +362,7 @@ class GridEngine:
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _clear_away(self) -> None:
-        """What a run that was killed has left. A queue in which jobs are running, by the master's account, can't be deleted."""
+        """Removes the leftovers of a killed run. A queue can't be deleted while the master counts running jobs in it."""
         self._admin("-as", self._host)
         self._admin("-f", "-u", "*", program="qdel")
         self._wait("no job is left", lambda: self._admin("-u", "*", program="qstat") == "")
@@ -377,6 +379,6 @@ class GridEngine:
             self._admin(*words)
 
     def _daemons(self) -> list[int]:
-        """Processes in our namespace: all are ours."""
+        """The processes in our namespace: all of them belong to us."""
         done = subprocess.run(["ip", "netns", "pids", self.namespace], capture_output=True, text=True, check=False)
         return [int(word) for word in done.stdout.split()]

@@ -1,6 +1,6 @@
-"""Several hosts on this machine: network namespaces, each with a cable of its own to the submit host's. Only for root.
+"""Several hosts on this machine: network namespaces, each with its own cable to the submit host's. Only for root.
 
-The submit host has an address of its own on each cable, and nobody forwards: a host reaches one of them and no other.
+The submit host has its own address on each cable, and no host forwards: a host reaches only one of these addresses.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _NOWHERE = "02:00:00:00:99:99"
 
 
 class Network:
-    """``submit`` and the hosts ``red``, ``blue`` and ``green``; the last is on an IPv6 network."""
+    """``submit`` and the hosts ``red``, ``blue`` and ``green``; ``green`` is on an IPv6 network."""
 
     NAMES = ("red", "blue", "green")
     #: program → Debian package
@@ -28,7 +28,7 @@ class Network:
         return f"{self._tag}-{name}"
 
     def addresses(self, name: str) -> tuple[str, str]:
-        """The submit host's and the host's, on their cable."""
+        """The addresses of the submit host and of the host, on their cable."""
         number = self.NAMES.index(name) + 1
         return (
             (f"fd77:{number}::1", f"fd77:{number}::2")
@@ -37,7 +37,7 @@ class Network:
         )
 
     def enter(self, name: str) -> list[str]:
-        """Words before a command line: it runs on that host, which has a name of its own."""
+        """Words before a command line: the command runs on that host, with a host name of its own."""
         hostname = f'hostname {name} && exec "$@"'
         return ["nsenter", f"--net=/run/netns/{self.namespace(name)}", "unshare", "--uts", "sh", "-c", hostname, "sh"]
 
@@ -56,14 +56,14 @@ class Network:
                 _ip("-n", namespace, "link", "set", link, "up")
 
     def cut(self, name: str) -> None:
-        """From now on what either side sends to the other is dropped on its way, and nobody is told."""
+        """From now on all packets between both sides are dropped without notice."""
         near, far = self.addresses(name)
         for namespace, link, address in ((self.submit, f"lan-{name}", far), (self.namespace(name), "lan0", near)):
             words = ["lladdr", _NOWHERE, "nud", "permanent", "dev", link]
             _ip("-n", namespace, "neighbour", "replace", address, *words)
 
     def processes(self, name: str) -> list[int]:
-        """Of that host."""
+        """The process ids of that host."""
         done = subprocess.run(["ip", "netns", "pids", self.namespace(name)], capture_output=True, text=True, check=True)
         return [int(word) for word in done.stdout.split()]
 
@@ -78,7 +78,7 @@ def _ip(*words: str) -> None:
 
 
 def command_line(pid: int) -> str:
-    """Of a process; empty where it has ended."""
+    """The command line of a process; empty if it has ended."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             return file.read().replace(b"\0", b" ").decode(errors="replace")

@@ -1,4 +1,4 @@
-"""What tests with cluster managers have in common."""
+"""Shared code of the tests with cluster managers."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def server_log(sandbox: Sandbox) -> str:
 
 
 def forget_killed_server(sandbox: Sandbox) -> None:
-    """Its session file is still there, which is no fault."""
+    """Removes the session file that a killed server leaves, so that it does not count as a leftover."""
     for path in (sandbox.home / ".local/state").rglob("session-*.json"):
         path.unlink()
 
 
 def wait_for_others(sandbox: Sandbox, first: set[str], count: int) -> None:
-    """Until ``count`` executors are busy, one at least of them none of the first."""
+    """Waits until ``count`` executors are busy, at least one of which is not among the first."""
 
     def there() -> bool:
         busy = {executor["id"] for executor in sandbox.busy_executors()}
@@ -37,7 +37,7 @@ def wait_for_others(sandbox: Sandbox, first: set[str], count: int) -> None:
 
 
 def check_cancelled_in_mid_task(sandbox: Sandbox, cancel: Callable[[str], object]) -> None:
-    """One of two executors has its batch job cancelled: its task goes to another, once, and another one takes its place."""
+    """The batch job of one of two executors is cancelled: its task runs on another, once, and a replacement joins."""
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
     command, summary = sandbox.build_command(["make", "-j8"], ["--wait-for-cluster"], executors=2)

@@ -1,4 +1,4 @@
-"""A real sshd of the account under test, on loopback, on a port of its own, with keys of its own."""
+"""A real sshd of the account under test, on loopback, on its own port, with its own keys."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin") or ""
 
 
 class SshServer:
-    """Runs until :meth:`close`. Each of ``names`` is a host for the clients that use :attr:`options`."""
+    """Runs until :meth:`close`. Clients that use :attr:`options` know each of ``names`` as a host."""
 
     def __init__(
         self, sandbox: Sandbox, names: Sequence[str], address: str = "127.0.0.1", prefix: Sequence[str] = ()
     ) -> None:
-        """``prefix``: words before its command line, such as those that enter a namespace."""
+        """``prefix``: words before sshd's command line, for example to enter a namespace."""
         self.sandbox = sandbox
         self._prefix = list(prefix)
-        # Not in the sandbox, or its processes would be looked for among the sandbox's.
+        # Not in the sandbox, or sshd's processes would count as the sandbox's.
         self.directory = Path(tempfile.mkdtemp(prefix="spraycc-sshd-", dir="/var/tmp"))
         self.address = address
         (self.port,) = free_ports(1)
@@ -40,7 +40,7 @@ class SshServer:
         server = [
             f"Port {self.port}", f"ListenAddress {address}", f"HostKey {self.directory}/host_key",
             f"AuthorizedKeysFile {self.directory}/authorized_keys", "PidFile none", "StrictModes no", "UsePAM no",
-            # a client that can no longer be reached is given up
+            # sshd drops a client that can no longer be reached
             "ClientAliveInterval 1", "ClientAliveCountMax 3",
             "PasswordAuthentication no", "KbdInteractiveAuthentication no",
         ]  # fmt: skip
@@ -63,23 +63,23 @@ class SshServer:
             f"  UserKnownHostsFile {self.directory}/known_hosts", "  GlobalKnownHostsFile none",
         ]  # fmt: skip
         sections = [[f"Host {name}", *common, f"  HostKeyAlias {name}"] for name in names]
-        # A host of whom nobody knows the key, and one where nobody listens.
+        # A host with an unknown key, and a host on which nothing listens.
         sections.append(["Host stranger", *common, "  HostKeyAlias stranger"])
         sections.append(["Host down", "  HostName 127.0.0.1", f"  Port {free_ports(1)[0]}"])
         self._write("ssh_config", "\n".join(line for section in sections for line in section) + "\n")
 
     @property
     def options(self) -> str:
-        """What ``submit_arguments`` must be."""
+        """The value of ``submit_arguments`` for this server."""
         return f"-F {self.directory}/ssh_config"
 
     def start(self) -> None:
-        """Returns when connections are taken."""
+        """Returns when the server accepts connections."""
         account = dataclasses.asdict(self.sandbox.account)
         user = Account(*[account[name] for name in ("name", "uid", "gid", "home", "group")])
         argv = [*self._prefix, *user.command([SSHD, "-D", "-e", "-f", self.directory / "sshd_config"])]
         with open(self.directory / "log", "ab") as log:
-            # A login's environment is made by sshd: nothing of the sandbox's is in it, as on another host.
+            # sshd makes the environment of a login: as on another host, it has nothing of the sandbox's environment.
             self._process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={"PATH": "/usr/bin:/bin", MARKER: "sshd"},
                 start_new_session=True,
@@ -91,7 +91,7 @@ class SshServer:
             time.sleep(0.05)
 
     def connections(self) -> int:
-        """How many logins there have been."""
+        """The number of logins so far."""
         return self.log().count("Accepted publickey")
 
     def log(self) -> str:

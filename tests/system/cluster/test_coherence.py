@@ -1,4 +1,4 @@
-"""Executors whose host sees other files than the submit host: no object is made of them."""
+"""Executors whose host sees other files than the submit host: none of their objects is used."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ UNIT = '#include "value.h"\nconst char mark[] = "MARK" VALUE;\n'
 
 @pytest.fixture
 def sandbox(ssh: SshServer) -> Sandbox:
-    """Sources, headers and objects each in a directory of their own; make runs in the one of the objects."""
+    """Sources, headers and objects in separate directories; make runs in the objects' directory."""
     files = {f"src/u{number}.c": UNIT for number in range(1, UNITS + 1)}
     ssh.sandbox.write({**files, "inc/value.h": '#define VALUE "one"\n', "first/.keep": "", "obj/Makefile": MAKEFILE})
     return ssh.sandbox
 
 
 def marks(sandbox: Sandbox) -> set[bytes]:
-    """What the headers said that the objects were made of."""
+    """The header versions from which the objects were made."""
     objects = sorted((sandbox.workspace / "obj").glob("*.o"))
     assert len(objects) == UNITS
     return {text[text.index(b"MARK") + 4 :].partition(b"\0")[0] for text in (path.read_bytes() for path in objects)}
 
 
 def hosts_see(sandbox: Sandbox, instead_of: str, directory: Path) -> list[str]:
-    """Options with which executors find ``directory`` where the submit host has another one."""
+    """Options that mount another directory over ``directory`` for executors."""
     script = f"""\
 #!/bin/sh
 exec unshare --user --map-current-user --mount --keep-caps \\
@@ -82,7 +82,7 @@ def test_where_both_see_the_same_all_is_done_by_executors(sandbox: Sandbox) -> N
 
 @pytest.mark.parametrize("theirs", ["an old header", "a header that is not here", "no header"])
 def test_where_hosts_see_other_files_it_runs_here(sandbox: Sandbox, theirs: str) -> None:
-    """They are told, find that they can't agree, and refuse; or the proof shows it."""
+    """The executors compare the told stamps, find that they differ, and refuse; or the proof shows the difference."""
     other = sandbox.aside / "other"
     other.mkdir()
     other.chmod(0o755)
@@ -105,7 +105,7 @@ def test_where_hosts_see_other_files_it_runs_here(sandbox: Sandbox, theirs: str)
 def test_a_header_on_the_submit_hosts_own_disk(
     sandbox: Sandbox, where: str, as_written: str, has_another: bool
 ) -> None:
-    """Each executor has another disk there, without that header."""
+    """Each executor has another disk at this place, without that header."""
     with tempfile.TemporaryDirectory(dir=where) as directory:
         script = f"""\
 #!/bin/sh
@@ -124,7 +124,7 @@ exec unshare --user --map-current-user --mount --keep-caps sh -c 'mount -t tmpfs
 
 
 def test_a_header_that_changes_while_its_unit_compiles(sandbox: Sandbox) -> None:
-    """The object is the one that a compile after the change makes."""
+    """The object equals the object of a compile after the change."""
     compiler = GatedCompiler(sandbox)
     command, summary = sandbox.build_command(["make", "-j4"], ["--wait-for-cluster"], executors=4)
     with sandbox.start(command, cwd=sandbox.workspace / "obj") as process:
@@ -137,7 +137,7 @@ def test_a_header_that_changes_while_its_unit_compiles(sandbox: Sandbox) -> None
     assert sandbox.figures(summary)["remote"] == UNITS
 
 
-#: An executor's view of the workspace through a client that keeps all that it has seen for a minute, as NFS's may. The
+#: An executor's view of the workspace through a client that caches everything for a minute, as an NFS client may. The
 #: second user namespace gives the executor its own uid again.
 OLD_VIEW = """\
 #!/bin/sh
@@ -168,7 +168,7 @@ CHANGES = {
 
 @pytest.fixture
 def old_view(sandbox: Sandbox) -> list[str]:
-    """Options with which each executor has such a view."""
+    """Options with which each executor has this view."""
     needs.program("bindfs")
     if not os.access("/dev/fuse", os.W_OK) or not os.stat("/dev/fuse").st_mode & 0o002:
         needs.missing("a /dev/fuse that users may open", "bindfs")
@@ -191,7 +191,7 @@ def test_a_client_that_keeps_what_it_has_seen_makes_no_wrong_object(
 
 
 def test_every_change_that_real_nfs_hides_through_such_a_client(sandbox: Sandbox, old_view: list[str]) -> None:
-    """The compiles, changes and the judge of tests/nfs, which tries them on real NFS."""
+    """The compiles, changes and the judge of tests/nfs, which runs them on real NFS."""
     tries = sandbox.workspace / "tries"
     scenarios.write(tries, 1)
     sandbox.give(tries)

@@ -1,4 +1,4 @@
-"""Builds on a real Grid Engine, which only root can bring up; the builds are an ordinary user's."""
+"""Builds on a real Grid Engine. Only root can start it; the builds run as an ordinary user."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.system.harness.projects import GatedCompiler, c_project
 from tests.system.harness.sandbox import Sandbox
 from tests.system.harness.waiting import HANG_S
 
-# One Grid Engine serves them all, so one pytest worker runs them (tests/distribution.py).
+# All tests share one Grid Engine, so one pytest worker runs them (tests/distribution.py).
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.root]
 
 
 def test_a_build_with_more_executors_than_slots(grid_engine_sandbox: Sandbox, grid_engine: GridEngine) -> None:
-    """An array, of which half is pending; the reason is shown once, in Grid Engine's words."""
+    """An array, half of which stays pending. The reason is shown once, in Grid Engine's words."""
     sandbox = grid_engine_sandbox
     sandbox.settings["SPRAYCC_STATUS_INTERVAL_S"] = "1"
     compiler = GatedCompiler(sandbox)
@@ -43,7 +43,7 @@ def test_deleted_in_mid_task(grid_engine_sandbox: Sandbox, grid_engine: GridEngi
 
 
 def test_wall_time_reached_in_mid_task(grid_engine_sandbox: Sandbox, grid_engine: GridEngine) -> None:
-    """Grid Engine kills without a word."""
+    """Grid Engine kills without a message."""
     sandbox = grid_engine_sandbox
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
@@ -75,7 +75,7 @@ def test_master_down_at_submit(grid_engine_sandbox: Sandbox, grid_engine: GridEn
 
 
 def test_master_down_in_mid_build(grid_engine_sandbox: Sandbox, grid_engine: GridEngine) -> None:
-    """Executors that are there need no master."""
+    """Connected executors need no master."""
     sandbox = grid_engine_sandbox
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))

@@ -1,4 +1,4 @@
-"""Several hosts with networks of their own: which address each can reach, and one that is cut off in mid-build."""
+"""Several hosts with separate networks: the address that each can reach, and a host that is cut off in the middle of a build."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def site() -> Iterator[Site]:
 
 
 def plain(sandbox: Sandbox) -> dict[str, bytes]:
-    """Objects as plain make makes them; none of them is left."""
+    """Objects equal plain make's; none of them is left."""
     sandbox.run("make").ok()
     made = {name: (sandbox.workspace / name).read_bytes() for name in objects(sandbox.workspace)}
     sandbox.run("make", "clean").ok()
@@ -81,7 +81,7 @@ def plain(sandbox: Sandbox) -> dict[str, bytes]:
 
 
 def test_one_host_is_cut_off_in_mid_build(site: Site) -> None:
-    """Its tasks go to others, the build ends as plain make's does; what it ran is ended there as well."""
+    """Other executors do its tasks, and the build ends like plain make's. The processes on the cut-off host end as well."""
     sandbox = site.sandbox
     sandbox.write(c_project(UNITS))
     expected = plain(sandbox)
@@ -89,7 +89,7 @@ def test_one_host_is_cut_off_in_mid_build(site: Site) -> None:
     command, summary = sandbox.build_command(["make", "-j6"], executors=6)
     with sandbox.start(command) as process:
         busy = sandbox.wait_for_busy_executors(6)
-        # Each was reached, over an address that the others can't reach.
+        # Each host was reached at an address that the others can't reach.
         assert sorted(executor["host"] for executor in busy) == ["blue", "blue", "green", "green", "red", "red"]
         cut = {executor["id"] for executor in busy if executor["host"] == "red"}
         site.network.cut("red")
@@ -103,7 +103,7 @@ def test_one_host_is_cut_off_in_mid_build(site: Site) -> None:
     figures = sandbox.figures(summary)
     assert figures["retried"] >= 2
     assert figures["local"] == 1  # the link
-    assert compiler.most_here() == 0
+    assert compiler.most_on_submit_host() == 0
     assert {name: (sandbox.workspace / name).read_bytes() for name in objects(sandbox.workspace)} == expected
     assert sandbox.run(sandbox.workspace / "prog").out == output_of(UNITS)
     sandbox.wait_for(
@@ -113,7 +113,7 @@ def test_one_host_is_cut_off_in_mid_build(site: Site) -> None:
 
 
 def test_an_address_that_no_host_reaches(site: Site) -> None:
-    """`listen` names one that only red reaches: the others say so, with each address that failed."""
+    """`listen` names an address that only red reaches: the others report it, with each address that failed."""
     sandbox = site.sandbox
     sandbox.settings["SPRAYCC_LISTEN"] = site.network.addresses("red")[0]
     compiler = GatedCompiler(sandbox)

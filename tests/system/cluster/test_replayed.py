@@ -1,4 +1,4 @@
-"""Builds on a PBS and an OpenLava that answer with what the real ones printed, and on ones that misbehave."""
+"""Builds on a PBS and an OpenLava that replay the output of real ones, and on misbehaving ones."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ WAITS = {
 
 
 def test_more_executors_than_slots(fake_sandbox: Sandbox, fake: FakeManager) -> None:
-    """One array, half of it pending: why is said once, one listing serves for all, and at the end nothing is left."""
+    """One array, half of it pending: the reason is reported once, one listing serves all, and nothing is left at the end."""
     build_with_more_executors_than_slots(fake_sandbox, fake)
 
 
 def build_with_more_executors_than_slots(sandbox: Sandbox, fake: FakeManager) -> list[float]:
-    """Returns when the server asked for a list of batch jobs (monotonic seconds)."""
+    """The times at which the server asked for a list of batch jobs (monotonic seconds)."""
     sandbox.settings |= {"SPRAYCC_STATUS_INTERVAL_S": "1.5"}
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
@@ -46,7 +46,7 @@ def build_with_more_executors_than_slots(sandbox: Sandbox, fake: FakeManager) ->
         assert sorted(state for _, state in fake.listed()) == ["pending", "pending", "running", "running"]
         sandbox.wait_for("why they wait is known", lambda: WAITS[fake.system] in server_log(sandbox))
         listings = len(fake.calls(fake.lists))
-        sandbox.wait_for("it was looked twice more", lambda: len(fake.calls(fake.lists)) >= listings + 2)
+        sandbox.wait_for("two more listings", lambda: len(fake.calls(fake.lists)) >= listings + 2)
         compiler.open()
         _, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, err
@@ -54,7 +54,7 @@ def build_with_more_executors_than_slots(sandbox: Sandbox, fake: FakeManager) ->
     assert_built(sandbox)
     assert sandbox.figures(summary)["local"] == 1  # the link
     assert len(fake.calls(fake.submits)) == 1
-    # The question why one is pending follows a list at once.
+    # Right after a listing the server asks why one is pending.
     looks = [
         time
         for time, words in zip(fake.times(fake.lists), fake.calls(fake.lists), strict=True)
@@ -78,7 +78,7 @@ def test_half_of_an_array_starts(fake_sandbox: Sandbox, fake: FakeManager) -> No
 
 
 def test_batch_jobs_that_vanish(fake_sandbox: Sandbox, fake: FakeManager) -> None:
-    """The second half of an array is not listed and never starts: the user hears of it, and others are submitted."""
+    """The second half of an array is not listed and never starts: the user is told, and others are submitted."""
     sandbox = fake_sandbox
     fake.fault("vanish")
     sandbox.settings |= {"SPRAYCC_STATUS_INTERVAL_S": "1"}
@@ -94,7 +94,7 @@ def test_batch_jobs_that_vanish(fake_sandbox: Sandbox, fake: FakeManager) -> Non
     assert process.returncode == 0, err
     assert b"1 executor ended before it connected" in err
     assert_built(sandbox)
-    with open(fake.directory / "state.json", "r+") as file:  # as they would for ever
+    with open(fake.directory / "state.json", "r+") as file:  # as if they ran for ever
         text = file.read().replace('"pending", "held": true, "hidden": true', '"ended", "held": true, "hidden": true')
         file.seek(0)
         file.write(text)
@@ -111,7 +111,7 @@ def test_batch_jobs_that_vanish(fake_sandbox: Sandbox, fake: FakeManager) -> Non
     ],
 )
 def test_nothing_can_be_submitted(fake_sandbox: Sandbox, fake: FakeManager, fault: str, words: str) -> None:
-    """The build goes on here, and says why in the system's own words, with what to do next."""
+    """The build goes on on the submit host, and reports the system's own message with the next step."""
     sandbox = fake_sandbox
     fake.fault(fake.submits, fault)
     sandbox.write(c_project(UNITS))
@@ -127,7 +127,7 @@ def test_nothing_can_be_submitted(fake_sandbox: Sandbox, fake: FakeManager, faul
 
 
 def test_an_answer_that_never_comes(fake_sandbox: Sandbox, fake: FakeManager) -> None:
-    """It was taken all the same: its executors serve, and it is cancelled at the end."""
+    """The batch job was accepted all the same: its executors serve, and it is cancelled at the end."""
     sandbox = fake_sandbox
     fake.fault(fake.submits, "accept and hang")
     compiler = GatedCompiler(sandbox)
@@ -144,7 +144,7 @@ def test_an_answer_that_never_comes(fake_sandbox: Sandbox, fake: FakeManager) ->
 
 
 def test_no_listing(fake_sandbox: Sandbox, fake: FakeManager) -> None:
-    """Who is connected needs none, and who is pending stays pending."""
+    """Connected executors need no listing, and pending batch jobs stay pending."""
     sandbox = fake_sandbox
     fake.fault(fake.lists, "garbage")
     sandbox.settings |= {"SPRAYCC_STATUS_INTERVAL_S": "1"}
@@ -153,7 +153,7 @@ def test_no_listing(fake_sandbox: Sandbox, fake: FakeManager) -> None:
     command, summary = sandbox.build_command(["make", "-j8"], ["--wait-for-cluster"], executors=4)
     with sandbox.start(command) as process:
         sandbox.wait_for_busy_executors(2)
-        sandbox.wait_for("it was looked", lambda: server_log(sandbox).count("no listing: ") >= 2)
+        sandbox.wait_for("two listings failed", lambda: server_log(sandbox).count("no listing: ") >= 2)
         assert len(fake.listed()) == 4
         fake.no_fault(fake.lists)
         compiler.open()
@@ -178,7 +178,7 @@ def test_what_is_shown_is_what_is_submitted(fake_sandbox: Sandbox, fake: FakeMan
 
 
 def test_left_overs_of_a_killed_server(fake_sandbox: Sandbox, fake: FakeManager) -> None:
-    """Its executors leave by themselves; what was pending is found by name."""
+    """Its executors leave by themselves. Pending batch jobs are found by name."""
     sandbox = fake_sandbox
     fake.fault("half")
     compiler = GatedCompiler(sandbox)
@@ -217,12 +217,12 @@ def test_what_can_never_run(fake_sandbox: Sandbox, fake: FakeManager) -> None:
 
 
 def test_an_array_is_no_larger_than_its_limit(fake_sandbox: Sandbox, fake: FakeManager) -> None:
-    """How far apart the submissions are: tests/stress/test_timing.py."""
+    """tests/stress/test_timing.py checks the interval between submissions."""
     assert len(submit_one_by_one(fake_sandbox, fake)) >= 3
 
 
 def submit_one_by_one(sandbox: Sandbox, fake: FakeManager) -> list[float]:
-    """A build with arrays of one element each; returns when each was submitted (monotonic seconds)."""
+    """A build with arrays of one element; returns the time of each submission (monotonic seconds)."""
     sandbox.settings["SPRAYCC_SUBMIT_INTERVAL_S"] = "0.7"
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
@@ -238,7 +238,7 @@ def submit_one_by_one(sandbox: Sandbox, fake: FakeManager) -> list[float]:
 
 
 def test_a_queue_that_starts_nothing(fake_sandbox: Sandbox, fake: FakeManager) -> None:
-    """The next one is asked too, the user hears of it once, and what is left in the first is cancelled."""
+    """The next queue is asked too, the user is told once, and the rest in the first queue is cancelled."""
     sandbox = fake_sandbox
     fake.fault("full", "fast")
     compiler = GatedCompiler(sandbox)
@@ -259,7 +259,7 @@ def test_a_queue_that_starts_nothing(fake_sandbox: Sandbox, fake: FakeManager) -
 
 
 def test_a_next_queue_that_refuses(fake_sandbox: Sandbox, fake: FakeManager) -> None:
-    """What waits in the first one goes on waiting."""
+    """Batch jobs in the first queue go on waiting."""
     sandbox = fake_sandbox
     fake.fault("full", "fast")
     compiler = GatedCompiler(sandbox)
@@ -290,7 +290,7 @@ def test_doctor_says_each_step_and_its_time(fake_sandbox: Sandbox, fake: FakeMan
 
 @pytest.mark.parametrize("fake", ["pbs"], indirect=True)
 def test_doctor_says_what_failed(fake_sandbox: Sandbox, fake: FakeManager) -> None:
-    """At once: it does not wait for what was refused."""
+    """At once: the build does not wait for refused batch jobs."""
     sandbox = fake_sandbox
     fake.fault(fake.submits, "reply no such queue")
     done = sandbox.run(sandbox.bin / "spraycc", "doctor", "--cluster", "--patience", "600")

@@ -22,7 +22,7 @@ from tests.system.harness.projects import GatedCompiler, c_project
 from tests.system.harness.sandbox import Sandbox
 from tests.system.harness.waiting import HANG_S
 
-# One Slurm serves them all, so one pytest worker runs them (tests/distribution.py).
+# All tests share one Slurm, so one pytest worker runs them (tests/distribution.py).
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 
@@ -35,7 +35,7 @@ def test_a_build(sandbox: Sandbox, slurm: Slurm) -> None:
 
 
 def test_pending_beyond_the_slots(sandbox: Sandbox, slurm: Slurm) -> None:
-    """More executors than there are slots: the rest waits, the user hears why once, and it is cancelled at the end."""
+    """More executors than slots: the rest waits, the user is told the reason once, and the rest is cancelled at the end."""
     sandbox.settings["SPRAYCC_STATUS_INTERVAL_S"] = "1"
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
@@ -51,7 +51,7 @@ def test_pending_beyond_the_slots(sandbox: Sandbox, slurm: Slurm) -> None:
     shown = [line for line in err.decode().splitlines() if "wait in the cluster's queue" in line]
     assert len(shown) == len(set(shown)) > 0
     assert_built(sandbox)
-    # Nobody wants them any more; the server is still there, and so are the warm ones until it goes.
+    # No build wants the pending ones any more. The server still runs, and so do the warm executors until it ends.
     sandbox.settings["SPRAYCC_RELEASE_DELAY_S"] = "0"
     sandbox.build("make", executors=8).ok()
     sandbox.wait_for("what waits is withdrawn", lambda: not slurm.listed())
@@ -62,7 +62,7 @@ def test_cancelled_in_mid_task(sandbox: Sandbox, slurm: Slurm) -> None:
 
 
 def test_controller_down_at_submit(sandbox: Sandbox, slurm: Slurm) -> None:
-    """Nothing can be submitted: the build goes on here, and says so in Slurm's words."""
+    """Nothing can be submitted: the build goes on on the submit host, and reports Slurm's message."""
     sandbox.write(c_project(UNITS))
     slurm.stop_daemon("slurmctld")
     try:
@@ -76,7 +76,7 @@ def test_controller_down_at_submit(sandbox: Sandbox, slurm: Slurm) -> None:
 
 
 def test_controller_down_in_mid_build(sandbox: Sandbox, slurm: Slurm) -> None:
-    """Executors that are there need no controller."""
+    """Connected executors need no controller."""
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
     command, summary = sandbox.build_command(["make", "-j8"], ["--wait-for-cluster"], executors=3)
@@ -103,14 +103,14 @@ def test_controller_down_in_mid_build(sandbox: Sandbox, slurm: Slurm) -> None:
     ids=["unknown", "too long", "closed"],
 )
 def test_what_can_never_run(sandbox: Sandbox, slurm: Slurm, options: list[str], words: str) -> None:
-    """The user hears it in Slurm's own words, the build goes on here, and nothing is left pending."""
+    """The user gets Slurm's own message, the build goes on on the submit host, and nothing is left pending."""
     sandbox.settings["SPRAYCC_STATUS_INTERVAL_S"] = "1"
     sandbox.settings["SPRAYCC_PENDING_GRACE_S"] = "1"
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
     command, _ = sandbox.build_command(["make", "-j4"], options)
     with sandbox.start(command, stderr=subprocess.PIPE) as process:
-        sandbox.wait_for("Slurm's words were heard", lambda: words in server_log(sandbox))
+        sandbox.wait_for("Slurm's message is in the log", lambda: words in server_log(sandbox))
         sandbox.wait_for("nothing is pending", lambda: not slurm.listed())
         compiler.open()
         _, err = process.communicate(timeout=HANG_S)
@@ -161,7 +161,7 @@ def test_arrays_are_split_and_executors_share_batch_jobs(sandbox: Sandbox, slurm
 
 
 def test_left_overs_of_a_killed_server(sandbox: Sandbox, slurm: Slurm) -> None:
-    """Executors leave by themselves; what was pending is cancelled by the next server."""
+    """Executors leave by themselves. The next server cancels the pending batch jobs."""
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
     command, _ = sandbox.build_command(["make", "-j8"], ["--wait-for-cluster"], executors=8)
@@ -169,8 +169,8 @@ def test_left_overs_of_a_killed_server(sandbox: Sandbox, slurm: Slurm) -> None:
         sandbox.wait_for_busy_executors(slurm.slots)
         first = {name.partition("_")[0] for name, _, _ in slurm.listed()}
         server = sandbox.status()["server"]["pid"]
-        os.kill(server, signal.SIGSTOP)  # else it may see that they are held, and cancel them itself
-        slurm.run("scontrol", "hold", *first)  # else what is pending starts, finds nobody, and ends
+        os.kill(server, signal.SIGSTOP)  # otherwise the server may see that they are held, and cancel them itself
+        slurm.run("scontrol", "hold", *first)  # otherwise pending batch jobs start, find no server, and end
         os.kill(server, signal.SIGKILL)
         compiler.open()
         assert process.wait(HANG_S) == 0
@@ -183,8 +183,8 @@ def test_left_overs_of_a_killed_server(sandbox: Sandbox, slurm: Slurm) -> None:
 
 
 def test_another_directory_of_the_same_name(sandbox: Sandbox, slurm: Slurm) -> None:
-    """An executor that does not see the server's file in the workspace gets no task; the user hears of host and path."""
-    # Executors run where another directory is mounted over the workspace.
+    """An executor that does not see the server's file in the workspace gets no task. The user is told host and path."""
+    # Executors run with another directory mounted over the workspace.
     wrapper = sandbox.write(
         {"elsewhere": f'#!/bin/sh\nexec unshare --user --map-current-user --mount --keep-caps sh -c \'mount --bind "$0" "{sandbox.workspace}" && exec "$@"\' "{sandbox.temp}" "$@"\n'},
         sandbox.aside, mode=0o755,
@@ -198,7 +198,7 @@ def test_another_directory_of_the_same_name(sandbox: Sandbox, slurm: Slurm) -> N
 
 
 def test_preempted(sandbox: Sandbox, slurm: Slurm) -> None:
-    """Who has the right to it takes a slot away: the task there goes elsewhere, and the build goes on with the rest."""
+    """An urgent batch job takes a slot: the task there runs on another executor, and the build goes on with the rest."""
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
     options = ["--wait-for-cluster", "--queues", "spare"]
@@ -220,7 +220,7 @@ def test_preempted(sandbox: Sandbox, slurm: Slurm) -> None:
 
 
 def test_suspended(sandbox: Sandbox, slurm: Slurm) -> None:
-    """A stopped executor is silent, and so is given up; when it may go on it finds that out and leaves."""
+    """A stopped executor is silent, so the server gives it up. When it may go on, it notices this and leaves."""
     sandbox.settings |= {"SPRAYCC_HEARTBEAT_S": "2", "SPRAYCC_LOST_AFTER_S": "20"}
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
@@ -240,7 +240,7 @@ def test_suspended(sandbox: Sandbox, slurm: Slurm) -> None:
 
 
 def test_requeued(sandbox: Sandbox, slurm: Slurm) -> None:
-    """A site may insist on it: the executor is missed at once, and its batch job is not left waiting at the end."""
+    """Some sites require this: the executor is missed at once, and its batch job is not left waiting at the end."""
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
     options = ["--wait-for-cluster", "--submit-arguments", "--requeue"]
@@ -257,14 +257,14 @@ def test_requeued(sandbox: Sandbox, slurm: Slurm) -> None:
 
 
 def test_wall_time(sandbox: Sandbox, slurm: Slurm) -> None:
-    """Near its end an executor without a task is replaced; one that Slurm ends in mid-task loses it to another. A minute
-    is the least that Slurm knows, and it looks only twice a minute."""
+    """Near its end an executor without a task is replaced. If Slurm ends an executor during a task, another one does it. A
+    minute is Slurm's shortest limit, and Slurm checks limits only twice a minute."""
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
     options = ["--wait-for-cluster", "--queues", "brief", "--wall-time-s", "60"]
     command, summary = sandbox.build_command(["make", "-j3", "u1.o", "u2.o"], options, executors=3)
     with sandbox.start(command) as process:
-        sandbox.wait_for("all are there", lambda: len(sandbox.status().get("executors", [])) == 3)
+        sandbox.wait_for("all executors are connected", lambda: len(sandbox.status().get("executors", [])) == 3)
         busy = sandbox.wait_for_busy_executors(2)
         first = {executor["id"] for executor in sandbox.status()["executors"]}
         (idle,) = first - {executor["id"] for executor in busy}

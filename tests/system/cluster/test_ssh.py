@@ -8,14 +8,13 @@ import subprocess
 
 import pytest
 
+from tests.system.cluster.shared import UNITS, assert_built, forget_killed_server, server_log
 from tests.system.cluster.ssh_server import SshServer
-from tests.system.harness.projects import GatedCompiler, c_project, objects, output_of
+from tests.system.harness.projects import GatedCompiler, c_project
 from tests.system.harness.sandbox import Sandbox
 from tests.system.harness.waiting import HANG_S
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
-
-UNITS = 8
 
 
 @pytest.fixture
@@ -23,13 +22,8 @@ def sandbox(ssh: SshServer) -> Sandbox:
     return ssh.sandbox
 
 
-def assert_built(sandbox: Sandbox) -> None:
-    assert len(objects(sandbox.workspace)) == UNITS + 1
-    assert sandbox.run(sandbox.workspace / "prog").out == output_of(UNITS)
-
-
 def test_a_build(sandbox: Sandbox, ssh: SshServer) -> None:
-    """All hosts take part, and each is logged in to once, however many executors it takes."""
+    """All hosts take part, and there is one login to each, however many executors it runs."""
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
     command, summary = sandbox.build_command(["make", "-j8"], executors=4)
@@ -40,7 +34,7 @@ def test_a_build(sandbox: Sandbox, ssh: SshServer) -> None:
         assert process.wait(HANG_S) == 0
     assert_built(sandbox)
     assert sandbox.figures(summary)["local"] == 1  # the link
-    assert compiler.most_here() == 0
+    assert compiler.most_on_submit_host() == 0
     sandbox.stop()
     sandbox.wait_for("the connections are closed", lambda: not ssh.sessions())
 
@@ -54,7 +48,7 @@ def test_a_build(sandbox: Sandbox, ssh: SshServer) -> None:
     ids=["down", "unknown"],
 )
 def test_a_host_that_can_not_be_used(sandbox: Sandbox, ssh: SshServer, hosts: str, words: str) -> None:
-    """The user hears of it once, in ssh's words; the others do the work."""
+    """The user is told once, in ssh's words. The other hosts do the work."""
     sandbox.settings["SPRAYCC_HOSTS"] = hosts
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
@@ -71,7 +65,7 @@ def test_a_host_that_can_not_be_used(sandbox: Sandbox, ssh: SshServer, hosts: st
 
 
 def test_a_connection_that_breaks_in_mid_build(sandbox: Sandbox, ssh: SshServer) -> None:
-    """The login is only how executors are started: those that are connected go on, and their places stay taken."""
+    """The login is only needed to start executors: connected executors go on, and their places stay taken."""
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
     command, summary = sandbox.build_command(["make", "-j8"], executors=4)
@@ -80,7 +74,9 @@ def test_a_connection_that_breaks_in_mid_build(sandbox: Sandbox, ssh: SshServer)
         for pid in ssh.sessions():
             os.kill(pid, signal.SIGKILL)
         sandbox.wait_for("the logins are gone", lambda: not ssh.sessions())
-        sandbox.wait_for("that was noticed", lambda: server_log(sandbox).count("ended with status 255") == 2)
+        sandbox.wait_for(
+            "both lost logins are in the log", lambda: server_log(sandbox).count("ended with status 255") == 2
+        )
         after = sandbox.wait_for_busy_executors(4)
         assert {executor["id"] for executor in after} == {executor["id"] for executor in busy}
         compiler.open()
@@ -100,9 +96,4 @@ def test_executors_leave_when_the_server_was_killed(sandbox: Sandbox, ssh: SshSe
         assert process.wait(HANG_S) == 0
     assert_built(sandbox)
     sandbox.wait_for("the connections are closed", lambda: not ssh.sessions())
-    for path in (sandbox.home / ".local/state").rglob("session-*.json"):
-        path.unlink()  # a killed server's
-
-
-def server_log(sandbox: Sandbox) -> str:
-    return "".join(path.read_text() for path in (sandbox.home / ".local/state").rglob("server.log"))
+    forget_killed_server(sandbox)

@@ -1,7 +1,7 @@
-"""Submission with real processes: what a cluster manager's command gets of the server, and that one that hangs is killed.
+"""Submission with real processes: the environment of a cluster manager's command, and the end of a command that hangs.
 
-Each program gives the replies in its directory one after the other, the last one for ever, and notes its command line.
-What follows from the replies is held by tests/sim/server/test_submission.py.
+Each program gives the replies in its directory one after the other, repeats the last one, and logs its command line.
+The consequences of the replies are tested in tests/sim/server/test_batch_launcher.py.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Manager:
         return [line for line in lines if line.split()[0] == name]
 
     def tag(self, name: str) -> str:
-        """The tag in the script that was submitted last; empty before there is one."""
+        """The tag in the script of the last submission; empty if there is none yet."""
         path = self.directory / f"{name}.stdin"
         words = path.read_text().partition("--id-from-array ")[2].split() if path.exists() else []
         return words[0] if words else ""
@@ -69,7 +69,7 @@ class Manager:
 
 @dataclass
 class Told:
-    """What the launcher reports."""
+    """The launcher's reports."""
 
     failed: list[tuple[int, float, str]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
@@ -129,7 +129,7 @@ async def test_a_command_gets_its_streams_and_an_environment_of_its_own_and_noth
     environment = (manager.directory / "qsub.env").read_text()
     assert "SECRET_TOKEN" not in environment
     assert "SBATCH_PARTITION" not in environment
-    # The three streams; whatever else the shell has open, is its own.
+    # The three streams; other open descriptors belong to the shell.
     open_files = [line.partition(" -> ")[2] for line in (manager.directory / "qsub.fds").read_text().splitlines()[1:]]
     assert len(open_files) >= 3
     strange = [name for name in open_files if not name.startswith(("/memfd:spraycc-", str(manager.directory)))]

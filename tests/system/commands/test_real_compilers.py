@@ -1,4 +1,4 @@
-"""The described outputs against the files that GCC and Clang really write."""
+"""The described outputs, compared with the files that GCC and Clang really write."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ CLANG_ONLY = """
 --analyze foo.c
 -emit-ast foo.c
 """
-#: The C++ drivers differ in what they take sources and headers for, and in nothing else.
+#: The C++ drivers differ only in the suffixes that they take for sources and headers.
 CXX_MARKS = ("save-temps", "h.h", "-x", "-c src/foo.c -MD -o out/x.o", "-M ", "pre.i", "-E ")
 CASES = [
     (compiler, line)
@@ -185,7 +185,7 @@ CASES = [
 ]
 
 
-#: what Clang links with for --coverage
+#: files that Clang links for --coverage
 CLANG_RUNTIME = b"libclang_rt"
 
 
@@ -264,7 +264,7 @@ def test_the_described_outputs_are_the_files_it_writes(compiler: str, line: str,
         assert written
 
 
-#: Plain lines, of which builds are full: here the prediction must be whole.
+#: Plain lines, as in most builds: the prediction must be complete.
 @pytest.mark.parametrize(
     "line",
     [

@@ -1,4 +1,4 @@
-"""What the drivers of GCC and Clang say of each row of the option table."""
+"""The drivers of GCC and Clang, compared with each row of the option table."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from spraycc.commands.options import Effect
 from spraycc.commands.parse import Mode, parse
 from tests.system.harness import needs
 
-#: Options that the drivers list in --help, and what they do with a next word: found by asking them.
+#: Options that the drivers list in --help, and how they treat the next word: found with the real drivers.
 EXTRA = b"-Q -foo -fno-foo -Wfoo -mfoo -gfoo -O7 -static-pie --foo --no-foo -print-foo -save-temps -x -MD -MMD -MG -Z -q".split()
 
-#: The real driver reads the word after these as an argument only in other ways, or refuses before it gets there.
+#: The real driver takes the next word as an argument only in other situations, or rejects the line before.
 NOT_TRIED = {b"--help=", b"-x", b"--language"}
 
-#: Clang got these after 14.
+#: Clang has these options since a version after 14.
 LATER_CLANG = {b"-dumpdir", b"-objc-isystem", b"-objcxx-isystem", b"-Xoffload-linker"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("compiler", "family"), [("gcc", Family.GCC), ("clang-14", Family.CLANG)])
 def test_the_real_driver_takes_the_same_next_words(compiler: str, family: Family, tmp_path: Path) -> None:
-    """`CC -### a.c OPTION -c`: if the option takes the -c, what is printed goes on to a link; so must our parse."""
+    """`CC -### a.c OPTION -c`: if the option takes the -c, the printed commands include a link; so must our parse."""
     needs.compiler(compiler)
     (tmp_path / "a.c").write_bytes(b"int x;\n")
     spellings = {row.spelling for row in ROWS if row.effect not in (Effect.QUERY, Effect.OTHER_MODE)} | set(EXTRA)

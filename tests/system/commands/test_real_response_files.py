@@ -1,4 +1,4 @@
-"""The words that real compilers read from a response file, beside the words that SprayCC reads."""
+"""The words that real compilers read from a response file, compared with the words that SprayCC reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from spraycc.commands.response import expand
 from tests.system.harness import needs
 
-#: Words that a compiler can be asked to echo: each becomes a macro's definition.
+#: Words that a compiler can echo: each becomes a macro's definition.
 ECHOED = [
     b"-DA=1 -DB=2",
     b"'-DA=x y' -DB=2",

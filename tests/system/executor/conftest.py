@@ -1,4 +1,4 @@
-"""A server as simple as can be, the real executor and the real helper, as root and as an unprivileged user."""
+"""A minimal server, the real executor and the real box, as root and as an unprivileged user."""
 
 from __future__ import annotations
 
@@ -58,17 +58,17 @@ from tests.system.harness.native import STRICT
 from tests.system.harness.waiting import HANG_S
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-#: An id for the unprivileged runs that belongs to nobody, its primary group, and the group of the shared tree.
+#: An unused id for the unprivileged runs, its primary group, and the group of the shared tree.
 USER, GROUP, SHARED_GROUP = 52001, 52001, 52002
 
 
 @dataclass(frozen=True)
 class Who:
-    """As whom a test's processes run."""
+    """The user that a test's processes run as."""
 
     uid: int
     gid: int
-    #: a group of theirs that is not the primary one, if they have one
+    #: a supplementary group of the user, if there is one
     other_group: int | None
     #: keyword arguments for subprocess
     credentials: dict[str, Any] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Who:
 
 
 def _python_for(credentials: dict[str, Any]) -> tuple[str, str]:
-    """An interpreter that this user may execute and that has what the executor needs (ours may lie in a closed home)."""
+    """An interpreter that this user may execute, with the executor's dependencies (ours may be in a closed home)."""
     packages = os.pathsep.join([str(REPOSITORY), sysconfig.get_path("platlib")])
     for python, path in ((sys.executable, str(REPOSITORY)), ("/usr/bin/python3", packages)):
         with contextlib.suppress(OSError):
@@ -105,7 +105,7 @@ def who(request: pytest.FixtureRequest) -> Who:
 
 @pytest.fixture(scope="session")
 def box() -> Iterator[Path]:
-    """The helper, compiled as the build hook does it, with all warnings; or with SPRAYCC_TEST_CFLAGS in place of -static."""
+    """The box, compiled like in the build hook, with all warnings; or with SPRAYCC_TEST_CFLAGS in place of -static."""
     needs.program("cc", package="gcc")
     directory = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="spraycc-test-box-"))
     directory.chmod(0o755)
@@ -117,7 +117,7 @@ def box() -> Iterator[Path]:
 
 @dataclass
 class Place:
-    """Directories of one test, all owned by the one it runs as."""
+    """Directories of one test, all owned by the user that it runs as."""
 
     top: Path
     who: Who
@@ -156,7 +156,7 @@ class Identity:
 
 
 def make_identity(directory: Path, name: str = "server", issuer: Identity | None = None) -> Identity:
-    """A self-signed certificate, or one that another has signed."""
+    """A self-signed certificate, or a certificate that another one has signed."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
@@ -182,18 +182,18 @@ def make_identity(directory: Path, name: str = "server", issuer: Identity | None
 
 @dataclass
 class Result:
-    """What one task sent."""
+    """The messages of one task."""
 
     ended: TaskEnded
     stdout: bytes = b""
     stderr: bytes = b""
     made: list[Message] = field(default_factory=list)
-    #: what the command has read, where it was asked
+    #: the lookups that the command has read, if the server asked for them
     reads: Reads | None = None
 
     @property
     def files(self) -> dict[bytes, bytes]:
-        """Contents of all files, in their order."""
+        """Contents of all files, in order."""
         contents: dict[bytes, bytes] = {}
         for message in self.made:
             if isinstance(message, MadeFile):
@@ -214,7 +214,7 @@ class Peer:
 
     def __init__(self, connection: ssl.SSLSocket) -> None:
         self.connection = connection
-        #: as a server does; off where a test waits for pings
+        #: like a server; False if a test waits for pings
         self.answers_pings = True
         self._reader = FrameReader()
 
@@ -231,7 +231,7 @@ class Peer:
         self.connection.sendall(b"".join(encode_frame(TO_EXECUTOR.pack(m)) for m in messages))
 
     def receive(self) -> Message:
-        """The next message; EOFError at the end. On a slow machine there may be pings in between: they are answered."""
+        """The next message; EOFError at the end. Pings in between (on a slow machine) are answered."""
         while isinstance(message := self._next(), Ping) and self.answers_pings:
             self.send(Pong(message.number, {}))
         return message
@@ -250,7 +250,7 @@ class Peer:
         return message
 
     def result(self) -> Result:
-        """All of the task that runs."""
+        """All messages of the running task."""
         stdout, stderr = bytearray(), bytearray()
         made: list[Message] = []
         reads: Reads | None = None
@@ -301,7 +301,7 @@ class Server:
             "secret": self.secret.hex(),
             "workspace": str(self.workspace),
             "scratch_dir": str(self.scratch),
-            # no heartbeat comes in between unless a test is about them
+            # no heartbeat arrives in between unless the test is about heartbeats
             "heartbeat_s": HANG_S,
             "lost_after_s": 2 * HANG_S,
             "log_dir": str(self.log_dir),
@@ -309,7 +309,7 @@ class Server:
         return self.place.file(self.place.top / name, json.dumps(content), mode=0o600)
 
     def accept(self, identity: Identity | None = None) -> Peer:
-        """A connection, TLS done. Raises ssl.SSLError or ConnectionError where the executor does not want it."""
+        """A connection after the TLS handshake. Raises ssl.SSLError or ConnectionError if the executor refuses it."""
         connection, _ = self.listener.accept()
         connection.settimeout(HANG_S)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -329,7 +329,7 @@ class Server:
         return peer, peer.expect(Ready)
 
     def other_identity(self, signed: bool = False) -> Identity:
-        """Not the session's, but as well made; or even signed by it."""
+        """A certificate that is not the session's, but well made, or even signed by it."""
         return make_identity(self.private, "other", self.identity if signed else None)
 
     def running(self, process: subprocess.Popen[bytes]) -> Running:
@@ -393,7 +393,7 @@ class Running:
         return self.run("sh", "-c", script, **changes)
 
     def leave(self) -> None:
-        """Send it away; it must go with status 0 and leave nothing."""
+        """Ask it to leave; it must end with status 0 and leave nothing behind."""
         self.peer.send(Leave())
         assert self.process.wait(HANG_S) == 0
         assert scratch_left(self.server.scratch) == []
@@ -419,7 +419,7 @@ def launch(who: Who, box: Path) -> Iterator[Callable[..., subprocess.Popen[bytes
     ) -> subprocess.Popen[bytes]:
         words = [who.python, "-m", "spraycc.executor", "--session", str(session), "--id", executor_id]
         credentials = who.credentials
-        if first_as_root:  # a shell line in a mount namespace of its own, before it becomes who it shall be
+        if first_as_root:  # a shell line as root in a new mount namespace, before it changes its user
             drop = f"exec setpriv --reuid {who.uid} --regid {who.gid} --groups {who.other_group}"
             words = ["unshare", "-m", "sh", "-ec", f'{first_as_root}\n{drop} "$@"', "sh", *words]
             credentials = {}
@@ -467,7 +467,7 @@ def server(place: Place) -> Iterator[Server]:
 
 @pytest.fixture
 def executor(server: Server, launch: Callable[..., subprocess.Popen[bytes]], place: Place) -> Iterator[Running]:
-    """A ready executor; at the end it is sent away if it is still there."""
+    """A ready executor. At the end it is asked to leave if it is still running."""
     process = launch(server.session_file())
     running = server.running(process)
     yield running
@@ -478,7 +478,7 @@ def executor(server: Server, launch: Callable[..., subprocess.Popen[bytes]], pla
 
 @dataclass(frozen=True)
 class Marker:
-    """An environment variable by which a test's processes are found, wherever they went."""
+    """An environment variable that marks a test's processes, so that the test finds them everywhere."""
 
     entry: str
 

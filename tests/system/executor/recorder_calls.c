@@ -1,8 +1,9 @@
-/* Calls each function that the recorder wraps, once for a name that is there and once for a missing one, in the working
+/* Calls each function that the recorder wraps, once for an existing name and once for a missing one, in the working
  * directory, and prints a line for each call: function, "hit" or "miss", whether it succeeded, errno.
  *
- * The hit's name is hit.FUNCTION, the missing one's miss.FUNCTION, the name that a function makes new.FUNCTION. They are
- * made by a function of the C library that the recorder does not see. All functions are found by dlsym: some have no declaration.
+ * The existing name is hit.FUNCTION, the missing one miss.FUNCTION, and the name that a function makes new.FUNCTION. The
+ * program makes them by a function of the C library that the recorder does not see. It finds all functions by dlsym, as
+ * some have no declaration.
  */
 #include <dirent.h>
 #include <dlfcn.h>
@@ -188,7 +189,7 @@ static int do_realpath(const char *path)
 	char text[PATH_MAX];
 	char *result = F(char *, (const char *, char *, size_t))(path, text, sizeof(text));
 
-	/* On a failure text is what the caller gets to see, too. */
+	/* After a failure the caller sees the text, too. */
 	return result != NULL && ends_with(result, "/target") ? 0 : -1;
 }
 
@@ -229,7 +230,7 @@ static int do_unlinkat(const char *path)
 	return F(int, (int, const char *, int))(AT_FDCWD, path, 0);
 }
 
-/* A directory, fifo or device in the place of the hit, or below a directory that is missing. */
+/* A directory, fifo or device in place of the hit, or below a missing directory. */
 static int do_mkdir(const char *path)
 {
 	return F(int, (const char *, mode_t, dev_t))(path, starts_with(name, "mknod") ? S_IFIFO | 0600 : 0700, 0);
@@ -375,7 +376,7 @@ static int do_xmknodat(const char *path)
 	return F(int, (int, int, const char *, mode_t, dev_t *))(0, AT_FDCWD, path, S_IFIFO | 0600, &device);
 }
 
-/* A child whose file actions are these. */
+/* A child with these file actions. */
 static int do_file_action(const char *path)
 {
 	posix_spawn_file_actions_t actions;
@@ -539,7 +540,7 @@ static int do_dlclose(const char *path)
 	return F(int, (void *))(handle);
 }
 
-/* The status of a child that ends by this function. */
+/* The status of a child that ends with this function. */
 static int do_end(const char *path)
 {
 	int status;

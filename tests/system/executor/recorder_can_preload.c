@@ -1,5 +1,4 @@
-/* Prints for each file whether spraycc/native/recorder/can_preload.c takes it for a program that loads the library: 1
- * or 0. */
+/* Prints for each file 1 if, by spraycc/native/recorder/can_preload.c, it is a program that loads the library; else 0. */
 #include "../../../spraycc/native/recorder/recorder.h"
 
 #include <fcntl.h>

@@ -81,7 +81,7 @@ static void *call_shell(void *command)
 	return NULL;
 }
 
-/* The environment is the same afterwards. */
+/* Leaves the environment unchanged. */
 static int shells_in_threads(char **words)
 {
 	char **before = environ;

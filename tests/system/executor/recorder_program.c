@@ -47,7 +47,7 @@ static void threads(void)
 		pthread_join(all[i], NULL);
 }
 
-/* A child of vfork shares the parent's memory and has a working directory of its own. */
+/* A child of vfork shares the parent's memory, but has its own working directory. */
 static void child_of_vfork(void)
 {
 	pid_t child = vfork();
@@ -132,7 +132,7 @@ static void small_handler_stack(void)
 		abort();
 }
 
-/* The filter ends a process that makes another system call than the program's own, of those that the recorder makes. */
+/* The filter kills a process at a system call that the recorder makes and the program itself does not. */
 static const struct sock_filter instructions[] = {
 	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
 	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_statx, 5, 0),
@@ -154,7 +154,7 @@ static void work_with_filter(void)
 	child = fork();
 	if (child == 0) {
 		access("behind-the-filter", F_OK);
-		/* It dies if it is recorded, too. */
+		/* The filter kills this program if it is recorded, too. */
 		execl("/bin/true", "true", NULL);
 		_exit(3);
 	}
@@ -183,7 +183,7 @@ static void filter_by_syscall(void)
 	work_with_filter();
 }
 
-/* As libseccomp does. */
+/* Like libseccomp. */
 static void filter_question(void)
 {
 	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL) != -1 || errno != EFAULT)

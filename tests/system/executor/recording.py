@@ -1,4 +1,4 @@
-"""Runs commands with the recorder: what its tests have in common."""
+"""Runs commands with the recorder: shared code of its tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLAIN = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library, compiled as the build hook does it, with all warnings."""
+    """The library, compiled like in the build hook, with all warnings."""
     path = tmp_path_factory.mktemp("recorder") / LIBRARY
     subprocess.run(["cc", *STRICT, *LIBRARY_FLAGS, *sources_of(LIBRARY), "-o", path, *LIBRARY_END], check=True)
     return path
@@ -41,7 +41,7 @@ def compiled(directory: Path, name: str, *words: str) -> Path:
 
 
 def shared(path: Path, text: str, *words: str | Path) -> Path:
-    """A library of this C text."""
+    """A library from this C text."""
     path.with_suffix(".c").write_text(text)
     command = ["cc", *STRICT, "-fPIC", "-shared", path.with_suffix(".c"), "-o", path, *words]
     subprocess.run(command, check=True)
@@ -72,13 +72,13 @@ class Recorder:
         return subprocess.run(argv, cwd=cwd or self.work, env=self.env(**changes), stdin=subprocess.DEVNULL, capture_output=True, timeout=HANG_S)  # fmt: skip
 
     def reads(self, *argv: str | Path, cwd: Path | None = None, **changes: str) -> Reads:
-        """The record of a command that must succeed and say nothing."""
+        """The record of a command that must succeed and print nothing."""
         done = self.run(*argv, cwd=cwd, **changes)
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
         return self.file.read()
 
     def run_alike(self, command: list[str | Path], **changes: str) -> bool:
-        """The command runs as it does without the recorder. Whether the record is complete."""
+        """Checks that the command runs as without the recorder. Returns whether the record is complete."""
         done = self.run(*command, cwd=None, **changes)
         without = plain(command, self.work, **changes)
         assert (done.returncode, done.stdout, done.stderr) == (without.returncode, without.stdout, without.stderr)

@@ -1,4 +1,4 @@
-"""The helper by itself, as root and as a user."""
+"""The box by itself, as root and as a user."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RunBox = Callable[..., tuple[Any, str]]
 
 @pytest.fixture
 def run(box, who, place):
-    """Run the helper with these layers over a workspace; the report and what was said."""
+    """Run the box with these layers over a workspace; return its report and output."""
 
     def run(script: str, *, program: bytes = b"/bin/sh", **changes: Any) -> tuple[Ended | NotStarted, str]:
         reading, writing = os.pipe()
@@ -184,7 +184,7 @@ def test_what_can_not_start_is_no_exit_status(run, changes, stage, error):
 
 
 def test_a_layer_over_its_own_upper_is_a_loop(run, place):
-    """Why such a root is never overlaid: it mounts, and fails when it is used."""
+    """Why this root is never overlaid: the mount succeeds, and fails when it is used."""
     inner = [bytes(place.directory(name)) for name in ("upper", "work")]
     end, said = run(f"ls {place.top}/upper", layers=(Layer(bytes(place.top), *inner),))
     assert end.code != 0

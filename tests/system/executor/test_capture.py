@@ -1,4 +1,4 @@
-"""What commands produce, as the executor tells it, and what it refuses."""
+"""The files that commands make, as the executor reports them, and the refusals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spraycc.wire.executor import Deleted, FileHole, MadeDirectory, MadeFile, Ma
 
 @pytest.fixture
 def tree(executor, place):
-    """A workspace with something in it."""
+    """A workspace with some files."""
     ws = executor.workspace
     for name in ("d", "d/sub", "e"):
         place.directory(f"ws/{name}")
@@ -144,7 +144,7 @@ def test_explicit_times_are_kept_and_others_are_now(executor, tree):
     assert times == {
         b"t": 1_000_000_000_500_000_000, b"n": None, b"m": 7_000_000_000, b"a": os.stat(tree + b"/a").st_mtime_ns,
     }  # fmt: skip
-    # touch takes the time from the kernel's clock, which goes in steps of up to 10 ms.
+    # touch takes the time from the kernel's clock, which advances in steps of up to 10 ms.
     assert began - 10_000_000 <= future - 3_600_000_000_000 <= time.time_ns()
 
 
@@ -194,7 +194,7 @@ def test_a_write_outside_is_refused(executor, tree, place):
 def test_a_command_that_bears_it_in_silence_counts(executor, tree, place):
     outside = place.directory("outside")
     script = f"echo > {outside}/f || echo > n"
-    assert executor.shell(script).ended.refusal == "copy-up"  # it ended well, but something it wanted was not done
+    assert executor.shell(script).ended.refusal == "copy-up"  # it succeeded, although an operation failed
     result = executor.shell(f"{{ {script}; }} 2> /dev/null")
     assert (result.ended.code, result.ended.refusal, list(result.files)) == (0, "", [tree + b"/n"])
 
@@ -245,14 +245,14 @@ def test_objects_are_those_of_a_local_run(executor, tree, place):
 
 @pytest.fixture
 def shared_tree(executor, place, who):
-    """A setgid tree of a project's group, which is not the primary one; built in by another member before."""
+    """A setgid tree of a project's group, which is not the primary group. Another member has built in it before."""
     if who.other_group is None:
         pytest.skip("this user is in one group only")
     ws = executor.workspace
     for name in ("src", "src/lib", "obj"):
         (ws / name).mkdir()
     for path in [ws, *ws.rglob("*")]:
-        # Of root's, where we can: a member of the group works in directories of others.
+        # Owned by root if possible: a member of the group works in directories of others.
         os.chown(path, os.geteuid() if path.name == "obj" else who.uid, who.other_group)
         path.chmod(0o2775)
     place.file(ws / "src" / "lib" / "u.c", "int f(void) { return 1; }\n", group=who.other_group)
@@ -294,7 +294,7 @@ def test_known_outputs_can_be_deleted_renamed_and_replaced(executor, shared_tree
 
 
 def test_what_is_met_unprepared_in_a_setgid_tree_is_refused_not_failed(executor, shared_tree, who):
-    """An output that nobody foretold, in a directory that can't be copied up."""
+    """An unpredicted output in a directory that can't be copied up."""
     result = executor.shell("echo > obj/surprise")
     if who.uid == 0:
         assert list(result.files) == [bytes(shared_tree / "obj" / "surprise")]
@@ -303,7 +303,7 @@ def test_what_is_met_unprepared_in_a_setgid_tree_is_refused_not_failed(executor,
 
 
 def test_a_file_of_somebody_else_that_we_may_write_is_refused(executor, who):
-    """The namespace knows no other owner, so it can't be copied up; root's overlay knows them all."""
+    """The namespace has no other owner, so the file can't be copied up. root's overlay has all owners."""
     foreign = executor.workspace / "foreign"
     foreign.write_text("theirs\n")
     os.chown(foreign, os.geteuid(), os.getegid())

@@ -1,4 +1,4 @@
-"""What an executor says of the files that a command has read, and the stamps that it is told before."""
+"""An executor's report of the files that a command has read, and the stamps that it is told before."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOURCE = '#include "first.h"\n#include "value.h"\nint value = VALUE;\n'
 
 @pytest.fixture
 def unit(executor: Running) -> Path:
-    """A unit whose headers lie in two directories; objects go to a third."""
+    """A unit with headers in two directories; objects go to a third."""
     for name, text in {
         "src/u.c": SOURCE, "one/first.h": "", "two/value.h": "#define VALUE 1\n", "obj/.keep": "",
     }.items():  # fmt: skip
@@ -56,7 +56,7 @@ def test_files_that_were_read_and_names_that_were_missing(executor: Running, uni
         assert stamp == look(path), name
     assert found[FILE + base + b"/one/value.h"] == MISSING
     assert found[FILE + base + b"/src/value.h"] == MISSING
-    # Of this host's own disks only what it lacks, where headers are looked for.
+    # Of files on this host's own disks, only missing headers in the search path count.
     elsewhere = {path[1:]: stamp for path, stamp in found.items() if not path[1:].startswith(base)}
     assert set(elsewhere.values()) <= {MISSING}
     real = [os.path.realpath(path) for path in elsewhere]
@@ -78,7 +78,7 @@ def test_stamps_that_were_told_go_back_as_numbers(executor: Running, unit: Path)
     found = others(result)
     assert {FILE + base + name for name in (b"/one/first.h", b"/src/u.c")} <= set(found)
     assert not {*told, FILE + base + b"/one/value.h", FILE + base + b"/src/value.h"} & set(found)
-    # What was told stays told until it changes.
+    # A told stamp stays told until it changes.
     (unit / "two/value.h").write_text("#define VALUE 22\n")
     again = compile_unit(executor)
     assert again.reads is not None
@@ -102,7 +102,7 @@ def test_a_stamp_that_this_host_can_t_agree_with_refuses_the_task(executor: Runn
     assert f"{unit}/two/value.h is not as on the submit host: file, inode " in result.ended.text
     assert result.ended.text.endswith(" in place of missing")
     assert result.made == []
-    # It is forgotten: the next task does not depend on it.
+    # The stamp is forgotten: the next task does not depend on it.
     assert others(compile_unit(executor))[header] == look(header)
 
 
@@ -112,7 +112,7 @@ def test_a_command_that_fails_has_its_reads_told(executor: Running, unit: Path) 
     assert result.ended.code == 1
     assert b"value.h: No such file" in result.stderr
     assert others(result)[FILE + bytes(unit / "two/value.h")] == MISSING
-    # Whatever it missed may be why.
+    # Any missed read may be the reason.
     assert [path for path, stamp in others(result).items() if path.startswith(b"f/usr/lib/") and stamp == MISSING]
 
 
@@ -141,7 +141,7 @@ def test_the_command_does_not_see_the_recorder(executor: Running) -> None:
     plain, recorded = executor.run("env"), executor.run("env", prove=True)
     assert recorded.reads is not None
     assert recorded.reads.complete
-    # A scratch directory for each task.
+    # Each task has a new scratch directory.
     lines = [
         [line for line in result.stdout.splitlines() if not line.startswith(b"TMPDIR=")] for result in (plain, recorded)
     ]
@@ -149,7 +149,7 @@ def test_the_command_does_not_see_the_recorder(executor: Running) -> None:
 
 
 def test_directories_that_were_listed(executor: Running, unit: Path) -> None:
-    """The stamp that the command saw is the overlay's; only one that was told can be compared."""
+    """The command saw the overlay's stamp. The executor can compare only a stamp that it was told."""
     names = NAMES + bytes(unit / "one")
     assert names in others(executor.shell("ls one", prove=True))
     result = executor.shell("ls one", prove=True, stamps=((4, names, look(names)),))
@@ -182,7 +182,7 @@ def test_without_the_library_nothing_is_known_of_shared_files_alone(server: Any,
 
 
 def test_a_product_is_known_by_all_its_names(executor: Running, unit: Path) -> None:
-    """A file that the command made and then reads is no input, whatever path it uses."""
+    """A file that the command made and then reads is no input, whichever path it uses."""
     (unit / "link").symlink_to("obj")
     result = executor.shell("echo 1 >link/made; cat obj/made; cat obj/../link/./made", prove=True)
     assert result.ended.code == 0

@@ -22,7 +22,7 @@ def test_a_killed_executor_leaves_no_process_and_the_next_one_clears_up(executor
     assert len(marker.processes()) >= 3
     executor.process.kill()
     executor.process.wait()
-    # The kernel kills them, and tells nobody when it has done so.
+    # The kernel kills them, and reports to nobody when it has done so.
     wait_until(lambda: not marker.processes(), "nothing of the killed executor runs")
     (left,) = server.scratch.glob("spraycc-*/executor-*")
     second = launch(server.session_file(), "e2")
@@ -87,7 +87,7 @@ def test_an_unusable_scratch_directory_is_passed_over(server, launch):
 
 
 def test_a_refusing_host_says_so_and_refuses_tasks(server, launch, place, who):
-    """A helper that can't make namespaces, as where they are forbidden."""
+    """A box that can't make namespaces, as on a host that forbids them."""
     box = place.file(
         place.top / "spraycc-box",
         "#!/bin/sh\ncase \"$*\" in *--in-place*) echo 'ended 0 0 0 0 0' >&3;; *) echo 'setup namespace 1' >&3;; esac\n",
@@ -192,7 +192,7 @@ def test_a_mount_below_an_optional_root_and_below_a_required_one(server, launch,
 
 
 def test_the_import_closure_is_small():
-    """Hundreds of executors read it over a network file system at once."""
+    """Hundreds of executors read the packages over a network file system at once."""
     script = "import sys, spraycc.executor.main; print(*{m.partition('.')[0] for m in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert not {"pydantic", "rich", "click", "cryptography", "platformdirs", "annotated_types"} & set(loaded)

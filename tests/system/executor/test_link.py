@@ -1,4 +1,4 @@
-"""Who may speak with an executor, and when it gives up."""
+"""The peers that an executor accepts, and when it gives up."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def test_it_leaves_on_signals(executor, number, busy):
 
 @pytest.mark.parametrize("told", [False, True])
 def test_further_signals_cut_nothing_short(executor, told):
-    """As cluster managers send them, and whatever made it leave."""
+    """The signals of cluster managers, and other reasons to leave."""
     if told:
         executor.peer.send(Leave())
     while executor.process.poll() is None:
         for number in (signal.SIGTERM, signal.SIGINT):
             executor.process.send_signal(number)
-        time.sleep(0.002)  # no faster than they can be taken in: trio's pipe for them is finite
+        time.sleep(0.002)  # no faster than the executor reads them: trio's pipe for signals has a limit
     assert executor.process.wait(HANG_S) == 0
     assert "Traceback" not in executor.server.log()
     assert list(executor.server.scratch.glob("spraycc-*/executor-*")) == []
@@ -64,7 +64,7 @@ def test_it_leaves_when_the_server_is_gone(executor):
 
 
 def test_it_leaves_a_silent_server_at_last(server, launch):
-    """When it asks, and what an answer changes: tests/sim/executor/test_silence.py."""
+    """tests/sim/executor/test_silence.py checks when the executor pings, and what an answer changes."""
     process = launch(server.session_file(heartbeat_s=0.2, lost_after_s=1.0))
     peer, _ = server.welcome()
     peer.answers_pings = False
@@ -80,7 +80,7 @@ def test_it_leaves_a_silent_server_at_last(server, launch):
 def test_it_asks_a_silent_server_again_and_again(server, launch):
     process = launch(server.session_file(heartbeat_s=0.1))
     peer, _ = server.welcome()
-    peer.answers_pings = False  # the test waits for each of them
+    peer.answers_pings = False  # the test waits for the pings
     for number in range(1, 6):
         assert peer.expect(Ping).number == number
         peer.send(Pong(number, {}))
@@ -116,7 +116,7 @@ def test_a_plain_server_is_refused(server, launch):
     with connection, contextlib.suppress(ConnectionError):
         connection.sendall(challenge(bytes(NONCE_BYTES)))
         hello = connection.recv(65536)
-        assert hello[:1] == b"\x16"  # a TLS record of the handshake, and nothing of ours
+        assert hello[:1] == b"\x16"  # a TLS record of the handshake, and nothing of SprayCC's protocol
         assert process.wait(HANG_S) == 1
     assert "handshake" in server.log()
 
@@ -162,9 +162,9 @@ def test_no_server_at_all_is_told_for_each_address(server, launch):
 
 
 def test_addresses_that_swallow_everything_are_passed_over(server, launch):
-    """A backlog that is full answers nothing, as a firewall that drops packets does.
+    """A full backlog answers nothing, like a firewall that drops packets.
 
-    How long each address may hold up the next: tests/sim/executor/test_connect.py.
+    tests/sim/executor/test_connect.py checks how long each address may delay the next.
     """
     with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
         fillers = [socket.socket() for _ in range(3)]

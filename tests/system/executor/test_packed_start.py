@@ -1,4 +1,4 @@
-"""The light start: from one file, copied once to the host's own disk; and the ordinary one where anything is wrong."""
+"""The packed start: from one file, copied once to the host's own disk; and the ordinary start if anything is wrong."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from spraycc.executor.recorder import LIBRARY_NAME
 from spraycc.server.fleet.pack import existing_pack, ready_pack
 from tests.system.harness.waiting import HANG_S
 
-#: What goes before a program to have the files that it opens written to $OPENED.
+#: Words before a program: the names of the files that the program opens go to $OPENED.
 _WATCH = """
 import atexit, os, runpy, sys
 opened = []
@@ -50,7 +50,7 @@ def pack(packs: Path) -> Path:
 
 @pytest.fixture
 def local() -> Iterator[Path]:
-    """What a host's own disk is here."""
+    """The directory that stands for a host's own disk."""
     with tempfile.TemporaryDirectory(prefix="spraycc-test-local-", dir="/var/tmp") as directory:
         yield Path(directory)
 
@@ -90,10 +90,10 @@ def test_a_later_start_opens_nothing_of_the_installation(pack: Path, local: Path
         return [path for path in opened.read_text().splitlines() if path.startswith(roots)]
 
     assert set(files_opened(*argv[:3], "-c", _WATCH + _START, *argv[3:])) == {start.__file__}
-    assert len(files_opened(sys.executable, "-P", "-c", _WATCH + _ORDINARY)) > 50  # so it would be seen
+    assert len(files_opened(sys.executable, "-P", "-c", _WATCH + _ORDINARY)) > 50  # so a wrong start would show
 
 
-#: Without SPRAYCC_RECORDER the recorder would be looked for beside these.
+#: Without SPRAYCC_RECORDER the executor would search for the recorder beside these modules.
 _FIND = """
 import sys, sysconfig
 sys.argv[0] = "/nowhere/bin/executor"
@@ -124,7 +124,7 @@ def test_many_start_at_once(pack: Path, local: Path) -> None:
     argv = light(pack, local, "--check")
     processes = [subprocess.Popen(argv, stderr=subprocess.PIPE) for _ in range(8)]
     assert [(p.communicate()[1], p.returncode) for p in processes] == [(b"", 0)] * len(processes)
-    assert len(copies(local)) == 1  # nothing half made is left
+    assert len(copies(local)) == 1  # no partial file is left
 
 
 def _cut(pack: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_bad_pack_means_the_ordinary_start(
     bad.write_bytes(pack.read_bytes())
     bad.chmod(0o600)
     spoil(bad)
-    # No other directory may help out: what earlier runs have left in it is good.
+    # No other directory may be used in its place: earlier runs have left good packs in them.
     with pytest.raises(start.PackError, match=words):
         start.local_copy(str(bad), [str(local)])
     done = run(light(bad, local / "missing", "--help"))
@@ -224,7 +224,7 @@ async def test_one_pack_for_as_long_as_nothing_changes(packs: Path) -> None:
     assert existing_pack(packs) == made == await ready_pack(packs)
     (note,) = [path for path in packs.glob("executor-*.json") if path.name != "executor-key.json"]
     content = json.loads(note.read_text())
-    content["sources"][0][2] += 1  # as if that module had been changed
+    content["sources"][0][2] += 1  # as if that module had changed
     note.write_text(json.dumps(content))
     assert existing_pack(packs) is None
 

@@ -23,7 +23,7 @@ library = recording.library
 recorder = recording.recorder
 program = recording.program
 
-#: Functions that look names up where the recorder can't see it, or change the meaning of paths.
+#: Functions whose lookups the recorder can't see, or that change the meaning of paths.
 HIDE = (
     "ftw ftw64 nftw nftw64 glob glob64 fts_open fts64_open wordexp chroot pivot_root mount umount umount2 setns move_mount open_tree "
     "posix_spawn_file_actions_addchdir_np posix_spawn_file_actions_addfchdir_np open_by_handle_at"
@@ -33,7 +33,7 @@ ALTER = (
     "truncate truncate64 chmod lchmod fchmodat chown lchown fchownat utime utimes lutimes futimesat utimensat setxattr lsetxattr "
     "removexattr lremovexattr"
 )
-#: What a function's hit is recorded as: lookups, by their kind. "w" is the mark of the command's product.
+#: The lookups in the record of a function's hit, by their kind. "w" is the mark of the command's product.
 KINDS = {
     "f": "open open64 __open __open64 __open_2 __open64_2 openat openat64 __openat_2 __openat64_2 fopen fopen64 _IO_fopen setmntent __setmntent "
     "freopen freopen64 stat stat64 __xstat __xstat64 fstatat fstatat64 statx access eaccess euidaccess faccessat realpath __realpath_chk canonicalize_file_name chdir "
@@ -47,12 +47,12 @@ KINDS = {
     "w": "creat creat64 unlink remove rmdir unlinkat mkdir mkfifo mknod mkdirat mkfifoat mknodat __xmknod __xmknodat symlink symlinkat "
     "mkstemp mkstemp64 mkostemp mkostemp64 mkstemps mkstemps64 mkostemps mkostemps64 mkdtemp",
 }
-#: The functions among these that make a name which was missing, and those that remove a name: with the kind of the look-up.
+#: The functions that make a missing name, and those that remove a name: with the kind of the lookup.
 MAKE = "mkdir mkfifo mknod mkdirat mkfifoat mknodat __xmknod __xmknodat symlink symlinkat"
 REMOVE = {"unlink": "l", "remove": "l", "rmdir": "n", "unlinkat": "l"}
 #: The descriptor's opening was recorded.
 BY_DESCRIPTOR = {"fexecve", "fchdir"}
-#: Wrapped for what the loader has done meanwhile, for names in /dev/shm, and for filters of system calls.
+#: Wrapped because of the loader's work meanwhile, names in /dev/shm, and filters of system calls.
 OTHERS = {"dlclose", "_exit", "_Exit", "quick_exit", "shm_open", "shm_unlink", "sem_open", "sem_unlink", "prctl"}
 
 pytestmark = pytest.mark.needs("cc", package="gcc")

@@ -1,4 +1,4 @@
-"""A command and its programs have the environment that they have without the recorder, and all of them are recorded."""
+"""A command and its programs have the same environment as without the recorder, and all of them are recorded."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_what_the_command_sees(recorder: Recorder, runs: Path, preloaded: Path, 
 
 
 def _same(output: bytes) -> list[bytes]:
-    """Without the numbers of processes."""
+    """Without process ids."""
     return [line for line in output.splitlines() if not line.startswith((b"PPID=", b"BASHPID="))]
 
 

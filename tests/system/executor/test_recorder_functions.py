@@ -1,4 +1,4 @@
-"""The recorder wraps each function of the C library that takes a path, or a reason says why not."""
+"""The recorder wraps each function of the C library that takes a path, or this test has a reason for the exception."""
 
 from __future__ import annotations
 

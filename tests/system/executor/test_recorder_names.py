@@ -1,4 +1,4 @@
-"""What a command must have found, or not found, because it could make or remove a name."""
+"""The lookups that a command must have made because it could make or remove a name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BEGIN = "import ctypes, os, socket\nc = ctypes.CDLL(None)\n"
 
 
 def run(recorder: Recorder, script: str, *, place: bytes = b"") -> tuple[dict[str, bytes], set[str], bool]:
-    """The reads below the directory (that of the work, or ``place``) and the products, without its path; completeness."""
+    """The reads below the work directory, or ``place``, and the products, as relative paths; and the completeness."""
     (recorder.work.parent / "script.py").write_text(BEGIN + script)
     reads = recorder.reads(os.path.realpath(sys.executable), "-S", "-E", recorder.work.parent / "script.py")
     start = (place or bytes(recorder.work)) + b"/"

@@ -1,4 +1,4 @@
-"""The recorder sees what the dynamic loader opens itself: libraries, plugins, interpreters."""
+"""The recorder sees the files that the dynamic loader opens itself: libraries, plugins, interpreters."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.needs("cc", package="gcc")
 
 @pytest.fixture
 def loads(recorder: Recorder) -> Path:
-    """A program of the workspace that looks for libraries beside itself, and a plugin."""
+    """A program of the workspace that searches for libraries beside itself, and a plugin."""
     (recorder.work / "plugins").mkdir()
     shared(recorder.work / "plugins" / "libplugin.so", "int plugin(void); int plugin(void) { return 0; }\n")
     return compiled(recorder.work, "recorder_objects", "-Wl,-rpath,$ORIGIN/plugins")
@@ -87,7 +87,7 @@ def test_an_extension_module_of_python(recorder: Recorder) -> None:
     assert_seen(recorder, python, "-S", "-E", "-c", script, path="./libmodule.so")
 
 
-#: Commands of which the record must stay complete: some of them load and unload plugins.
+#: Commands whose record must stay complete: some of them load and unload plugins.
 COMMANDS = [
     "gcc -flto t.c -o out",
     "g++ -c t.c -o t.o; ar rcs t.a t.o; nm t.a >names; ranlib t.a; strip -o stripped t.o",

@@ -1,4 +1,4 @@
-"""Scratch directories: made, found again, cleared away."""
+"""Scratch directories: made, found again, removed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_slots_and_layers_are_never_the_same(tmp_path):
 def test_one_that_goes_away_while_it_is_cleared_is_no_failure(tmp_path, monkeypatch):
     Scratch.create(str(tmp_path), "h-1-a")._make(0)
     leaving = next(p for p in _home(tmp_path).iterdir() if p.is_dir())
-    (leaving / "lock").unlink()  # the first that it takes away
+    (leaving / "lock").unlink()  # the first file that it removes
 
     def rename(source, target):
         shutil.rmtree(source)
@@ -56,7 +56,7 @@ def test_the_living_stay_and_the_dead_go(tmp_path):
     work = os.path.join(slot.path, b"work0", b"work")
     os.makedirs(work)
     os.chmod(work, 0)
-    os.close(killed._lock)  # what the kernel does
+    os.close(killed._lock)  # like the kernel
     other = Scratch.create(str(tmp_path), "h-3-c")
     names = sorted(p.name for p in _home(tmp_path).iterdir())
     assert names == ["executor-h-1-a", "executor-h-3-c", "lock"]
@@ -73,7 +73,7 @@ def test_what_a_killed_cleaner_left_is_cleared_too(tmp_path):
 
 def test_a_directory_of_somebody_else_is_refused(tmp_path):
     if os.geteuid() != 0:
-        pytest.skip("only root can make one that is somebody else's")
+        pytest.skip("only root can make another user's directory")
     _home(tmp_path).mkdir(0o700)
     os.chown(_home(tmp_path), 12345, 12345)
     with pytest.raises(PermissionError, match="not a directory of ours"):
@@ -89,7 +89,7 @@ def test_the_base_may_be_reached_by_a_link(tmp_path):
 
 
 def test_a_link_in_place_of_our_directory_is_not_followed(tmp_path):
-    """In /tmp anybody may have put it there, to a directory of ours with things in it that look like left-overs."""
+    """In /tmp any user may have put a link at this path, to a directory of ours whose files look like leftovers."""
     victim = tmp_path / "victim"
     (victim / "dead-letters").mkdir(parents=True)
     (victim / "executor-sources").mkdir()
@@ -175,7 +175,7 @@ def test_a_slot_with_little_in_it_goes_at_once(tmp_path):
     scratch = Scratch.create(str(tmp_path), "h-1-a")
     slot = scratch.take()
     slot.have_layers(2)
-    for number in range(2):  # as a volatile overlay leaves it
+    for number in range(2):  # like a volatile overlay
         work = slot.path + b"/work%d/work" % number
         os.makedirs(work + b"/incompat/volatile/dirty")
         for directory in (work + b"/incompat/volatile", work + b"/incompat", work):

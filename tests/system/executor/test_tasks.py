@@ -1,4 +1,4 @@
-"""Tasks through the whole executor process and the real helper: streams, status, limits, cancelling."""
+"""Tasks through the whole executor process and the real box: streams, status, limits, cancelling."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_streams_and_status(executor, capture):
 
 @pytest.mark.parametrize("capture", ["overlay", "in-place"])
 def test_a_command_gets_no_descriptor_of_the_executors_or_of_who_started_it(server, launch, capture):
-    """Not its connection, and not what a batch system has left open."""
+    """Neither the executor's connection, nor descriptors that a batch system has left open."""
     reading, writing = os.pipe()
     try:
         executor = server.running(launch(server.session_file(), pass_fds=(reading, writing)))
@@ -54,12 +54,12 @@ def test_death_by_signal(executor, number):
 @pytest.mark.parametrize("first", ["all at once", "the command"])
 @pytest.mark.parametrize("script", ["echo; exec sleep 1000", "trap 'exit 3' TERM; echo; while :; do sleep 0.01; done"])
 def test_a_signal_to_the_whole_batch_job_is_not_the_commands_end(executor, marker, first, script):
-    """As scancel, qdel and a queue's time limit send it: to every process of the batch job, in any order."""
+    """Like scancel, qdel and a queue's time limit: a signal to every process of the batch job, in any order."""
     executor.start("sh", "-c", script, env=marker.env)
     executor.peer.expect(TaskOutput)
     if first == "the command":
         for pid in marker.processes():
-            with contextlib.suppress(ProcessLookupError):  # the first may have been the others' parent
+            with contextlib.suppress(ProcessLookupError):  # the first may have been the parent of the others
                 os.kill(pid, signal.SIGTERM)
     os.killpg(executor.process.pid, signal.SIGCONT)
     os.killpg(executor.process.pid, signal.SIGTERM)

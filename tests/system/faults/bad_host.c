@@ -1,12 +1,11 @@
 /* Preloaded into the server or an executor (LD_PRELOAD): a disk that is slow or over quota, a host whose file table is full.
  *
  *   BAD_HOST_WHERE      only files below this directory are on the bad disk
- *   BAD_HOST_DELAY_MS   each of their opens, reads, writes, makes and removals takes so long, and nothing else goes on in
- *                       that thread meanwhile
+ *   BAD_HOST_DELAY_MS   each of their opens, reads, writes, makes and removals takes this long and blocks its thread
  *   BAD_HOST_HANG       each of them hangs, for as long as BAD_HOST_SINCE exists
- *   BAD_HOST_WRITE      this error number is what a write there gives
- *   BAD_HOST_OPEN       this error number is what each BAD_HOST_EVERY-th new descriptor gives, of whatever kind
- *   BAD_HOST_SINCE      all that only while this file exists
+ *   BAD_HOST_WRITE      a write to one of them fails with this error number
+ *   BAD_HOST_OPEN       each BAD_HOST_EVERY-th new descriptor of any kind fails with this error number
+ *   BAD_HOST_SINCE      all of this happens only while this file exists
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -31,7 +30,7 @@ static long number(const char *name)
 	return text ? atol(text) : 0;
 }
 
-/* By the system call: our own look must not be looked at. */
+/* By the system call: this check must not itself be delayed or counted. */
 static bool is_bad_now(void)
 {
 	const char *since = getenv("BAD_HOST_SINCE");
@@ -66,7 +65,7 @@ static void delay(void)
 	errno = problem;
 }
 
-/* Whether this new descriptor is one that can't be had. */
+/* Whether this new descriptor must fail. */
 static bool is_refused(void)
 {
 	long problem = number("BAD_HOST_OPEN"), every = number("BAD_HOST_EVERY");

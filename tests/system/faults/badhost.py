@@ -16,7 +16,7 @@ from tests.system.harness.projects import c_project, objects, output_of
 from tests.system.harness.sandbox import Account, Finished, Sandbox
 
 UNITS = 16
-#: Small, so that what keeps a link busy for long is not taken for silence.
+#: Small, so that a link that is busy for long must not count as silent.
 HEARTBEATS = {"SPRAYCC_HEARTBEAT_S": "0.5", "SPRAYCC_LOST_AFTER_S": "3"}
 
 
@@ -40,21 +40,21 @@ def sandbox(library: bytes) -> Iterator[Sandbox]:
 
 
 def bad(sandbox: Sandbox, **how: str | int | Path) -> list[str]:
-    """The words before a command that makes its host a bad one."""
+    """The words before a command that put the command on a bad host."""
     variables = {f"BAD_HOST_{name}": str(value) for name, value in how.items()}
     variables["LD_PRELOAD"] = str(sandbox.aside / "bad/bad_host.so")
     return ["env", *(f"{name}={value}" for name, value in variables.items())]
 
 
 def start_bad_server(sandbox: Sandbox, **how: str | int | Path) -> None:
-    """Its executors and what they start have nothing of it."""
+    """Executors and their processes do not load bad_host.c."""
     names = ["LD_PRELOAD", *(f"BAD_HOST_{name}" for name in how)]
     sandbox.settings["SPRAYCC_EXECUTOR_PREFIX"] = shlex.join(["env", *(w for name in names for w in ("-u", name))])
     sandbox.run(*bad(sandbox, **how), sandbox.bin / "spraycc", "server", "start").ok()
 
 
 def make_executors_bad(sandbox: Sandbox, **how: str | int | Path) -> None:
-    """Commands have environments of their own, their runners'."""
+    """Commands have their runners' environments."""
     sandbox.settings["SPRAYCC_EXECUTOR_PREFIX"] = shlex.join(bad(sandbox, **how))
 
 
@@ -65,7 +65,7 @@ def check(sandbox: Sandbox, built: Finished) -> None:
 
 
 def check_scratch_is_cleared(sandbox: Sandbox, switch: Path) -> None:
-    """What was killed, as it did not end in time or could not, left its directory; the next executor clears it away."""
+    """A killed executor that did not end in time, or could not, left its directory. The next executor removes it."""
     sandbox.stop()
     switch.unlink(missing_ok=True)
     (sandbox.workspace / "main.o").unlink()

@@ -1,4 +1,4 @@
-"""The faults: what is prepared, what is done at the chosen moment, and what the build may then look like.
+"""The faults: the preparation, the action at the chosen moment, and the permitted results of the build.
 
 A fault that lasts does so for a random time in tests/stress, and until a fact holds at the gate (`Lab.last`).
 """
@@ -31,10 +31,10 @@ from tests.system.faults.faultlab import (
 )
 from tests.system.harness.sandbox import Process
 
-#: Small, so that a fault that the heartbeat must find is found within a run.
+#: Small, so that a run is long enough for the heartbeat to find a fault.
 SETTINGS = {"SPRAYCC_HEARTBEAT_S": "0.5", "SPRAYCC_LOST_AFTER_S": "3"}
 
-#: docs/reliability.md: all that an attempt has started is killed within this time after its runner is gone.
+#: docs/reliability.md: all processes of an attempt are killed within this time after its runner is gone.
 CANCEL_S = 2.0
 
 _TMPFS_BYTES = 24 * 1024 * 1024
@@ -43,11 +43,11 @@ _TMPFS_BYTES = 24 * 1024 * 1024
 @dataclass(frozen=True)
 class Fault:
     name: str
-    #: done in the middle of the build: at a random moment of it, or while its compiles wait at the gate
+    #: the fault itself: at a random moment of the build, or while its compiles wait at the gate
     strike: Callable[[Lab], None]
     #: at the gate, a build that may fail does fail
     expected: Expected = field(default_factory=lambda: Expected())
-    #: before the build: settings, mounts; what follows the yield is done after everything else
+    #: before the build: settings, mounts; the code after the yield runs after everything else
     prepare: Callable[[Lab], contextlib.AbstractContextManager[None]] = field(
         default=lambda lab: contextlib.nullcontext()
     )
@@ -57,10 +57,10 @@ class Fault:
 
 
 def build_under(fault: Fault, lab: Lab, reference: Reference, moment: Callable[[], None]) -> tuple[bool, bool]:
-    """A build that the fault strikes when `moment` returns, and the next one, each compared with the reference.
+    """Runs a build that the fault hits when `moment` returns, and the next build; compares each with the reference.
 
     Returns:
-        Whether the first build succeeded, and whether it was over before the fault came.
+        Whether the first build succeeded, and whether it was over before the fault.
     """
     prepare(lab.sandbox, lab.scale)
     try:
@@ -133,7 +133,7 @@ def _until_all_recipes_are_over(lab: Lab, make: Process) -> tuple[str, Callable[
 
 
 def _stop_for_ever(lab: Lab) -> None:
-    """SIGSTOP to the server, and once more where the build has made it go on."""
+    """SIGSTOP to the server, and once more if the build has continued it."""
     server = lab.one("servers", lab.servers)
     if server is None:
         return
@@ -144,7 +144,7 @@ def _stop_for_ever(lab: Lab) -> None:
 
 
 def _break_connection(number: signal.Signals) -> Callable[[Lab], None]:
-    """To a relay, which ends when its executor has."""
+    """Signals a relay, which ends after its executor."""
 
     def strike(lab: Lab) -> None:
         if relay := lab.one("relays", lab.relays):
@@ -155,7 +155,7 @@ def _break_connection(number: signal.Signals) -> Callable[[Lab], None]:
 
 
 def _delay_connection(lab: Lab) -> None:
-    """Nothing passes through a relay, until its executor has a result to send."""
+    """Nothing passes through a relay until its executor has a result to send."""
     if relay := lab.one("relays", lab.relays):
         unit = lab.unit_at(relay) if lab.rng is None else ""
         lab.signal(relay, signal.SIGALRM)
@@ -172,7 +172,7 @@ def _kill_all_executors(lab: Lab) -> None:
 
 
 def _kill_runner(lab: Lab) -> None:
-    """All that its attempt has started ends, though its compile would never end by itself at the gate."""
+    """All processes of its attempt end, although its compile at the gate would never end by itself."""
     runner = lab.one("runners", lab.runners)
     if runner is None:
         return
@@ -186,20 +186,20 @@ def _kill_runner(lab: Lab) -> None:
 
 
 def _kill_compiler(lab: Lab) -> None:
-    """As the out-of-memory killer does."""
+    """Like the out-of-memory killer."""
     if process := lab.one("compiles on executors", lab.remote_compiles):
         lab.signal(process, signal.SIGKILL)
         lab.last("it is gone", lambda: process.pid not in {p.pid for p in lab.remote_compiles()})
 
 
 def _starve(lab: Lab) -> None:
-    """From now on an executor and whatever it starts have hardly any memory."""
+    """From now on an executor and its processes have hardly any memory."""
     if process := lab.one("executors", lab.executors):
         used = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0]) * resource.getpagesize()
         limit = lab.pick([8 << 20, 40 << 20, used])
         lab.tell(f"{process.pid} may have {limit} bytes")
         lab.sandbox.short_of_memory = True
-        # as the sandbox's user, who may do that to its own processes (root in a container may not, to others')
+        # as the sandbox's user, who may limit its own processes (root in a container may not limit others')
         lab.sandbox.run("prlimit", "--pid", str(process.pid), f"--as={limit}")
 
 
@@ -233,7 +233,7 @@ def _suspend(lab: Lab) -> None:
 
 def _garbage(lab: Lab) -> None:
     lab.wait("servers", lab.servers)
-    # as the sandbox's user, whom the server talks to
+    # as the sandbox's user: the server accepts only this user
     script = lab.sandbox.write({"garbage.py": Path(garbage.__file__).read_text()}, lab.sandbox.aside / "garbage")
     for kinds in [garbage.KINDS] if lab.rng is None else [lab.rng.choices(garbage.KINDS)] * 12:
         seed = 0 if lab.rng is None else lab.rng.randrange(1 << 30)
@@ -280,7 +280,7 @@ def _fill(directory: Path, name: str) -> None:
 
 def _fill_workspace(lab: Lab) -> None:
     lab.tell("the workspace's disk is full")
-    # a directory is the user's, and the file must not be part of the comparison
+    # a directory is a file of the user, and the file must not be part of the comparison
     _fill(lab.sandbox.workspace, ".full")
 
 

@@ -1,4 +1,4 @@
-"""Fixtures of the faults: the plain builds that others are compared with, and namespaces that are nobody else's."""
+"""Fixtures of the faults: the plain builds for comparison, and private namespaces."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def reference_of(scale: Scale) -> Iterator[Reference]:
 
 @pytest.fixture(scope="session")
 def gated_reference() -> Iterator[Reference]:
-    """Of the project for faults at the gate."""
+    """A plain make of the project for faults at the gate."""
     yield from reference_of(GATED)
 
 
 @pytest.fixture
 def own_namespaces() -> Iterator[None]:
-    """Mounts and a loopback that are nobody else's, for faults of disks and networks. For root only."""
+    """Private mounts and a private loopback, for faults of disks and networks. For root only."""
     if os.geteuid() != 0:
         pytest.skip("needs to be root")
     libc = ctypes.CDLL(None, use_errno=True)
     before = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("mnt", "net")]
     if libc.unshare(_CLONE_NEWNS | _CLONE_NEWNET):
-        pytest.skip(f"no namespaces here: {os.strerror(ctypes.get_errno())}")
+        pytest.skip(f"the kernel refuses namespaces: {os.strerror(ctypes.get_errno())}")
     assert libc.mount(b"none", b"/", None, ctypes.c_ulong(_MS_REC_PRIVATE), None) == 0
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     directory = Path.cwd()

@@ -1,4 +1,4 @@
-"""One build under one fault, and what must be true of it afterwards."""
+"""One build under one fault, and the checks after it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ HANG_S = 240.0
 
 @dataclass(frozen=True)
 class Scale:
-    """The size of a build, and what each of its compiles waits for."""
+    """The size of a build, and the condition for which each of its compiles waits."""
 
     units: int
     executors: int
-    #: seconds that each compile takes at least; None: each compile waits at the gate
+    #: minimum seconds of each compile; None: each compile waits at the gate
     unit_s: float | None
     local_slots: int = 2
 
@@ -39,7 +39,7 @@ RANDOM = Scale(units=50, executors=6, unit_s=0.3)
 #: For faults at the gate: all compiles of this build are in a known state when the fault strikes.
 GATED = Scale(units=10, executors=3, unit_s=None)
 
-#: With RANDOM, a build takes about this many seconds; faults come at a random moment of it.
+#: With RANDOM, a build takes about this many seconds. Faults come at a random moment of it.
 BUILD_S = 4.5
 
 _MAKEFILE = """\
@@ -62,8 +62,8 @@ late.c: u{middle}.o
 -include $(wildcard *.d)
 """
 
-#: The gcc that is first on PATH. Only a command on the submit host can write the note: on an executor all but the workspace
-#: is read-only. The process that notes its number is the compile until its end.
+#: The gcc that is first on PATH. Only a command on the submit host can write the note: executors can write only to the
+#: workspace. The process that notes its number is the compile until its end.
 _GCC = """\
 #!/bin/sh
 case " $* " in *" -c "*) ;; *) exec /usr/bin/gcc "$@" ;; esac
@@ -75,7 +75,7 @@ status=$?
 exit $status
 """
 
-#: The compiler proper of GATED. It waits in gcc's place for cc1, so that a compile that waits has all its processes.
+#: The compiler proper of GATED. It waits in place of cc1, so that a waiting compile has all its processes.
 _GATED_CC1 = """\
 #!/bin/sh
 until [ -e '{gate}' ]; do sleep 0.05; done
@@ -84,7 +84,7 @@ exec {cc1} "$@"
 
 
 def project(scale: Scale) -> dict[str, str]:
-    """Units with a warning each, a generated one, an archive and a program."""
+    """Units with a warning each, a generated unit, an archive and a program."""
     numbers = range(1, scale.units + 1)
     files = {
         f"u{i}.c": f'#include <stdio.h>\nint f{i}(int x) {{\n    int unused{i};\n    return printf("") + x + {i};\n}}\n'
@@ -107,13 +107,13 @@ _NOT_DIAGNOSTICS = re.compile(rb"^(spraycc|make|gmake)[: \[]")
 
 
 def diagnostics(err: bytes) -> list[bytes]:
-    """The compilers' own lines. Sorted, as their order is make's affair."""
+    """The compilers' own lines. Sorted, because make decides their order."""
     return sorted(line for line in err.splitlines() if not _NOT_DIAGNOSTICS.match(line))
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What plain make does."""
+    """The results of plain make."""
 
     tree: Path
     out: list[bytes]
@@ -133,7 +133,7 @@ def prepare(sandbox: Sandbox, scale: Scale) -> None:
 
 
 def note_of(sandbox: Sandbox) -> Path:
-    """The file in which compiles on the submit host note themselves."""
+    """The file in which compiles on the submit host leave notes."""
     return sandbox.aside / "here.log"
 
 
@@ -153,20 +153,20 @@ def make_reference(account: Account, directory: Path, scale: Scale) -> Reference
 
 @dataclass
 class Lab:
-    """A running build, for faults to look at and to break."""
+    """A running build that faults can examine and break."""
 
     sandbox: Sandbox
     scale: Scale
-    #: for faults at random moments; None: each choice is the first, and faults last until a fact holds
+    #: for faults at random moments; None: each choice is the first one, and faults last until a fact holds
     rng: random.Random | None = None
-    #: pids of processes that were killed on purpose while they may have run a compile here
+    #: pids of processes that were killed on purpose while they may have run a compile on the submit host
     killed: set[int] = field(default_factory=set)
-    #: what was done, for the message of a failed run
+    #: the actions so far, for the message of a failed run
     story: list[str] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
     began: float = 0.0
 
-    # -- what there is
+    # -- observations
 
     @property
     def out(self) -> Path:
@@ -201,7 +201,7 @@ class Lab:
         return [p for p in runners if unit_of(p) in remote]
 
     def waiting_runners(self) -> list[Process]:
-        """All runners of compiles, those in the server's queue as well."""
+        """All runners of compiles, including those in the server's queue."""
         return self.find(lambda p: _executable(p.pid) == "spraycc-run" and " -c " in p.command)
 
     def makes(self) -> list[Process]:
@@ -212,13 +212,13 @@ class Lab:
         return self.find(lambda p: "/cc1 " in p.command and _mounts_differ(p.pid))
 
     def compiles(self) -> list[Process]:
-        """Everything that runs for compiles, except runners."""
+        """All processes of compiles, except runners."""
         return self.find(
             lambda p: _UNIT.search(p.command) is not None and _executable(p.pid) not in ("spraycc-run", "make")
         )
 
     def compiles_of(self, unit: str) -> list[Process]:
-        """Everything that runs for one unit, except runners."""
+        """All processes of one unit, except runners."""
         return [p for p in self.compiles() if unit_of(p) == unit]
 
     def unit_at(self, executor: Process) -> str:
@@ -237,7 +237,7 @@ class Lab:
         return {executor["pid"] for executor in self.sandbox.status().get("executors", [])}
 
     def wait(self, what: str, found: Callable[[], list[Process]]) -> list[Process]:
-        """The processes in question, as soon as there are some; none where the build is over before."""
+        """The processes in question, as soon as there are some; none if the build ends before."""
         end = time.monotonic() + HANG_S
         while not (processes := found()) and not self.over():
             assert time.monotonic() < end, f"no {what}"
@@ -249,10 +249,10 @@ class Lab:
         return self.pick(processes) if processes else None
 
     def pick(self, choices: Sequence[T]) -> T:
-        """One of them by chance, or the first where nothing is left to chance."""
+        """A random one of them, or the first one if the run is not random."""
         return choices[0] if self.rng is None else self.rng.choice(choices)
 
-    # -- what is done to it
+    # -- actions
 
     def tell(self, text: str) -> None:
         self.story.append(f"{time.monotonic() - self.began:.2f} s: {text}")
@@ -269,19 +269,19 @@ class Lab:
         gate_of(self.sandbox).touch()
 
     def wait_for(self, what: str, fact: Callable[[], object]) -> None:
-        """Wait until the fact holds; with a limit against a hang."""
+        """Wait until the fact holds, with a limit against a hang."""
         self.tell(f"waits until {what}")
         self.sandbox.wait_for(what, fact, timeout_s=HANG_S)
 
     def last(self, what: str, fact: Callable[[], object], *seconds: float) -> None:
-        """Let the fault last: at the gate until the fact holds, else for one of these times."""
+        """Keep the fault: at the gate until the fact holds, else for one of these times."""
         if self.rng is None:
             self.wait_for(what, lambda: self.over() or fact())
         elif seconds:
             self.pause(self.rng.choice(seconds))
 
     def pause(self, seconds: float) -> None:
-        """Wait this long; no longer than the build lasts."""
+        """Wait this long, at most until the build ends."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and not self.over():
             time.sleep(0.02)
@@ -290,7 +290,7 @@ class Lab:
         return next(iter(self.sandbox.runtime.glob("*/socket")), None)
 
     def tcp_ports(self) -> set[int]:
-        """Where servers of this sandbox listen for executors."""
+        """The addresses at which servers of this sandbox listen for executors."""
         inodes = set()
         for server in self.servers():
             with contextlib.suppress(OSError):
@@ -299,8 +299,8 @@ class Lab:
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         return {int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A" and row[9] in inodes}
 
-    def most_here(self) -> int:
-        """Most compiles that ran on the submit host at once."""
+    def most_on_submit_host(self) -> int:
+        """The largest number of compiles that ran on the submit host at once."""
         log = note_of(self.sandbox)
         notes = log.read_text().split("\n")[:-1] if log.exists() else []
         running: set[int] = set()
@@ -314,7 +314,7 @@ class Lab:
 
 
 def unit_of(process: Process) -> str:
-    """The unit that this process compiles, by its command line; empty where it has none."""
+    """The unit that this process compiles, by its command line; empty if it has none."""
     found = _UNIT.search(process.command)
     return found[1] if found else ""
 
@@ -333,20 +333,20 @@ def _mounts_differ(pid: int) -> bool:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a fault may make of the build it hits. By default nothing at all."""
+    """The permitted effects of a fault on its build. By default none."""
 
-    #: the build may fail, as plain make's would have
+    #: the build may fail, as plain make's would fail
     may_fail: bool = False
-    #: words of which one must be among the diagnostics of a build that failed
+    #: words: the diagnostics of a failed build must have one of them
     words: tuple[str, ...] = ()
     #: the command line may be killed by this signal
     signals: tuple[int, ...] = ()
-    #: files that plain make's compilers leave in pieces as well when they fail so, as patterns of examples/compare
+    #: files that plain make's compilers also leave incomplete when they fail like this, as patterns of examples/compare
     in_pieces: tuple[str, ...] = ()
 
 
 def check_tree(reference: Reference, tree: Path, only_common: bool = False, without: Sequence[str] = ()) -> None:
-    """Compares the plain build's tree and another; ``only_common``: files that the other lacks are fine."""
+    """Compares the plain build's tree with another. ``only_common``: files may be missing in the other."""
     command: list[str | Path] = [sys.executable, EXAMPLES / "compare", reference.tree, tree]
     for pattern in without:
         command += ["--exclude", pattern]
@@ -360,9 +360,9 @@ def check_tree(reference: Reference, tree: Path, only_common: bool = False, with
 
 @contextlib.contextmanager
 def running(lab: Lab) -> Iterator[None]:
-    """The build, in a process group of its own, as from a terminal's shell.
+    """The build, in its own process group, as from a terminal's shell.
 
-    Not in a session of its own: nothing in an orphaned process group is stopped by Ctrl-Z (POSIX.1-2008, 2.4.3).
+    Not in its own session: Ctrl-Z stops nothing in an orphaned process group (POSIX.1-2008, 2.4.3).
     """
     words = ["make", "-j20", "CC=gcc"]
     command, _ = lab.sandbox.build_command(words, executors=lab.scale.executors, local_slots=lab.scale.local_slots)
@@ -385,7 +385,7 @@ def running(lab: Lab) -> Iterator[None]:
 
 
 def check_build(lab: Lab, reference: Reference, expected: Expected) -> bool:
-    """The oracle for the build that was hit; True where it succeeded."""
+    """Checks the build that was hit; True if it succeeded."""
     assert lab.process is not None
     status, words, tree = lab.process.returncode, lab.err.read_bytes(), lab.sandbox.workspace
     shown = words.decode(errors="replace")[-3000:]
@@ -401,15 +401,15 @@ def check_build(lab: Lab, reference: Reference, expected: Expected) -> bool:
         )
         if expected.words and status == 2:
             assert any(word in shown for word in expected.words), shown
-        # What is there is whole.
+        # Each existing file is complete.
         check_tree(reference, tree, only_common=True, without=expected.in_pieces)
-    most = lab.most_here()
-    assert most <= lab.scale.local_slots, f"{most} at once here:\n{note_of(lab.sandbox).read_text()}"
+    most = lab.most_on_submit_host()
+    assert most <= lab.scale.local_slots, f"{most} at once on the submit host:\n{note_of(lab.sandbox).read_text()}"
     return status == 0
 
 
 def check_next(lab: Lab, reference: Reference) -> None:
-    """A build after it completes the tree, also with a server that has to be started anew."""
+    """A build after it completes the tree, also with a new server."""
     sandbox = lab.sandbox
 
     def build() -> None:
@@ -423,13 +423,13 @@ def check_next(lab: Lab, reference: Reference) -> None:
     build()
     sandbox.stop()
     if list(sandbox.scratch.glob("*/executor-*")):
-        # What killed executors leave, the next ones clear away.
+        # The next executors remove the leftovers of killed executors.
         lab.tell("executors left their scratch directories; one more build")
         (sandbox.workspace / "main.o").unlink()
         build()
 
 
 def warnings(sandbox: Sandbox) -> str:
-    """What the server complained of."""
+    """The server's complaints."""
     lines = [line for log in sandbox.home.rglob("server.log*") for line in log.read_text(errors="replace").splitlines()]
     return "\n".join(line for line in lines if " INFO " not in line or "connection broken" in line)

@@ -1,4 +1,4 @@
-"""What no honest peer sends. Imports nothing of ours, as another user runs it: ``garbage.py SEED SOCKET-OR-PORT KIND...``."""
+"""Bytes that no honest peer sends. Imports nothing of ours, as another user runs it: ``garbage.py SEED SOCKET-OR-PORT KIND...``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KINDS = [
 
 
 def send_garbage(rng: random.Random, address: str | tuple[str, int], kind: str) -> None:
-    """Send bytes of that kind, end the stream or just stay connected for a moment, and go without reading an answer."""
+    """Send bytes of that kind, end the stream or stay connected for a moment, and close without reading an answer."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     kinds = {
         "noise": rng.randbytes(rng.randrange(1, 5000)),

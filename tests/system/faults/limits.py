@@ -1,4 +1,4 @@
-"""Builds beyond all that is usual, in a size that the test chooses."""
+"""Unusually large builds, in a size that the test chooses."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import pytest
 
 from tests.system.harness.sandbox import Sandbox
 
-#: Small, so that a link that is busy for long is found out if the other side takes it for silent.
+#: Small, so that the test fails if one side takes a busy link for a silent one.
 HEARTBEATS = {"SPRAYCC_HEARTBEAT_S": "0.5", "SPRAYCC_LOST_AFTER_S": "3"}
 
 
 def build_with_diagnostics(sandbox: Sandbox, lines: int) -> None:
-    """Several compiles at once have that many lines of diagnostics each; all of them arrive, in their order."""
+    """Several compiles at once print ``lines`` lines of diagnostics each; all of them arrive in order."""
     compilers = 4
     script = f"#!/bin/sh\nseq -f '%.0f: warning: unused' {lines} >&2\nexec /usr/bin/gcc \"$@\"\n"
     sandbox.write({"gcc": script}, sandbox.aside / "compiler", mode=0o755)
@@ -27,7 +27,7 @@ def build_with_diagnostics(sandbox: Sandbox, lines: int) -> None:
 
 
 def build_with_runners(sandbox: Sandbox, count: int) -> None:
-    """All runners are held while the executors are busy, and then all are served."""
+    """All runners wait while the executors are busy, and then all are served."""
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 2 * count:
         pytest.skip(f"NOT TRIED: the hard limit of open files is below {2 * count}")
     gate = sandbox.aside / "gate"

@@ -1,6 +1,6 @@
 """Stands between one executor and its server: ``relay.py PYTHON ... --session FILE ...`` (an executor_prefix).
 
-SIGUSR1: the connection is cut in the middle of the next piece. SIGUSR2: a byte of the next piece is another one.
+SIGUSR1: the connection is cut in the middle of the next piece. SIGUSR2: one byte of the next piece is changed.
 SIGALRM: nothing passes until the next SIGALRM.
 """
 

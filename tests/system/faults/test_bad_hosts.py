@@ -1,6 +1,6 @@
-"""Each error of a bad host once: a disk that hangs until the test ends it, a quota, a full table of open files.
+"""Each fault of a bad host once: a disk that hangs until the test ends it, a quota, a full table of open files.
 
-Slow disks, whose delays are real, are in tests/stress/test_slow_hosts.py.
+Slow disks with real delays are in tests/stress/test_slow_hosts.py.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def connected(sandbox: Sandbox) -> set[int]:
 
 
 def build_while_a_disk_hangs(sandbox: Sandbox, switch: Path, lost: Callable[[set[int]], bool]) -> dict[str, object]:
-    """The disk hangs from the moment in which each executor compiles until all of these executors are lost."""
+    """The disk hangs from the moment at which each executor compiles until all of these executors are lost."""
     compiler = GatedCompiler(sandbox)
     command, summary = sandbox.build_command(["make", "-j8"], executors=EXECUTORS)
     with sandbox.start(command) as process:
@@ -56,7 +56,7 @@ def build_while_a_disk_hangs(sandbox: Sandbox, switch: Path, lost: Callable[[set
 
 
 def test_a_disk_that_hangs_at_the_server(sandbox: Sandbox) -> None:
-    """Executors that hear nothing meanwhile leave, others come, and nothing is lost."""
+    """Executors that receive nothing meanwhile leave, others join, and nothing is lost."""
     switch = sandbox.aside / "hangs"
     start_bad_server(sandbox, WHERE=sandbox.workspace, HANG=1, SINCE=switch)
     figures = build_while_a_disk_hangs(sandbox, switch, lambda first: first.isdisjoint(executors(sandbox)))
@@ -64,7 +64,7 @@ def test_a_disk_that_hangs_at_the_server(sandbox: Sandbox) -> None:
 
 
 def test_disks_that_hang_at_the_executors(sandbox: Sandbox) -> None:
-    """The server gives them up, and the build goes on without them."""
+    """The server gives up on them, and the build goes on without them."""
     switch = sandbox.aside / "hangs"
     make_executors_bad(sandbox, WHERE=sandbox.scratch, HANG=1, SINCE=switch)
     figures = build_while_a_disk_hangs(sandbox, switch, lambda first: first.isdisjoint(connected(sandbox)))
@@ -73,7 +73,7 @@ def test_disks_that_hang_at_the_executors(sandbox: Sandbox) -> None:
 
 
 def test_the_quota_is_exceeded_at_write_back(sandbox: Sandbox) -> None:
-    """Only for the server: so the commands run here, and there they can write."""
+    """The server can't write, so the commands run on the submit host, where they can."""
     start_bad_server(sandbox, WHERE=sandbox.workspace, WRITE=errno.EDQUOT)
     built = sandbox.build("make", "-j4", executors=4).ok()
     check(sandbox, built)
@@ -81,7 +81,7 @@ def test_the_quota_is_exceeded_at_write_back(sandbox: Sandbox) -> None:
 
 
 def test_the_quota_is_exceeded_in_the_middle(sandbox: Sandbox) -> None:
-    """Of a large output, of which the first part is on the disk; it is gone, and nothing of it is left."""
+    """A large output, whose first part is on the disk: its command runs on the submit host, and no partial file is left."""
     switch = sandbox.aside / "full"
     sandbox.write({"Makefile": "big:\n\t@spraycc-run --remote sh -c 'head -c 8000000 /dev/zero | tr \\\\0 x >big'\n"})
     start_bad_server(sandbox, WHERE=sandbox.workspace, WRITE=errno.EDQUOT, SINCE=switch)
@@ -95,7 +95,7 @@ def test_the_servers_host_has_a_full_table_of_open_files(sandbox: Sandbox) -> No
     switch = sandbox.aside / "full"
     start_bad_server(sandbox, OPEN=errno.ENFILE, EVERY=2, SINCE=switch)
     switch.touch()
-    sandbox.short_of_memory = True  # executors' interpreters find it full as well
+    sandbox.short_of_memory = True  # executors' interpreters also find the table full
     built = sandbox.build("make", "-j8", executors=4, timeout_s=120).ok()
     check(sandbox, built)
     switch.unlink()
@@ -104,7 +104,7 @@ def test_the_servers_host_has_a_full_table_of_open_files(sandbox: Sandbox) -> No
 def test_the_executors_hosts_have_a_full_table_of_open_files(sandbox: Sandbox) -> None:
     switch = sandbox.aside / "full"
     switch.touch()
-    sandbox.short_of_memory = True  # so interpreters may end in their own start
+    sandbox.short_of_memory = True  # so interpreters may already fail during their start
     make_executors_bad(sandbox, OPEN=errno.ENFILE, EVERY=2, SINCE=switch)
     built = sandbox.build("make", "-j8", executors=4, timeout_s=120).ok()
     check(sandbox, built)

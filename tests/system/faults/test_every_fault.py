@@ -1,4 +1,4 @@
-"""A build under each fault once, at a gate: all compiles wait in a known state while the fault strikes.
+"""A build under each fault once, at a gate: all compiles wait in a known state when the fault comes.
 
 The same faults at random moments are in tests/stress/test_random_faults.py.
 """
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.faults, pytest.mark.slow, pytest.mark
 
 
 def _at_the_gate(lab: Lab) -> None:
-    """Returns when each executor runs a compile, which is as far as the build gets while the gate is closed."""
+    """Returns when each executor runs a compile: the build can go no further while the gate is closed."""
     lab.wait_for("each executor compiles", lambda: len(lab.remote_compiles()) == lab.scale.executors)
 
 

@@ -1,8 +1,8 @@
-"""A fault of ours in the middle of a build: a function of the server's or of an executor's raises what nobody expects.
+"""An internal fault in the middle of a build: a function of the server or of an executor raises an unexpected error.
 
-The interpreter of each server and executor loads a module (sitecustomize) that wraps the functions in question. A test arms
-one of them by a file. In the server exactly one call fails; in the executors one call of each process that gets as far. A
-second file tells the test that it has.
+The interpreter of each server and executor loads a module (sitecustomize) that wraps the chosen functions. A test arms
+one of them by a file. In the server exactly one call fails; in the executors, one call of each process that reaches it.
+A second file tells the test that the call has failed.
 """
 
 from __future__ import annotations
@@ -63,15 +63,15 @@ EXECUTOR = "spraycc.executor"
 class OwnFault:
     program: str
     function: str
-    #: the call that fails, counted from the build's start in each process
+    #: the number of the failing call, counted from the build's start in each process
     call: int = 1
-    #: called by a clock: the build is held until it has failed
+    #: a timer calls the function: the build is held until the call has failed
     by_clock: bool = False
-    #: with it, no executor can be used
+    #: with this fault no executor can be used
     no_executors: bool = False
 
 
-#: With one server for all: in a build of 7 remote compiles by 2 executors, one of which compiles at least 4 of them.
+#: With one server for all tests: a build of 7 remote compiles by 2 executors, one of which compiles at least 4 of them.
 IN_A_BUILD = [
     OwnFault(SERVER, "spraycc.scheduler.core:Scheduler.handle", 8),
     OwnFault(SERVER, "spraycc.scheduler.core:Scheduler.next_deadline", 5),
@@ -100,7 +100,7 @@ IN_A_BUILD = [
     OwnFault(EXECUTOR, "spraycc.executor.scratch:Scratch.take", 2),
 ]
 
-#: With a server and executors that have just been started, or that end.
+#: During the start or the end of a server and an executor.
 AT_START_OR_END = [
     OwnFault(SERVER, "spraycc.server.fleet.connection:ExecutorLink._leave_fleet"),
     OwnFault(SERVER, "spraycc.server.fleet.fleet:make_credentials", no_executors=True),
@@ -116,7 +116,7 @@ class Faulty:
 
     def __init__(self) -> None:
         self.sandbox = Sandbox(Account.unprivileged())
-        self.sandbox.faults_are_ours = True
+        self.sandbox.expects_tracebacks = True
         self.directory = self.sandbox.aside / "fault"
         functions = "".join(f"{f.program} {f.function}\n" for f in (*IN_A_BUILD, *AT_START_OR_END))
         self.sandbox.write({"sitecustomize.py": _FAILS, "functions": functions}, self.directory)
@@ -147,13 +147,13 @@ class Faulty:
         return pid
 
     def build(self, fault: OwnFault, by_clock: bool = False) -> None:
-        """A build is whole; `by_clock`: its compiles wait until the fault has been there."""
+        """The build succeeds. `by_clock`: its compiles wait until the call has failed."""
         self.sandbox.run("make", "clean").ok()
         self.compiler.gate.close()
         command, summary = self.sandbox.build_command(["make", "-j6"], executors=EXECUTORS, local_slots=1)
         with self.sandbox.start(command) as process:
             if by_clock:
-                self.sandbox.wait_for("the fault has been there", self.has_fired, timeout_s=100)
+                self.sandbox.wait_for("the call has failed", self.has_fired, timeout_s=100)
             self.compiler.open()
             assert process.wait(200) == 0
         figures = self.sandbox.figures(summary)
@@ -165,7 +165,7 @@ class Faulty:
 
 @pytest.fixture(scope="module")
 def faulty() -> Iterator[Faulty]:
-    """One server for many faults: each test's second build is as if nothing had been."""
+    """One server for many faults: each test's second build runs as if no fault had occurred."""
     made = Faulty()
     made.sandbox.run(made.sandbox.bin / "spraycc", "server", "start").ok()
     yield made
@@ -178,7 +178,7 @@ def _name(fault: OwnFault) -> str:
 
 @pytest.mark.parametrize("fault", IN_A_BUILD, ids=_name)
 def test_a_fault_of_ours_in_a_build(faulty: Faulty, fault: OwnFault) -> None:
-    """The build is whole, the server lives, and the next build is as if nothing had been."""
+    """The build succeeds, the server lives, and the next build runs as if no fault had occurred."""
     server = faulty.server()
     faulty.arm(fault)
     faulty.build(fault, fault.by_clock)
@@ -190,7 +190,7 @@ def test_a_fault_of_ours_in_a_build(faulty: Faulty, fault: OwnFault) -> None:
 
 @pytest.mark.parametrize("fault", AT_START_OR_END, ids=_name)
 def test_a_fault_of_ours_at_a_start_or_an_end(fault: OwnFault) -> None:
-    """With a server of its own, which lives until the test stops it."""
+    """With a new server, which lives until the test stops it."""
     faulty = Faulty()
     try:
         faulty.arm(fault)

@@ -1,4 +1,4 @@
-"""A pool and real build tools on it."""
+"""A pool, and real build tools that use it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LAP = Path(__file__).with_name("lap")
 
 @pytest.fixture(scope="session")
 def tools() -> Mapping[str, str | None]:
-    """The tools by name; None for one that this machine does not have."""
+    """The tools by name; None for a tool that this machine does not have."""
     return {"make-old": find_make(modern=False), "make-new": find_make(modern=True), "ninja": find_ninja()}
 
 
@@ -33,11 +33,11 @@ class Pool:
     directory: Path
     fifo: JobserverFifo
     tool_fd: int
-    #: set by a test that kills processes with tokens in their hands
+    #: set by a test that kills processes which hold tokens
     may_lose: bool = False
 
     def barrier(self, width: int) -> None:
-        """Recipes that begin from now on wait for each other until ``width`` have begun in all."""
+        """Recipes that begin from now on wait for each other until ``width`` recipes have begun in all."""
         (self.directory / "barrier.new").write_text(str(width))
         (self.directory / "barrier.new").rename(self.directory / "barrier")
 
@@ -45,11 +45,11 @@ class Pool:
         return (self.directory / "log").read_text()
 
     def mark(self) -> int:
-        """A place in the log: what is written later stands behind it."""
+        """The present end of the log: later entries come after it."""
         return len(self.log())
 
     def widest(self, since: int = 0) -> int:
-        """Most recipes at work at a time, from a place in the log on."""
+        """The largest number of recipes at work at once, from a place in the log on."""
         running = widest = 0
         for position, sign in enumerate(self.log()):
             running += 1 if sign == "+" else -1
@@ -58,7 +58,7 @@ class Pool:
         return widest
 
     async def begun(self, count: int) -> None:
-        """Waits until so many recipes have begun."""
+        """Waits until ``count`` recipes have begun."""
         with trio.fail_after(HANG_S):
             while self.log().count("+") < count:
                 await trio.sleep(0.005)
@@ -87,7 +87,7 @@ class Pool:
 
 @pytest.fixture
 async def pool(tmp_path: Path) -> AsyncIterator[Pool]:
-    """A pool with no token yet. At the end nothing may have been lost."""
+    """A pool without tokens. At the end no token may have been lost."""
     fifo = JobserverFifo.create(str(tmp_path / "fifo"))
     tool_fd = open_for_tool(fifo.path)
     made = Pool(tmp_path, fifo, tool_fd)

@@ -1,4 +1,4 @@
-"""The FIFO and its account, with this test in the place of the build tool."""
+"""The FIFO and its account, with this test as the build tool."""
 
 import errno
 import fcntl
@@ -89,7 +89,7 @@ def test_where_the_kernel_has_no_room_the_width_is_what_surely_fits(
     real = fcntl.fcntl
     monkeypatch.setattr(fcntl, "fcntl", refuse)
     fifo.set_tokens(10_000)
-    # even with the page at the head half read, every holder can write its token back without waiting
+    # even if the page at the head is half read, every holder can write its token back without waiting
     held = os.read(tool, 4000)
     os.set_blocking(tool, False)
     for position in range(len(held)):
@@ -104,7 +104,7 @@ async def test_tokens_that_are_held_are_withdrawn_as_they_come_back(fifo: Jobser
         nursery.start_soon(fifo.run)
         fifo.set_tokens(2)  # 8 tokens, 3 of them free: 3 go at once, 3 more are owed
         assert (fifo.free(), fifo.tokens.issued, fifo.tokens.owed) == (0, 5, 3)
-        # with a debt and nothing free it waits, and does not spin
+        # with a debt and no free token it waits, and does not spin
         await trio.testing.wait_all_tasks_blocked()
 
         os.write(tool, held[:2])
@@ -115,10 +115,10 @@ async def test_tokens_that_are_held_are_withdrawn_as_they_come_back(fifo: Jobser
         os.write(tool, held[2:])
         while fifo.tokens.owed:
             await trio.testing.wait_all_tasks_blocked(0.001)
-        # no more than was owed
+        # not more tokens than were owed
         assert (fifo.free(), fifo.tokens.issued) == (2, 2)
 
-        # without a debt it leaves free tokens alone, however often they come and go
+        # without a debt it does not touch free tokens, however often they come and go
         for _ in range(3):
             os.write(tool, os.read(tool, 2))
             await trio.testing.wait_all_tasks_blocked(0.001)
@@ -138,7 +138,7 @@ async def test_widened_while_it_waits_for_tokens_it_takes_none(fifo: JobserverFi
         os.write(tool, held)
         await trio.testing.wait_all_tasks_blocked(0.001)
         assert (fifo.free(), fifo.tokens.issued) == (5, 5)
-        # and narrowed again it is still at work
+        # after another narrowing it still works
         held = os.read(tool, 5)
         fifo.set_tokens(4)
         os.write(tool, held)

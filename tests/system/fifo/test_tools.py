@@ -1,4 +1,4 @@
-"""Real make and ninja as clients of one of our pools. The recipes themselves count how many run at once."""
+"""Real make and ninja as clients of SprayCC's pool. The recipes themselves count how many of them run at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.system.harness.waiting import HANG_S
 
 ALL = ("make-old", "make-new", "ninja")
 MAKES = ("make-old", "make-new")
-#: tool → how to get it
+#: tool → the way to get it
 SOURCES = {
     "make-old": "the package make of Debian 12 is older than 4.4",
     "make-new": "tests/tools/get-make-4.4 fetches it by apt-get; or SPRAYCC_TEST_MAKE44 names one",
@@ -105,7 +105,7 @@ async def test_a_make_below_ninja_is_on_the_same_pool(pool, tools: Mapping[str, 
 async def test_a_make_below_cargos_build_script_is_on_the_same_pool(
     pool, tools: Mapping[str, str | None], name: str
 ) -> None:
-    """What a build script sees is what cargo was given, written anew in the same style (seen with cargo 1.95); it hands that to make."""
+    """cargo passes its jobserver on to a build script in the same style (seen with cargo 1.95), and the script passes it to make."""
     make = found(tools, name)
     write_build(pool.directory, 6)
     pool.fifo.set_tokens(2)
@@ -129,8 +129,8 @@ async def test_widened_in_mid_build(pool, tool: str) -> None:
 
 @pytest.mark.parametrize("tool", ALL, indirect=True)
 async def test_narrowed_in_mid_build(pool, tool: str) -> None:
-    """While more recipes wait than may run, make takes a token that it gives back before anybody else can, so the debt is
-    paid when the demand slackens: here at a target that needs all before it and that all after it need."""
+    """While more recipes wait than may run, make takes back its own token before the server can. So the debt is paid when
+    the demand drops: in this test at a target that needs all before it, and that all after it need."""
     early, late = [[f"{name}{number}" for number in range(6)] for name in ("early", "late")]
     (pool.directory / "Makefile").write_text(
         f"all: {' '.join(late)}\n{' '.join(early)}: ; @$(LAP)\n{' '.join(late)}: neck ; @$(LAP)\n"
@@ -205,7 +205,7 @@ async def test_a_j_in_the_users_variables_does_not_widen(
     ("tool", "word"), [("make-old", "-j6"), ("make-new", "-j6"), ("ninja", "-j6")], indirect=["tool"]
 )
 async def test_a_j_on_the_line_leaves_the_pool_and_is_taken_off(pool, tool: str, word: str) -> None:
-    """The first half is why the second is done: should it ever fail, the tool has learned better."""
+    """The first part shows why the second is needed. If the first part ever fails, the tool has changed its behaviour."""
     write_build(pool.directory, 8)
     pool.fifo.set_tokens(1)
     pool.barrier(6)
@@ -275,15 +275,15 @@ async def test_failing_recipes_give_their_tokens_back(pool, tool: str) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("tool", ALL, indirect=True)
 async def test_after_a_killed_tool_the_pool_is_made_whole(pool, tool: str, number: int) -> None:
-    """Whether the killed tool gives its tokens back is its own business (make 4.4.1 does not); the account comes right."""
+    """The killed tool may or may not give its tokens back (make 4.4.1 does not). In both cases the account comes right."""
     pool.may_lose = True
     write_build(pool.directory, 12)
     pool.fifo.set_tokens(3)
     pool.barrier(4)
-    # a process group of its own, as a shell gives it, which the signal is sent to
+    # in its own process group, as from a shell: the test sends the signal to the group
     words = [shutil.which("setsid") or "setsid", tool]
-    # Everything that the tool starts inherits the end of a pipe, which tells when the last of it has ended: ninja's recipes
-    # have process groups of their own and outlive a ninja that can't pass the signal on.
+    # All processes that the tool starts inherit one end of a pipe, which shows when the last of them has ended: ninja's
+    # recipes have process groups of their own, and outlive a ninja that can't pass the signal on.
     alive, inherited = os.pipe()
     with trio.fail_after(HANG_S):
         process = await trio.lowlevel.open_process(

@@ -1,1 +1,1 @@
-"""What all tests of tests/system share: sandboxes, small projects, and the build tools that are found or fetched."""
+"""Shared code of tests/system: sandboxes, small projects, and the build tools that are found or fetched."""

@@ -1,4 +1,4 @@
-"""For tests that compile the project's C: the sources as the build hook lists them, and the flags with all warnings."""
+"""The C sources as the build hook lists them, and compiler flags with all warnings, for tests that compile the C code."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ NATIVE = Path(__file__).resolve().parents[3] / "spraycc" / "native"
 
 
 def runner_parts(*without: str) -> list[Path]:
-    """The runner's sources but ``main.c`` and these, for a test program that has a ``main`` of its own."""
+    """The runner's sources except ``main.c`` and ``without``, for a test program with its own ``main``."""
     return [source for source in sources_of(RUNNER) if source.name not in ("main.c", *without)]

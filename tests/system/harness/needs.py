@@ -1,7 +1,7 @@
-"""What a test needs of this machine: programs of Debian packages, and a kernel that lets this user mount an overlay.
+"""Requirements of tests: programs of Debian packages, and a kernel that lets this user mount an overlay.
 
-Without it the test is skipped, and says what to install. In CI (the variable CI is set) a missing package is a failure:
-nobody reads there what was skipped.
+If something is missing, the test is skipped and names the package to install. In CI (the variable CI is set) a missing
+package is a failure, because nobody reads the list of skipped tests in CI.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.system.harness.sandbox import TEST_USER
 #: Debian 12's packages of the compilers that tests run; Clang 14 comes with the package clang
 _COMPILERS = {"gcc": "gcc", "g++": "g++", "clang": "clang", "clang-14": "clang", "clang++-14": "clang"}
 
-#: Mounts an overlay where nobody else sees it. The option userxattr is the executor's, too.
+#: Mounts an overlay in a mount namespace of its own. Executors use the option userxattr, too.
 _TRY_OVERLAY = """\
 mkdir lower upper work merged
 exec unshare $0 --mount mount -t overlay -o userxattr,lowerdir=lower,upperdir=upper,workdir=work overlay merged
@@ -39,7 +39,7 @@ def missing(what: str, package: str) -> NoReturn:
 
 
 def program(name: str, package: str | None = None, path: str | None = None) -> str:
-    """The path of an installed program. ``package`` is the Debian package that has it, if its name is another."""
+    """The path of an installed program. ``package`` is its Debian package, if the package has another name."""
     found = shutil.which(name, path=path)
     if found is None:
         missing(name, package or name)
@@ -52,19 +52,19 @@ def compiler(name: str) -> str:
 
 
 def programs(packages: dict[str, str], path: str | None = None) -> None:
-    """All of these programs (name → Debian package); a skip names everything that is missing."""
+    """Requires all of these programs (name → Debian package). The message of a skip names all that are missing."""
     absent = [name for name in packages if shutil.which(name, path=path) is None]
     if absent:
         missing(", ".join(absent), " ".join(sorted({packages[name] for name in absent})))
 
 
 def overlay(uid: int | None = None) -> None:
-    """Skips the test where this user (default: the one that system tests run builds as) can't mount an overlay."""
+    """Skips the test if this user (default: the user of the builds in system tests) can't mount an overlay."""
     uid = _unprivileged_uid() if uid is None else uid
     if os.geteuid() not in (0, uid):
-        return  # the test will say itself that it needs root
+        return  # the test itself reports that it needs root
     if reason := overlay_refusal(uid):
-        pytest.skip(f"no overlay can be mounted here: {reason}")
+        pytest.skip(f"no overlay can be mounted on this machine: {reason}")
 
 
 def overlay_refusal(uid: int) -> str:
@@ -73,15 +73,15 @@ def overlay_refusal(uid: int) -> str:
 
 
 def notice() -> str:
-    """The line that the run begins with where the kernel refuses overlays; empty where it does not."""
+    """The first line of the run if the kernel refuses overlays; else empty."""
     reason = overlay_refusal(_unprivileged_uid())
     if not reason:
         return ""
-    return f"User namespaces or overlays are refused here ({reason}): tests that need them are skipped."
+    return f"The kernel refuses user namespaces or overlays ({reason}): tests that need them are skipped."
 
 
 def _unprivileged_uid() -> int:
-    """This user; for root the test user, or any ordinary one where that is not made yet."""
+    """This user; for root, the test user, or an ordinary user if the test user does not exist yet."""
     if os.geteuid() != 0:
         return os.geteuid()
     try:
@@ -92,7 +92,7 @@ def _unprivileged_uid() -> int:
 
 @functools.cache
 def _overlay_refusal(uid: int, where: str) -> str:
-    # Not by spraycc-box: a fault of its own must fail the tests, not skip them.
+    # Not with spraycc-box: a fault of the box must fail the tests, not skip them.
     directory = Path(tempfile.mkdtemp(prefix="spraycc-test-overlay-", dir=where))
     try:
         command = ["sh", "-ec", _TRY_OVERLAY, "--fork" if uid == 0 else "--map-root-user"]

@@ -1,4 +1,4 @@
-"""Small projects that tests build, and compilers that stand before the real one to see or hold what happens."""
+"""Small projects that tests build, and wrappers that come before the real compiler on PATH to record or delay compiles."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def c_project(units: int) -> dict[str, str]:
 
 
 def output_of(units: int) -> bytes:
-    """What ``prog`` of :func:`c_project` prints."""
+    """The output of ``prog`` of :func:`c_project`."""
     return b"%d\n" % (units * (units + 1) // 2)
 
 
 class FakeCompiler:
-    """A directory with a ``gcc`` of our own, first on the sandbox's PATH: shell text that runs before the real one."""
+    """A directory with a ``gcc`` script, first on the sandbox's PATH: it runs some shell text and then the real gcc."""
 
     def __init__(self, sandbox: Sandbox, before: str) -> None:
         self.directory = sandbox.aside / "compiler"
@@ -77,10 +77,10 @@ class FakeCompiler:
 
 
 class Gate:
-    """Shell scripts wait at it. Executors' proofs of what a command has read don't mind that it is opened meanwhile.
+    """A gate at which shell scripts wait. An executor's proof stays valid when the test opens the gate meanwhile.
 
-    It is a directory, and closed while it is older than the file that the script names: of a directory that a command
-    examines only the existence is compared with the submit host's.
+    The gate is a directory. It is closed while it is older than the file that the script names. If a command examines a
+    directory, the proof compares only its existence with the submit host's.
     """
 
     def __init__(self, sandbox: Sandbox) -> None:
@@ -89,19 +89,19 @@ class Gate:
         self.close()
 
     def wait(self, file: str) -> str:
-        """Shell text that waits until the gate is open for this file (a shell word), or for SIGUSR1."""
+        """Shell text that waits until the gate is open for this file (a shell word), or until SIGUSR1 arrives."""
         return f"trap go=1 USR1\nwhile [ -z \"$go\" ] && [ '{self._directory}' -ot {file} ]; do sleep 0.02; done"
 
     def open(self) -> None:
-        """Lets all go on, those to come as well."""
+        """Lets all present and future scripts go on."""
         self._set(2**31 * 10**9)
 
     def open_for(self, file: Path) -> None:
-        """Lets those go on that wait with this file, or with one that is older."""
+        """Lets scripts go on that wait with this file or with an older one."""
         self._set(file.stat().st_mtime_ns)
 
     def close(self) -> None:
-        """Who comes from now on waits."""
+        """Scripts that reach the gate from now on wait."""
         self._set(0)
 
     def _set(self, time_ns: int) -> None:
@@ -109,10 +109,10 @@ class Gate:
 
 
 class GatedCompiler(FakeCompiler):
-    """A gcc whose compiles wait until the gate is open, and that notes those which run on the submit host.
+    """A gcc whose compiles wait until the gate is open. It logs the compiles that run on the submit host.
 
-    Where a gate is opened for one source, that must be the last word of the compile line. A compile on an executor can't
-    write the note, which lies outside the workspace, and does not try to.
+    A test that opens the gate for one source needs that source as the last word of the compile line. The log is outside
+    the workspace: a compile on an executor can't write to it, and does not try.
     """
 
     def __init__(self, sandbox: Sandbox) -> None:
@@ -135,14 +135,14 @@ exit $status""",
         )
 
     def open(self) -> None:
-        """Lets all compiles go on, those to come as well."""
+        """Lets all present and future compiles go on."""
         self.gate.open()
 
     def wait_for_width(self, count: int) -> None:
-        """Waits until ``count`` executors run a compile each, and helps a build tool that looks for tokens too seldom.
+        """Waits until ``count`` executors run a compile each, and helps a build tool that reads tokens too rarely.
 
-        ninja 1.13.0 to 1.13.2 look for new ones only when one of their children ends, so one compile is let go whenever the
-        number has not grown for a while.
+        ninja 1.13.0 to 1.13.2 read new tokens only when one of their children ends. So this method lets one compile go on
+        whenever the number has not grown for a while.
         """
         seen, since = 0, time.monotonic()
 
@@ -161,11 +161,11 @@ exit $status""",
         self._sandbox.wait_for(f"{count} executors run a compile", enough)
 
     def notes(self) -> list[str]:
-        """``+`` for the start and ``-`` for the end of each compile on the submit host, in their order."""
+        """``+`` for the start and ``-`` for the end of each compile on the submit host, in order."""
         return self.log.read_text().split() if self.log.exists() else []
 
-    def most_here(self) -> int:
-        """Most compiles that ran on the submit host at once."""
+    def most_on_submit_host(self) -> int:
+        """The largest number of compiles that ran on the submit host at once."""
         running = most = 0
         for note in self.notes():
             running += 1 if note == "+" else -1
@@ -174,7 +174,7 @@ exit $status""",
 
 
 class CountingCompilers:
-    """Compilers that note every command line, and otherwise are the real ones; for plain builds."""
+    """Wrappers that log every command line and run the real compiler; for builds without SprayCC."""
 
     NAMES = ("cc", "gcc", "c++", "g++", "clang", "clang++")
 
@@ -190,7 +190,7 @@ exec /usr/bin/{name} "$@"
             sandbox.write({name: script}, self.directory, mode=0o755)
 
     def translation_units(self) -> list[str]:
-        """The sources of all compile lines (-c), but those of configure's tests."""
+        """The sources of all compile lines (-c), except those of configure's tests."""
         return [name for words, sources in self._lines() if "-c" in words for name in sources]
 
     def dependency_lines(self) -> list[list[str]]:
@@ -204,7 +204,7 @@ exec /usr/bin/{name} "$@"
         for line in self.log.read_text(errors="surrogateescape").splitlines():
             words = line.split("\037")
             names = [word for word in words if os.path.splitext(word)[1] in SOURCES]
-            # autoconf's, and config.guess' own
+            # Leave out the sources of autoconf's and config.guess's tests.
             yield words, [name for name in names if "conftest" not in name and not name.endswith("/dummy.c")]
 
 

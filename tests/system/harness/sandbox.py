@@ -1,4 +1,4 @@
-"""A place of its own for one end-to-end test: user, home, runtime directory, workspace; and the look for what was left behind."""
+"""One end-to-end test's own user, home, runtime directory and workspace, and the search for leftovers at its end."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ TESTS = Path(__file__).resolve().parents[2]
 TOOLS = TESTS / "tools"
 EXAMPLES = TESTS.parent / "examples"
 
-#: In the environment of every process that a sandbox starts. Not SPRAYCC_…: that would not travel to executors.
+#: In the environment of every process that a sandbox starts. Variables named SPRAYCC_… are not sent to executors.
 MARKER = "E2E_SANDBOX"
 
-#: E2E_USER: another one, where several run tests on one machine.
+#: E2E_USER names another user, so that several people can run tests on one machine.
 TEST_USER = os.environ.get("E2E_USER", "spraycc-test")
 TEST_GROUP = "spraycc-proj"
 
@@ -40,17 +40,17 @@ _MODULE = re.compile(r" -m spraycc\.(server|executor)\b|/spraycc/executor/start\
 
 _TRACEBACK = re.compile(rb"Traceback \(most recent call last\):")
 
-#: How the traceback of an interpreter ends that has too little memory (or no file table), in its own start as well.
-#: Anywhere in a line: what it says of a fatal error comes in pieces, between which another's whole lines may stand.
+#: The last line of a traceback of an interpreter that has too little memory, or no free file table. Also during its start.
+#: It matches anywhere in a line: an interpreter writes a fatal error in pieces, and other processes write lines between them.
 _OUT_OF_MEMORY = re.compile(
     rb"(?<!['\"])(?:MemoryError\b|OSError: \[Errno (?:12|23)\]|ImportError: .*(?:failed to map segment|annot allocate memory))"
 )
 
 
 def internal_error(log: bytes, *, short_of_memory: bool) -> bool:
-    """Whether a log has a traceback; with `short_of_memory`, one that does not end for want of memory.
+    """Whether a log has a traceback. With `short_of_memory`, tracebacks that end with a lack of memory do not count.
 
-    They are counted: executors that start at the same time write their lines in between each other's.
+    The function counts both patterns, as executors that start at the same time mix their lines.
     """
     tracebacks = len(_TRACEBACK.findall(log))
     return tracebacks > (len(_OUT_OF_MEMORY.findall(log)) if short_of_memory else 0)
@@ -58,13 +58,13 @@ def internal_error(log: bytes, *, short_of_memory: bool) -> bool:
 
 @dataclass(frozen=True)
 class Account:
-    """Who the commands run as."""
+    """The user that the commands run as."""
 
     name: str
     uid: int
     gid: int
     home: Path
-    #: a supplementary group that the workspace belongs to, as on clusters; None where the user has none
+    #: a supplementary group that the workspace belongs to, as on clusters; None if the user has none
     group: int | None
 
     @property
@@ -80,14 +80,14 @@ class Account:
 
     @classmethod
     def unprivileged(cls) -> Account:
-        """This user, or for root the test user, made where it is missing."""
+        """This user; for root, the test user, which is created if it is missing."""
         if os.geteuid() != 0:
             return cls.mine()
         return cls.named(TEST_USER)
 
     @classmethod
     def named(cls, name: str) -> Account:
-        """A user that is there for tests, made where it is missing; for root."""
+        """A user for tests, created if it is missing. Only root may call this."""
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
@@ -116,7 +116,7 @@ class Finished:
     figures: dict[str, Any] = field(default_factory=dict)
 
     def ok(self) -> Finished:
-        """Itself; fails the test, with the command's words, where it did not succeed."""
+        """Returns itself. If the command failed, fails the test and shows the command's output."""
         assert self.status == 0, f"{self.argv} ended with {self.status}\n{self.words()}"
         return self
 
@@ -140,15 +140,15 @@ class Process:
     parent: int
     state: str
     command: str
-    #: it is surely of this sandbox, by its environment, its command line or the process that has started it
+    #: its environment, its command line or its parent shows that it belongs to this sandbox
     marked: bool
 
 
 def processes_of(uid: int) -> Iterator[tuple[Process, bytes | None]]:
-    """All living processes of a user but this one, none of them marked yet, each with its environment.
+    """All living processes of a user except this process, not yet marked, each with its environment.
 
-    An ordinary user can't read the environment of a process that is just about to execute a program, nor ever that of some
-    processes which are none of ours: it is None.
+    The environment is None if this user can't read it: while the process is about to execute a program, and always for some
+    foreign processes.
     """
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -171,15 +171,15 @@ def processes_of(uid: int) -> Iterator[tuple[Process, bytes | None]]:
 
 
 def program(name: str) -> Path:
-    """An installed program of the environment under test (E2E_BIN names its directory, else this Python's)."""
+    """An installed program of the environment under test: in the directory E2E_BIN, or else beside this Python."""
     directory = Path(os.environ.get("E2E_BIN") or Path(sys.executable).parent)
     path = directory / name
-    assert path.exists(), f"{path} is not there: install the project ('pip install .[test]'), or set E2E_BIN"
+    assert path.exists(), f"{path} does not exist: install the project ('pip install .[test]'), or set E2E_BIN"
     return path
 
 
 class Sandbox:
-    """Directories, environment and commands of one test. ``close()`` stops the server and fails where anything is left."""
+    """Directories, environment and commands of one test. ``close()`` stops the server and fails if anything is left."""
 
     def __init__(self, account: Account, base: Path | None = None) -> None:
         self.account = account
@@ -190,27 +190,27 @@ class Sandbox:
         self.runtime = self.base / "run"
         self.scratch = self.base / "scratch"
         self.temp = self.base / "tmp"
-        #: what the test itself keeps: trees set aside, logs, gates
+        #: for the test's own files, outside the workspace: copies of trees, logs, gates
         self.aside = self.base / "aside"
         self.tools = self.base / "tools"
         self.bin = program("spraycc").parent
-        #: directories that stand before everything else on PATH
+        #: directories that come first on PATH
         self.path_front: list[Path] = []
         self.settings: dict[str, str] = {
             "SPRAYCC_RUNTIME_DIR": str(self.runtime),
             "SPRAYCC_SCRATCH_DIR": str(self.scratch),
-            # Times of the product that a busy machine must not run into. A test that is about one sets its own.
+            # Long times, so that no time limit expires on a busy machine. A test of a time limit sets its own.
             "SPRAYCC_LOST_AFTER_S": "200",
             "SPRAYCC_PENDING_GRACE_S": "200",
             "SPRAYCC_RELEASE_DELAY_S": "600",
             "SPRAYCC_IDLE_SHUTDOWN_S": "600",
         }
-        #: interpreters were made to run out of memory: that traceback is no fault of ours
+        #: the test made interpreters run out of memory: their tracebacks are no internal errors
         self.short_of_memory = False
-        #: seconds that processes have to end before they count as left over; a leak costs the whole of it
+        #: processes that still run after these seconds count as left over
         self.leave_s = 60.0
-        #: the test has made faults of ours: tracebacks are expected
-        self.faults_are_ours = False
+        #: the test caused internal errors: tracebacks are expected
+        self.expects_tracebacks = False
         self._summaries = 0
         self._before = {process.pid for process in self._mine()}
         self.base.chmod(0o755)
@@ -218,7 +218,7 @@ class Sandbox:
             directory.mkdir(exist_ok=True)
         for directory in (self.home, self.runtime, self.scratch, self.temp):
             directory.chmod(0o700)
-        if not self.tools.exists():  # the checkout may be where the user can't read
+        if not self.tools.exists():  # the test user may be unable to read the checkout
             shutil.copytree(TOOLS, self.tools)
         (self.workspace / ".spraycc.toml").touch()
         self.give(self.base)
@@ -242,7 +242,7 @@ class Sandbox:
         return {os.fsencode(name): os.fsencode(value) for name, value in plain.items()}
 
     def give(self, path: Path) -> None:
-        """Makes what the test wrote at and below ``path`` the user's; in the workspace, the project group's as well."""
+        """Gives ``path`` and everything below it to the test user; in the workspace, also to the project group."""
         gid, shared = self.account.gid, False
         if self.account.group is not None and path.is_relative_to(self.workspace):
             gid, shared = self.account.group, True
@@ -254,7 +254,7 @@ class Sandbox:
                 os.chown(os.path.join(directory, name), self.account.uid, gid, follow_symlinks=False)
 
     def write(self, files: Mapping[str, str | bytes], below: Path | None = None, mode: int = 0o644) -> Path:
-        """Writes files, names relative to ``below`` (the workspace); returns ``below``."""
+        """Writes files with names relative to ``below`` (default: the workspace); returns ``below``."""
         top = below or self.workspace
         for name, text in files.items():
             path = top / name
@@ -265,7 +265,7 @@ class Sandbox:
         return top
 
     def read_only_workspace(self) -> None:
-        """From now on every executor runs where the workspace is read-only: only the submit host can write to it."""
+        """From now on the workspace is read-only for every executor: only the submit host can write to it."""
         wrapper = self.tools / "read-only-workspace"
         self.settings["SPRAYCC_EXECUTOR_PREFIX"] = shlex.join([str(wrapper), str(self.workspace)])
 
@@ -277,7 +277,7 @@ class Sandbox:
         env: Mapping[str, str | bytes] | None = None,
         **popen: Any,
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """Starts a command as the sandbox's user, in the workspace; kills it where the test fails before it has ended."""
+        """Starts a command as the sandbox's user, in the workspace. If the test fails before the end, kills the command."""
         popen.setdefault("stdin", subprocess.DEVNULL)
         command = self.account.command(argv)
         environment = self.environment(env)
@@ -296,7 +296,7 @@ class Sandbox:
         timeout_s: float = HANG_S,
         merge: bool = False,
     ) -> Finished:
-        """Runs a command to its end. ``merge``: stderr is the same pipe as stdout, all is in ``out``."""
+        """Runs a command to its end. With ``merge``, stderr is the same pipe as stdout: ``out`` has both."""
         pipe = subprocess.PIPE
         with self.start(argv, cwd, env, stdout=pipe, stderr=subprocess.STDOUT if merge else pipe) as process:
             try:
@@ -319,7 +319,7 @@ class Sandbox:
         timeout_s: float = HANG_S,
         merge: bool = False,
     ) -> Finished:
-        """``spraycc OPTIONS ARGV``, with its figures; checks that the build's tokens are all accounted for."""
+        """Runs ``spraycc OPTIONS ARGV`` and returns its figures too; checks that all tokens of the build have come back."""
         command, summary = self.build_command(argv, options, executors, local_slots)
         finished = self.run(*command, cwd=cwd, env=env, timeout_s=timeout_s, merge=merge)
         figures = self.figures(summary)
@@ -332,14 +332,14 @@ class Sandbox:
         executors: int = 2,
         local_slots: int = 1,
     ) -> tuple[list[str | bytes | Path], Path]:
-        """The command line of a build, and where its summary will be."""
+        """The command line of a build, and the file that will hold its summary."""
         self._summaries += 1
         summary = self.temp / f"summary-{self._summaries}.json"
         numbers = ["--executors", str(executors), "--local-slots", str(local_slots)]
         return [self.bin / "spraycc", *numbers, "--summary", str(summary), *options, *argv], summary
 
     def figures(self, summary: Path) -> dict[str, Any]:
-        """A build's figures; empty where it wrote none. Its tokens must have come back, where a server lived to count them."""
+        """A build's figures; empty if it wrote none. All its tokens must have come back, if a server lived to count them."""
         if not summary.exists():
             return {}
         figures: dict[str, Any] = json.loads(summary.read_bytes())
@@ -348,13 +348,13 @@ class Sandbox:
         return figures
 
     def status(self) -> dict[str, Any]:
-        """``spraycc status --json``; empty where no server runs."""
+        """``spraycc status --json``; empty if no server runs."""
         finished = self.run(self.bin / "spraycc", "status", "--json")
         figures: dict[str, Any] = json.loads(finished.out) if finished.out.strip() else {}
         return figures if figures.get("server") else {}
 
     def wait_for(self, what: str, condition: Callable[[], Any], timeout_s: float = HANG_S) -> Any:
-        """Asks again until the answer is true, and returns it; fails the test where it never is."""
+        """Calls ``condition`` until it returns a true value, and returns that; fails the test if it never does."""
         return wait_until(condition, what, self.describe, timeout_s)
 
     def busy_executors(self) -> list[dict[str, Any]]:
@@ -372,7 +372,7 @@ class Sandbox:
         return busy
 
     def executor_counters(self) -> list[dict[str, Any]]:
-        """What the executors that have ended counted themselves, from their logs."""
+        """The counters of the executors that have ended, from their logs."""
         counters = []
         for log in (self.home / ".local/state").rglob("executor-*.log"):
             for line in log.read_text(errors="replace").splitlines():
@@ -382,14 +382,14 @@ class Sandbox:
         return counters
 
     def processes(self) -> list[Process]:
-        """Every process that this sandbox has started and that still lives."""
+        """All living processes that this sandbox has started."""
         return [process for process in self._mine() if process.pid not in self._before]
 
     def _mine(self) -> Iterator[Process]:
         base = os.fsencode(self.base)
-        # In a serial run in CI, a user that exists only for tests owns nothing but what this sandbox runs. With several
-        # pytest workers, processes without a marker may be of another worker's test: tests/system/conftest.py looks for
-        # them at the end of the whole run.
+        # In a serial run in CI, all processes of the test user belong to this sandbox. With several pytest workers, a
+        # process without a marker may belong to another worker's test: tests/system/conftest.py searches for such
+        # processes at the end of the whole run.
         only_tests = self.account.name == TEST_USER and "CI" in os.environ and "PYTEST_XDIST_WORKER" not in os.environ
         unmarked: dict[int, Process] = {}
         found: list[Process] = []
@@ -400,7 +400,7 @@ class Sandbox:
                 found.append(replace(process, marked=marked))
             elif not of_a_sandbox:
                 unmarked[process.pid] = process
-        # What a marked process has started is its sandbox's, even with an empty environment.
+        # The children of a marked process belong to its sandbox, even with an empty environment.
         mine = {process.pid for process in found if process.marked}
         while below := [process for process in unmarked.values() if process.parent in mine]:
             for process in below:
@@ -412,18 +412,18 @@ class Sandbox:
         """Processes that are neither the warm server nor its idle executors."""
         processes = self.processes()
         own = {process.pid for process in processes if _MODULE.search(process.command)}
-        # An executor may keep a helper of its own ready.
+        # An executor may keep a helper process ready.
         return [p for p in processes if p.pid not in own and not (p.parent in own and "spraycc" in p.command)]
 
     def describe(self) -> str:
-        """Processes and the ends of all logs, for a failure's message."""
+        """The processes and the last lines of all logs, for the message of a failure."""
         text = "\n".join(f"{p.pid} {p.parent} {p.state} {p.command[:200]}" for p in self.processes())
         for log in sorted(self.home.rglob("*.log")):
             text += f"\n--- {log}\n{_tail(log.read_bytes(), 2000)}"
         return text
 
     def left_files(self) -> list[str]:
-        """Sockets, fifos, temporary files and mounts that should be gone once the server is."""
+        """Sockets, fifos, temporary files and mounts that must be gone when the server has ended."""
         left = []
         for top in (self.runtime, self.workspace):
             for directory, names, files in os.walk(top):
@@ -433,12 +433,11 @@ class Sandbox:
                     temporary = ".spraycc" in name and name != ".spraycc.toml"
                     if stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode) or temporary:
                         left.append(path)
-        # A user's own directory and the lock of those who tidy it stay where they are, here or where executors had to
-        # make do with TMPDIR.
+        # The user's own directory and the lock for tidying it stay, in the scratch directory and in TMPDIR.
         kept = {
             base / f"spraycc-{self.account.uid}{lock}" for base in (self.scratch, self.temp) for lock in ("", "/lock")
         }
-        # The host's copy of what executors start from stays, too.
+        # The host's copy of the pack stays, too.
         packs = self.scratch / f"spraycc-packs-{self.account.uid}"
         paths = [*self.scratch.rglob("*"), *self.temp.glob("*spraycc*"), *self.temp.glob("*spraycc*/*")]
         left += [str(path) for path in paths if path not in kept and not path.is_relative_to(packs)]
@@ -448,22 +447,22 @@ class Sandbox:
         return left
 
     def _wait_for_none(self, find: Callable[[], list[Process]]) -> list[Process]:
-        """Waits until ``find`` finds no process, or what it finds has had ``leave_s`` to end; returns these."""
+        """Waits until ``find`` finds no process, at most ``leave_s``; returns the processes that are left."""
         end = time.monotonic() + self.leave_s
         while (found := find()) and time.monotonic() < end:
             time.sleep(0.02)
         return found
 
     def stop(self) -> None:
-        """Stops the server, with everything that belongs to it, and waits until all processes are gone."""
+        """Stops the server and its executors, and waits until all processes are gone."""
         self.run(self.bin / "spraycc", "server", "stop", "--now")
         self._wait_for_none(self.processes)
 
     def close(self) -> None:
-        """Stops the server, looks for what was left and for internal errors in the logs, and removes everything.
+        """Stops the server, searches for leftovers and for internal errors in the logs, and removes the sandbox.
 
         Raises:
-            AssertionError: names each thing that was found.
+            AssertionError: Something was found. The message names each thing.
         """
         problems = []
         description = ""
@@ -475,7 +474,7 @@ class Sandbox:
             problems += [f"left behind: {path}" for path in self.left_files()]
             for log in self.home.rglob("*.log"):
                 text = log.read_bytes()
-                if internal_error(text, short_of_memory=self.short_of_memory) and not self.faults_are_ours:
+                if internal_error(text, short_of_memory=self.short_of_memory) and not self.expects_tracebacks:
                     text = text[text.index(b"Traceback") :]
                     problems.append(f"an internal error in {log}:\n{text[:6000].decode(errors='replace')}")
             description = self.describe() if problems else ""
@@ -485,7 +484,7 @@ class Sandbox:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(process.pid, signal.SIGKILL)
             if not os.environ.get("E2E_KEEP"):
-                # work directories of an overlay have no permissions at all
+                # An overlay's work directories have no permissions at all.
                 subprocess.run(["chmod", "-R", "u+rwX", self.base], check=False, stderr=subprocess.DEVNULL)
                 shutil.rmtree(self.base, ignore_errors=True)
         assert not problems, "\n".join([*problems, description])

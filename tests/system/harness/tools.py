@@ -1,4 +1,4 @@
-"""Build tools: those of the system, and those of other versions, fetched once for many runs."""
+"""Build tools: the system's, and other versions that are fetched once for many runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.system.harness.waiting import HANG_S
 
 
 def version_of(program: str | Path) -> tuple[int, ...]:
-    """Its version, as far as it has numbers; () if it does not start."""
+    """A program's version as numbers; () if the program does not start."""
     try:
         text = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
@@ -25,9 +25,10 @@ def version_of(program: str | Path) -> tuple[int, ...]:
 
 
 def find_make(modern: bool) -> str | None:
-    """A make of 4.4 or newer (fifo jobserver), or one that is older.
+    """The path of a make: with ``modern`` version 4.4 or newer (fifo jobserver), else an older version. None if there is none.
 
-    The newer one is SPRAYCC_TEST_MAKE44, else the system's, else one that tests/tools/get-make-4.4 puts into the user's cache.
+    The modern make is SPRAYCC_TEST_MAKE44, else the system's, else the one that tests/tools/get-make-4.4 puts into the
+    user's cache.
     """
     system = shutil.which("make")
     named = os.environ.get("SPRAYCC_TEST_MAKE44")
@@ -43,7 +44,7 @@ def find_make(modern: bool) -> str | None:
 
 
 def find_ninja() -> str | None:
-    """A ninja that is a client of jobservers: beside this Python, or on PATH."""
+    """A ninja that can use a jobserver: beside this Python, or on PATH."""
     for candidate in (str(Path(sys.executable).with_name("ninja")), shutil.which("ninja")):
         if candidate and version_of(candidate) >= (1, 13):
             return candidate
@@ -51,7 +52,7 @@ def find_ninja() -> str | None:
 
 
 def from_pypi(cache: Path, requirement: str, name: str) -> Path:
-    """The directory with the programs of a package of PyPI, fetched once, apart from this environment's own."""
+    """The directory of a PyPI package, fetched once and kept apart from this environment's packages."""
     target = cache / name
     done = target / ".complete"
     with open(cache / f"{name}.lock", "w") as lock:

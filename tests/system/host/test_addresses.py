@@ -1,4 +1,4 @@
-"""Which addresses go into the session file."""
+"""The addresses that go into the session file."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_without_a_network_it_is_loopback(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_this_machine_has_addresses() -> None:
-    """All that are named can be bound to: they are this host's."""
+    """A socket can bind to each named address, as they all belong to this host."""
     for address in addresses.reachable("::"):
         with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as sock:
             sock.bind((address, 0))

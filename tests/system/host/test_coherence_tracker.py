@@ -1,6 +1,6 @@
-"""The table of stamps stays true while files change on this host.
+"""The table of stamps stays true while files change on the submit host.
 
-The clock stands still in these tests, so an entry becomes stale only because an event tells of a change.
+The clock stands still in these tests, so an entry becomes stale only because an event reports a change.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from tests.examples import examples
 NOW = 1000.0
 
 
-class Looks:
-    """Counts the looks at the disk."""
+class CountedLook:
+    """Records each examination of the disk."""
 
     def __init__(self) -> None:
-        self.looked: list[Lookup] = []
+        self.lookups: list[Lookup] = []
 
     def __call__(self, lookup: Lookup) -> Stamp:
-        self.looked.append(lookup)
+        self.lookups.append(lookup)
         return stamps.look(lookup)
 
 
@@ -47,7 +47,7 @@ class Tree:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.look = Looks()
+        self.look = CountedLook()
         watcher = Watcher.open()
         assert watcher is not None
         self.watcher = watcher
@@ -71,11 +71,11 @@ class Tree:
     def is_true(self, *names: str, now: float = NOW) -> bool:
         return self.ask(*names, now=now) == [stamps.look(lookup) for lookup in self.lookups(*names)]
 
-    def looks(self, *names: str) -> list[str]:
-        """The lookups of these for which the tracker reads the disk now."""
-        self.look.looked.clear()
+    def disk_reads(self, *names: str) -> list[str]:
+        """Those of these lookups for which the tracker reads the disk now."""
+        self.look.lookups.clear()
         self.ask(*names)
-        return [name for name, lookup in zip(names, self.lookups(*names), strict=True) if lookup in self.look.looked]
+        return [name for name, lookup in zip(names, self.lookups(*names), strict=True) if lookup in self.look.lookups]
 
 
 @pytest.fixture
@@ -94,44 +94,44 @@ ALL = ["f:inc/a.h", "f:inc/deep/b.h", "f:src/c.c", "f:src/a.h", "n:inc", "l:inc/
 
 
 def settle(tree: Tree, *names: str) -> None:
-    """Each of these is fresh afterwards."""
+    """Afterwards each of these lookups is fresh."""
     tree.ask(*names)
-    assert tree.looks(*names) == []
+    assert tree.disk_reads(*names) == []
 
 
 def test_nothing_is_looked_at_twice(tree: Tree) -> None:
     assert tree.is_true(*ALL)
-    assert tree.looks(*ALL) == []
+    assert tree.disk_reads(*ALL) == []
     assert tree.tracker.watched == len(ALL)
 
 
 def test_an_old_entry_is_looked_at_again(tree: Tree) -> None:
     settle(tree, *ALL)
-    tree.look.looked.clear()
+    tree.look.lookups.clear()
     tree.ask(*ALL, now=NOW + FRESH_S)
-    assert len(tree.look.looked) == len(ALL)
+    assert len(tree.look.lookups) == len(ALL)
 
 
 def test_a_change_concerns_its_own_file(tree: Tree) -> None:
     settle(tree, *ALL)
     (tree.root / "inc/a.h").write_text("longer")
-    assert tree.looks(*ALL) == ["f:inc/a.h", "l:inc/a.h"]
+    assert tree.disk_reads(*ALL) == ["f:inc/a.h", "l:inc/a.h"]
     assert tree.is_true(*ALL)
 
 
 def test_a_new_name_concerns_who_missed_it_and_the_names_of_the_directory(tree: Tree) -> None:
     settle(tree, *ALL, "f:inc/new.h")
     (tree.root / "inc/new.h").write_text("new")
-    assert tree.looks(*ALL, "f:inc/new.h") == ["n:inc", "f:inc/new.h"]
+    assert tree.disk_reads(*ALL, "f:inc/new.h") == ["n:inc", "f:inc/new.h"]
 
 
 def test_names_that_nobody_asked_for_concern_nobody_but_the_names_of_the_directory(tree: Tree) -> None:
     settle(tree, *ALL)
     for number in range(100):
         (tree.root / f"src/{number}.o").write_text("x")
-    assert tree.looks(*ALL) == []
+    assert tree.disk_reads(*ALL) == []
     (tree.root / "inc/other").write_text("x")
-    assert tree.looks(*ALL) == ["n:inc"]
+    assert tree.disk_reads(*ALL) == ["n:inc"]
 
 
 def test_a_missing_directory_is_made(tree: Tree) -> None:
@@ -150,11 +150,11 @@ def test_a_directory_is_renamed_and_another_put_in_its_place(tree: Tree) -> None
     assert tree.is_true(*ALL)
     (tree.root / "inc/deep/b.h").write_text("other")
     assert tree.is_true(*ALL)
-    assert tree.looks(*ALL) == []
+    assert tree.disk_reads(*ALL) == []
 
 
 def test_a_directory_above_is_renamed_and_another_put_in_its_place(tree: Tree, tmp_path_factory) -> None:
-    """The tracker watches the way to the tree, too."""
+    """The tracker also watches the directories above the tree."""
     other = tmp_path_factory.mktemp("other")
     shutil.copytree(tree.root, other / "copy")
     settle(tree, *ALL)
@@ -202,7 +202,7 @@ def test_a_linked_header_changes_where_it_is(tree: Tree) -> None:
     settle(tree, "f:src/aa.h", "l:src/aa.h", "f:src/lost.h", "f:src/c.c")
     (tree.root / "inc/a.h").write_text("longer")
     (tree.root / "inc/lost.h").write_text("found")
-    assert tree.looks("f:src/aa.h", "l:src/aa.h", "f:src/lost.h", "f:src/c.c") == ["f:src/aa.h", "f:src/lost.h"]
+    assert tree.disk_reads("f:src/aa.h", "l:src/aa.h", "f:src/lost.h", "f:src/c.c") == ["f:src/aa.h", "f:src/lost.h"]
     assert tree.is_true("f:src/aa.h", "l:src/aa.h", "f:src/lost.h")
     (tree.root / "src/a.h").unlink()
     assert tree.ask("f:src/aa.h") == [MISSING]
@@ -248,29 +248,29 @@ def test_the_root_directory(tree: Tree) -> None:
 
 def test_a_path_that_is_not_absolute_is_never_fresh(tree: Tree) -> None:
     tree.ask_lookups([b"fsrc/c.c"])
-    tree.look.looked.clear()
+    tree.look.lookups.clear()
     tree.ask_lookups([b"fsrc/c.c"])
-    assert tree.look.looked == [b"fsrc/c.c"]
+    assert tree.look.lookups == [b"fsrc/c.c"]
 
 
 def test_a_change_that_an_event_told_of_is_read_once(tree: Tree) -> None:
     settle(tree, *ALL)
     (tree.root / "inc/new.h").touch()
-    assert tree.looks("n:inc") == ["n:inc"]
-    assert tree.looks("n:inc") == []
+    assert tree.disk_reads("n:inc") == ["n:inc"]
+    assert tree.disk_reads("n:inc") == []
 
 
 def test_all_is_looked_at_again_on_demand(tree: Tree) -> None:
     settle(tree, *ALL)
-    assert tree.looks(*ALL) == []
+    assert tree.disk_reads(*ALL) == []
     tree.tracker.look_again()
-    assert tree.looks(*ALL) == ALL
+    assert tree.disk_reads(*ALL) == ALL
 
 
 def test_permissions_of_a_directory_decide_about_what_is_in_it(tree: Tree) -> None:
     settle(tree, *ALL)
     (tree.root / "inc").chmod(0)
-    assert tree.looks(*ALL) == ALL
+    assert tree.disk_reads(*ALL) == ALL
     assert tree.is_true(*ALL)
     (tree.root / "inc").chmod(0o755)
     assert tree.is_true(*ALL)
@@ -281,11 +281,11 @@ def test_a_file_with_two_links_is_never_fresh(tree: Tree) -> None:
     tree.ask("f:src/c.c")
     (tree.root / "other").write_text("longer")
     assert tree.is_true("f:src/c.c")
-    assert tree.looks("f:src/c.c") == ["f:src/c.c"]
+    assert tree.disk_reads("f:src/c.c") == ["f:src/c.c"]
 
 
 def test_a_file_that_changes_in_silence_is_walked_to_again(tree: Tree) -> None:
-    """No event tells of a second link in a directory that is not watched. The age of the entry does."""
+    """No event reports a second link in a directory that is not watched. The age of the entry makes the server read it again."""
     settle(tree, "f:src/c.c")
     (tree.root / "elsewhere").mkdir()
     os.link(tree.root / "src/c.c", tree.root / "elsewhere/c.c")
@@ -302,7 +302,7 @@ def test_a_directory_that_cannot_be_watched_is_looked_at_each_time(tree: Tree, m
     settle(tree, "f:src/c.c")
     names = ["f:src/c.c", "f:inc/a.h", "f:inc/deep/b.h", "l:inc", "n:inc"]
     tree.ask(*names)
-    assert tree.looks(*names) == ["f:inc/a.h", "f:inc/deep/b.h", "n:inc"]
+    assert tree.disk_reads(*names) == ["f:inc/a.h", "f:inc/deep/b.h", "n:inc"]
     (tree.root / "inc/a.h").write_text("longer")
     assert tree.is_true(*names)
 
@@ -317,17 +317,17 @@ def test_a_directory_that_cannot_be_read_is_looked_at_each_time(tree: Tree, monk
 
     monkeypatch.setattr(os, "lstat", failing)
     tree.ask("f:inc/a.h", "f:src/c.c")
-    assert tree.looks("f:inc/a.h", "f:src/c.c") == ["f:inc/a.h"]
+    assert tree.disk_reads("f:inc/a.h", "f:src/c.c") == ["f:inc/a.h"]
 
 
 def test_without_inotify_nothing_is_fresh(tree: Tree) -> None:
-    look = Looks()
+    look = CountedLook()
     tracker = Tracker(None, look=look)
     ids = tracker.ids(tree.lookups(*ALL))
     for _ in range(2):
-        look.looked.clear()
+        look.lookups.clear()
         tracker.refresh(ids, NOW)
-        assert look.looked == tree.lookups(*ALL)
+        assert look.lookups == tree.lookups(*ALL)
     assert tracker.pump() == 0
     tracker.close()
 
@@ -335,20 +335,20 @@ def test_without_inotify_nothing_is_fresh(tree: Tree) -> None:
 def test_lost_events_make_everything_stale(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     settle(tree, *ALL)
     monkeypatch.setattr(tree.watcher, "events", lambda: [EVERYTHING])
-    assert tree.looks(*ALL) == ALL
+    assert tree.disk_reads(*ALL) == ALL
 
 
 def test_an_unmounted_directory_has_all_walks_made_anew(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The directory that holds the mount point sees no event."""
+    """The directory of the mount point gets no event."""
     settle(tree, *ALL)
     monkeypatch.setattr(tree.watcher, "events", lambda: [Change(tree.path("inc"), gone=True)])
     tree.tracker.pump()
     assert tree.tracker.watched == 0
-    assert tree.looks(*ALL) == ALL
+    assert tree.disk_reads(*ALL) == ALL
 
 
 def test_walks_are_made_anew_from_time_to_time(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another host changes a link: no event."""
+    """Another host changes a link: there is no event."""
     (tree.root / "link").symlink_to("src")
     settle(tree, "f:link/c.c")
     events = tree.watcher.events
@@ -374,11 +374,11 @@ def test_watches_that_are_no_longer_used_make_room(tmp_path: Path) -> None:
         (tmp_path / f"d{number}").mkdir()
         (tmp_path / f"d{number}/x").write_text("x")
     made.ask("f:d0/x", "f:d1/x", "f:d2/x")
-    assert made.looks("f:d0/x", "f:d1/x", "f:d2/x") == ["f:d2/x"]
+    assert made.disk_reads("f:d0/x", "f:d1/x", "f:d2/x") == ["f:d2/x"]
     made.ask("f:d2/x", now=NOW + WALKS_S)
-    made.look.looked.clear()
+    made.look.lookups.clear()
     made.ask("f:d2/x", now=NOW + WALKS_S)
-    assert made.look.looked == []
+    assert made.look.lookups == []
     made.tracker.close()
 
 
@@ -393,16 +393,16 @@ def test_a_full_table_is_replaced(tree: Tree) -> None:
     tracker.start_over()
     assert tracker.epoch == 1
     ids = tracker.ids([d])
-    tracker.learn(reading)  # of the old table: its id 0 is another lookup
+    tracker.learn(reading)  # a reading of the old table: its id 0 is another lookup
     assert tracker.view.stamp_of(0) is None
     tracker.refresh(ids, NOW)
     assert tracker.view.stamp_of(0) == MISSING
 
 
 class Interleaving:
-    """Has something happen, and its events applied, between two system calls of a reading.
+    """Makes a change, and applies its events, between two system calls of a reading.
 
-    It stands for a thread that reads while the loop applies events, with every order of the two.
+    It stands for a thread that reads while the event loop applies events. It can produce every order of the two.
     """
 
     def __init__(self, tree: Tree) -> None:
@@ -505,7 +505,7 @@ def test_threads_read_while_files_change(tree: Tree) -> None:
             assert tree.is_true(*names, now=NOW + turn)
 
 
-# The names are few, so that random edits meet random queries.
+# There are few names, so that random edits affect random queries.
 NAMES = ["a", "b", "c"]
 PATHS = [
     *NAMES,
@@ -521,7 +521,7 @@ paths = st.sampled_from(PATHS)
 
 
 class RandomEdits(RuleBasedStateMachine):
-    """Random edits between random queries: each stamp that the tracker gives is that on the disk."""
+    """Random edits between random queries: each stamp that the tracker gives equals the one on the disk."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -541,7 +541,7 @@ class RandomEdits(RuleBasedStateMachine):
         return f"{self.tree.root}/{path}"
 
     def new(self) -> str:
-        """A new file outside the tree, longer than all before: clocks of files tick only each few milliseconds."""
+        """A new file outside the tree, longer than all before, as the clock for file times ticks only every few milliseconds."""
         self.count += 1
         path = self.top / f"new{self.count}"
         path.write_text("x" * self.count)
@@ -638,7 +638,7 @@ class RandomEdits(RuleBasedStateMachine):
 
 
 def quietly(function, *arguments: object) -> None:
-    """Do it if it is possible in this tree."""
+    """Make the edit if it is possible in this tree."""
     with contextlib.suppress(OSError):
         function(*arguments)
 

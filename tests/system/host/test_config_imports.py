@@ -1,4 +1,4 @@
-"""Which modules an interpreter loads to read the configuration."""
+"""The modules that an interpreter loads to read the configuration."""
 
 from __future__ import annotations
 

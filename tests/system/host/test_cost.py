@@ -1,4 +1,4 @@
-"""What a task costs the server, in system calls: a count, and no clock. A rise is a regression, or is explained here."""
+"""The number of system calls that a task costs the server, without a clock. A rise is a regression, or needs an explanation here."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from spraycc.wire.runner import RUNNER_PROTOCOL, TO_SERVER, RunTask
 
 _SERVER = str(Path(spraycc.server.__file__).parent)
 _TASKS = 20
-#: Seen: 30 to 34, as the kernel's events on changed files come one by one or together. The margin is for what the server does
-#: now and then beside them.
+#: Seen: 30 to 34, as the kernel reports changed files one by one or together. The margin is for the server's occasional
+#: other work.
 _MOST_CALLS = 38
 
 
 class Calls:
-    """Counts system calls that Python code of the server makes, trio's own apart."""
+    """Counts system calls of the server's Python code, without trio's own."""
 
     def __init__(self) -> None:
         self.names: Counter[str] = Counter()
@@ -62,13 +62,13 @@ class Calls:
         sys.setprofile(None)
 
 
-#: Functions of these modules that ask the kernel nothing.
+#: Functions of these modules that make no system call.
 _PURE = frozenset({"fspath", "fileno", "gettimeout", "getpid", "pending", "urandom", "_path_normpath"})
 
 
 @asynccontextmanager
 async def serving(base: Path) -> AsyncIterator[tuple[Path, Link]]:
-    """A whole server in this process, with one executor that is simulated."""
+    """A whole server in this process, with one simulated executor."""
     run, state, workspace = base / "run", base / "state" / "server", base / "ws"
     for directory in (run, state, workspace):
         directory.mkdir(parents=True, mode=0o700)
@@ -80,7 +80,7 @@ async def serving(base: Path) -> AsyncIterator[tuple[Path, Link]]:
     async with trio.open_nursery() as nursery:
         server = await nursery.start(serve, listen(run / "socket"), run, state, os.fsencode(workspace), settings)
         with trio.fail_after(60):
-            # The first task has the executor asked for.
+            # The first task makes the server ask for the executor.
             first = await submit(run / "socket", workspace, 0)
             while not told.exists():
                 await trio.sleep(0.01)
@@ -108,7 +108,7 @@ async def submit(path: Path, workspace: Path, number: int) -> trio.SocketStream:
 
 
 async def do_task(link: Link, contents: bytes) -> None:
-    """What the executor does with its next task."""
+    """Does the executor's part of the next task."""
     while True:
         message = await link.receive()
         if isinstance(message, Ping):

@@ -1,4 +1,4 @@
-"""Work goes on where a process may have no more threads."""
+"""Work goes on if the process can't start more threads."""
 
 from __future__ import annotations
 

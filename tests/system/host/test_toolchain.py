@@ -1,4 +1,4 @@
-"""What two hosts compare: the compiler's identity and the CPU's."""
+"""The identities that two hosts compare: the compiler's and the CPU's."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def script(path: Path, text: str = "fake 1.0") -> bytes:
 def test_the_same_file_elsewhere_is_the_same(tmp_path: Path) -> None:
     one = script(tmp_path / "one")
     other = tmp_path / "other"
-    shutil.copy(os.fsdecode(one), other)  # another time, as on a host that was installed later
+    shutil.copy(os.fsdecode(one), other)  # another time, as on a host with a later installation
     assert toolchain.identity(one) == toolchain.identity(os.fsencode(other))
     assert toolchain.shown(toolchain.identity(one)) == "fake 1.0"
 
@@ -44,7 +44,7 @@ def test_another_content_or_version_is_not(tmp_path: Path, text: str) -> None:
 
 
 def test_another_part_is_not(tmp_path: Path) -> None:
-    """The driver may be the same and what it starts not: a link to another assembler, for instance."""
+    """The driver may be the same, but not the programs that it starts: for example a link to another assembler."""
 
     def driver(assembler: str) -> str:
         part, path = tmp_path / "as", tmp_path / "cc"

@@ -1,4 +1,4 @@
-"""Builds on simulated executors: the real server, runners, make and ninja, and counts that the recipes make themselves."""
+"""Builds on simulated executors: the real server, runners, make and ninja. The recipes themselves count."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ TICK = Path(__file__).with_name("tick.c")
 
 @dataclass(frozen=True)
 class Run:
-    """What was seen of one build."""
+    """The observations of one build."""
 
     finished: Finished
     wall_s: float
-    #: most local recipes at once, and for how many seconds more than the local slots
+    #: the largest number of local recipes at once, and the seconds with more of them than local slots
     most_local: int
     above_s: float
-    #: most tasks at once on executors, and seconds from the first until that many
+    #: the largest number of tasks at once on executors, and the seconds from the first task until that number
     most_remote: int
     ramp_s: float
-    #: time.monotonic() of each local recipe's begin or end
+    #: time.monotonic() of the beginning or end of each local recipe
     local_marks: list[tuple[int, int]]
     counters: dict[str, Any]
 
@@ -55,7 +55,7 @@ class Lab:
         sandbox.give(sandbox.aside)
         sandbox.give(sandbox.tools)
         sandbox.settings |= simulated_executors.settings(self.directory)
-        # A compile that runs here for want of executors would meet a source file that is not there.
+        # Without an executor a compile would run on the submit host and fail: its source does not exist.
         sandbox.settings["SPRAYCC_WAIT_FOR_CLUSTER"] = "true"
         self._stack = ExitStack()
         self._script = script
@@ -69,7 +69,7 @@ class Lab:
         assert self.process.stdout.readline() == b"ready\n"
 
     def stop(self) -> dict[str, Any]:
-        """Ends the executors; returns what they counted."""
+        """Ends the executors; returns their counts."""
         assert self.process is not None
         self.process.terminate()
         self.process.wait(HANG_S)
@@ -86,7 +86,7 @@ class Lab:
         self._stack.close()
 
     def warm(self, executors: int, local_slots: int) -> None:
-        """Starts the server and has all executors connect, so that a build that follows finds them."""
+        """Starts the server and lets all executors connect, so that the next build finds them."""
         options = ["--release-delay-s", "600"]
         self.sandbox.write(
             {
@@ -101,7 +101,7 @@ class Lab:
         )
 
     def make(self, name: str) -> None:
-        """Makes a file in the simulation's directory, for which tasks or executors wait."""
+        """Makes a file in the simulation's directory: tasks or executors wait for it."""
         (self.directory / name).touch()
 
     def run(
@@ -153,14 +153,14 @@ class Lab:
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
-    """Closed in the right order: the server first, then its executors."""
+    """Closed in the right order: first the server, then its executors."""
     sandbox = Sandbox(Account.unprivileged())
     made = Lab(sandbox)
     try:
         yield made
     finally:
         try:
-            # Not the sandbox's stop: that waits for all processes, and the executors' is ours.
+            # Not the sandbox's stop: it waits for all processes, and this test owns the executors' process.
             sandbox.run(sandbox.bin / "spraycc", "server", "stop", "--now")
         finally:
             made.close()
@@ -169,12 +169,12 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture(scope="session")
 def kitware_ninja(cache: Path) -> Path:
-    """The ninja that PyPI had before ninja's own jobserver."""
+    """The ninja that PyPI had before ninja got its own jobserver."""
     found: Path = next(from_pypi(cache, "ninja==1.11.1.*", "ninja-1.11").rglob("bin/ninja"))
     return found
 
 
 @pytest.fixture(scope="session")
 def new_cmake(cache: Path) -> Path:
-    """The directory of a cmake and ctest that know jobservers (3.29)."""
+    """The directory of a cmake and ctest that support jobservers (3.29)."""
     return next(from_pypi(cache, "cmake>=3.29", "cmake").rglob("data/bin"))

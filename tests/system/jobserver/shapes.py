@@ -1,7 +1,7 @@
-"""Builds whose recipes are partly an executor's and partly this host's: as makefiles, for ninja, and as what they could take.
+"""Builds with remote and local recipes: as makefiles, for ninja, and as the shortest possible time.
 
-A *remote* recipe is a compile line, which simulated executors answer after a set time; a *local* one is a program that no
-runner wraps. A shape is the order in which they stand and what they wait for.
+A *remote* recipe is a compile line, which simulated executors answer after a set time. A *local* recipe is a program
+that no runner wraps. A shape is the order of the recipes and their dependencies.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Recipe:
     """One target."""
 
     name: str
-    #: seconds of each compile line in it; none is a local recipe
+    #: seconds of each compile line in it; () for a local recipe
     remote: tuple[float, ...] = ()
     #: seconds of a local recipe
     local: float = 0.0
@@ -39,7 +39,7 @@ class Recipe:
 
 @dataclass
 class Size:
-    """How large a shape is."""
+    """The size of a shape."""
 
     remotes: int = 300
     locals: int = 100
@@ -47,18 +47,18 @@ class Size:
     local_s: float = 0.2
     long_s: float = 3.0
     groups: int = 10
-    #: NAME:N, where compiles end after N of them were running at the same time
+    #: NAME:N: compiles end only after N of them were running at the same time
     together: str = ""
 
 
 @dataclass
 class Shape:
-    """Recipes in their order; ``groups`` of them where several makes share them out."""
+    """Recipes in order; ``groups`` of them if several makes share them."""
 
     name: str
     recipes: list[Recipe]
     groups: list[list[Recipe]] = field(default_factory=list)
-    #: as in Size
+    #: like Size.together
     together: str = ""
 
     @property
@@ -71,7 +71,7 @@ class Shape:
 
 
 def make_shape(name: str, size: Size) -> Shape:
-    """The shape of that name. The same times each time."""
+    """The shape of that name, with the same times in each call."""
     shape = _make_shape(name, size)
     shape.together = size.together
     return shape
@@ -128,7 +128,7 @@ def _interleaved(remotes: Sequence[Recipe], locals_: Sequence[Recipe], each: int
 
 
 def write_make(shape: Shape, directory: Path, tick: Path, log: Path) -> list[str]:
-    """Writes makefiles; returns the words behind ``spraycc``."""
+    """Writes makefiles; returns the words after ``spraycc``."""
     if not shape.groups:
         (directory / "Makefile").write_text(_makefile(shape, shape.recipes, tick, log))
         return ["make"]
@@ -164,7 +164,7 @@ def _command(shape: Shape, recipe: Recipe, tick: Path, log: Path) -> str:
 
 
 def write_ninja(shape: Shape, directory: Path, tick: Path, log: Path) -> list[str]:
-    """Writes build.ninja; returns the words behind ``spraycc``. Groups have no meaning for ninja."""
+    """Writes build.ninja; returns the words after ``spraycc``. ninja ignores groups."""
     lines = ["rule run", "  command = $cmd", "  description = $out"]
     for recipe in shape.recipes:
         needs = f" | {' '.join(f'{n}.done' for n in recipe.needs)}" if recipe.needs else ""
@@ -173,7 +173,7 @@ def write_ninja(shape: Shape, directory: Path, tick: Path, log: Path) -> list[st
     return ["ninja", "--quiet"]
 
 
-# -- what was counted, and what is possible
+# -- counts, and the best possible time
 
 
 def marks(log: Path) -> list[tuple[int, int]]:
@@ -194,7 +194,7 @@ def most_at_once(found: Sequence[tuple[int, int]]) -> int:
 
 
 def seconds_above(found: Sequence[tuple[int, int]], limit: int) -> float:
-    """How long more than ``limit`` ran at once."""
+    """The seconds during which more than ``limit`` ran at once."""
     running, since, total = 0, 0, 0
     for at, change in found:
         if running > limit:
@@ -205,9 +205,9 @@ def seconds_above(found: Sequence[tuple[int, int]], limit: int) -> float:
 
 
 def best_s(shape: Shape, executors: int, local_slots: int) -> float:
-    """What a build tool could reach that starts recipes in their order and costs nothing, never over ``local_slots``.
+    """The best time of a build tool that starts recipes in order, without costs, and never more than ``local_slots`` local ones.
 
-    make and ninja take a token before they know what for, so a recipe starts only while a local one might.
+    make and ninja take a token before they choose a recipe, so a recipe starts only while a local one might.
     """
     done: set[str] = set()
     ready = list(shape.recipes)

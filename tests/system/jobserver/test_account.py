@@ -1,4 +1,4 @@
-"""The account of tokens: shown while the build runs, shared by builds, in the log after each event."""
+"""The account of tokens: in status while the build runs, shared by builds, and in the log after each event."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def ready(lab: Any) -> Any:
 
 
 def tokens(lab: Any) -> dict[str, int]:
-    """The only build's account."""
+    """The account of the only build."""
     builds = lab.sandbox.status()["builds"]
     found: dict[str, int] = builds[0]["tokens"] if builds else {}
     return found
 
 
 def test_status_shows_where_the_tokens_are(ready: Any) -> None:
-    """Two local recipes of a strict limit of two wait for a file; remote ones that end meanwhile are held."""
+    """Two local recipes wait for a file, at a strict limit of two. Remote recipes that end meanwhile are held."""
     local = "".join(f"l{i}:\n\t@touch began{i}; {WAIT.format('go')}\n" for i in range(2))
     makefile = f"all: l0 l1 r\n{local}{remotes('r', 12, 0.2)}"
-    # The locals come last in make's order, once remote recipes have made room for them.
+    # In make's order the local recipes come last, once remote recipes have made room for them.
     makefile = makefile.replace("all: l0 l1 r", "all: r l0 l1 s") + remotes("s", 12, 0.2)
     ready.sandbox.write({"Makefile": makefile})
     command, summary = ready.sandbox.build_command(["make"], ["--probing-limit", "2"], executors=8, local_slots=2)
@@ -48,7 +48,7 @@ def test_status_shows_where_the_tokens_are(ready: Any) -> None:
         shown = ready.sandbox.run(ready.sandbox.bin / "spraycc", "status", env={"COLUMNS": "200"}).ok().out.decode()
         (ready.sandbox.workspace / "go").touch()
         assert process.wait(HANG_S) == 0
-    # make has its own slot beside the tokens it holds; what is not free is either at a runner's recipe or unaccounted
+    # make has its own slot beside its tokens. Tokens that are not free belong to a runner's recipe or are unaccounted.
     assert account["issued"] == account["free"] + account["held"]
     assert account["held"] + account["clients"] == account["recipes"] + account["unaccounted"]
     assert account["limit"] == 2
@@ -68,18 +68,18 @@ def test_the_log_has_the_account_after_each_event(lab: Any) -> None:
         if "tokens of build " in line:
             build, _, entry = line.partition("tokens of build ")[2].partition(": ")
             last[build] = json.loads(entry)[-1]
-    # the build that had the executors connect, and the shape's
+    # the build that made the executors connect, and the shape's build
     assert len(last) == 2
     assert all((recipes, held) == (0, 0) for _, _, recipes, held in last.values())
     assert run.finished.figures["tokens_issued"] in {issued for issued, *_ in last.values()}
 
 
 def test_builds_share_what_there_is_and_the_last_one_has_all(ready: Any) -> None:
-    """Width, places for unseen work and running tasks: halves while there are two, thirds while there are three."""
+    """Each build gets a share of the width, of the unseen work and of the tasks: halves of two builds, thirds of three."""
     trees: list[Path] = []
     for name in "abc":
         tree = ready.sandbox.workspace / name
-        # Each ends after its own file is there; until then it has always something to do.
+        # Each build ends after its own file exists. Until then it always has work.
         rules = remotes("r", 400, 1).replace("\t@cc", f"\t@test -e ../stop-{name} || cc")
         trees.append(ready.sandbox.write({"Makefile": f"all: r\n{rules}"}, tree))
 
@@ -106,8 +106,8 @@ def test_builds_share_what_there_is_and_the_last_one_has_all(ready: Any) -> None
 
 
 def test_recipes_that_wait_for_a_later_one_get_it(ready: Any) -> None:
-    """make would have started all four at once with -j8. The bound lets two start, and one more each time that nothing
-    moves; for how long, tests/sim holds on a virtual clock."""
+    """With -j8 make alone would start all four at once. The bound allows two, and one more each time that the build makes no
+    progress. tests/sim checks the times on a virtual clock."""
     wait = WAIT.format("go").replace("0.05", "0.5")
     waiting = "".join(f"l{i}:\n\t@{wait}\n" for i in range(3))
     ready.sandbox.write({"Makefile": f"all: l0 l1 l2 opens\n{waiting}opens:\n\t@touch go\n"})

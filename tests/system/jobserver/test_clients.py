@@ -1,4 +1,4 @@
-"""Build tools other than make 4 and ninja 1.13: each takes its tokens from the build's pool, or is told how wide to run."""
+"""Build tools other than make 4 and ninja 1.13: each takes its tokens from the build's pool, or gets a fixed width."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def build(lab: Any, *words: str | Path, options: tuple[str, ...] = STRICT, **mor
 
 
 def script(lab: Any, name: str, text: str) -> Path:
-    """A program of the test's own."""
+    """A program that the test writes."""
     path: Path = lab.sandbox.aside / name
     path.parent.mkdir(exist_ok=True)
     path.write_text("#!/bin/sh\n" + text)
@@ -50,9 +50,9 @@ def check_pool(figures: Any) -> None:
 
 
 def test_kitwares_ninja(lab: Any, kitware_ninja: Path) -> None:
-    """1.11 with a jobserver in pipes, which PyPI had before 1.13."""
+    """The 1.11 with a jobserver in pipes, which PyPI had before 1.13."""
     shape = make_shape("interleaved 3:1", replace(SMALL, together="wide:4"))
-    options = ("--probing-limit", "8")  # as ninja's first window
+    options = ("--probing-limit", "8")  # like ninja's first window
     run = lab.run(shape, write_ninja, executors=8, local_slots=2, tool=kitware_ninja, options=options)
     assert len(run.local_marks) == 2 * shape.locals
     assert run.most_local <= 8
@@ -73,14 +73,14 @@ def test_a_ninja_without_a_jobserver_is_told_its_width(lab: Any) -> None:
     run = lab.run(shape, write_ninja, executors=8, local_slots=2, tool=ninja)
     assert run.finished.figures["remote"] == shape.remotes
     assert 4 <= run.most_remote <= 8
-    # it is bounded by its -j alone
+    # only its -j bounds it
     assert run.most_local <= 8
     (said,) = [line for line in run.finished.own_lines() if "knows no jobserver" in line]
     assert "-j8" in said
 
 
 def test_make_4_2_has_a_pool_that_stays_as_it_is(lab: Any) -> None:
-    """Its version decides; the stub is this host's make under another version."""
+    """make's version decides. The stub is this host's make with another version."""
     make = script(lab, "old/make", '[ "$1" = --version ] && { echo GNU Make 4.2.1; exit; }\nexec /usr/bin/make "$@"\n')
     shape = make_shape("interleaved 3:1", SMALL)
     run = lab.run(shape, write_make, executors=8, local_slots=2, tool=make, options=("--probing-limit", "3"))
@@ -94,7 +94,7 @@ def test_make_4_2_has_a_pool_that_stays_as_it_is(lab: Any) -> None:
 
 
 def test_cargo(ready: Any) -> None:
-    """rustc is no wrapped command, so it is the governor's; -j8 is only the cap."""
+    """rustc is not a wrapped command, so it is the governor's unseen work. -j8 is only the cap."""
     needs.program("cargo", path="/usr/bin")
     crates = [f"crate{i}" for i in range(6)]
     files = {"Cargo.toml": "[workspace]\nmembers = [" + ", ".join(f'"{name}"' for name in crates) + "]\n"}
@@ -116,7 +116,7 @@ def test_cargo(ready: Any) -> None:
 
 
 def test_ctest(ready: Any, new_cmake: Path) -> None:
-    """Tests are unseen work; ctest takes a token for each beyond the first."""
+    """Tests are unseen work. ctest takes a token for each test beyond the first."""
     tests = "".join(f"add_test(NAME t{i} COMMAND {ready.tick} {ready.log} 0.1)\n" for i in range(12))
     head = "cmake_minimum_required(VERSION 3.18)\nproject(p NONE)\nenable_testing()\n"
     ready.sandbox.write({"CMakeLists.txt": head + tests})
@@ -130,7 +130,7 @@ def test_ctest(ready: Any, new_cmake: Path) -> None:
 
 @pytest.mark.parametrize("generator", ["Unix Makefiles", "Ninja"])
 def test_cmake_build(ready: Any, new_cmake: Path, generator: str) -> None:
-    """-j8 is taken off, or make would leave the jobserver."""
+    """-j8 is removed; otherwise make would leave the jobserver."""
     names = [f"s{i}.c" for i in range(12)]
     ready.sandbox.write(
         {
@@ -150,8 +150,8 @@ def test_cmake_build(ready: Any, new_cmake: Path, generator: str) -> None:
 
 
 def test_a_link_time_optimisation_takes_its_tokens_from_the_pool(ready: Any) -> None:
-    """GCC's lto-wrapper runs a make of its own, as wide as the host unless it finds the jobserver's descriptor open; and
-    make closes that for recipes like this one."""
+    """GCC's lto-wrapper runs its own make, as wide as the host unless the jobserver's descriptor is open. make closes the
+    descriptor for recipes like this one."""
     record = script(
         ready,
         "lto/record",
@@ -170,7 +170,7 @@ def test_a_link_time_optimisation_takes_its_tokens_from_the_pool(ready: Any) -> 
     ready.sandbox.run("/usr/bin/gcc", "-O2", "-flto", "-c", *units).ok()
     finished = build(ready, "/usr/bin/make")
     ready.sandbox.run(ready.sandbox.workspace / "prog").ok()
-    # asked for its version first, then made to work
+    # make is asked for its version first, and then runs
     assert set(ready.log.read_text().split()) == {"open"}
     assert finished.figures["local"] == 1
     check_pool(finished.figures)

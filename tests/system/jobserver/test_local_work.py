@@ -1,4 +1,4 @@
-"""This host's own work that is wrapped: links, archives and recipe lines wait for slots, and hold up nobody else."""
+"""Wrapped local work: links, archives and recipe lines wait for slots, and delay no other tasks."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 def count(lab: Any, name: str, path: str, together: int = 1) -> Path:
-    """Puts a program ``name`` on PATH that runs ``path`` and counts itself, in the log that is returned.
+    """Puts a program ``name`` on PATH that runs ``path`` and logs its start and end; returns the log.
 
-    None of them goes on before ``together`` of them were running at the same time.
+    None of them goes on before ``together`` of them have been running at the same time.
     """
     log: Path = lab.sandbox.aside / f"{name}.log"
     log.touch()
@@ -39,7 +39,7 @@ def widest(log: Path) -> int:
 
 @pytest.fixture
 def ready(lab: Any) -> Any:
-    """The lab with eight executors that connect when they are wanted."""
+    """The lab with eight executors that connect when the server asks for them."""
     lab.start()
     return lab
 
@@ -63,7 +63,7 @@ def test_links_and_archives_have_a_quota_each(ready: Any) -> None:
 
 
 def test_a_link_waits_for_memory_as_well(ready: Any) -> None:
-    """With a size that no host has, one runs at a time, and that one always."""
+    """With a size that exceeds every host's memory, always exactly one link runs."""
     links, _ = count(ready, "gcc", "true"), count(ready, "ar", "true")
     options = ("--link-memory-mb", str(1 << 30))
     finished = build(ready, LINKS + remotes("r", 4, 0.1), *options, local_slots=4)
@@ -78,7 +78,7 @@ def test_memory_that_is_there_is_used(ready: Any) -> None:
 
 
 def test_what_a_link_starts_takes_no_slot_of_its_own(ready: Any) -> None:
-    """gcc with shims for as and ld, which are runners below a runner that has the one slot; they would wait for ever."""
+    """gcc with shims for as and ld: these runners are below a runner that has the only slot, so they would wait for ever."""
     ready.sandbox.settings["SPRAYCC_WRAP"] = "as ld"
     linkers, assemblers = count(ready, "ld", "/usr/bin/ld"), count(ready, "as", "/usr/bin/as")
     names = [f"p{i}" for i in range(6)]
@@ -88,13 +88,13 @@ def test_what_a_link_starts_takes_no_slot_of_its_own(ready: Any) -> None:
     assert all((ready.sandbox.workspace / name).stat().st_mode & 0o100 for name in names)
     assert (len(marks(linkers)), len(marks(assemblers))) == (12, 12)
     assert (widest(linkers), widest(assemblers)) == (1, 1)
-    # one task each: those below it asked nobody
+    # one task each: the runners below asked for no slot
     assert finished.figures["tasks"] == finished.figures["local"] == 6
 
 
 @pytest.mark.parametrize("version", ["make 4.3", "make 4.4"])
 def test_recipe_lines_are_wrapped_on_wish(lab: Any, request: pytest.FixtureRequest, version: str) -> None:
-    """By slots then, not by the governor: exactly bounded, and no completion is held."""
+    """Slots bound the recipe lines, not the governor: the bound is exact, and no completion is held."""
     tool = request.getfixturevalue("make_4_4") if version == "make 4.4" else Path("make")
     shape = make_shape("interleaved 3:1", Size(remotes=36, locals=12, remote_s=(0.1, 0.2), local_s=0.1))
     options = ("--wrap-shell", "--light-slots", "2")
@@ -107,7 +107,7 @@ def test_recipe_lines_are_wrapped_on_wish(lab: Any, request: pytest.FixtureReque
 
 
 def test_wrapped_recipe_lines_do_as_they_would(ready: Any) -> None:
-    """Makefiles with a shell of their own, flags for it, libtool's way of being run, errors and several lines."""
+    """Makefiles with another shell, flags for the shell, a script run like libtool's, errors and several lines."""
     makefile = (
         "all: plain flags script multi fails sub\n"
         "plain:\n\t@printf '%s|' \"a  'b'\" \"$$0\"; echo; exit 0\n"
@@ -122,6 +122,6 @@ def test_wrapped_recipe_lines_do_as_they_would(ready: Any) -> None:
     plain = ready.sandbox.run("make").ok()
     wrapped = ready.sandbox.build("make", "-j1", options=("--wrap-shell",), local_slots=1).ok()
     assert wrapped.out.replace(b"bash 1", b"bash 0") == plain.out
-    # the lines for make itself and the script's with bash's are not; all the others are
+    # lines for make itself, and the lines of the sub-make with bash, are not wrapped; all others are
     assert wrapped.figures["local"] >= 4
     assert b"fails] Error 3 (ignored)" in wrapped.err

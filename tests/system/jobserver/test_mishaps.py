@@ -1,4 +1,4 @@
-"""What goes wrong with jobservers in real builds: the build ends, with the right result, and at its width again."""
+"""Faults around jobservers in real builds: the build ends with the right result, and regains its width."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ def test_a_plain_build_is_told_nothing_of_it(ready: Any) -> None:
 
 
 def test_tokens_of_a_killed_sub_make_are_replaced(ready: Any) -> None:
-    """Its recipes' tokens are nobody's then. Each costs a place, until it is written off.
+    """Then no process owns the tokens of its recipes. Each costs a place until it is written off.
 
-    The first compiles run until the tokens were written off, the others until all eight executors were at work.
+    The first compiles run until the tokens are written off, the others until all eight executors are at work.
     """
     lab = ready
     makefile = (
@@ -105,15 +105,15 @@ def test_tokens_of_a_killed_sub_make_are_replaced(ready: Any) -> None:
 def test_after_an_interrupted_make_the_next_one_in_the_same_build_has_the_whole_width(
     ready: Any, make_4_4: Path, number: int
 ) -> None:
-    """make 4.4.1 forgets its tokens on Ctrl-C; a script goes on with another make on the same pool."""
+    """make 4.4.1 forgets its tokens on Ctrl-C. A script goes on with another make on the same pool."""
     finish_after_an_interrupted_make(ready, make_4_4, number)
     assert ready.stop()["together"] == {"s": 8}
 
 
 def finish_after_an_interrupted_make(lab: Any, make_4_4: Path, number: int) -> dict[str, Any]:
-    """A build of two makes, the first of which is ended by a signal; the figures."""
+    """A build of two makes, the first of which is ended by a signal; returns the figures."""
     lab.sandbox.write({"Makefile": remotes("r", 16, 0, until="never") + remotes("s", 80, 0.5, together=8)})
-    # A session of its own has no terminal, and SIGINT is not ignored there as it is for a shell's background processes.
+    # A new session has no terminal, and SIGINT is not ignored in it as it is for a shell's background processes.
     script = (
         "import os, signal, subprocess, sys, time\n"
         "signal.signal(signal.SIGINT, signal.SIG_DFL)  # a background job of a shell's begins without it\n"
@@ -157,7 +157,7 @@ def test_executors_that_come_and_go_widen_and_narrow_the_build(lab: Any) -> None
 
 
 def widen_and_narrow(lab: Any) -> dict[str, Any]:
-    """A build whose tasks all wait, so that each executor that joins gets one of them; the executors' counters."""
+    """A build whose tasks all wait, so that each executor that joins gets one task; returns the executors' counters."""
     lab.start("--free", "4", "--leave", "2")
     lab.sandbox.write({"Makefile": "all: r\n" + remotes("r", 24, 0, until="go")})
     command, summary = lab.sandbox.build_command(["make"], executors=8, local_slots=2)

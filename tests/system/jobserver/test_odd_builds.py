@@ -1,4 +1,4 @@
-"""Odd ways to start builds: with and without SprayCC they print the same, leave the same files, and end the same."""
+"""Unusual ways to start builds: output, files and status are the same with and without SprayCC."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 UNITS = {f"u{i}.c": f"int u{i}(int x) {{ return x + {i}; }}\n" for i in range(6)}
 OBJECTS = " ".join(name.replace(".c", ".o") for name in UNITS)
 RULE = "%.o: %.c\n\tcc -O1 -c $< -o $@\n"
-#: Six makefiles of one object each, for those who start several makes.
+#: Six makefiles with one object each, for builds that start several makes.
 PIECES = {f"m{i}.mk": f"all: x{i}.o\nx{i}.o:\n\t@cc -c u{i}.c -o $@\n" for i in range(6)}
 NINJA = "rule cc\n  command = cc -c $in -o $out\n" + "".join(f"build u{i}.o: cc u{i}.c\n" for i in range(6))
 STARTS_MAKES = """\
@@ -31,19 +31,19 @@ raise SystemExit(sum(make.wait() for make in makes))
 
 
 def make(rest: str, head: str = "", needs: str = "") -> dict[str, str]:
-    """A makefile of the six objects, whose ``all`` needs more and has the recipe ``rest``."""
+    """A makefile of the six objects, whose ``all`` also depends on ``needs`` and has the recipe ``rest``."""
     return {"Makefile": f"{head}all: {OBJECTS} {needs}\n{rest}{RULE}"}
 
 
 @dataclass(frozen=True)
 class Case:
-    """Files beside the units, and a line for the shell."""
+    """Files beside the units, and a shell line."""
 
     files: dict[str, str]
     line: str = "make -s -j4"
-    #: tasks that executors get, at least; with ``exactly`` no more
+    #: at least this many tasks run on executors; with ``exactly``, no more
     remote: int = 6
-    #: other words than a plain build's are right
+    #: the output may differ from a plain build's
     warns: bool = False
 
 
@@ -111,7 +111,7 @@ CASES = {
             "build.ninja": NINJA
             + "pool one\n  depth = 1\nrule one\n  command = echo $out >$out\n  pool = one\nrule console\n"
             + "  command = echo console; touch $out\n  pool = console\n"
-            # The console's edge is the last one: of the edges that end while it runs, ninja shows only one.
+            # The edge of the console is the last one: of the edges that end during it, ninja shows only one.
             + "build a: one u0.o\nbuild b: one u1.o\nbuild c: console a b || u2.o u3.o u4.o u5.o\n"
         },
         "ninja",
@@ -145,7 +145,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Sandbox]:
-    """One server for all of them."""
+    """One server for all cases."""
     sandbox = Sandbox(Account.unprivileged())
     sandbox.settings |= {"SPRAYCC_EXECUTORS": "2", "SPRAYCC_LOCAL_SLOTS": "2", "SPRAYCC_IDLE_SHUTDOWN_S": "300"}
     try:
@@ -155,7 +155,7 @@ def shared() -> Iterator[Sandbox]:
 
 
 def run(sandbox: Sandbox, case: Case, *words: str | Path) -> tuple[Finished, Any]:
-    """A fresh tree, the command, and all that is to be the same."""
+    """A fresh tree, the command, and the results that must be equal."""
     for path in sandbox.workspace.iterdir():
         if path.name != ".spraycc.toml":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -165,7 +165,7 @@ def run(sandbox: Sandbox, case: Case, *words: str | Path) -> tuple[Finished, Any
     sandbox.write(files)
     finished = sandbox.run(*words, case.line)
     out = sorted(
-        re.sub(rb"^\[\d+/\d+\]", b"[]", line)  # ninja's counter: the order is the tool's affair
+        re.sub(rb"^\[\d+/\d+\]", b"[]", line)  # ninja's counter: ninja chooses the order
         for line in finished.out.splitlines()
         if b"Jobserver mode detected" not in line
     )

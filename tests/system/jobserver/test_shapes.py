@@ -1,7 +1,7 @@
-"""The bound on this host's own work, the executors that are reached, and the tokens, on every shape and with every tool.
+"""The bound on local work, the reached width and the tokens, for every shape and with every tool.
 
-With SHAPES_FIGURES they are the table's of docs/jobserver.md, which takes a quarter of an hour; it names a file that gets a
-line of JSON for each build. Without, they are smaller ones of the same kinds.
+With SHAPES_FIGURES the builds have the sizes of the table in docs/jobserver.md, and take a quarter of an hour. The variable
+names a file, to which each build adds a line of JSON. Without it, the builds are smaller.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.system.jobserver.shapes import NAMES, Size, best_s, make_shape, write
 FIGURES = os.environ.get("SHAPES_FIGURES")
 EXECUTORS, LOCAL_SLOTS = (64, 4) if FIGURES else (24, 3)
 SIZE = Size() if FIGURES else Size(remotes=72, locals=24, remote_s=(0.2, 0.4), local_s=0.1, long_s=0.5)
-#: Those in which nothing stands in the way of using all executors at once.
+#: Shapes in which nothing prevents the use of all executors at once.
 WIDE = ("remotes first", "all locals last", "two compilers in a recipe")
 SMALL = Size(remotes=24, locals=12, remote_s=(0.1, 0.2), local_s=0.05, long_s=0.5, groups=3)
 
@@ -46,7 +46,7 @@ def check(run: Any, shape: Any, limit: int) -> None:
 @pytest.mark.e2e
 @pytest.mark.parametrize("name", ["ten sub-makes"])
 def test_unseen_recipes_are_bounded(lab: Any, name: str) -> None:
-    """Strictly, without probing: never more than the local slots."""
+    """With a strict limit, without probing: never more than the local slots."""
     shape = make_shape(name, replace(SMALL, together="wide:4"))
     run = lab.run(shape, write_make, executors=8, local_slots=2, options=("--probing-limit", "2"))
     check(run, shape, 2)
@@ -69,7 +69,7 @@ def test_ninja_is_bounded_after_its_first_window(lab: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_shape(lab: Any, tool: tuple[str, Path], name: str) -> None:
-    """With a strict limit and with probing, which one server and its executors serve one after the other."""
+    """With a strict limit and with probing, one after the other on one server with the same executors."""
     is_ninja = tool[0] == "ninja"
     wide = name in WIDE and not FIGURES
     limits = {"strict": LOCAL_SLOTS, "probing": 2 * LOCAL_SLOTS}
@@ -85,7 +85,7 @@ def test_shape(lab: Any, tool: tuple[str, Path], name: str) -> None:
             row = [tool[0], name, probing, run.wall_s, best, run.most_local, run.above_s, run.most_remote, run.ramp_s]
             with open(FIGURES, "a") as file:
                 file.write(json.dumps(row) + "\n")
-        # ninja's first window lets so many out, with and without probing.
+        # ninja's first window allows this many, with and without probing.
         check(run, shape, max(8, 2 * LOCAL_SLOTS) if is_ninja else probing)
     if wide:
         assert run.counters["together"] == dict.fromkeys(limits, EXECUTORS)

@@ -1,4 +1,4 @@
-"""Plain make in a prepared shell, the way back, and builds within builds."""
+"""Plain make in a prepared shell, the return to the ordinary shell, and builds within builds."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ PREPARED = 'eval "$(spraycc env)"; '
 
 
 def prepared(shell: str) -> str:
-    """What a user of that shell types first."""
+    """The first line that a user types in that shell."""
     return "spraycc env | source; " if shell == "fish" else PREPARED
 
 
 @pytest.fixture
 def ready(lab: Any) -> Any:
-    """The lab with eight executors connected, and eight compiles to do."""
+    """The lab with eight executors connected, and eight files to compile."""
     lab.start()
     lab.warm(8, 2)
     lab.sandbox.settings |= {"SPRAYCC_EXECUTORS": "8", "SPRAYCC_LOCAL_SLOTS": "2"}
@@ -30,7 +30,7 @@ def ready(lab: Any) -> Any:
 
 
 def tasks(finished: Any) -> list[str]:
-    """The summary lines of its builds, up to the first comma."""
+    """The summary lines of the lab's builds, up to the first comma."""
     return [line.partition(",")[0].removeprefix("spraycc: ") for line in finished.own_lines() if " task" in line]
 
 
@@ -116,5 +116,5 @@ def test_a_build_in_a_recipe_of_a_plain_make_has_its_pool_to_itself(ready: Any) 
     )
     finished = ready.sandbox.run("/usr/bin/make", "-j2", "-f", "outer.mk").ok()
     assert tasks(finished) == [EIGHT, EIGHT]
-    # -j2 of the outer make is the cap of each
+    # -j2 of the outer make is the cap of each inner build
     assert 2 <= ready.stop()["running_peak"] <= 4

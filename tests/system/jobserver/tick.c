@@ -1,14 +1,14 @@
-/* A recipe that can be counted. usage: tick LOG SECONDS, tick LOG command COMMAND..., tick LOG recipe COMMAND...
+/* A recipe that logs its start and end. usage: tick LOG SECONDS, tick LOG command COMMAND..., tick LOG recipe COMMAND...
  *
- * Appends "+ NANOSECONDS" to LOG when it begins and "- NANOSECONDS" when it ends, each in one write, and in between sleeps,
- * or runs a command in place of the sleep. So whoever reads LOG knows how many were at work at a time.
+ * Appends "+ NANOSECONDS" to LOG when it begins and "- NANOSECONDS" when it ends, each in one write. In between it sleeps,
+ * or runs a command in place of the sleep. So LOG shows how many recipes were at work at any time.
  *
- * With TICK_TOGETHER=N in its environment it does not sleep, and does not start its command, before N recipes of LOG were at
- * work at the same time. So a test that asks whether N can be does not depend on how quickly they start.
+ * With TICK_TOGETHER=N in its environment it does not sleep or start its command before N recipes of LOG have been at work
+ * at the same time. So a test of this number does not depend on how quickly the recipes start.
  *
- * With "recipe", a command that make runs for its function $(shell) is none and is not counted: make runs it itself while
- * it reads makefiles or expands a recipe's lines, before it asks for the recipe's token, and waits for it. Its standard
- * output is a pipe to make; a recipe's is make's own. */
+ * With "recipe", it does not log a command that make runs for its function $(shell). make runs and awaits this command
+ * while it reads makefiles or expands a recipe's lines, before it asks for the recipe's token. The command's standard
+ * output is a pipe to make; a recipe's standard output is make's own. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-"""The build hook: what wheels it makes, with a compiler, without one, and with a broken one."""
+"""The build hook: its wheels with a compiler, without one, and with a broken one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FALLBACK = '"""A stub."""\nVERSION = "@VERSION@"\nprint("fallback", VERSION)\n'
 
 
 class Tree:
-    """A source tree that may be changed, with small C programs in place of the real ones."""
+    """A source tree that the test may change, with small C programs in place of the real ones."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -65,7 +65,7 @@ class Tree:
 
     def build(self, what: str = "wheel", **env: str) -> subprocess.CompletedProcess[str]:
         environ = {k: v for k, v in os.environ.items() if k not in ("CC", "CFLAGS", "LDFLAGS", "SPRAYCC_RUNNER")}
-        # Every file of the compiler and of the hook must end up in a directory that we can look into afterwards.
+        # All files of the compiler and of the hook must be in a directory that the test can check afterwards.
         environ |= {"TMPDIR": str(self.home), "SOURCE_DATE_EPOCH": "1700000000", **env}
         return subprocess.run(
             [sys.executable, "-m", "hatchling", "build", "-t", what],
@@ -190,7 +190,7 @@ def test_the_python_wheel(tree: Tree, tmp_path: Path, cause: Callable[[Tree], di
     [(name, (mode, content))] = scripts(wheel).items()
     assert name == "spraycc-run"
     assert mode & stat.S_IXUSR
-    assert content.startswith(b"#!python\n"), "what installers put their interpreter in place of"
+    assert content.startswith(b"#!python\n"), "installers replace this line with their interpreter"
     assert (
         run_script(tmp_path, content.replace(b"#!python", b"#!" + os.fsencode(sys.executable), 1)) == "fallback 0.1.0\n"
     )
@@ -266,9 +266,9 @@ def test_the_users_flags_are_honoured(tree: Tree, tmp_path: Path) -> None:
 
 
 def install(tree: Tree, where: Path, *words: str, **env: str) -> Path:
-    """A virtual environment with the tree installed in it; returns its scripts' directory."""
+    """A virtual environment with the tree installed; returns the directory of its scripts."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", where], check=True)
-    # hatchling and editables come from here: no network.
+    # hatchling and editables come from this environment: there is no network.
     site = where / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
     (site / "here.pth").write_text(sysconfig.get_path("purelib") + "\n")
     subprocess.run(
@@ -288,7 +288,7 @@ def test_pip_installs_the_native_programs(tree: Tree, tmp_path: Path, words: tup
         assert subprocess.run([bin_dir / name], capture_output=True, text=True, check=True).stdout == f"{name} 0.1.0\n"
     assert (bin_dir / "spraycc").exists()
     assert ctypes.CDLL(str(bin_dir.parent / RECORDER)).answer() == 42
-    # pip builds in the tree itself only where the backend does; ours compiles elsewhere.
+    # pip builds in the source tree only if the backend does. Ours compiles elsewhere.
     assert {f for f in tree.files() - before if not f.startswith("build")} == set()
 
 

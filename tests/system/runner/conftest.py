@@ -1,4 +1,4 @@
-"""The runner, built in three ways that all have to pass the same tests, and a server that says what a test tells it to."""
+"""The runner, built in three ways that must pass the same tests, and a server that sends the messages of the test."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from tests.system.harness.waiting import HANG_S, wait_until
 HERE = Path(__file__).parent
 FALLBACK = HERE.parents[2] / "spraycc" / "runner" / "fallback.py"
 SANITIZE = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-#: Seconds that processes have to end before they count as left over; a leak costs the whole of it.
+#: Processes that still run after these seconds count as left over.
 LEAVE_S = 60.0
 VERSION = "1.2.3"
 
 
 def compile_c(target: Path, sources: Sequence[Path], *flags: str) -> Path:
-    """The program; skips the test where there is no compiler."""
+    """The program; skips the test if there is no compiler."""
     needs.program("cc", package="gcc")
     try:
         subprocess.run(["cc", *flags, "-o", target, *sources], check=True, capture_output=True, text=True)
@@ -45,9 +45,9 @@ def compile_c(target: Path, sources: Sequence[Path], *flags: str) -> Path:
 
 @pytest.fixture(scope="session")
 def builder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Builds a kind of runner, once."""
+    """Builds each kind of runner once."""
     made: dict[str, Path] = {}
-    # Readable to all: some tests leave root behind.
+    # All users can read it, as some tests stop being root.
     top = tmp_path_factory.mktemp("runners")
 
     def build(kind: str) -> Path:
@@ -57,7 +57,7 @@ def builder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         target.parent.mkdir()
         if kind == "fallback":
             text = FALLBACK.read_text().replace("@VERSION@", VERSION)
-            if measured.ENVIRONMENT:  # its lines belong to its source
+            if measured.ENVIRONMENT:  # coverage must count the lines of the source file
                 text = f"exec(compile({text!r}, {str(FALLBACK)!r}, 'exec'))\n"
             target.write_text(f"#!{sys.executable}\n{text}")
             target.chmod(0o755)
@@ -77,7 +77,7 @@ def probe_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Report:
-    """What probe.c told."""
+    """The report of probe.c."""
 
     argv: list[bytes] = field(default_factory=list)
     env: list[bytes] = field(default_factory=list)
@@ -136,7 +136,7 @@ class FakeServer:
         self.conversations.append(conversation)
         return conversation
 
-    def nobody_called(self) -> bool:
+    def nobody_connected(self) -> bool:
         self.listener.setblocking(False)
         try:
             self.listener.accept()[0].close()
@@ -147,7 +147,7 @@ class FakeServer:
         return False
 
     def die(self) -> None:
-        """As a killed process would: everything is closed, the socket file stays."""
+        """Like a killed process: everything is closed, the socket file stays."""
         self.listener.close()
         for conversation in self.conversations:
             conversation.close()
@@ -157,8 +157,8 @@ Env = Mapping[str | bytes, str | bytes]
 
 
 class Harness:
-    """A runner in an environment of its own. Directories: ``real`` with the real programs, ``shims`` with links to the
-    runner, ``runtime`` of the server, ``work``, where things are started."""
+    """A runner with an environment of its own. Directories: ``real`` with the real programs, ``shims`` with links to the
+    runner, ``runtime`` of the server, and ``work``, the working directory."""
 
     def __init__(self, kind: str, runner: Path, probe: Path, top: Path) -> None:
         self.kind = kind
@@ -173,11 +173,11 @@ class Harness:
         self.started: list[subprocess.Popen[bytes]] = []
         self.servers: list[FakeServer] = []
         self.program("probe")
-        #: complete; tests add to it
+        #: the complete environment; tests add to it
         self.env: dict[bytes, bytes] = {
             b"PATH": os.fsencode(f"{self.shims}:{self.real}:/usr/bin:/bin"),
             b"PROBE_OUT": os.fsencode(self.report_file),
-            # never the real one
+            # never the user's real runtime directory
             b"SPRAYCC_RUNTIME_DIR": os.fsencode(top / "last-resort"),
         }
         if kind == "fallback":
@@ -208,7 +208,7 @@ class Harness:
         return path
 
     def serve(self, build: str | None = "b1", directory: Path | None = None) -> FakeServer:
-        """A server, and the environment of a build of its."""
+        """A server, and the environment of one of its builds."""
         server = FakeServer(directory or self.runtime)
         self.servers.append(server)
         self.env[b"SPRAYCC_SOCKET"] = os.fsencode(server.path)
@@ -234,7 +234,7 @@ class Harness:
         under: str | None = None,
         **more: Any,
     ) -> subprocess.Popen[bytes]:
-        """Starts ``file`` (the launcher) with these words behind it; ``under`` is shell code around ``"$@"``. For a
+        """Starts ``file`` (default: the launcher) with these words after it; ``under`` is shell code around ``"$@"``. With
         ``file``, the words are the whole argv."""
         argv = [os.fsencode(word) for word in words]
         complete = dict(self.env)
@@ -257,7 +257,7 @@ class Harness:
         return finish(self.start(*words, **more))
 
     def report(self) -> Report:
-        """The only one that a probe has made so far."""
+        """The only report that a probe has made so far."""
         (report,) = self.reports()
         return report
 

@@ -1,12 +1,12 @@
-/* Fuzz target for what the runner parses: the bodies of frames. With libFuzzer:
+/* Fuzz target for the runner's parser of frame bodies. With libFuzzer:
  *
  *   clang -std=c11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined -I spraycc/native/runner \
  *       tests/system/runner/fuzz_message.c spraycc/native/runner/{message,cbor,buffer}.c -o fuzz_message
  *   ./fuzz_message tests/system/runner/corpus
  *
- * Invariant: any bytes either are a message that the grammar allows, with data that lies inside them, or are refused.
- * With -DSTANDALONE it prints what becomes of each frame (4-byte length, body) of standard input, for the test that
- * compares it with spraycc.wire. */
+ * Invariant: any bytes are either refused, or a message of the grammar whose data is inside these bytes.
+ * With -DSTANDALONE it prints the result of each frame (4-byte length, body) of standard input, for the test that
+ * compares the results with spraycc.wire. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,7 +57,7 @@ int main(void)
 	unsigned char head[4];
 	while (fread(head, 1, 4, stdin) == 4) {
 		size_t size = (size_t)head[0] << 24 | (size_t)head[1] << 16 | (size_t)head[2] << 8 | head[3];
-		/* Exactly as large as the frame, so that the sanitizer sees the first byte that is read behind it. */
+		/* Exactly as large as the frame, so that the sanitizer reports the first byte that is read beyond its end. */
 		unsigned char *body = malloc(size ? size : 1);
 		struct message message;
 		if (!body || fread(body, 1, size, stdin) != size)

@@ -1,13 +1,13 @@
-/* Fuzz target for what the runner parses beside frames: the search in PATH, PATH without the shims, the words of a
- * build tool that may be a -j, and where MAKEFLAGS says that the jobserver is. With libFuzzer:
+/* Fuzz target for the runner's other parsers: the search in PATH, PATH without the shims, a build tool's words that may be
+ * a -j, and the jobserver's place in MAKEFLAGS. With libFuzzer:
  *
  *   clang -std=c11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined -I spraycc/native/runner \
  *       tests/system/runner/fuzz_words.c spraycc/native/common/{text,output}.c \
  *       spraycc/native/runner/{buffer,environment,find_program,run_here,server_connection,task,cbor}.c -o fuzz_words
  *   ./fuzz_words tests/system/runner/corpus_words
  *
- * An input is a letter that says which, and then texts that end with a zero. Each answer is compared with one that was
- * worked out in the simplest way, on copies that are exactly as large as they must be. */
+ * An input is a letter that selects the parser, and then texts that end with a zero. Each answer is compared with that of
+ * the simplest algorithm, on copies of exactly the needed size. */
 #include <ftw.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -47,7 +47,7 @@ static void make_file(const char *path, mode_t mode)
 	close(fd);
 }
 
-/* Directories a, b and s with programs, files that are none, and a link to ourselves; and a server's, with a fifo. */
+/* Directories a, b and s with programs, other files and a link to this program; and a server's directory with a fifo. */
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	(void)argc, (void)argv;
@@ -80,7 +80,7 @@ static bool is_shims(const char *element, size_t n, const char *shims)
 	return n == m && memcmp(element, shims, n) == 0;
 }
 
-/* The first element of `path` that holds a program `name` which is not this one; NULL: none does. */
+/* The first element of `path` with a program `name` that is not this program; NULL if there is none. */
 static char *search_simply(const char *name, const char *path, const char *shims)
 {
 	struct stat self, status;
@@ -148,7 +148,7 @@ static void try_strip(char **words, int count)
 	free(left);
 }
 
-/* A word too many costs time; one too few would let the tool leave the jobserver. */
+/* A false positive costs time. A miss would let the tool leave the jobserver. */
 static void try_width(char **words)
 {
 	bool must = false, may = false;

@@ -1,6 +1,6 @@
-/* A program that tells how it was started. Appends to the file $PROBE_OUT, NUL after each: "A" and each argument, "E" and
+/* A program that reports how it was started. Appends to the file $PROBE_OUT, NUL after each: "A" and each argument, "E" and
  * each entry of the environment, "F<number>=<target>" of each open descriptor, "S<line>" of the signal lines of
- * /proc/self/status, "C<cwd>", "I" and what is left of standard input (with -i as first argument); then "." */
+ * /proc/self/status, "C<cwd>", "I" and the rest of standard input (with -i as first argument); then "." */
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -50,7 +50,7 @@ static void signals(void)
 int main(int argc, char **argv)
 {
 	char text[PATH_MAX + 1];
-	/* High, so that it is seen where a low number was left open. */
+	/* A high number, so that a low number that was left open shows. */
 	int low = open(getenv("PROBE_OUT"), O_WRONLY | O_CREAT | O_APPEND, 0600);
 	int fd = fcntl(low, F_DUPFD, 900);
 	close(low);

@@ -1,4 +1,4 @@
-"""Both decoders of the server's messages, against each other and against spraycc.wire."""
+"""Both decoders of the server's messages, compared with each other and with spraycc.wire."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ fallback = load_fallback()
 
 
 def line(body: bytes) -> str:
-    """What the fallback makes of it, in the words of fuzz_message.c."""
+    """The fallback's result, in the words of fuzz_message.c."""
     try:
         tag, first, second, data = fallback.decode(body)
     except fallback.Garbage:
@@ -48,7 +48,7 @@ def line(body: bytes) -> str:
 
 
 def wire_line(body: bytes) -> str:
-    """What the server's own grammar makes of it."""
+    """The result of the server's own grammar."""
     try:
         message: Any = FROM_SERVER.unpack(decode_body(body))
     except ProtocolError:
@@ -79,7 +79,7 @@ def test_what_the_server_says_is_understood(message: Any) -> None:
 @given(st.binary(max_size=64))
 @example(b"\x83\x63out\x01\x5f\x41x\xff")
 def test_garbage_is_refused_and_nothing_else_happens(body: bytes) -> None:
-    # Trailing elements and bytes are ignored unread here, so the fallback may take what the server's decoder would not.
+    # Here trailing elements and bytes are ignored unread, so the fallback may accept what the server's decoder rejects.
     line(body)
 
 
@@ -90,7 +90,7 @@ def test_the_fallback_encodes_as_everybody_does(item: Any) -> None:
 
 
 def mutations(count: int) -> list[bytes]:
-    """Seeds with some bytes changed, cut or doubled; the same ones each time."""
+    """Seeds with some bytes changed, cut or doubled; the same seeds in each run."""
     source = random.Random(1)
     bodies = []
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""Which program is run, with which words, environment and descriptors, where there is no server to ask."""
+"""The program, words, environment and descriptors of a command that runs without a server."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_everything_in_the_shim_directory_is_passed_over(harness: Any) -> None:
 
 
 def test_a_masquerade_of_another_tool_counts_as_the_real_program(harness: Any) -> None:
-    """As ccache has it: links named gcc to one program, which looks at argv[0]."""
+    """Like ccache: links named gcc to one program, which examines argv[0]."""
     shim = harness.shim("gcc")
     masquerade = harness.top / "masquerade"
     masquerade.mkdir()
@@ -99,7 +99,7 @@ def test_a_masquerade_of_another_tool_counts_as_the_real_program(harness: Any) -
 
 
 def test_started_by_a_descriptor(harness: Any) -> None:
-    """As fexecve(3) does: the kernel names no file then."""
+    """Like fexecve(3): the kernel then names no file."""
     if not harness.native:
         pytest.skip("a script can't be")
     fd = os.open(harness.runner, os.O_RDONLY)
@@ -113,7 +113,7 @@ def test_a_shim_named_with_its_path_is_searched_by_its_name(harness: Any) -> Non
     shim = harness.shim("gcc")
     real = harness.program("gcc")
     assert harness.run(str(shim), "-v").returncode == 0
-    # argv[0] leads to the program's own files, so it can't be ours
+    # argv[0] leads a program to its own files, so argv[0] can't be the shim's path
     assert harness.report().argv == [os.fsencode(real), b"-v"]
 
 
@@ -126,7 +126,7 @@ def test_argv0_with_our_path_becomes_the_real_programs(harness: Any) -> None:
 
 def test_argv0_is_passed_on_as_given(harness: Any) -> None:
     if not harness.native:
-        pytest.skip("a script is not told")
+        pytest.skip("a script does not get its argv[0]")
     harness.program("gcc")
     assert harness.run("some thing", "x", file=harness.shim("gcc")).returncode == 0
     assert harness.report().argv == [b"some thing", b"x"]
@@ -149,7 +149,7 @@ def test_an_empty_element_is_the_working_directory(harness: Any) -> None:
 def test_without_path_the_systems_programs_are_found(harness: Any) -> None:
     del harness.env[b"PATH"]
     if not harness.native:
-        assert harness.run("true").returncode == 0  # the script's own interpreter is named with its path
+        assert harness.run("true").returncode == 0  # the script names its own interpreter by path
     assert harness.run("true").returncode == 0
 
 
@@ -210,7 +210,7 @@ def test_without_a_server_only_the_shims_leave_path(harness: Any) -> None:
 
 
 def test_shims_of_which_the_environment_does_not_tell_leave_path(harness: Any) -> None:
-    """As after ``env -i PATH="$PATH"``. GCC looks for itself on PATH, and for its parts beside what it finds."""
+    """As after ``env -i PATH="$PATH"``. GCC searches for itself on PATH, and for its parts beside the program that it finds."""
     first, second = harness.top / "s1", harness.top / "s2"
     for directory in (first, second):
         harness.shim("gcc", directory)
@@ -255,7 +255,7 @@ def test_below_a_slot_nothing_is_asked_and_nothing_of_ours_is_seen(harness: Any)
     assert harness.run("probe").returncode == 0
     expected[0] = expected[0].replace(os.fsencode(harness.shims) + b":", b"")
     assert harness.report().env == [*expected, b"SPRAYCC_SLOT=1", b"LAST=x"]
-    assert server.nobody_called()
+    assert server.nobody_connected()
 
 
 def execve(program: os.PathLike[str], argv: list[bytes], env: list[bytes]) -> None:
@@ -265,7 +265,7 @@ def execve(program: os.PathLike[str], argv: list[bytes], env: list[bytes]) -> No
 
 
 def test_odd_environments_come_through_unchanged(harness: Any) -> None:
-    """Twice the same name, no "=", no name, no UTF-8, a C locale: all of it is the user's business."""
+    """The same name twice, no "=", no name, no UTF-8, a C locale: all of it goes to the program unchanged."""
     odd = [b"X=1", b"X=2", b"", b"no-equals", b"=nameless", b"B=\xff\xfe\n", b"LC_ALL=", b"E="]
     env = [*odd, *entries(harness)]
     argv = [b"spraycc-run", b"probe", b"\xff\x80", b"\xc3("]

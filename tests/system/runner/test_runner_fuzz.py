@@ -1,7 +1,7 @@
-"""What the runner's C parses, under libFuzzer with ASan and UBSan.
+"""The parsers in the runner's C code, under libFuzzer with ASan and UBSan.
 
-The same inputs in each run. tests/stress draws others: FUZZ_SECONDS is how long, FUZZ_SEED what chance begins with. Without a
-clang that has libFuzzer the tests are skipped; in CI they fail.
+Each run has the same inputs. tests/stress draws others: FUZZ_SECONDS is the duration, FUZZ_SEED the seed. Without a clang
+that has libFuzzer the tests are skipped; in CI they fail.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TARGETS = {
 }
 #: target -> inputs, unless FUZZ_SECONDS is set
 RUNS = {"fuzz_message": 1_000_000, "fuzz_words": 100_000}
-#: Inputs a second, at least, with FUZZ_SECONDS: less is a target that does nothing.
+#: The least number of inputs a second, with FUZZ_SECONDS: a target with fewer does nothing.
 LEAST_A_SECOND = 100
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(LONG_HANG_S)]
@@ -48,7 +48,7 @@ def compile_target(name: str, directory: Path) -> Path:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_fuzz(name: str, tmp_path: Path) -> None:
-    """The corpus stays as it is; what is found new goes to a directory of its own."""
+    """The corpus stays unchanged. New inputs go to a separate directory."""
     target = compile_target(name, tmp_path)
     (tmp_path / "new").mkdir()
     seconds = int(os.environ.get("FUZZ_SECONDS", "0"))

@@ -1,4 +1,4 @@
-"""The server is gone, or is no server that can be trusted: the command runs here, once, within the slots."""
+"""The server is gone, or can't be trusted: the command runs on the submit host, once, within the slots."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def warning(count: int) -> bytes:
 
 
 def test_no_server_in_a_build(harness: Any) -> None:
-    """The socket file is there, nobody listens."""
+    """The socket file exists, but no process listens."""
     harness.serve().die()
     harness.slots(2)
     expected = [n + b"=" + v for n, v in harness.env.items() if not n.startswith(b"SPRAYCC_")]
@@ -110,7 +110,7 @@ def test_lost_while_the_request_is_sent(harness: Any, finish: Any) -> None:
 
 
 def test_lost_after_output(harness: Any, finish: Any) -> None:
-    """What was passed on already does not come again."""
+    """Output that was already passed on is not repeated."""
     server = harness.serve()
     harness.slots(1)
     harness.program("tool", "printf abcdef; printf uvwxyz >&2; exit 5")
@@ -184,7 +184,7 @@ def test_garbage_is_as_good_as_no_server(harness: Any, finish: Any, garbage: byt
 
 
 def blocked_on(paths: list[Path]) -> int:
-    """How many processes wait for a lock on one of these files."""
+    """The number of processes that wait for a lock on one of these files."""
     inodes = {path.stat().st_ino for path in paths}
     lines = Path("/proc/locks").read_text().splitlines()
     waiting = [re.search(r"-> FLOCK .*:(\d+) 0 EOF", line) for line in lines]
@@ -193,7 +193,7 @@ def blocked_on(paths: list[Path]) -> int:
 
 @pytest.mark.parametrize("slots", [1, 3])
 def test_slots_bound_what_runs(harness: Any, finish: Any, wait_until: Callable[..., Any], slots: int) -> None:
-    """The commands count themselves; each is let through by hand, so that those that may overlap do."""
+    """The commands log their start and end. The test lets each go on, so that commands overlap if they may."""
     harness.serve().die()
     files = harness.slots(slots)
     log = harness.top / "log"
@@ -266,7 +266,7 @@ def test_a_signal_ends_the_command_and_then_the_runner(
     wait_until(started.exists)
     os.kill(runner.pid, number)
     assert finish(runner).returncode == -number
-    assert cleaned.exists()  # as a compiler removes its temporary files
+    assert cleaned.exists()  # like a compiler that removes its temporary files
 
 
 def ignore(*numbers: signal.Signals) -> None:
@@ -290,7 +290,7 @@ def test_the_commands_end_is_ours(harness: Any, code: int, script: str) -> None:
     harness.serve().die()
     harness.slots(1)
     harness.program("tool", script)
-    # with SIGCHLD ignored, a careless parent would be told nothing
+    # with SIGCHLD ignored, a careless parent would get no status
     assert harness.run("tool", preexec_fn=lambda: ignore(signal.SIGCHLD)).returncode == code
 
 
@@ -302,7 +302,7 @@ def test_without_slot_files_one_at_a_time(harness: Any) -> None:
     assert resort.stat().st_mode & 0o777 == 0o700
     assert (resort / "fallback-slots").stat().st_mode & 0o777 == 0o700
     assert [p.name for p in (resort / "fallback-slots").iterdir()] == ["0"]
-    assert sorted(p.name for p in harness.runtime.iterdir()) == ["builds", "socket"]  # nothing is made there
+    assert sorted(p.name for p in harness.runtime.iterdir()) == ["builds", "socket"]  # the runner makes nothing in it
 
 
 @pytest.mark.parametrize("what", ["open to others", "link", "file"])
@@ -358,7 +358,7 @@ def test_another_users_server_is_told_nothing(harness: Any) -> None:
     harness.slots(1)
     os.seteuid(65534)
     try:
-        server.listener.listen(5)  # from now on the socket is that user's
+        server.listener.listen(5)  # from now on the socket belongs to that user
     finally:
         os.seteuid(0)
     done = harness.run("probe")

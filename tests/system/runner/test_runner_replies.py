@@ -1,4 +1,4 @@
-"""What a runner does with the server's words."""
+"""The runner's behaviour for each message of the server."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_a_reader_that_left_kills_us_as_it_would_the_command(harness: Any, finis
 
 def test_a_reader_that_left_where_sigpipe_is_ignored(harness: Any, finish: Any) -> None:
     if not harness.native:
-        pytest.skip("Python ignores SIGPIPE before we can look whether it was ignored")
+        pytest.skip("Python ignores SIGPIPE before a script can check whether it was ignored")
     reader, writer = os.pipe()
     runner, server = ask(harness, stdout=writer, under="trap '' PIPE; exec \"$@\"")
     os.close(writer)
@@ -150,7 +150,7 @@ def test_a_full_disk_is_never_a_success(harness: Any, finish: Any, code: int, se
 
 
 def test_output_to_a_closed_stream_is_no_error(harness: Any, finish: Any) -> None:
-    """Most programs never look; those that do failed on the executor already."""
+    """Most programs do not check for this error. Programs that do have already failed on the executor."""
     runner, server = ask(harness, under='exec "$@" 1>&-')
     server.send(Output(1, b"x"), Exited(0, 0))
     assert finish(runner).returncode == 0
@@ -196,7 +196,7 @@ def test_here_with_output_that_was_passed_on(harness: Any, finish: Any) -> None:
 
 @pytest.mark.parametrize(("out", "err"), [(3, 0), (0, 2), (100, 0)])
 def test_here_skips_one_stream_and_leaves_the_other(harness: Any, finish: Any, out: int, err: int) -> None:
-    """The stream without a skip is not touched: the program has the very descriptor."""
+    """The runner does not touch a stream without a skip: the program gets the original descriptor."""
     harness.program("tool", "probe; printf abcdef; printf uvwxyz >&2")
     runner, server = ask(harness, "tool")
     pipes = [f"pipe:[{ino}]".encode() for _, _, ino in server.task.streams[1:]]
@@ -225,7 +225,7 @@ def test_here_with_a_skip_and_much_output(harness: Any, finish: Any) -> None:
 
 
 def test_here_with_a_skip_does_not_wait_for_daemons(harness: Any, finish: Any) -> None:
-    """A background process that holds the pipe: the reader's end must come with the runner's."""
+    """A background process holds the pipe. The reader must see the end of file when the runner ends."""
     harness.program("tool", "(read x <gate) & printf abc")
     os.mkfifo(harness.work / "gate")
     runner, server = ask(harness, "tool")
@@ -259,7 +259,7 @@ def test_an_interrupted_runner_simply_dies(harness: Any, finish: Any, number: in
 
 def test_while_it_waits_a_runner_is_small(harness: Any, finish: Any, wait_until: Callable[..., Any]) -> None:
     if harness.kind != "native":
-        pytest.skip("of the native one alone")
+        pytest.skip("only for the native runner")
     harness.env.update({b"V%d" % n: b"x" * 1000 for n in range(300)})
     runner, server = ask(harness)
     size = 4 << 20
@@ -271,7 +271,7 @@ def test_while_it_waits_a_runner_is_small(harness: Any, finish: Any, wait_until:
         rollup = Path(f"/proc/{runner.pid}/smaps_rollup").read_text()
         return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Rss:"))
 
-    # Its environment's 300 kB lie on the stack, before the first instruction of ours.
+    # The 300 kB of its environment are on the stack before the runner's first instruction.
     wait_until(lambda: rss_kb() <= 1024 + 320)
     server.send(Exited(0, 0))
     assert finish(runner).returncode == 0
@@ -279,7 +279,7 @@ def test_while_it_waits_a_runner_is_small(harness: Any, finish: Any, wait_until:
 
 @pytest.mark.parametrize("merged", [True, False])
 def test_here_with_a_skip_keeps_the_terminal(harness: Any, finish: Any, merged: bool) -> None:
-    """What was passed on was written to a terminal: the program must write the same again to be cut at the same place."""
+    """The passed output was written to a terminal: the program must write the same again, so that the cut is at the same place."""
     harness.program(
         "tool", "test -t 1 && printf 'tty '; stty size <&1; head -c 100000 /dev/zero | tr '\\0' x; echo end"
     )
@@ -292,7 +292,7 @@ def test_here_with_a_skip_keeps_the_terminal(harness: Any, finish: Any, merged: 
     os.close(theirs)
     server.send(Output(1, b"tt"), RunHere(2, 0))
     seen = b""
-    with contextlib.suppress(OSError):  # EIO: its end
+    with contextlib.suppress(OSError):  # EIO: the end of the terminal
         while data := os.read(ours, 65536):
             seen += data
     os.close(ours)
@@ -301,7 +301,7 @@ def test_here_with_a_skip_keeps_the_terminal(harness: Any, finish: Any, merged: 
 
 
 def test_one_that_stays_asks_before_it_ends(harness: Any, finish: Any) -> None:
-    """Its output is there, and its status is kept from the build tool until the server closes the connection."""
+    """Its output has arrived. The build tool gets the status only when the server closes the connection."""
     harness.program("tool", "probe; printf abc; exit 7")
     runner, server = ask(harness, "tool")
     server.send(RunHere(0, 0, 1))
@@ -326,7 +326,7 @@ def test_one_that_stays_ends_with_the_server(harness: Any, finish: Any) -> None:
 
 
 def test_a_signal_ends_one_that_stays(harness: Any, finish: Any) -> None:
-    """Before its command has ended the command gets it; afterwards nothing is left to wait for."""
+    """Before the command's end, the command gets the signal. Afterwards there is nothing to wait for."""
     harness.program("tool", "exit 0")
     runner, server = ask(harness, "tool")
     server.send(RunHere(0, 0, 1))
@@ -344,5 +344,5 @@ def test_who_kills_one_that_stays_kills_its_command(harness: Any, finish: Any) -
     child = int(runner.stdout.readline())
     assert child != runner.pid
     runner.kill()
-    # Its output ends only with the command.
+    # The output ends only with the command.
     assert finish(runner).returncode == -signal.SIGKILL

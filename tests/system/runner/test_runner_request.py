@@ -1,4 +1,4 @@
-"""What a runner tells the server: everything that is needed to run the command elsewhere with the same result."""
+"""The runner's request to the server: everything needed to run the command elsewhere with the same result."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_request_is_whole(harness: Any, finish: Any) -> None:
     assert len(asked.item) == 13
     asked.send(DONE)
     assert finish(runner).returncode == 0
-    assert harness.reports() == []  # nothing ran here
+    assert harness.reports() == []  # nothing ran on the submit host
 
 
 @pytest.mark.parametrize("wish", ["remote", "local"])
@@ -54,7 +54,7 @@ def test_the_launchers_wish_and_a_missing_build(harness: Any, finish: Any, wish:
 
 
 def masquerade(harness: Any, script: str) -> Path:
-    """A directory with a ``gcc`` that is a link to ccache, put on PATH before that of the real programs."""
+    """A directory with a ``gcc`` that is a link to ccache. On PATH it comes before the real programs."""
     directory: Path = harness.top / "masquerade"
     directory.mkdir()
     (directory / "gcc").symlink_to(harness.program("ccache", script, harness.top / "cache"))
@@ -63,7 +63,7 @@ def masquerade(harness: Any, script: str) -> Path:
 
 
 def test_ccache_under_a_compilers_name_starts_at_once_and_finds_the_shim(harness: Any, finish: Any) -> None:
-    """What it has in store costs no task. The shim that it starts does not find it again."""
+    """A hit in ccache's store costs no task. The shim that ccache starts does not find ccache again."""
     server = harness.serve()
     compiler = harness.program("gcc")
     masquerade(harness, 'exec gcc -c below "$@"')
@@ -216,7 +216,7 @@ def test_kinds_of_streams(harness: Any, finish: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
 def test_a_closed_stream_stays_closed(harness: Any, finish: Any, closed: str) -> None:
-    """The connection must not land on its number: the command's output would go to the server."""
+    """The connection must not get the stream's number, or the command's output would go to the server."""
     server = harness.serve()
     numbers = {int(word[0]) for word in closed.split()}
     runner = harness.start("probe", under=f'exec "$@" {closed}')

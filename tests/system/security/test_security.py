@@ -22,13 +22,13 @@ from tests.system.harness.waiting import HANG_S
 pytestmark = [pytest.mark.e2e]
 
 UNITS = 4
-#: Somebody who has nothing to do with the build.
+#: A user who has nothing to do with the build.
 NOBODY = 65534
 
 
 @contextmanager
 def running_build(sandbox: Sandbox) -> Iterator[Path]:
-    """A build whose compiles wait on two executors; gives its session file, and lets it end well afterwards."""
+    """A build whose compiles wait on two executors; gives its session file, and then lets the build succeed."""
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
     command, _ = sandbox.build_command(["make", "-j4"])
@@ -44,7 +44,7 @@ def running_build(sandbox: Sandbox) -> Iterator[Path]:
 
 
 def as_nobody(program: str, *words: str) -> str:
-    """What a Python program prints that a stranger runs."""
+    """The output of a Python program that a stranger runs."""
     command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "/usr/bin/python3", "-c", program]
     done = subprocess.run([*command, *words], capture_output=True, text=True, check=False, cwd="/", timeout=HANG_S)
     assert done.returncode == 0, done.stderr
@@ -101,7 +101,7 @@ def test_another_user_of_the_submit_host(sandbox: Sandbox) -> None:
         assert len(private) >= 4
         assert as_nobody(READ, *map(str, private)).split() == ["refused"] * len(private)
 
-        # Were the directories opened by mistake, the server would still look who it is, and the files be closed.
+        # Even if the directories were open by mistake, the server would check the peer's user, and the files would be closed.
         opened = [
             sandbox.runtime,
             path.parent,
@@ -119,7 +119,7 @@ def test_another_user_of_the_submit_host(sandbox: Sandbox) -> None:
             directory.chmod(mode)
 
         port = json.loads(session.read_text())["addresses"][0][1]
-        # The challenge, and then nothing.
+        # The server sends the challenge, and then nothing.
         assert as_nobody(CALL, str(port)).split(" ", 1) in (["44", "b''"], ["44", "ConnectionResetError"])
         assert sandbox.status()["server"]["pid"]
 
@@ -135,14 +135,14 @@ def test_the_secret_is_in_its_file_alone(sandbox: Sandbox) -> None:
         shown = {}
         for process in processes:
             for name in ("cmdline", "environ"):
-                # A command may end between the list and the look, or be about to execute another program: an ordinary
-                # user is refused its environment for that moment.
+                # A command may have ended since the listing, or be about to execute another program: at that moment an ordinary
+                # user can't read its environment.
                 with (
                     contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError),
                     open(f"/proc/{process.pid}/{name}", "rb") as file,
                 ):
                     shown[f"{process.pid} {name}"] = file.read()
-        # Else the test could not fail: the session file's name was found, and both views of each process that knows the
+        # Check that this test can fail: the session file's name was found, and both files of each process that knows the
         # secret were read.
         assert sum(session.name.encode() in text for text in shown.values()) >= 2
         status = sandbox.status()
@@ -168,7 +168,7 @@ def test_no_core_of_those_who_know_the_secret(sandbox: Sandbox) -> None:
 
 
 def test_a_command_keeps_its_own_core_limit(sandbox: Sandbox) -> None:
-    """The executor's limit is not the command's."""
+    """The limit of the executor does not apply to the command."""
     sandbox.write({"Makefile": "limit:\n\t@spraycc-run --remote sh -c 'ulimit -S -c >limit'\n"})
     words = ["sh", "-c", 'ulimit -S -c 7 && exec "$@"', "sh", *sandbox.build_command(["make"])[0]]
     sandbox.run(*words).ok()
@@ -195,7 +195,7 @@ def squat_as_another(sandbox: Sandbox, path: Path) -> None:
 
 @pytest.mark.parametrize("squat", [squat_by_link, squat_by_directory, squat_as_another])
 def test_a_runtime_directory_that_was_there_before(sandbox: Sandbox, squat: object) -> None:
-    """It is not used, nothing is put into it, and the build runs here."""
+    """The directory is not used, nothing is put into it, and the build runs on the submit host."""
     path = sandbox.base / "squatted"
     squat(sandbox, path)  # type: ignore[operator]
     sandbox.settings["SPRAYCC_RUNTIME_DIR"] = str(path)

@@ -29,7 +29,7 @@ class AgainstAModel(RuleBasedStateMachine):
         self.stamps: list[bytes | None] = []
         self.history: list[int] = []
         self.ever_changed: set[int] = set()
-        #: the time of the look, for entries that were not forgotten since
+        #: the time of the lookup, for entries that were not forgotten since
         self.looked: dict[int, float] = {}
         self.tickets: list[tuple[Ticket, set[int]]] = []
         self.newest: dict[int, int] = {}
@@ -166,14 +166,14 @@ def test_a_set_has_its_members(ids: list[int]) -> None:
     assert bits_of(ids) == sum(1 << entry for entry in ids)
 
 
-def test_the_age_counts_from_the_ticket_however_long_the_look_took(view: View) -> None:
+def test_the_age_counts_from_the_ticket_however_long_the_lookup_took(view: View) -> None:
     ticket = view.ticket(10.0)
     assert view.stale(1, 19.0) == 1
     view.learn([(0, STAMPS[0])], ticket)
     assert view.stale(1, 19.0) == 1
 
 
-def test_an_entry_that_changes_during_the_look_stays_stale(view: View) -> None:
+def test_an_entry_that_changes_during_the_lookup_stays_stale(view: View) -> None:
     ticket = view.ticket(10.0)
     view.forget(b"/a/x")
     view.learn([(0, STAMPS[0]), (1, STAMPS[0])], ticket)
@@ -181,7 +181,7 @@ def test_an_entry_that_changes_during_the_look_stays_stale(view: View) -> None:
     assert view.stamp_of(0) == STAMPS[0]
 
 
-def test_a_look_from_before_the_entry_was_added_does_not_make_it_fresh(view: View) -> None:
+def test_a_lookup_from_before_the_entry_was_added_does_not_make_it_fresh(view: View) -> None:
     ticket = view.ticket(10.0)
     view.forget(b"/new")
     new = view.add(b"f/new")
@@ -196,7 +196,7 @@ def test_a_late_result_does_not_replace_a_newer_one(view: View) -> None:
     assert view.stamp_of(0) == STAMPS[1]
 
 
-def test_forgetting_everything_reaches_a_look_that_is_under_way(view: View) -> None:
+def test_forgetting_everything_affects_a_lookup_that_is_under_way(view: View) -> None:
     learn_all(view, 10.0)
     ticket = view.ticket(10.0)
     view.forget_all()

@@ -1,14 +1,14 @@
-"""A cluster manager for tests: it holds the states of batch jobs, runs them on this host, and answers in the words of a
-real one.
+"""A cluster manager for tests. It holds the states of batch jobs, runs them on this host, and answers with the recorded
+output of real ones.
 
 Run as ``scheduler.py DIRECTORY PROGRAM ARGUMENT…``, where PROGRAM is qsub, qstat, qdel, qselect, bsub, bjobs or bkill. The
-answers are bytes that real systems printed: files of ``DIRECTORY/replies``, in which ids and names are exchanged for the
-present ones and nothing else. It shares no code with the drivers. It has no daemon: each program, and the keeper of each
-batch job at its end, starts what fits into the slots.
+answers are the bytes that real systems printed: files of ``DIRECTORY/replies``. Only ids and names are replaced by the
+present ones. It shares no code with the drivers. It has no daemon: each program, and the keeper of each batch job at its
+end, starts the batch jobs that fit into the slots.
 
-Faults are files in ``DIRECTORY/faults`` whose name is the program's: ``hang``, ``garbage``, ``accept and hang`` or
-``reply NAME``. A file ``half`` there has only the first half of each array start, ``vanish`` has the second half
-disappear. ``full`` holds the name of a queue in which nothing starts.
+Faults are files in ``DIRECTORY/faults`` with the name of the program. They contain ``hang``, ``garbage``, ``accept and
+hang`` or ``reply NAME``. If a file ``half`` exists, only the first half of each array starts; with ``vanish`` the second
+half disappears. ``full`` contains the name of a queue in which nothing starts.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-#: From the signal that ends a batch job to the one that kills it.
+#: Seconds from the signal that ends a batch job to the signal that kills it.
 KILL_AFTER_S = 10.0
-#: Whoever looks for processes that a build has left is not to find the keepers.
+#: The search for leftover processes of a build must not find the keepers.
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "E2E_SANDBOX": "fake scheduler"}
 
 PENDING, RUNNING, ENDED = "pending", "running", "ended"
@@ -36,14 +36,14 @@ State = dict[str, Any]
 
 
 class Directory:
-    """Where everything is."""
+    """The paths of the manager's files."""
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
 
     @contextlib.contextmanager
     def state(self) -> Iterator[State]:
-        """The batch jobs, for nobody else meanwhile; changes are kept."""
+        """The batch jobs, locked against other processes; changes are saved."""
         with open(self.path / "lock", "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             file = self.path / "state.json"
@@ -81,7 +81,7 @@ class Directory:
 
 
 def give(directory: Directory, name: str, *exchanges: tuple[bytes, bytes]) -> NoReturn:
-    """Answer in the words of a reply, and end as that did."""
+    """Print a recorded reply, and exit with its status."""
     for part, stream in (("out", sys.stdout.buffer), ("err", sys.stderr.buffer)):
         text = directory.reply(name, part)
         for old, new in exchanges:
@@ -92,7 +92,7 @@ def give(directory: Directory, name: str, *exchanges: tuple[bytes, bytes]) -> No
 
 
 def exchange(row: bytes, old: bytes, new: bytes) -> bytes:
-    """A word of a row for another; what stands behind it stays in its column where it can."""
+    """Replace a word of a row; the words after it stay in their columns if possible."""
     before, _, after = row.partition(old)
     blanks = len(after) - len(after.lstrip(b" "))
     room = max(1, blanks + len(old) - len(new)) if blanks else 0
@@ -100,7 +100,7 @@ def exchange(row: bytes, old: bytes, new: bytes) -> bytes:
 
 
 def row_with(directory: Directory, replies: list[str], pattern: bytes) -> bytes:
-    """The first row of these replies that the pattern fits."""
+    """The first row of these replies that matches the pattern."""
     for name in replies:
         for line in directory.reply(name).splitlines():
             if re.search(pattern, line):
@@ -112,7 +112,7 @@ def row_with(directory: Directory, replies: list[str], pattern: bytes) -> bytes:
 
 
 def submit(directory: Directory, words: list[str], name: str, count: int, array: bool, family: str) -> str:
-    """Take a batch job from the script on standard input; its number."""
+    """Accept a batch job from the script on standard input; returns its number."""
     queue = words[words.index("-q") + 1] if "-q" in words else ""
     full = bool(queue) and directory.fault("full") == queue
     script = sys.stdin.read()
@@ -177,7 +177,7 @@ def is_over(job: State) -> bool:
 
 
 def chosen(state: State, word: str) -> tuple[str, list[str]] | None:
-    """``7``, ``7[]``, ``7[3]``, ``7[1-3]`` or ``7[1,3-4]``: the batch job and the indices that are there."""
+    """``7``, ``7[]``, ``7[3]``, ``7[1-3]`` or ``7[1,3-4]``: the batch job and its existing indices."""
     found = re.fullmatch(r"(\d+)(?:\[([\d,-]*)\])?(?:\.\w+)?", word)
     if found is None or found[1] not in state["jobs"]:
         return None
@@ -299,7 +299,7 @@ def bkill(directory: Directory, words: list[str]) -> None:
         for word in words:
             if (found := chosen(state, word)) is not None:
                 cancel(directory, state, *found)
-    # For a whole array the real one says this and 255, though it does it.
+    # For a whole array the real one prints this and exits with 255, although it succeeds.
     give(directory, "killed", (b"108", words[0].partition("[")[0].encode()))
 
 
@@ -320,7 +320,7 @@ def main() -> None:
         give(directory, fault.removeprefix("reply "))
     if fault == "accept and hang":
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - as long as we live
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until this process ends
         with contextlib.suppress(SystemExit):
             globals()[program](directory, words)
         time.sleep(600)

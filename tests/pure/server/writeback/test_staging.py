@@ -1,4 +1,4 @@
-"""Write-back into real directories: what appears, what never does, and who may name what."""
+"""Staging and commit in real directories: the files that appear, and the paths that an executor may not use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from spraycc.wire.executor import Deleted, FileData, FileHole, MadeDirectory, Ma
 T = TaskId(1)
 #: above the largest process id that Linux gives (PID_MAX_LIMIT, 2**22)
 NO_PROCESS = 2**22 + 1
-#: in 2001, when no test ran
+#: a time in 2001, before any test ran
 LONG_AGO_NS = 10**18
 
 
@@ -37,14 +37,14 @@ def staging(root: Path) -> Staging:
 
 
 def is_in(directory: Path, fd: str) -> bool:
-    """Whether this descriptor of ours is open on a file in the directory, named or not."""
-    with suppress(FileNotFoundError):  # the descriptor that listed them
+    """Whether this process has the descriptor open on a file in the directory, named or unnamed."""
+    with suppress(FileNotFoundError):  # the descriptor that was used for the listing
         return os.readlink(f"/proc/self/fd/{fd}").startswith(f"{directory}/")
     return False
 
 
 def without_unnamed_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on NFS."""
+    """O_TMPFILE fails, as on NFS."""
     real = os.open
 
     def open_(path: Any, flags: int, *rest: Any, **named: Any) -> int:
@@ -75,12 +75,12 @@ def test_what_a_killed_server_left_is_removed_by_the_next_in_that_directory(
     assert (root / "d" / "a.o").read_bytes() == b"object"
     assert (root / "d" / ".spraycc.toml").exists()
     assert all(path.exists() for path in kept)
-    assert elsewhere.exists()  # until something is written there
+    assert elsewhere.exists()  # until a server writes into this directory
     assert not gone.exists()
 
 
 def left(directory: Path, pid: int, host: bytes | None = None) -> Path:
-    """A temporary file as a server that is process ``pid`` makes it, on this host or on another."""
+    """A temporary file as the server with process id ``pid`` makes it, on this host or on another."""
     maker = Temporaries()
     maker._pid = pid
     maker._host = host or maker._host
@@ -124,7 +124,7 @@ def test_modes_are_the_commands_own_whatever_the_servers_umask(root: Path, mode:
 def test_a_file_with_an_ordinary_mode_needs_no_chmod(
     root: Path, unnamed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On NFS each is a request to the file server."""
+    """On NFS each chmod is a request to the file server."""
     if not unnamed:
         monkeypatch.setattr(staging_module, "_OPEN_FILES", 0)
     monkeypatch.delattr(os, "fchmod")
@@ -176,7 +176,7 @@ def test_large_contents_come_in_pieces_and_leave_memory(root: Path) -> None:
 
 @pytest.mark.parametrize("spilled", [False, True])
 def test_holes_stay_holes(root: Path, spilled: bool) -> None:
-    """Also a last one, whose end nothing is written after."""
+    """This includes a hole at the end of the file, with no data after it."""
     mib = 1 << 20
     work = staging(root)
     work.take(MadeFile(T, os.fsencode(root / "sparse"), 0o644, 3 * mib + 1, None, b""))
@@ -206,7 +206,7 @@ def test_the_named_output_is_never_older_than_what_came_before_it(root: Path) ->
     os.utime(int(spilled), ns=(LONG_AGO_NS, LONG_AGO_NS))
     work.take(file(root / "a.d", b"a.o: a.c"))
     work.commit()
-    # The executor sends a.o first here. Both files have the time of the commit.
+    # In this test the executor sends a.o first. Both files have the time of the commit.
     assert (root / "a.o").stat().st_mtime_ns > LONG_AGO_NS
     assert (root / "a.d").stat().st_mtime_ns > LONG_AGO_NS
 
@@ -321,7 +321,7 @@ def test_no_change_through_a_link_either(root: Path, tmp_path: Path, change: typ
 @pytest.mark.parametrize("mode", [0o077, 0o755])
 @pytest.mark.parametrize("below", ["", "/inner"])
 def test_no_mode_or_time_through_a_link_that_was_a_directory(root: Path, tmp_path: Path, mode: int, below: str) -> None:
-    """A directory gets its mode and time last; by then it may have been replaced in the same result."""
+    """A directory gets its mode and time last. By then the same result may have replaced it."""
     outside = tmp_path / "outside"
     (outside / "inner").mkdir(parents=True)
     for path in (outside / "inner", outside):
@@ -397,7 +397,7 @@ def test_a_read_only_directory_is_the_write_backs_failure(
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         return real(path, flags, *rest, **named)
 
-    # A mode would not do: root may write everywhere.
+    # A file mode can't test this, as root may write everywhere.
     monkeypatch.setattr(os, "open", refuse)
     work = staging(root)
     work.take(file(root / "f", b"x"))
@@ -419,7 +419,7 @@ def test_a_full_disk_is_the_write_backs_failure(root: Path, monkeypatch: pytest.
 
 
 def now_ns(root: Path) -> int:
-    """The file system's time, after all files that are there: their times are as old as the kernel's last tick."""
+    """The file system's present time, later than all existing files. Their times are those of the kernel's last tick."""
     newest = max(path.lstat().st_ctime_ns for path in (root, *root.rglob("*")))
     probe = root.parent / "probe"
     while True:
@@ -431,7 +431,7 @@ def now_ns(root: Path) -> int:
 
 
 def test_files_of_parallel_tasks_survive_the_removal_of_their_directory(root: Path) -> None:
-    """A command has removed a directory with all that it saw in it; meanwhile another task has put a file there."""
+    """A command removed a directory with all files that it saw. Meanwhile another task has put a file into it."""
     (root / "d" / "sub").mkdir(parents=True)
     (root / "d" / "old").touch()
     (root / "d" / "gone").mkdir()

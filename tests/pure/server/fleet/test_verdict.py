@@ -1,4 +1,4 @@
-"""The outcome of an attempt by the executor's report alone."""
+"""The outcome of an attempt as it follows from the executor's report alone."""
 
 from __future__ import annotations
 

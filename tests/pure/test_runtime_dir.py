@@ -1,4 +1,4 @@
-"""The server's directory: where it is, and that nothing in /tmp is trusted for its name."""
+"""The server's runtime directory: its place, and that no directory in /tmp is trusted only because of its name."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_too_long_for_a_socket() -> None:
 
 @pytest.fixture
 def short_path() -> Iterator[Path]:
-    """A directory whose path leaves room for a socket's; tmp_path may be longer."""
+    """A directory with a path short enough for a socket in it; tmp_path may be too long."""
     with tempfile.TemporaryDirectory(prefix="spraycc-test-", dir="/tmp") as directory:
         yield Path(directory)
 
@@ -68,7 +68,7 @@ def test_a_directory_of_somebody_else_is_a_strangers(tmp_path: Path, monkeypatch
     theirs.mkdir(mode=0o700)
     assert not runtime_dir._is_strangers(os.fsencode(theirs))
     another = os.getuid() + 1
-    # Only root could give the directory away, so the user is another one.
+    # Only root can give a directory to another user, so the test changes the user instead.
     monkeypatch.setattr(os, "getuid", lambda: another)
     assert runtime_dir._is_strangers(os.fsencode(theirs))
     with pytest.raises(RuntimeDirError, match=r"belongs to .+, not to .+; set SPRAYCC_RUNTIME_DIR"):

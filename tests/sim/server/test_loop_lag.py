@@ -1,4 +1,4 @@
-"""How long the server's loop keeps others waiting."""
+"""How long a turn of the server's event loop makes others wait."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Clock:
 
 
 def lag_of(turns: list[float]) -> tuple[LoopLag, Clock]:
-    """A loop that has had these turns (seconds), a millisecond of idleness before each."""
+    """The measurement and the clock of a loop that had these turns (seconds), each after a millisecond of idle time."""
     clock = Clock()
     lag = LoopLag(clock)
     for turn in turns:
@@ -41,7 +41,7 @@ def test_idle_time_is_no_lag() -> None:
 
 
 def test_turns_count_by_their_length() -> None:
-    # Half of the time is spent in one turn: whoever comes has an even chance of meeting it.
+    # Half of the time is spent in one turn, so half of all requests arrive during that turn.
     figures = lag_of([0.001] * 200 + [0.2])[0].figures()
     assert figures["p99_ms"] == figures["longest_ms"] == pytest.approx(200, rel=0.01)
 

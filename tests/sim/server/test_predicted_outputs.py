@@ -1,4 +1,4 @@
-"""The predicted capture: made for those tasks that need it, and never by the event loop on a slow disk."""
+"""The predicted capture: made only for tasks that need it, and never by the event loop on a slow disk."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from spraycc.server.tasks.task import Phase, Task
 from spraycc.wire import runner as wire
 from tests.sim.server.world import World, serving, settle
 
-#: What each lstat(2) takes.
+#: Seconds that each lstat(2) takes.
 LSTAT_S = 0.3
 
 
 class SlowDisk:
-    """A disk whose lstat(2) is slow, and is known to be slow. Its work is done in threads: the loop goes on meanwhile."""
+    """A disk with a slow lstat(2), which the server already knows. Threads do its work, and the event loop goes on."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, workspace: Path) -> None:
         self.in_thread = False
-        #: seconds that lstat has taken: the event loop stood still, or did not
+        #: seconds that lstat has taken: in the event loop, which stood still, and in threads
         self.loop_s = 0.0
         self.thread_s = 0.0
         self.disk = Disk(clock=lambda: self.loop_s + self.thread_s, cpu_clock=lambda: 0.0, in_thread=self._run)
@@ -82,7 +82,7 @@ async def test_the_loop_does_not_stand_still_if_the_disk_is_slow(
     async with serving(tmp_path, monkeypatch, slow.disk, capture=capture, wait_for_cluster=True) as world:
         slow.loop_s = slow.thread_s = 0.0
         await compile_by_prediction(world)
-        assert slow.thread_s > 2 * LSTAT_S  # else no prediction looked at a file
+        assert slow.thread_s > 2 * LSTAT_S  # else no prediction has examined a file
         assert slow.loop_s == 0
 
 
@@ -96,9 +96,9 @@ async def test_runners_are_served_while_a_prediction_is_made(tmp_path: Path, mon
         other = world.runner(build, "gcc", "--version")
         assert isinstance((await other.result())[1], wire.RunHere)
         assert trio.current_time() == began
-        assert world.starters == []  # the compile has not come as far as to ask for executors
+        assert world.launchers == []  # the compile has not yet reached the point where the server asks for executors
         await trio.sleep(30)
-        assert world.starters
+        assert world.launchers
         for runner in (compile_, other):
             runner.close()
 

@@ -1,6 +1,6 @@
-"""A build's jobserver at work, on a real FIFO and the virtual clock: who is answered when, and how many tokens are out.
+"""A build's jobserver on a real FIFO and the virtual clock: when each runner is answered, and how many tokens are issued.
 
-The test is make: it takes tokens out of the FIFO and writes them back. The host's processes are a table.
+The test plays make: it takes tokens out of the FIFO and writes them back. A table stands for the host's processes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ STRICT = Limits(local=2, probing=2)
 
 
 class TableOfProcesses(HostProcesses):
-    """The processes that the test has put in. The rules by which recipes are found are the real ones."""
+    """The processes that the test has added. The real code finds recipes among them."""
 
     def __init__(self) -> None:
         self.processes: dict[int, Process] = {}
@@ -54,12 +54,12 @@ class TableOfProcesses(HostProcesses):
         self._ended: dict[int, trio.Event] = {}
 
     def add(self, pid: int, parent: int, name: bytes = b"sh", *, state: str = "S") -> int:
-        """A process that has started; its process id."""
+        """Adds a process that has started; returns its process id."""
         self.processes[pid] = Process(pid, parent, name, state, 1, 0, pid, name.decode() in RECIPE_STARTERS)
         return pid
 
     def end(self, *pids: int) -> None:
-        """These have ended and were waited for."""
+        """These processes have ended, and their parents have waited for them."""
         for pid in pids:
             del self.processes[pid]
             if pid in self._ended:
@@ -103,7 +103,7 @@ class Build:
     # -- as make does
 
     def take(self, most: int = 1000) -> int:
-        """Take free tokens; how many there were."""
+        """Take free tokens; return their number."""
         if not most:
             return 0
         with suppress(BlockingIOError):
@@ -119,7 +119,7 @@ class Build:
         os.write(self._tool, b"+" * count)
 
     def lose(self, count: int) -> None:
-        """The holders of so many tokens are killed."""
+        """The holders of ``count`` tokens are killed."""
         assert count <= self.taken
         self.taken -= count
 
@@ -131,7 +131,7 @@ class Build:
     # -- as runners do
 
     def run_task(self, task: int, recipe: int | None = None, *, parent: int = TOP, foreign: bool = False) -> None:
-        """A recipe's runner registers. Without ``recipe`` in a recipe of its own, on a token that make takes for it."""
+        """A recipe's runner registers. Without ``recipe`` it is a new recipe, with a token that make takes for it."""
         if recipe is None:
             recipe = self.host.add(1000 + task, parent)
         runner = self.host.add(2000 + task, recipe, b"spraycc-run")
@@ -150,7 +150,7 @@ class Build:
             self.host.add(pid, TOP, b"cc1", state=state)
 
     def finish(self, *tasks: int) -> None:
-        """Tasks have their results."""
+        """The results of these tasks arrive."""
         for task in tasks:
             self.pool.finish(TaskId(task), lambda task=task: self._answer(task))  # type: ignore[misc]
 
@@ -162,7 +162,7 @@ class Build:
         return [task for task, _ in self.answered]
 
     def check_account(self) -> None:
-        """Every token that was issued is free, or make has it, and the governor counts as the FIFO does."""
+        """Checks that make has each issued token that is not free, and that the governor's count agrees with the FIFO."""
         status = self.pool.status()
         assert status["issued"] == status["free"] + self.taken
         assert status["held"] == self.taken
@@ -189,7 +189,7 @@ async def building(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pool.run)
             yield build
-            pool.close()  # run ends by that
+            pool.close()  # this ends run()
     finally:
         pool.close()
         if build._tool >= 0:
@@ -197,7 +197,7 @@ async def building(
 
 
 async def settle() -> None:
-    """Until the pool has done what can be done now."""
+    """Waits until the pool has done everything that it can do now."""
     await trio.testing.wait_all_tasks_blocked()
 
 
@@ -272,7 +272,7 @@ async def test_a_fixed_pool_keeps_its_tokens_and_holds_nobody(tmp_path: Path) ->
         assert not build.pool.holds
         assert build.tasks_answered == [1, 2]
         assert build.pool.issued == 3
-        # Where all may run unseen it does not matter who is who.
+        # All recipes may run unseen, so the server need not know which process belongs to which recipe.
         assert build.host.lookups == 0
 
 
@@ -295,7 +295,7 @@ async def test_a_completion_is_answered_at_once_where_a_token_is_free(tmp_path: 
         assert build.pool.free() == 1
         build.finish(1)
         assert build.tasks_answered == [1]
-        # The free token is taken out in its place: what make takes for its next recipe is the one that it gives back.
+        # The pool takes the free token out instead. make takes the token that it gives back for its next recipe.
         assert build.pool.free() == 0
         build.check_account()
 
@@ -303,7 +303,7 @@ async def test_a_completion_is_answered_at_once_where_a_token_is_free(tmp_path: 
 async def test_a_completion_is_held_until_a_token_is_seen_free(tmp_path: Path) -> None:
     async with building(tmp_path) as build:
         build.run_remote(1, 2)
-        build.run_unseen(500, 501)  # as many as may be
+        build.run_unseen(500, 501)  # the limit of unseen recipes
         build.finish(1, 2)
         assert build.pool.held == 2
         assert build.pool.status()["completions_held"] == 2
@@ -347,7 +347,7 @@ async def test_only_the_last_runner_of_a_recipe_is_held(tmp_path: Path) -> None:
         assert build.tasks_answered == [2]
         build.finish(1)
         assert build.tasks_answered == [2]
-        # A sibling that comes late is counted in its place.
+        # A late sibling counts in the place of the first runner.
         build.run_task(3, recipe)
         assert build.tasks_answered == [2, 1]
         build.check_account()
@@ -384,14 +384,14 @@ async def test_at_the_close_all_are_answered_and_the_fifo_is_gone(tmp_path: Path
         build.pool.close()
         assert build.tasks_answered == [1, 2]
         assert not os.path.exists(build.path)
-        # What still happens is no fault, and writes nothing.
+        # Later events cause no error, and the pool writes nothing.
         build.pool.runner_gone(TaskId(1))
         build.pool.set_width(50)
         build.pool.close()
         assert build.pool.free() == 0
 
 
-# -- who is who
+# -- processes and recipes
 
 
 async def test_all_runners_of_a_make_with_a_jobserver_of_its_own_share_one_slot(tmp_path: Path) -> None:
@@ -420,7 +420,7 @@ async def test_whose_jobserver_a_makeflags_names_is_found_out_once(
         assert build.pool.is_foreign(b"-j --jobserver-auth=3,4")
         assert not build.pool.is_foreign(b"")
         assert asked == [b"-j --jobserver-auth=3,4", b""]
-        for number in range(1000):  # a build that has a new one for each runner does not fill the memory
+        for number in range(1000):  # a build with a new MAKEFLAGS for each runner must not fill the memory
             build.pool.is_foreign(b"%d" % number)
         assert build.pool.is_foreign.cache_info().currsize <= 1000
 
@@ -449,7 +449,7 @@ async def test_each_make_of_a_script_beyond_the_first_counts_until_it_ends(tmp_p
         build.host.end(second)
         await settle()
         assert build.pool.status()["clients"] == 1
-        # The last one that ends may be followed by another one, which stands for it.
+        # After the last make ends, the script may start another make, which takes its place.
         build.host.end(first)
         await settle()
         assert build.pool.status()["clients"] == 1
@@ -478,7 +478,7 @@ async def test_lost_tokens_are_replaced_after_two_looks_at_the_processes(
         assert (build.pool.free(), build.pool.lost) == (1, 1)
         assert "1 tokens are lost, as their holders have ended" in caplog.text
         build.check_account()
-        # None is replaced twice.
+        # No token is replaced twice.
         await trio.sleep(100)
         assert build.pool.lost == 1
         build.check_account()
@@ -499,7 +499,7 @@ async def test_where_none_was_missing_the_processes_are_read_at_growing_distance
     async with building(tmp_path) as build:
         build.run_remote(1)
         build.run_unseen(500, 501, state="R")
-        for task in range(2, 120):  # one remote recipe follows another: the build moves
+        for task in range(2, 120):  # one remote recipe follows another: the build makes progress
             await trio.sleep(1.0)
             build.pool.runner_gone(TaskId(task - 1))
             build.host.end(1000 + task - 1, 2000 + task - 1)
@@ -510,7 +510,7 @@ async def test_where_none_was_missing_the_processes_are_read_at_growing_distance
 
 
 async def test_where_all_tokens_are_free_the_processes_are_hardly_ever_read(tmp_path: Path) -> None:
-    """make's own slot looks like an unseen recipe, so they are read, but seldom."""
+    """make's own slot looks like an unseen recipe. So the pool reads the processes, but rarely."""
     async with building(tmp_path, Limits(4, 4)) as build:
         await trio.sleep(600)
         assert build.pool.free() == 3
@@ -520,7 +520,7 @@ async def test_where_all_tokens_are_free_the_processes_are_hardly_ever_read(tmp_
 async def test_a_token_that_counted_as_lost_and_comes_back_is_taken_out_again(tmp_path: Path) -> None:
     async with building(tmp_path) as build:
         build.take()
-        await trio.sleep(2 * ROUND_S + 0.1)  # nobody but make is there, so it seems to be lost
+        await trio.sleep(2 * ROUND_S + 0.1)  # only make is running, so the token seems to be lost
         assert (build.pool.lost, build.pool.issued) == (1, 1)
         build.give()
         await trio.sleep(SAMPLE_S)
@@ -562,11 +562,11 @@ async def test_nothing_is_written_off_where_processes_can_not_be_told(
         assert "its processes can't be counted now" in caplog.text
 
 
-# -- a build that does not move
+# -- a build that makes no progress
 
 
 def stall(build: Build, state: str = "S") -> None:
-    """Two unseen recipes wait for what a third one would bring; task 1 has ended and is held at the strict limit."""
+    """Two unseen recipes wait for the result of a third recipe. Task 1 has ended and is held at the strict limit."""
     build.run_remote(1)
     build.run_unseen(500, 501, state=state)
     build.finish(1)
@@ -585,7 +585,7 @@ async def test_a_build_that_sleeps_gets_one_recipe_more_and_another_later(
         assert build.pool.free() == 0
         await trio.sleep(STALLED_S + ROUND_S + SAMPLE_S)
         assert build.take() == 1
-        # A runner that registers shows that things move: the bound is in force again.
+        # A runner that registers shows progress: the bound is in force again.
         build.host.add(502, TOP)
         build.run_task(9, 502)
         assert build.pool.status()["limit"] == 2
@@ -612,8 +612,7 @@ async def test_a_build_whose_processes_can_not_be_told_counts_as_one_that_works(
 
 
 async def test_a_build_that_leaves_a_token_free_waits_for_none(tmp_path: Path) -> None:
-    """As where one long link is all that is left: with more tokens, the recipes after it would be too many for this
-    host."""
+    """For example one long link is left. With more tokens, too many recipes would follow it for the submit host."""
     async with building(tmp_path) as build:
         build.host.add(500, TOP, b"sh")
         await trio.sleep(600)
@@ -623,7 +622,7 @@ async def test_a_build_that_leaves_a_token_free_waits_for_none(tmp_path: Path) -
 
 @pytest.mark.parametrize("cap", [1, 2])
 async def test_a_build_that_stalls_gets_no_more_recipes_than_the_user_allows(tmp_path: Path, cap: int) -> None:
-    """With ``-j1`` recipes may rely on it that no other one runs."""
+    """With ``-j1`` a recipe may rely on being the only one that runs."""
     async with building(tmp_path, replace(STRICT, cap=cap), width=cap) as build:
         build.run_unseen(*range(500, 500 + cap))
         await trio.sleep(600)
@@ -634,7 +633,7 @@ async def test_a_build_that_stalls_gets_no_more_recipes_than_the_user_allows(tmp
 async def test_a_stalled_build_that_is_narrower_than_the_user_allows_gets_one_recipe_more_at_a_time(
     tmp_path: Path, most: int | None, in_the_end: int
 ) -> None:
-    """Each of them waits for the next one, as it is where they count up to five."""
+    """Each recipe waits for the next one, like recipes that wait until five of them run."""
     async with building(tmp_path, replace(STRICT, cap=most), width=2) as build:
         build.run_unseen(500, 501)
         recipes = [2]
@@ -650,7 +649,7 @@ async def test_a_stalled_build_that_is_narrower_than_the_user_allows_gets_one_re
 
 
 async def assert_unbounded(build: Build) -> None:
-    """Tokens are out for the whole width, and nobody is held."""
+    """The pool has issued tokens for the whole width, and holds no runner."""
     assert build.pool.issued == 9
     assert not build.pool.holds
     build.pool.runner_registered(TaskId(77), TOP)
@@ -681,7 +680,7 @@ async def test_a_fault_of_the_governor_costs_the_bound_and_answers_all(
         assert build.tasks_answered == [1, 2]
         assert "no longer governed" in caplog.text
         await assert_unbounded(build)
-        # The watch ends by itself; nothing is read any more.
+        # The watch ends by itself; processes are not read any more.
         read = len(build.host.read_at)
         await trio.sleep(100)
         assert len(build.host.read_at) <= read + 2
@@ -706,7 +705,7 @@ async def test_a_fault_of_the_watch_costs_the_bound_and_answers_all(
 
 
 async def test_the_log_has_the_account_after_each_event(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """At the debug level each decision is logged, so that the account can be looked into afterwards."""
+    """At the debug level the server logs each decision, so that a developer can check the account later."""
     with caplog.at_level(logging.DEBUG, "spraycc.server.builds.token_pool"):
         async with building(tmp_path, PROBING) as build:
             build.run_remote(1, 2, 3)
@@ -732,7 +731,7 @@ async def test_the_log_has_the_account_after_each_event(tmp_path: Path, caplog: 
 async def test_where_the_kernel_has_no_room_the_build_is_as_wide_as_the_fifo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where the user has more pipes than fs.pipe-user-pages-soft: a new FIFO has one page, and can't grow."""
+    """The user has more pipes than fs.pipe-user-pages-soft allows: a new FIFO has one page, and can't grow."""
 
     def one_page(fd: int, command: int, argument: int = 0) -> int:
         if command == fcntl.F_SETPIPE_SZ:
@@ -749,7 +748,7 @@ async def test_where_the_kernel_has_no_room_the_build_is_as_wide_as_the_fifo(
             assert build.tasks_answered == [1]
             build.check_account()
             patch.undo()
-            build.pool.set_width(20)  # there is room by now
+            build.pool.set_width(20)  # now the FIFO has room
             assert build.pool.issued == 3
 
 

@@ -1,4 +1,4 @@
-"""A connection of the Unix socket that ends, or is written to by two, while somebody still sends."""
+"""A connection of the Unix socket that is closed during a send, and a connection with two writers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def read_items(sock: socket.socket, count: int) -> list[object]:
 
 
 async def test_flushed_after_it_was_closed(ends: tuple[Peer, socket.socket]) -> None:
-    """As where a runner is killed between its answer, which did not fit, and the turn of who flushes it."""
+    """A runner is killed after an answer that did not fit into the socket, and before the coroutine that flushes it runs."""
     peer, _ = ends
     peer.send_now(["out", 1, LARGE])
     assert peer.is_behind
@@ -57,7 +57,7 @@ async def test_closed_while_two_flush(ends: tuple[Peer, socket.socket]) -> None:
 
 
 async def test_two_that_send_at_once(ends: tuple[Peer, socket.socket]) -> None:
-    """Two attempts of one task, to a runner that reads slowly: both wait, and all arrives."""
+    """Two attempts of one task send to a runner that reads slowly: both wait, and everything arrives."""
     peer, theirs = ends
     sent: list[int] = []
 

@@ -1,4 +1,4 @@
-"""What goes with a task, and what its capture must hold."""
+"""The environment that a task takes along, and the directories that its capture must hold."""
 
 from __future__ import annotations
 

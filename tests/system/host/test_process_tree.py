@@ -66,9 +66,9 @@ def test_a_name_with_blanks_and_parentheses(tmp_path: Path) -> None:
 
 
 def test_processes_of_one_recipe_have_one_key_and_those_of_another_another(tmp_path: Path) -> None:
-    """make starts two recipes; each tells what two of its processes are."""
+    """make starts two recipes. Two processes of each recipe print their keys."""
     ask = (
-        # One write a line, or those of two recipes mix (print does that where PYTHONUNBUFFERED is set).
+        # One write per line, or the lines of two recipes mix (print does that if PYTHONUNBUFFERED is set).
         f"{sys.executable} -c 'import os, sys; from spraycc.server.host.process_tree import recipe_of;"
         ' key = recipe_of(os.getpid(), int(os.environ["TOP"])).key; os.write(1, f"{sys.argv[1]} {key}\\n".encode())\''
     )
@@ -76,7 +76,7 @@ def test_processes_of_one_recipe_have_one_key_and_those_of_another_another(tmp_p
         f"all: a b sub\na b:\n\t@{ask} $@1 & {ask} $@2 & wait\nsub:\n\t@$(MAKE) --no-print-directory c\nc:\n\t@{ask} c1; {ask} c2\n"
     )
     root = Path(__file__).resolve().parents[3]
-    # The shell tells its own process id and becomes make.
+    # The shell passes on its own process id and then executes make.
     done = subprocess.run(
         ["sh", "-c", "TOP=$$ exec make -j3"], cwd=tmp_path, text=True, capture_output=True, check=True,
         env={**{k: v for k, v in os.environ.items() if "MAKE" not in k}, "PYTHONPATH": str(root)},
@@ -94,7 +94,7 @@ def test_a_runner_below_no_build_tool() -> None:
 
 
 def test_without_descriptors_nothing_is_said_rather_than_too_little() -> None:
-    """Most processes would seem to have ended, and the tokens that they hold to be lost."""
+    """Otherwise most processes would seem to have ended, and their tokens to be lost."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.open("/dev/null", os.O_RDONLY)
     os.close(lowest)

@@ -1,4 +1,4 @@
-"""Which directory is the workspace."""
+"""How SprayCC finds the workspace."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HOME = b"/home/nobody-here"
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    # pytest's own directories above must not be roots: nothing in them is a mark.
+    # This works only if pytest's directories above contain no mark of a root.
     (tmp_path / "outer" / "project" / "src" / "deep").mkdir(parents=True)
     return tmp_path
 
@@ -60,7 +60,7 @@ def test_what_everybody_may_write_to_is_skipped(tree: Path) -> None:
     shared.chmod(0o1777)
     (shared / ".spraycc.toml").touch()
     assert found(shared / "project") == shared / "project"
-    # Without the sticky bit it is a project on a file system that shows 777 everywhere.
+    # Without the sticky bit the directory may be a project on a file system that shows 777 everywhere.
     shared.chmod(0o777)
     assert found(shared / "project") == shared
 

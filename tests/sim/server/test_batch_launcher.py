@@ -1,4 +1,4 @@
-"""Batch jobs, submitted and looked after on the virtual clock: which command is run when, and what the server is told."""
+"""Batch jobs, submitted and watched on the virtual clock: the commands, their times, and the reports to the server."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ from tests.sim.server.fake_clusters import Array, Element, FakeSlurm, Hang, Mana
 PBS = Transcript("openpbs-23.06.06")
 OPENLAVA = Transcript("openlava-2.2")
 PBS_ARRAY = PBS.reply("qsub -J 1-3 -N spraycc -j oe -o /dev/null -- /bin/sleep 10")
-#: The settings' defaults, by which the tests' times are.
+#: The defaults of the settings. The tests' times are based on them.
 STATUS_S, SUBMIT_S, TIMEOUT_S, RELEASE_S, PATIENCE_S = 15.0, 1.0, 60.0, 60.0, 30.0
 
-#: What was withdrawn may be asked for again after this time.
+#: After a withdrawal the scheduler may ask again when these seconds are over.
 AT_ONCE_S = RETRY_AFTER_WITHDRAWAL_S
 
 
 class World:
-    """A launcher, the cluster manager that it runs, and what it tells the server."""
+    """A launcher, its cluster manager, and its reports to the server."""
 
     def __init__(self, manager: Manager, state_dir: Path, settings: Settings, **arguments: Any) -> None:
         state_dir.mkdir(exist_ok=True)
         self.manager = manager
         self.state_dir = state_dir
         self.settings = settings
-        #: (executors, seconds before others are asked for, text), and when each was told
+        #: (executors, seconds until the next request, text), and the time of each report
         self.failed: list[tuple[int, float, str]] = []
         self.failed_at: list[float] = []
         self.said: list[str] = []
@@ -72,7 +72,7 @@ class World:
         return self.state_dir / MARKER
 
     def connect(self, *indices: int, number: int = -1, copy: int | None = None) -> None:
-        """Executors of a submission (the last one by default) call home."""
+        """Executors of a submission (the last one by default) connect to the server."""
         suffix = "" if copy is None else f".{copy}"
         for index in indices:
             self.launcher.connected(f"{self.manager.tag(number)}-{index}{suffix}")
@@ -87,7 +87,7 @@ class World:
 async def running(
     manager: Manager, tmp_path: Path, *, known: Callable[[], list[str]] | None = None, **settings: Any
 ) -> AsyncIterator[World]:
-    """A launcher that runs, for Slurm by default. It is killed at the end, unless the test has closed it."""
+    """A running launcher, for Slurm by default. It is killed at the end, unless the test has closed it."""
     world = World(manager, tmp_path / "state", Settings(**{"cluster": "slurm", **settings}), known=known)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(world.launcher.run)
@@ -97,7 +97,7 @@ async def running(
 
 
 def arrays(manager: Manager, program: str = "sbatch") -> list[int]:
-    """How many batch jobs each submission was for."""
+    """The number of batch jobs of each submission."""
     return [int(line.partition("--array=1-")[2].split()[0]) for line in manager.lines(program)]
 
 
@@ -146,7 +146,7 @@ async def test_more_that_are_asked_for_are_submitted_after_the_interval(tmp_path
             await trio.sleep(0.1)
         await trio.sleep(10)
         assert arrays(slurm) == [2, 4]
-        # From the answer of one to the beginning of the next.
+        # The interval lasts from one answer to the start of the next command.
         assert slurm.times("sbatch") == [0.0, slurm.latency_s + SUBMIT_S]
 
 
@@ -169,7 +169,7 @@ async def test_batch_jobs_with_several_cpus_are_as_few_as_will_do(tmp_path: Path
             world.connect(1, 2, copy=copy)
         assert slurm.times("squeue") == []
         await trio.sleep(STATUS_S)
-        assert len(slurm.times("squeue")) == 1  # the third one is still on its way
+        assert len(slurm.times("squeue")) == 1  # the third executor is still pending
 
 
 async def test_an_array_that_is_too_large_is_halved_until_it_is_taken(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ async def test_an_array_that_is_too_large_is_halved_until_it_is_taken(tmp_path: 
 
 
 async def test_keep_pending_bounds_what_waits(tmp_path: Path) -> None:
-    """Where two of three have called home two more are submitted, even if they were faster than the answer."""
+    """When two of three executors have connected, two more are submitted, even if they connect before sbatch answers."""
     slurm = FakeSlurm()
     async with running(slurm, tmp_path, keep_pending=3) as world:
         world.launcher.ask(9)
@@ -250,7 +250,7 @@ async def test_a_submission_that_fails_is_reported_with_the_time_to_the_next(
         assert words in text
         assert text.endswith("; compiling here meanwhile")
         assert world.launcher.processes == 0
-        assert arrays(slurm) == [2]  # it is for the server to ask again
+        assert arrays(slurm) == [2]  # the server decides when to ask again
         world.launcher.ask(2)
         await trio.sleep(10)
         assert slurm.listed() == {"10": [1, 2]}
@@ -294,7 +294,7 @@ async def test_what_was_taken_without_an_answer_is_not_submitted_twice(tmp_path:
         assert arrays(slurm) == [3]
         assert slurm.lines("squeue")[0].count(f"--name={batch_name(world.settings, 'state')}") == 1
         assert world.launcher.submission_ids() == ["10"]
-        # Its executors are known by the tag that it was submitted with.
+        # The tag of the submission identifies its executors.
         world.connect(1, 2, 3)
         await trio.sleep(10 * STATUS_S)
         assert len([line for line in slurm.lines("squeue") if "--name=" in line]) == 1
@@ -312,11 +312,11 @@ async def test_what_was_not_taken_is_submitted_again(tmp_path: Path) -> None:
         assert arrays(slurm) == [3, 3]
         world.launcher.ask(1)
         await trio.sleep(5)
-        assert len(slurm.lines("squeue")) == 1  # it was looked for once
+        assert len(slurm.lines("squeue")) == 1  # the launcher searched for the submission once
 
 
 async def test_of_several_that_may_have_been_taken_none_is_kept(tmp_path: Path) -> None:
-    """Which is which can't be told. Those that are known stay, another launcher's too."""
+    """The launcher can't tell which one is its own. It keeps known batch jobs, and those of another launcher."""
     slurm = FakeSlurm()
     known: list[str] = []
     async with running(slurm, tmp_path, known=lambda: known) as world:
@@ -367,7 +367,7 @@ async def test_a_queue_that_starts_nothing_has_the_next_one_asked_and_loses_what
         slurm.start("11", 1, 2)
         world.connect(1, 2)
         await trio.sleep(1)
-        # Three are here, and one is still to come: of either queue the last ones go.
+        # Three executors are connected, and one is still needed: the last batch jobs of both queues are cancelled.
         assert slurm.listed() == {"10": [1, 2], "11": [1, 2, 3]}
         world.connect(3)
         await trio.sleep(1)
@@ -401,13 +401,13 @@ async def test_an_unanswered_submission_is_looked_for_before_the_next_queue_is_a
         name = f"--name={batch_name(world.settings, 'state')}"
         done = [(call.argv[0], name in call.argv) for call in slurm.calls]
         assert done == [("sbatch", False)] * 3 + [("squeue", True), ("scancel", False), ("sbatch", False)]
-        # Which of the two was taken can't be told, so it is cancelled.
+        # The launcher can't tell which of the two submissions was accepted, so it cancels the one that it finds.
         assert slurm.lines("scancel") == ["scancel 11"]
         assert slurm.listed() == {"10": [1, 2], "12": [1, 2]}
 
 
 async def test_those_that_wait_elsewhere_too_are_not_reported_when_they_end_early(tmp_path: Path) -> None:
-    """Their other half may still come."""
+    """The request in the other queue may still start."""
     slurm = FakeSlurm(partitions=["fast", "slow"])
     async with running(slurm, tmp_path, queues=("fast", "slow")) as world:
         world.launcher.ask(2)
@@ -417,7 +417,7 @@ async def test_those_that_wait_elsewhere_too_are_not_reported_when_they_end_earl
         await trio.sleep(2 * STATUS_S)
         assert world.failed == []
         assert any("ended before they connected" in text for text in world.said)
-        # The slow queue was asked again in its turn.
+        # The slow queue was asked again when its time came.
         assert slurm.listed() == {"10": [1, 2], "12": [1, 2]}
         slurm.end("10", 1, 2)
         await trio.sleep(2 * STATUS_S)
@@ -427,7 +427,7 @@ async def test_those_that_wait_elsewhere_too_are_not_reported_when_they_end_earl
         assert world.failed == [(2, VANISHED_RETRY_S, "Slurm: 2 executors ended before they connected")]
 
 
-# -- looked at
+# -- listed
 
 
 async def test_executors_that_are_connected_need_no_listing(tmp_path: Path) -> None:
@@ -440,7 +440,7 @@ async def test_executors_that_are_connected_need_no_listing(tmp_path: Path) -> N
         assert slurm.lines("squeue") == []
 
 
-async def test_what_has_not_called_home_is_listed_at_the_interval_and_its_reason_told_once(tmp_path: Path) -> None:
+async def test_what_has_not_connected_is_listed_at_the_interval_and_its_reason_told_once(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     async with running(slurm, tmp_path) as world:
         world.launcher.ask(2)
@@ -482,7 +482,7 @@ async def test_batch_jobs_that_end_before_their_executors_call_are_reported(tmp_
         assert world.launcher.processes == 1
 
 
-async def test_a_batch_job_that_runs_and_does_not_call_home_is_cancelled(tmp_path: Path) -> None:
+async def test_a_batch_job_that_runs_and_does_not_connect_is_cancelled(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     async with running(slurm, tmp_path) as world:
         world.launcher.ask(1)
@@ -510,7 +510,7 @@ async def test_a_batch_job_whose_executor_has_left_is_cancelled_if_it_lingers(tm
         assert slurm.listed() == {"10": [1, 2]}
         await trio.sleep(STATUS_S + 2)
         assert slurm.listed() == {"10": [2]}
-        await trio.sleep(2 * STATUS_S)  # seen as gone, and forgotten
+        await trio.sleep(2 * STATUS_S)  # the listing shows that the batch job is gone, and the launcher forgets it
         assert world.launcher.processes == 1
         assert world.failed == []
 
@@ -528,7 +528,7 @@ async def test_without_a_listing_nobody_has_failed(tmp_path: Path, answer: Reply
 
 
 async def test_pbs_is_asked_why_one_waits_and_never_is_the_end_of_all_that_wait(tmp_path: Path) -> None:
-    """Its listing does not say."""
+    """PBS's listing does not have the reason."""
     never = PBS.reply(
         "qsub -l select=1:ncpus=64 -j oe -o /dev/null -- /bin/true > pid; echo rc=$?; cat pid; sleep 2;"
         " qstat -f $(cat pid) | grep -E 'job_state|comment'; qdel $(cat pid)"
@@ -571,7 +571,7 @@ async def test_pbs_from_submission_to_loss(tmp_path: Path) -> None:
 
 
 async def test_openlava_half_started(tmp_path: Path) -> None:
-    """One of five runs and has called home; the rest waits, and is cancelled when no build wants it."""
+    """One of five runs and is connected. The others wait, and are cancelled when no build wants them."""
     manager = Replays(
         bsub=OPENLAVA.reply(r"printf '#!/bin/sh\nsleep 40\n' | bsub -J 'spraycc[1-5]' -o /dev/null -q normal -W 10"),
         bjobs=OPENLAVA.reply("bjobs -w 108"),
@@ -592,7 +592,7 @@ async def test_openlava_half_started(tmp_path: Path) -> None:
 
 
 async def test_pbs_in_its_own_words(tmp_path: Path) -> None:
-    """A withdrawal names the elements, and left-overs are found by name and cancelled as whole arrays."""
+    """A withdrawal names the elements. Leftovers are found by name and cancelled as whole arrays."""
     manager = Replays(qsub=PBS_ARRAY, qselect=PBS_ARRAY, qdel=Reply(0))
     async with running(manager, tmp_path, cluster="pbs", cpus_per_executor=2) as world:
         world.launcher.ask(6)
@@ -639,7 +639,7 @@ async def test_a_build_that_comes_in_time_finds_what_was_asked_for_before(tmp_pa
 
 
 async def test_what_has_not_started_is_withdrawn_in_mid_build(tmp_path: Path) -> None:
-    """A batch job stays of which one executor is here, though its other one is still on the way."""
+    """A batch job with one connected executor stays, although its other executor is still pending."""
     slurm = FakeSlurm()
     async with running(slurm, tmp_path, cpus_per_executor=2) as world:
         world.launcher.ask(6)
@@ -649,7 +649,7 @@ async def test_what_has_not_started_is_withdrawn_in_mid_build(tmp_path: Path) ->
         await trio.sleep(1)
         assert slurm.listed() == {"10": [2]}
         assert world.failed == [(5, AT_ONCE_S, "")]
-        # They may be asked for again at once; one of them is on its way already.
+        # The server may ask again at once. One of them is pending already.
         world.launcher.ask(3)
         await trio.sleep(5)
         assert arrays(slurm) == [3, 1]
@@ -663,7 +663,7 @@ async def test_what_is_not_submitted_yet_is_withdrawn_without_a_command(tmp_path
         await trio.sleep(1)
         assert slurm.calls == []
         assert world.failed == [(6, AT_ONCE_S, "")]
-        # With nothing to withdraw it is no reason to withdraw what is asked for later.
+        # A withdrawal without anything to withdraw does not affect later requests.
         world.launcher.withdraw()
         await trio.sleep(1)
         world.launcher.ask(1)
@@ -677,7 +677,7 @@ async def test_what_is_not_submitted_yet_is_withdrawn_without_a_command(tmp_path
 async def test_a_fault_in_a_step_costs_the_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The executors that were asked for are reported as failed, and the next are asked for in the ordinary way."""
+    """The launcher reports the requested executors as failed, and handles the next request in the ordinary way."""
     slurm = FakeSlurm()
     async with running(slurm, tmp_path) as world:
         with monkeypatch.context() as patch:
@@ -799,11 +799,11 @@ async def test_without_a_place_for_the_marker_batch_jobs_are_submitted_all_the_s
         assert MARKER in caplog.text
 
 
-# -- what a killed server has left
+# -- leftovers of a killed server
 
 
 async def kill_with_three_pending(slurm: FakeSlurm, tmp_path: Path) -> Settings:
-    """A server that ends without a word while three batch jobs are there."""
+    """Kills a server while three batch jobs are pending."""
     async with running(slurm, tmp_path, cluster_timeout_s=7.0) as world:
         world.launcher.ask(3)
         await trio.sleep(1)
@@ -886,7 +886,7 @@ async def test_a_fault_of_ours_in_the_look_for_left_overs_holds_nobody_up(
     ],
 )
 async def test_a_marker_of_whatever_content_is_no_fault(tmp_path: Path, content: str, searched: bool) -> None:
-    """Without the settings that were in force, today's say where to look."""
+    """Without the old settings, the present settings say where to search."""
     slurm = FakeSlurm()
     (tmp_path / MARKER).write_text(content)
     assert await cancel_stale_jobs(Settings(cluster="slurm"), tmp_path, slurm.run) == 0

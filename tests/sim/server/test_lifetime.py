@@ -1,4 +1,4 @@
-"""The whole server: its end, and the leftovers of a killed server."""
+"""The whole server: how it ends, and the leftovers of a killed server."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_a_server_whose_socket_is_gone_ends(tmp_path: Path, monkeypatch: p
         build = await world.build()
         (world.run_dir / "socket").unlink()
         await trio.sleep(10)
-        assert not world.ended.is_set()  # who is connected is served
+        assert not world.ended.is_set()  # connected peers are still served
         await build.finish()
         with trio.fail_after(5):
             await world.ended.wait()
@@ -92,7 +92,7 @@ async def test_a_server_that_is_to_stop_now_has_its_executors_leave(
         assert await executor.next() == Leave()
         began = trio.current_time()
         await world.ended.wait()
-        # This one does not leave, so it is waited for as long as may be.
+        # This executor does not leave, so the server waits for the longest permitted time.
         assert trio.current_time() - began <= fleet_module.LEAVE_S + 0.1
         assert (await runner.result())[1] is None
         runner.close()

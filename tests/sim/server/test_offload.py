@@ -1,4 +1,4 @@
-"""Which work on the disk the loop does itself, and which goes to a thread."""
+"""Which disk work the event loop does itself, and which work goes to a thread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BOTH: list[Kind] = ["look", "write"]
 
 
 class SlowDisk:
-    """A disk whose work takes as long as the test says; ``disk`` measures it by these clocks."""
+    """A disk whose work takes as long as the test says. ``disk`` measures the work with this object's clocks."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -29,7 +29,7 @@ class SlowDisk:
             self.in_thread = False
 
     async def is_inline(self, kind: Kind, takes_s: float = 0.0, cpu_s: float = 0.0) -> bool:
-        """Whether work that takes so long is done by the caller's thread."""
+        """Whether the caller's thread does work that takes this long."""
 
         def work() -> bool:
             self.now_s += takes_s
@@ -44,13 +44,13 @@ async def test_a_slow_disk_sends_a_kind_to_threads_until_it_is_quick_again(kind:
     slow = SlowDisk()
     (other,) = set(BOTH) - {kind}
     inline = [await slow.is_inline(kind, 2 * SLOW_S) for _ in range(20)]
-    # The mean of the last ones decides: with a weight of 0.1 the seventh brings it over the limit.
+    # The moving mean decides: with a weight of 0.1, the seventh slow work brings the mean over the limit.
     assert inline == [True] * 7 + [False] * 13
     assert slow.disk.is_slow(kind)
     assert not slow.disk.is_slow(other)
     assert await slow.is_inline(other)
     inline = [await slow.is_inline(kind) for _ in range(50)]
-    # Work in threads is measured too, so that a quick disk is noticed.
+    # The server also measures work in threads, so it notices when the disk is quick again.
     assert inline[0] is False
     assert inline[-1] is True
     assert inline == sorted(inline)
