@@ -16,8 +16,7 @@ from typing import Any
 import trio
 
 from benchmarks.harness import Place
-from spraycc.executor.proof import Told as ToldStamp
-from spraycc.executor.proof import bit_set, prove
+from spraycc.executor.proof import ToldStamp, bit_set, prove
 from spraycc.model import Command, Description, Kind, Placement
 from spraycc.server.coherence.inputs import Inputs, Told
 from spraycc.server.coherence.tracker import Tracker

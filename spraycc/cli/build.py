@@ -16,7 +16,7 @@ from typing import Any
 from spraycc import config, runtime_dir, shims, workspace
 from spraycc.build_tools import MAKES, NINJAS
 from spraycc.cli import server_start
-from spraycc.cli.build_tool import Tool, ToolNotFound, environ_path, execute, find_program
+from spraycc.cli.build_tool import ToolNotFound, ToolRun, environ_path, execute, find_program
 from spraycc.cli.messages import inform, warn
 from spraycc.cli.opened_build import OpenedBuild, Plan, is_first_to_tell, open_build, tell_server_is_gone
 from spraycc.cli.suspended_server import SuspendedServerCheck
@@ -157,7 +157,7 @@ def _load(flags: Mapping[str, Any]) -> tuple[config.Loaded, bytes]:
 
 def _run(plan: Plan, settings: Settings, root: bytes, env: dict[bytes, bytes], began: float) -> int:
     opened: OpenedBuild | None = None
-    # Outside of `with Tool()`: until the tool runs, Ctrl-C must end this process.
+    # Outside of `with ToolRun()`: until the tool runs, Ctrl-C must end this process.
     try:
         opened = open_build(plan, settings, root, env)
     except ConfigError:
@@ -165,7 +165,7 @@ def _run(plan: Plan, settings: Settings, root: bytes, env: dict[bytes, bytes], b
     except (SprayccError, OSError) as exc:
         warn(f"{exc}\nthe build goes on without a server, on this host")
     try:
-        with Tool() as tool:
+        with ToolRun() as tool:
             figures = _run_tool(tool, plan, settings, env, opened, began)
     finally:
         if opened is not None:
@@ -197,7 +197,7 @@ def _explain_no_tasks(plan: Plan, opened: OpenedBuild) -> None:
 
 
 def _run_tool(
-    tool: Tool, plan: Plan, settings: Settings, env: dict[bytes, bytes], opened: OpenedBuild | None, began: float
+    tool: ToolRun, plan: Plan, settings: Settings, env: dict[bytes, bytes], opened: OpenedBuild | None, began: float
 ) -> dict[str, Any]:
     """Start the tool and wait for its end; returns the known figures."""
     path = environ_path(without_build(env))

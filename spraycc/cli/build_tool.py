@@ -68,7 +68,7 @@ def environ_path(env: Mapping[bytes, bytes]) -> bytes:
     return env.get(b"PATH", b"/bin:/usr/bin")
 
 
-class Tool:
+class ToolRun:
     """One run of the build tool. As a context manager, owns the signal handlers from before the tool's start."""
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class Tool:
         #: signals that arrived before the tool was started
         self._early: list[int] = []
 
-    def __enter__(self) -> Tool:
+    def __enter__(self) -> ToolRun:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._old_wakeup = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         self._old = {}

@@ -26,7 +26,7 @@ from spraycc.wire.runner import (
     Status,
     Stop,
     Summary,
-    ToolStarted,
+    ToolProcess,
     Welcome,
 )
 from spraycc.wire.schema import Message
@@ -141,7 +141,7 @@ class ServerConnection:
         return self._ask(OpenBuild(cap, argv, cwd, settings, jobserver, live_tokens), BuildOpened)
 
     def tool_started(self, pid: int) -> None:
-        self._send(ToolStarted(pid))
+        self._send(ToolProcess(pid))
 
     def close_build(self, status: int, wall_s: float) -> dict[str, Any]:
         """Report the end of the tool; returns the build's figures."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from spraycc.executor.box import BoxOrder
 from spraycc.executor.fence import Fence
-from spraycc.executor.proof import Told, directory_of, prove
+from spraycc.executor.proof import ToldStamp, directory_of, prove
 from spraycc.executor.recorder import RecordFile, can_preload, environment
 from spraycc.stamps import Lookup, Stamp
 from spraycc.system.file_cache import cached
@@ -65,7 +65,7 @@ class Coherence:
         self._look = look
         self._file_systems = file_systems or FileSystems()
         self._real_directories: dict[bytes, bytes] = {}
-        self._told: dict[Lookup, Told] = {}
+        self._told: dict[Lookup, ToldStamp] = {}
         self._by_number: dict[int, Lookup] = {}
         self._record: RecordFile | None = None
         self._is_recording = False
@@ -85,7 +85,7 @@ class Coherence:
             if not stamp:
                 continue
             self._by_number[number] = lookup
-            self._told[lookup] = Told(number, stamp)
+            self._told[lookup] = ToldStamp(number, stamp)
             if self._concerns(directory_of(lookup)):
                 stamps.append((lookup, stamp))
         try:

@@ -14,8 +14,8 @@ from spraycc.errors import CaptureError, CaptureRefusal
 from spraycc.executor.box import BoxOrder, Ended, NotStarted, Streams
 from spraycc.executor.box_process import run_box
 from spraycc.executor.capture_errors import refusal_of
-from spraycc.executor.capture_plan import plan_capture
 from spraycc.executor.coherence import make_record
+from spraycc.executor.overlay_plan import plan_overlays
 from spraycc.executor.prepare import Identity, Prepared
 from spraycc.executor.produced_files import produced_messages
 from spraycc.executor.recorder import LIBRARY_NAME, environment, find_recorder
@@ -80,7 +80,7 @@ class Host:
         """
         if self.scratch is None or not self.overlays:
             raise CaptureError(CaptureRefusal.HOST, self.refusals.get("overlay", "no overlay on this host"))
-        return plan_capture(
+        return plan_overlays(
             dict.fromkeys(map(os.path.realpath, required)),
             dict.fromkeys(os.path.realpath(root) for root in optional if os.path.isdir(root)),
             needed,

@@ -30,7 +30,7 @@ from spraycc.stamps import FILE, LINK, MISSING, NAMES, Lookup, Stamp, is_failure
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ToldStamp:
     """A stamp of the submit host, as the server told it."""
 
     number: int
@@ -49,7 +49,7 @@ class Proof:
 
 def prove(
     reads: Iterable[tuple[Lookup, Stamp]],
-    told: dict[Lookup, Told],
+    told: dict[Lookup, ToldStamp],
     is_compared: Callable[[bytes], bool],
     ignores_missing: Callable[[bytes], bool],
     names_follow_directory: Callable[[bytes], bool],

@@ -68,7 +68,7 @@ _NOT_IN_LD_PRELOAD = b": $\t\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Reads:
+class Accesses:
     """The files and names that a command accessed."""
 
     #: False if the command may have read more files than those in ``entries``.
@@ -119,21 +119,21 @@ class RecordFile:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.path)
 
-    def read(self) -> Reads:
+    def read(self) -> Accesses:
         """The records since the file was made or reset. The command's processes should have ended.
 
         The command can write into the file. So an invalid file gives incomplete reads, and no error.
         """
         header = os.pread(self._fd, HEADER.size, 0)
         if len(header) < HEADER.size:
-            return Reads(False, [])
+            return Accesses(False, [])
         position = HEADER.unpack(header)[1]
         records = os.pread(self._fd, min(position >> 32, RECORD_COUNT) * RECORD.size, HEADER.size)
         texts = os.pread(self._fd, min(position & _LOW_HALF, TEXT_BYTES), TEXT_START)
         return parse(header, records, texts)
 
 
-def parse(header: bytes, records: bytes, texts: bytes) -> Reads:
+def parse(header: bytes, records: bytes, texts: bytes) -> Accesses:
     """The meaning of a file's three parts. Records and texts need only be as long as the header says."""
     magic, position, flags, pending = HEADER.unpack(header)
     lookups = texts.split(b"\0")
@@ -171,7 +171,7 @@ def parse(header: bytes, records: bytes, texts: bytes) -> Reads:
             # A process was killed while it wrote this record. The lookups after this one may belong to other records.
             complete = False
             break
-    return Reads(complete, list(entries.values()))
+    return Accesses(complete, list(entries.values()))
 
 
 def _untidy(texts: bytes) -> set[int]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from spraycc.build_tools import MAKES, NINJAS
 from spraycc.jobserver.make_options import AUTH, INFORMATION, JOBS, LOAD, MAKE, jobs_count
 from spraycc.jobserver.makeflags import parse
-from spraycc.jobserver.option_scan import Argument, Options, Use, cut, scan
+from spraycc.jobserver.option_scan import Argument, Options, OptionUse, cut, scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def _ninja(argv: tuple[bytes, ...], _makeflags: bytes) -> Stripped:
     return Stripped((argv[0], *kept), cap, jobserver=True, removed=removed)
 
 
-def _ninja_count(use: Use) -> int | None:
+def _ninja_count(use: OptionUse) -> int | None:
     if use.value is None or not use.value.isdigit():
         raise ValueError("not a number")
     return int(use.value) or None
@@ -98,8 +98,8 @@ def _ninja_count(use: Use) -> int | None:
 
 def _take(
     words: tuple[bytes, ...],
-    uses: Sequence[Use],
-    count: Callable[[Use], int | None],
+    uses: Sequence[OptionUse],
+    count: Callable[[OptionUse], int | None],
     also: frozenset[str] = frozenset(),
 ) -> tuple[tuple[bytes, ...], int | None, tuple[bytes, ...]]:
     """Removes valid uses of JOBS and all uses of ``also``: ``(words, cap, removed words)``. The last -j wins."""
@@ -164,7 +164,7 @@ def _cargo(argv: tuple[bytes, ...], _makeflags: bytes) -> Stripped:
     return Stripped((argv[0], *kept), cap, jobserver=True, removed=removed)
 
 
-def _spelt_out(words: Sequence[bytes], use: Use) -> bool:
+def _spelt_out(words: Sequence[bytes], use: OptionUse) -> bool:
     """Whether the option is in its plain form: cargo has no abbreviations, and its other letters vary by subcommand."""
     return use.offset == 1 or (use.offset == 0 and words[use.index].partition(b"=")[0] == b"--jobs")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spraycc.jobserver.option_scan import Argument, Options, Use
+from spraycc.jobserver.option_scan import Argument, Options, OptionUse
 
 _NONE, _REQUIRED, _OPTIONAL = Argument.NONE, Argument.REQUIRED, Argument.OPTIONAL
 
@@ -74,7 +74,7 @@ _LONG = {
 MAKE = Options(_SHORT, _LONG)
 
 
-def jobs_count(use: Use) -> int | None:
+def jobs_count(use: OptionUse) -> int | None:
     """The number of a ``-j``; None: without a number, so without limit.
 
     Raises:

@@ -30,7 +30,7 @@ from functools import lru_cache
 
 from spraycc.build_tools import JOBSERVER_VARIABLES
 from spraycc.jobserver.make_options import AUTH, JOBS, LOAD, MAKE, jobs_count
-from spraycc.jobserver.option_scan import Use, cut, scan
+from spraycc.jobserver.option_scan import OptionUse, cut, scan
 
 #: a path that needs no quoting for make's expansion, for make's and ninja's splitting, and for a shell
 _PLAIN_PATH = re.compile(rb"/[A-Za-z0-9/._+-]+\Z")
@@ -228,7 +228,7 @@ def _dashed(makeflags: bytes) -> tuple[bytes, ...]:
     return words
 
 
-def _valid(use: Use) -> bool:
+def _valid(use: OptionUse) -> bool:
     try:
         jobs_count(use)
     except ValueError:

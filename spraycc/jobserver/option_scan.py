@@ -54,7 +54,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class OptionUse:
     """One option of a command line."""
 
     #: the option's canonical name; "" for an unknown option
@@ -69,7 +69,7 @@ class Use:
     takes_next: bool = False
 
 
-def scan(words: Sequence[bytes], options: Options) -> Iterator[Use]:
+def scan(words: Sequence[bytes], options: Options) -> Iterator[OptionUse]:
     """Yields the options of ``words`` in their order, and skips operands between them. The scan ends at ``--``."""
     index = 0
     while index < len(words):
@@ -88,35 +88,35 @@ def scan(words: Sequence[bytes], options: Options) -> Iterator[Use]:
         index += step
 
 
-def _long(words: Sequence[bytes], index: int, options: Options) -> Use:
+def _long(words: Sequence[bytes], index: int, options: Options) -> OptionUse:
     name, equals, joined = words[index][2:].partition(b"=")
     option = options.find_long(name)
     if option is None:
-        return Use("", None, index, 0)
+        return OptionUse("", None, index, 0)
     return _with_argument(words, index, 0, option, joined if equals else None)
 
 
-def _cluster(words: Sequence[bytes], index: int, options: Options) -> Iterator[Use]:
+def _cluster(words: Sequence[bytes], index: int, options: Options) -> Iterator[OptionUse]:
     word = words[index]
     for offset in range(1, len(word)):
         option = options.short.get(word[offset : offset + 1], ("", Argument.NONE))
         if option[1] is not Argument.NONE:
             yield _with_argument(words, index, offset, option, word[offset + 1 :] or None)
             return
-        yield Use(option[0], None, index, offset)
+        yield OptionUse(option[0], None, index, offset)
 
 
 def _with_argument(
     words: Sequence[bytes], index: int, offset: int, option: tuple[str, Argument], joined: bytes | None
-) -> Use:
+) -> OptionUse:
     name, argument = option
     following = words[index + 1] if index + 1 < len(words) else None
     if joined is None and following is not None and argument.takes(following):
-        return Use(name, following, index, offset, takes_next=True)
-    return Use(name, joined, index, offset)
+        return OptionUse(name, following, index, offset, takes_next=True)
+    return OptionUse(name, joined, index, offset)
 
 
-def cut(words: Sequence[bytes], uses: Sequence[Use]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+def cut(words: Sequence[bytes], uses: Sequence[OptionUse]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
     """Removes the options ``uses``, with their arguments, from ``words``: ``(kept words, removed words)``.
 
     An option with an argument is the last of its cluster, so the cluster keeps the letters before it. An option without

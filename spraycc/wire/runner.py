@@ -137,7 +137,7 @@ class BuildOpened(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class ToolStarted(Message):
+class ToolProcess(Message):
     """Command line → server: the build tool runs as this process."""
 
     TAG: ClassVar[str] = "build-tool"
@@ -208,5 +208,5 @@ class Refused(Message):
     text: str
 
 
-TO_SERVER = Grammar(RunTask, Done, Hello, OpenBuild, ToolStarted, CloseBuild, AskStatus, Stop)
+TO_SERVER = Grammar(RunTask, Done, Hello, OpenBuild, ToolProcess, CloseBuild, AskStatus, Stop)
 FROM_SERVER = Grammar(RunHere, Output, Exited, Welcome, BuildOpened, Summary, Notice, Status, Refused)

@@ -33,7 +33,7 @@ from spraycc.wire.runner import (
     Status,
     Stop,
     Summary,
-    ToolStarted,
+    ToolProcess,
     Welcome,
 )
 
@@ -69,7 +69,7 @@ class Control:
                     raise ProtocolError(f"{message.TAG!r} of protocol {hello.version}, this is {RUNNER_PROTOCOL}")
                 if isinstance(message, OpenBuild):
                     self._open(message)
-                elif isinstance(message, ToolStarted):
+                elif isinstance(message, ToolProcess):
                     with suppress(OSError):
                         self._tool_pidfd = os.pidfd_open(message.pid)
                     if self._build is not None and self._build.pool is not None:

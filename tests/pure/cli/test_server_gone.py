@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from spraycc.cli.build import _run_tool
-from spraycc.cli.build_tool import Tool
+from spraycc.cli.build_tool import ToolRun
 from spraycc.cli.opened_build import OpenedBuild, Plan
 from spraycc.cli.server_connection import ConnectionEnded, ServerConnection
 from spraycc.errors import ServerUnavailable
@@ -78,7 +78,7 @@ class Build:
             cast(ServerConnection, connection), bytes(self.runtime_dir), "b1", {b"SPRAYCC_SHIMS": b"/nowhere"}, None
         )
         plan = Plan(Stripped((b"make",), None, True), "make", b"/usr/bin/make")
-        tool = cast(Tool, ToolOf(meanwhile, sees_loss=sees_loss))
+        tool = cast(ToolRun, ToolOf(meanwhile, sees_loss=sees_loss))
         return _run_tool(tool, plan, Settings(), {}, opened, began=0.0)
 
 

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from spraycc.executor.proof import Told, bit_set, prove
+from spraycc.executor.proof import ToldStamp, bit_set, prove
 from spraycc.stamps import LAYOUT, MISSING, Lookup, Stamp, of_error
 
 OLD, NEW, NAMES_1, NAMES_2 = (LAYOUT.pack(kind, n, 0, 0, 0) for n, kind in ((1, 1), (2, 1), (3, 3), (4, 3)))
@@ -19,7 +19,7 @@ def numbers(bits: bytes) -> set[int]:
 
 def proved(
     reads: list[tuple[Lookup, Stamp]],
-    told: dict[Lookup, Told],
+    told: dict[Lookup, ToldStamp],
     now: dict[Lookup, Stamp] | None = None,
     system: bytes = b"/usr",
 ) -> tuple[set[int], tuple[tuple[Lookup, Stamp], ...]]:
@@ -35,22 +35,22 @@ def proved(
 
 
 def test_a_told_stamp_goes_back_as_its_number() -> None:
-    told = {b"f/w/a.h": Told(3, OLD), b"f/w/b.h": Told(70, NEW)}
+    told = {b"f/w/a.h": ToldStamp(3, OLD), b"f/w/b.h": ToldStamp(70, NEW)}
     assert proved([(b"f/w/a.h", OLD), (b"f/w/b.h", NEW)], told) == ({3, 70}, ())
 
 
-@pytest.mark.parametrize("told", [{}, {b"f/w/a.h": Told(3, NEW)}], ids=["not told", "told otherwise"])
-def test_any_other_stamp_goes_back_as_it_is(told: dict[Lookup, Told]) -> None:
+@pytest.mark.parametrize("told", [{}, {b"f/w/a.h": ToldStamp(3, NEW)}], ids=["not told", "told otherwise"])
+def test_any_other_stamp_goes_back_as_it_is(told: dict[Lookup, ToldStamp]) -> None:
     assert proved([(b"f/w/a.h", OLD)], told) == (set(), ((b"f/w/a.h", OLD),))
 
 
 def test_a_missing_name_that_was_told_to_be_there_goes_back() -> None:
-    told = {b"f/w/inc/a.h": Told(1, NEW), b"n/w/inc": Told(2, NAMES_1)}
+    told = {b"f/w/inc/a.h": ToldStamp(1, NEW), b"n/w/inc": ToldStamp(2, NAMES_1)}
     assert proved([(b"f/w/inc/a.h", MISSING)], told) == (set(), ((b"f/w/inc/a.h", MISSING),))
 
 
 def test_missing_names_are_covered_by_their_directory() -> None:
-    told = {b"n/w/inc": Told(5, NAMES_1)}
+    told = {b"n/w/inc": ToldStamp(5, NAMES_1)}
     reads = [(b"f/w/inc/a.h", MISSING), (b"f/w/inc/b.h", MISSING)]
     assert proved(reads, told, {b"n/w/inc": NAMES_1}) == ({5}, ())
 
@@ -59,23 +59,23 @@ def test_missing_names_are_covered_by_their_directory() -> None:
     ("told", "now"),
     [
         ({}, {}),
-        ({b"n/w/inc": Told(5, NAMES_1)}, {b"n/w/inc": NAMES_2}),
+        ({b"n/w/inc": ToldStamp(5, NAMES_1)}, {b"n/w/inc": NAMES_2}),
     ],
     ids=["the directory was not told", "it changed on this host"],
 )
-def test_else_each_missing_name_goes_back(told: dict[Lookup, Told], now: dict[Lookup, Stamp]) -> None:
+def test_else_each_missing_name_goes_back(told: dict[Lookup, ToldStamp], now: dict[Lookup, Stamp]) -> None:
     reads = [(b"f/w/inc/a.h", MISSING), (b"l/w/inc/b.h", MISSING)]
     assert proved(reads, told, now) == (set(), ((b"f/w/inc/a.h", MISSING), (b"l/w/inc/b.h", MISSING)))
 
 
 def test_where_names_are_cached_by_themselves_the_directory_covers_none() -> None:
-    told = {b"n/w/fuse": Told(5, NAMES_1)}
+    told = {b"n/w/fuse": ToldStamp(5, NAMES_1)}
     reads = [(b"f/w/fuse/a.h", MISSING)]
     assert proved(reads, told, {b"n/w/fuse": NAMES_1}) == (set(), ((b"f/w/fuse/a.h", MISSING),))
 
 
 def test_a_missing_name_that_was_told_to_be_missing_needs_no_directory() -> None:
-    assert proved([(b"f/w/inc/a.h", MISSING)], {b"f/w/inc/a.h": Told(9, MISSING)}) == ({9}, ())
+    assert proved([(b"f/w/inc/a.h", MISSING)], {b"f/w/inc/a.h": ToldStamp(9, MISSING)}) == ({9}, ())
 
 
 def test_files_of_this_host_alone_do_not_count() -> None:
@@ -95,7 +95,7 @@ def test_so_does_a_file_that_this_host_lets_nobody_read() -> None:
 
 def test_a_listed_directory_counts_by_the_file_server_s_stamp() -> None:
     """The command sees the overlay's directory, whose stamp differs."""
-    told = {b"n/w/inc": Told(5, NAMES_1)}
+    told = {b"n/w/inc": ToldStamp(5, NAMES_1)}
     assert proved([(b"n/w/inc", OLD)], told, {b"n/w/inc": NAMES_1}) == ({5}, ())
     assert proved([(b"n/w/inc", OLD)], told, {b"n/w/inc": NAMES_2}) == (set(), ((b"n/w/inc", OLD),))
     assert proved([(b"n/w/inc", OLD)], {}) == (set(), ((b"n/w/inc", OLD),))

@@ -21,7 +21,7 @@ from spraycc.executor.recorder import (
     TEXT_BYTES,
     TEXT_START,
     WRITTEN,
-    Reads,
+    Accesses,
     RecordFile,
     can_preload,
     environment,
@@ -115,7 +115,7 @@ def parts(records: list[Record], flags: int = 0, pending: int = 0, magic: int = 
     ],
 )
 def test_entries(records: list[Record], entries: list[tuple[bytes, bytes, bool]]) -> None:
-    assert parse(*parts(records)) == Reads(True, entries)
+    assert parse(*parts(records)) == Accesses(True, entries)
 
 
 MADE = [(b"f/t", TREE, WRITE)]
@@ -172,12 +172,12 @@ SOME: list[Record] = [(b"f/a", ONE, READ), (b"f/b", TWO, READ)]
     ids=str,
 )
 def test_what_the_header_says_makes_it_incomplete(changes: dict[str, int]) -> None:
-    assert parse(*parts(SOME, **changes)) == Reads(False, [(b"f/a", ONE, False), (b"f/b", TWO, False)])
+    assert parse(*parts(SOME, **changes)) == Accesses(False, [(b"f/a", ONE, False), (b"f/b", TWO, False)])
 
 
 def test_a_record_without_its_mark_makes_it_incomplete() -> None:
     for mark in (UNFINISHED, WRITTEN, 4 | DONE):
-        assert parse(*parts([SOME[0], (b"f/x", TWO, mark), SOME[1]])) == Reads(False, [(b"f/a", ONE, False)])
+        assert parse(*parts([SOME[0], (b"f/x", TWO, mark), SOME[1]])) == Accesses(False, [(b"f/a", ONE, False)])
 
 
 def test_a_killed_process_left_its_text_empty() -> None:
@@ -214,9 +214,9 @@ def test_a_new_file_waits_for_the_command(file: RecordFile, tmp_path: Path) -> N
     assert file.path == bytes(tmp_path / "record")
     assert os.stat(file.path).st_size == FILE_BYTES
     assert os.stat(file.path).st_mode & 0o777 == 0o600
-    assert file.read() == Reads(False, []), "the record of a command that has not loaded the library is incomplete"
+    assert file.read() == Accesses(False, []), "the record of a command that has not loaded the library is incomplete"
     fill(tmp_path / "record", *parts([]))
-    assert file.read() == Reads(True, [])
+    assert file.read() == Accesses(True, [])
     file.close()
 
 
@@ -224,7 +224,7 @@ def test_a_file_is_read_again_and_again(file: RecordFile, tmp_path: Path) -> Non
     fill(tmp_path / "record", *parts(SOME))
     assert file.read() == file.read() == parse(*parts(SOME))
     file.reset()
-    assert file.read() == Reads(False, [])
+    assert file.read() == Accesses(False, [])
     fill(tmp_path / "record", *parts(SOME[1:]))
     assert file.read() == parse(*parts(SOME[1:]))
     file.close()
@@ -236,7 +236,7 @@ def test_a_process_of_an_earlier_task_keeps_the_earlier_file(file: RecordFile, t
     with (tmp_path / "record").open("r+b") as left_behind:
         file.reset()
         left_behind.write(parts(SOME)[0])
-    assert file.read() == Reads(False, [])
+    assert file.read() == Accesses(False, [])
     file.close()
 
 

@@ -31,7 +31,7 @@ from spraycc.wire.runner import (
     Status,
     Stop,
     Summary,
-    ToolStarted,
+    ToolProcess,
     Welcome,
 )
 from spraycc.wire.schema import Message
@@ -162,7 +162,7 @@ class FakeServer:
                     send(BuildOpened("b1", os.fsencode(fifo)))
                 else:
                     send(BuildOpened("b1", b""))
-            case ToolStarted():
+            case ToolProcess():
                 pass
             case CloseBuild():
                 send(Summary(dict(FIGURES)))

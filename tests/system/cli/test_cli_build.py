@@ -28,7 +28,7 @@ from spraycc.wire.runner import (
     Refused,
     Stop,
     Summary,
-    ToolStarted,
+    ToolProcess,
     Welcome,
 )
 from spraycc.wire.schema import Message
@@ -48,10 +48,10 @@ def python(code: str) -> list[str]:
 def test_the_conversation_of_a_build(setup: Setup, server: FakeServer) -> None:
     done = setup.run("build", "--", "sh", "-c", "echo $$; exit 7")
     assert done.returncode == 7
-    assert [type(m) for m in server.received] == [Hello, OpenBuild, ToolStarted, CloseBuild]
+    assert [type(m) for m in server.received] == [Hello, OpenBuild, ToolProcess, CloseBuild]
     hello, opened, started, closed = server.received
     assert isinstance(opened, OpenBuild)
-    assert isinstance(started, ToolStarted)
+    assert isinstance(started, ToolProcess)
     assert isinstance(closed, CloseBuild)
     assert hello == Hello(RUNNER_PROTOCOL, __version__)
     assert (opened.cap, opened.argv, opened.cwd, opened.jobserver) == (
@@ -186,7 +186,7 @@ def test_notices_are_shown_while_the_tool_runs(setup: Setup) -> None:
         send(Notice("first\x1b[31m"))  # type: ignore[operator]
         send(Notice("second"))  # type: ignore[operator]
 
-    with setup.server(hooks={ToolStarted: tell}), setup.start("build", "--", "cat") as process:
+    with setup.server(hooks={ToolProcess: tell}), setup.start("build", "--", "cat") as process:
         assert process.stderr is not None
         # cat waits for the test, so both lines arrive while it runs.
         assert [process.stderr.readline() for _ in range(2)] == ["spraycc: first\\x1b[31m\n", "spraycc: second\n"]

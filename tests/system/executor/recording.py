@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hatch_build import LIBRARY, LIBRARY_END, LIBRARY_FLAGS, sources_of
-from spraycc.executor.recorder import Reads, RecordFile, environment
+from spraycc.executor.recorder import Accesses, RecordFile, environment
 from tests.system.harness.native import STRICT
 from tests.system.harness.waiting import HANG_S
 
@@ -71,7 +71,7 @@ class Recorder:
         self.file.reset()
         return subprocess.run(argv, cwd=cwd or self.work, env=self.env(**changes), stdin=subprocess.DEVNULL, capture_output=True, timeout=HANG_S)  # fmt: skip
 
-    def reads(self, *argv: str | Path, cwd: Path | None = None, **changes: str) -> Reads:
+    def reads(self, *argv: str | Path, cwd: Path | None = None, **changes: str) -> Accesses:
         """The record of a command that must succeed and print nothing."""
         done = self.run(*argv, cwd=cwd, **changes)
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
@@ -102,9 +102,9 @@ def recorder(tmp_path: Path, library: Path) -> Iterator[Recorder]:
     file.close()
 
 
-def stamps_of(reads: Reads) -> dict[bytes, bytes]:
+def stamps_of(reads: Accesses) -> dict[bytes, bytes]:
     return {lookup: stamp for lookup, stamp, is_write in reads.entries if not is_write}
 
 
-def products_of(reads: Reads) -> set[bytes]:
+def products_of(reads: Accesses) -> set[bytes]:
     return {lookup for lookup, _, is_write in reads.entries if is_write}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spraycc.errors import CaptureError, CaptureRefusal
-from spraycc.executor.capture_plan import plan_capture
+from spraycc.executor.overlay_plan import plan_overlays
 from spraycc.system.paths import is_inside
 
 SCRATCH = b"/var/tmp/spraycc-1/executor-h-1-e"
@@ -45,13 +45,13 @@ SCRATCH = b"/var/tmp/spraycc-1/executor-h-1-e"
     ],
 )
 def test_plan(required, optional, needed, mounts, roots):
-    assert plan_capture(required, optional, needed, mounts, SCRATCH) == tuple(sorted(roots))
+    assert plan_overlays(required, optional, needed, mounts, SCRATCH) == tuple(sorted(roots))
 
 
 @pytest.mark.parametrize(("needed", "mounts"), [(b"/w/a", [b"/w/a/m"]), (b"/w", [b"/w/m"]), (b"/w/m/a", [b"/w/m/a/n"])])
 def test_a_mount_below_where_it_writes_is_refused(needed, mounts):
     with pytest.raises(CaptureError, match="is below it") as caught:
-        plan_capture([b"/w"], [], [needed], mounts, SCRATCH)
+        plan_overlays([b"/w"], [], [needed], mounts, SCRATCH)
     assert caught.value.kind is CaptureRefusal.ROOT
 
 
@@ -66,7 +66,7 @@ _paths = st.lists(st.sampled_from([b"a", b"b", b"ab"]), max_size=4).map(lambda n
 )
 def test_plans_are_sound(required, optional, needed, mounts):
     try:
-        roots = plan_capture(required, optional, needed, mounts, SCRATCH)
+        roots = plan_overlays(required, optional, needed, mounts, SCRATCH)
     except CaptureError:
         return
     for root in roots:

@@ -14,7 +14,7 @@ from spraycc.errors import CaptureError, CaptureRefusal
 from spraycc.system.paths import is_inside, shown
 
 
-def plan_capture(
+def plan_overlays(
     required: Iterable[bytes],
     optional: Iterable[bytes],
     needed: Collection[bytes],
