@@ -1,4 +1,4 @@
-"""One driver for each cluster manager: settings to command lines, what they print to values. Pure.
+"""One driver for each cluster manager: makes command lines from settings, and values from their output. Pure.
 
 Imports values only.
 """

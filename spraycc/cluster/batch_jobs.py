@@ -1,4 +1,4 @@
-"""The batch jobs of one server and their executors, and what a listing tells of them. Pure: ``now`` is an argument."""
+"""The batch jobs of one server, their executors, and the consequences of listings. Pure: ``now`` is an argument."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Place:
 
     #: number of the queue in `queues`, from 0
     queue: int = 0
-    #: 0: the executors were asked for. 1: the same executors again, because they have waited too long; and so on
+    #: 0: the first submission of the executors. Each further queue that they are submitted to adds 1.
     level: int = 0
 
 
@@ -40,36 +40,36 @@ class _Phase(enum.Enum):
 
 @dataclass(slots=True)
 class _Record:
-    """What is known of one batch job."""
+    """One batch job and its executors."""
 
     executors: dict[str, _Phase]
     place: Place
     submitted_at: float
     #: the last time when one of its executors left
     left_at: float
-    #: how many of the executors are awaited; a count, because each plan needs the number
+    #: number of awaited executors, kept as a count because each plan needs it
     awaited: int
     running_since: float | None = None
 
     @property
     def untouched(self) -> bool:
-        """Whether no executor has connected yet."""
+        """True if no executor has connected yet."""
         return self.awaited == len(self.executors)
 
     def lingers(self, now: float) -> bool:
-        """Whether all executors have left some time ago."""
+        """True if all executors left some time ago."""
         return all(phase is _Phase.LEFT for phase in self.executors.values()) and now - self.left_at >= LINGER_S
 
 
 @dataclass(slots=True)
 class Consequences:
-    """What to do after a listing."""
+    """The things to do after a listing."""
 
     #: executors that will not connect: (count, seconds until others may be asked for, text for the user)
     failed: list[tuple[int, float, str]] = field(default_factory=list)
     #: lines for the user
     notes: list[str] = field(default_factory=list)
-    #: removed already, except batch jobs that linger: these stay until a listing shows that they are gone
+    #: batch jobs to cancel. They are removed already, except those that linger: they stay until a listing lacks them.
     cancel: list[BatchId] = field(default_factory=list)
     #: a pending batch job for which the listing has no reason
     explain: BatchId | None = None
@@ -92,12 +92,12 @@ class BatchJobs:
 
     @property
     def executors(self) -> int:
-        """Executors that may exist or come."""
+        """Number of executors that may exist or come."""
         return len(self._batch_of)
 
     @property
     def awaited(self) -> int:
-        """Executors that are submitted and have not connected. An executor that waits in several queues counts once."""
+        """Number of submitted executors that have not connected. One that waits in several queues counts once."""
         return max(self._awaited.values(), default=0)
 
     def submitting(self, tag: str) -> None:
@@ -107,7 +107,7 @@ class BatchJobs:
     def add(self, tag: str, ids: Sequence[BatchId], copies: int, now: float, place: Place | None = None) -> None:
         """Batch jobs were submitted. An executor's id consists of the tag, the element and the copy."""
         place = place or Place()
-        self.remove(batch for batch in ids if batch in self._records)  # an old one: the cluster manager reuses numbers
+        self.remove(batch for batch in ids if batch in self._records)  # old ids: the cluster manager reuses numbers
         self._unanswered = [other for other in self._unanswered if other != tag]
         for number, batch in enumerate(ids, 1):
             names = [f"{tag}-{number}"] if copies == 1 else [f"{tag}-{number}.{copy}" for copy in range(1, copies + 1)]
@@ -145,7 +145,7 @@ class BatchJobs:
             self._early[executor] = phase
 
     def need_listing(self) -> bool:
-        """Whether a batch job may have changed without a sign from its executors' connections."""
+        """True if a batch job may have changed without a sign from its executors' connections."""
         if any(self._awaited.values()):
             return True
         return any(_Phase.LEFT in record.executors.values() for record in self._records.values())
@@ -155,7 +155,7 @@ class BatchJobs:
         return list(dict.fromkeys(batch.submission_id for batch in self._records))
 
     def any_untouched(self) -> bool:
-        """Whether there is a batch job of which no executor has connected yet."""
+        """True if any batch job has no executor that has connected."""
         return any(record.untouched for record in self._records.values())
 
     def ids(self, *, awaited_only: bool = False) -> list[BatchId]:
@@ -163,7 +163,7 @@ class BatchJobs:
         return [batch for batch, r in self._records.items() if not awaited_only or r.untouched]
 
     def remove(self, ids: Iterable[BatchId]) -> int:
-        """Forget batch jobs that are over or are to be cancelled; returns how many of their executors were awaited."""
+        """Forget batch jobs that have ended or will be cancelled. Returns the number of their awaited executors."""
         removed = 0
         for batch in ids:
             record = self._records.pop(batch)
@@ -176,7 +176,7 @@ class BatchJobs:
     # -- several queues, the preferred one first
 
     def overdue_at(self, level: int, patience_s: float, queues: int) -> float:
-        """When more executors of the level have waited too long than were submitted at the next level; or infinity."""
+        """The time when executors of the level must be submitted at the next level as well; or infinity."""
         further = self._awaited[level + 1]
         if self._awaited[level] <= further:
             return math.inf
@@ -184,21 +184,23 @@ class BatchJobs:
         return sorted(times)[further] + patience_s if further < len(times) else math.inf
 
     def overdue(self, level: int, patience_s: float, queues: int, now: float) -> tuple[int, Place]:
-        """How many executors to submit to a further queue at ``overdue_at``, and that queue."""
+        """The number of executors to submit to a further queue at ``overdue_at``, and that queue."""
         late = [record for record in self._pending(level, queues) if record.submitted_at + patience_s <= now]
         count = sum(record.awaited for record in late) - self._awaited[level + 1]
         return count, Place(min(record.place.queue for record in late) + 1, level + 1)
 
     def _pending(self, level: int, queues: int) -> Iterator[_Record]:
-        """The batch jobs of the level that wait and that have a further queue."""
+        """The waiting batch jobs of the level for which there is a further queue."""
         for record in self._records.values():
             place = record.place
             if place.level == level and place.queue + 1 < queues and record.awaited and record.running_since is None:
                 yield record
 
     def surplus(self, wanted: int) -> list[BatchId]:
-        """The batch jobs that are not needed, because executors of other queues have connected. The last ones of each
-        level, and none with a connected executor."""
+        """The batch jobs that are not needed, because executors of other queues have connected.
+
+        The latest batch jobs of each level, without those that have a connected executor.
+        """
         more = {level: awaited - wanted for level, awaited in self._awaited.items()}
         found: list[BatchId] = []
         if any(count > 0 for count in more.values()):
@@ -226,7 +228,7 @@ class BatchJobs:
                 record.running_since = record.running_since or now
             match entry.state:
                 case State.GONE:
-                    # While an executor is connected, its batch job exists whatever a listing says.
+                    # While an executor is connected, its batch job exists, even if the listing lacks it.
                     if _Phase.CONNECTED not in record.executors.values():
                         over.append(batch)
                 case State.STUCK if record.awaited:
@@ -238,7 +240,7 @@ class BatchJobs:
                 case State.RUNNING if record.awaited and now - (record.running_since or now) >= CONNECT_S:
                     silent.append(batch)
                 case State.RUNNING | State.PENDING | State.SUSPENDED | State.STUCK if record.lingers(now):
-                    # Its executors have left, or it was requeued or preempted: others have been asked for in its place.
+                    # Its executors have left, or it was requeued or preempted: other executors were asked for instead.
                     result.cancel.append(batch)
         if any(pending):
             result.explain = None

@@ -1,7 +1,7 @@
-"""The interface of a cluster manager's driver: settings to command lines, printed text to values. Pure.
+"""The interface of a cluster manager's driver: makes command lines from settings, and values from output. Pure.
 
-A driver runs nothing: the server runs its command lines with a deadline and hands the replies back. Executors connect
-to the server, so a listing is only for the rest: which batch jobs are pending, why, and which are gone.
+A driver runs nothing: the server runs its command lines with a deadline and hands the replies back. Running executors
+connect to the server. So a listing is needed only for batch jobs that are pending or gone.
 
 Words:
 
@@ -9,7 +9,7 @@ Words:
 - *array*, *element*: one submit command makes one array; its elements are numbered from 1.
 - *submission*: the request for an array, and the array once the cluster manager has taken the request. Its id is the
   cluster manager's number without the element's.
-- *executor asked for*: the scheduler wants an executor, whether or not a batch job was submitted for the executor.
+- *executor asked for*: the scheduler wants an executor. A batch job for it may or may not be submitted.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class ClusterError(SprayccError):
 
 
 class State(enum.Enum):
-    """The state of a batch job, in the detail that matters here."""
+    """The state of a batch job, in the detail that the server needs."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -153,7 +153,7 @@ def _one_line(lines: list[str], limit: int = 300) -> str:
 class Submission:
     """A request for an array of batch jobs."""
 
-    #: six characters; an executor's id is the tag and its element
+    #: six characters; an executor's id consists of the tag and the element
     tag: str
     #: elements, each a batch job
     count: int
@@ -221,37 +221,37 @@ class Driver(abc.ABC):
         """The batch jobs in a listing. Batch jobs that have ended may be missing.
 
         Raises:
-            ClusterError: the listing can't be relied on.
+            ClusterError: the listing is not reliable.
         """
 
     def explain_command(self, batch: BatchId) -> tuple[str, ...] | None:
-        """The command that says why a batch job is pending; None if the listing has the reason."""
+        """The command that prints why a batch job is pending; None if the listing has the reason."""
         return None
 
     def parse_explain(self, reply: Reply) -> str:
-        """The reason, or empty."""
+        """The reason why the batch job is pending, or empty."""
         return ""
 
     @abc.abstractmethod
     def search_command(self, name: str) -> tuple[str, ...]:
-        """The command that finds this user's batch jobs of a name."""
+        """The command that finds this user's batch jobs with this name."""
 
     @abc.abstractmethod
     def parse_search(self, name: str, reply: Reply) -> tuple[str, ...]:
-        """The ids of their submissions, in the form that ``cancel_command`` takes.
+        """The ids of the submissions with this name, in the form for ``cancel_command``.
 
         Raises:
-            ClusterError: the reply does not tell.
+            ClusterError: the reply does not contain them.
         """
 
     @abc.abstractmethod
     def cancel_command(self, batches: Sequence[BatchId]) -> tuple[str, ...]:
-        """The command that cancels these; element 0 is the whole submission. Its exit status tells nothing."""
+        """The command that cancels batch jobs; element 0: the whole submission. Its exit status means nothing."""
 
     def check(self, reply: Reply) -> None:
         """
         Raises:
-            ClusterError: the command failed; the text is its own words.
+            ClusterError: the command failed. The text is the command's own.
         """
         if reply.status:
             raise self.failure(reply)
@@ -270,12 +270,12 @@ class Driver(abc.ABC):
 
 
 def can_never_run(reason: str) -> bool:
-    """Whether a pending reason of any system says that the batch job can never run."""
+    """True if a pending reason of any system says that the batch job can never run."""
     return _NEVER.search(reason) is not None
 
 
-#: Slurm's reasons (squeue(1), JOB REASON CODES), PBS's comment, Grid Engine's errors. Its scheduling information
-#: says of every other queue that the batch job can't run in that queue.
+#: Slurm's reasons (squeue(1), JOB REASON CODES), PBS's comment, Grid Engine's errors. Grid Engine's scheduling
+#: information is not used: for every other queue it says that the batch job can't run in that queue.
 _NEVER = re.compile(
     r"^(?:Partition(?:TimeLimit|Config|NodeLimit)|BadConstraints|Invalid(?:Account|QOS)|(?:Account|Qos|QOS)NotAllowed"
     r"|JobHeld(?:User|Admin)|DependencyNeverSatisfied|\w*Max\w+PerJob\w*|\w*PerJobLimit)$"

@@ -1,4 +1,4 @@
-"""An executor's command line, the same for every way to start executors. Pure."""
+"""The command line of an executor, for all ways to start executors. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-#: Variables of the server that an executor needs too. Cluster managers don't pass them on.
+#: Variables of the server that an executor also needs. Cluster managers do not pass them on.
 _NEEDED = ("PYTHONPATH", "SPRAYCC_BOX")
 #: The start from a pack, run by its path so that Python need not search for the module.
 _START = Path(__file__).parents[1] / "executor" / "start.py"

@@ -91,7 +91,7 @@ class GridEngine(Driver):
         return ("qstat", "-u", self._user, "-xml")
 
     def parse_search(self, name: str, reply: Reply) -> tuple[str, ...]:
-        # Without -g d pending elements share one entry, which `parse_list` can't read. Here only the ids matter.
+        # Without -g d pending elements share one entry, which `parse_list` can't read. A search needs only the ids.
         try:
             root = _tree(reply)
         except (ElementTree.ParseError, ValueError) as exc:

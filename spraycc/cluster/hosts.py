@@ -14,7 +14,7 @@ from spraycc.errors import ConfigError
 from spraycc.settings import Settings
 
 _HOST = re.compile(r"(?P<host>[^\s:\[\]-][^\s:\[\]]*|\[[0-9A-Fa-f:.%]+\])(?::(?P<slots>[0-9]+))?")
-#: Ask no questions, give up on a host that is down, notice a host that goes away.
+#: ssh must ask no questions, give up on a host that is down, and notice when a connected host goes down.
 SSH_OPTIONS = (
     "-T", "-x", "-oBatchMode=yes", "-oConnectTimeout=15", "-oServerAliveInterval=15", "-oServerAliveCountMax=4",
     "-oForwardAgent=no", "-oClearAllForwardings=yes", "-oPermitLocalCommand=no",
@@ -47,10 +47,10 @@ def read_hosts(words: Sequence[str]) -> tuple[Host, ...]:
 
 
 def ssh_argv(host: str, command: Sequence[str], ids: Sequence[str], settings: Settings) -> tuple[str, ...]:
-    """The ssh command that starts an executor for each id and lasts as long as they do.
+    """The ssh command that starts an executor for each id. It ends when all of them have ended.
 
-    One connection for all of them, because sshd limits connections (MaxStartups). The remote login shell only starts
-    sh, because the login shell may be any shell.
+    One connection serves all executors, because sshd limits connections (MaxStartups). The user's login shell only
+    starts sh, because it may have another syntax.
     """
     lines = [settings.setup] if settings.setup else []
     starts = [shlex.join((*command, "--id", executor_id)) for executor_id in ids]

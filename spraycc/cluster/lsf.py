@@ -26,7 +26,7 @@ _STATES = {
 }  # fmt: skip
 _JOB = re.compile(r"^Job <(\d+)> is submitted", re.MULTILINE)
 _ELEMENT = re.compile(r"\[(\d+)\]$")
-#: Printed for an empty listing, with exit status 254 or 255. No error here.
+#: Printed for an empty listing, with exit status 254 or 255. That is no error.
 _NOTHING = re.compile(r"No (?:unfinished |pending |matching )?job found|Job <[^>]*> is not found")
 
 
@@ -35,7 +35,7 @@ class _Dialect:
     """The differences between LSF and OpenLava."""
 
     system: str
-    #: never rerun after the loss of a host; OpenLava does so only with -r
+    #: options against a rerun after the loss of a host; OpenLava reruns only with -r
     no_rerun: tuple[str, ...]
 
 

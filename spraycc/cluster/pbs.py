@@ -13,7 +13,7 @@ _FAILURES = (
     (r"array job exceeds", Trouble.TOO_LARGE),
     (r"would exceed|limit on number of jobs|max_queued", Trouble.BUSY),
 )
-#: qstat's exit status if an id is unknown or finished. No error here.
+#: qstat's exit status if an id is unknown or finished. That is no error.
 _UNKNOWN = (35, 153)
 _STATES = {
     "R": State.RUNNING, "B": State.RUNNING, "E": State.ENDING, "X": State.GONE, "F": State.GONE, "S": State.SUSPENDED,
@@ -95,7 +95,7 @@ class Pbs(Driver):
 
     def parse_search(self, name: str, reply: Reply) -> tuple[str, ...]:
         self.check(reply)
-        # With the brackets of an array: `cancel_command` needs the brackets.
+        # The ids keep an array's brackets, because `cancel_command` needs them.
         return tuple(found[1] for found in _JOB.finditer(reply.out))
 
     def cancel_command(self, batches: Sequence[BatchId]) -> tuple[str, ...]:

@@ -12,21 +12,21 @@ from spraycc.cluster.pbs import Pbs
 from spraycc.cluster.slurm import Slurm
 from spraycc.settings import Settings
 
-#: values of `cluster` that have batch jobs; the other values start processes
+#: Values of `cluster` that mean batch jobs. The other values mean processes.
 BATCH = frozenset({"slurm", "gridengine", "pbs", "lsf", "openlava"})
-#: Seconds before the end of the wall time when an executor gets its last task.
+#: At most this many seconds at the end of its wall time an executor gets no new task.
 MOST_LAST_TASK_S = 120.0
 
 #: Variables of the server's environment that the cluster manager's commands get: those of the user and of the cluster's
 #: software. Slurm and LSF pass the environment on to the batch job, and a site's logs may show the environment, so it
-#: may hold no secret. SLURM_… and SBATCH_… would change the defaults if the server itself runs in a batch job.
+#: may hold no secret. If the server itself runs in a batch job, SLURM_… and SBATCH_… would change the defaults.
 _KEPT = frozenset({
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "LD_LIBRARY_PATH", "KRB5CCNAME",
     "SLURM_CONF", "SGE_ROOT", "SGE_CELL", "SGE_CLUSTER_NAME", "SGE_QMASTER_PORT", "SGE_EXECD_PORT", "PBS_CONF_FILE",
     "PBS_DEFAULT", "PBS_SERVER", "PBS_EXEC", "PBS_HOME", "LSF_ENVDIR", "LSF_SERVERDIR", "LSF_LIBDIR", "LSF_BINDIR",
     "XLSF_UIDDIR", "EGO_TOP",
 })  # fmt: skip
-#: LSB_NTRIES: without this, LSF's commands wait for ever for daemons that are down. The next one stops mail reports.
+#: Without LSB_NTRIES, LSF's commands wait for ever for daemons that are down. LSB_JOB_REPORT_MAIL stops mail reports.
 _SET = {"LSB_NTRIES": "1", "LSB_JOB_REPORT_MAIL": "N", "LC_ALL": "C"}
 
 

@@ -1,7 +1,7 @@
 """Decides which command a cluster manager gets next: submit, list, cancel and so on. Pure: no process, no clock.
 
 The caller repeats two steps: it carries out the actions of :meth:`SubmissionPlan.next`, and tells the plan the result
-of each command by one of the events. At most one command is under way, so a cluster manager never has to answer two.
+of each command by one of the events. At most one command runs at a time, which spares the cluster manager.
 
 :meth:`SubmissionPlan._steps` holds all rules: each is the time at which a step is due, in the order of priority.
 """
@@ -19,7 +19,7 @@ from spraycc.settings import Settings
 
 #: Executors that were withdrawn may be asked for again at once.
 RETRY_AFTER_WITHDRAWAL_S = 0.001
-#: While there is something to withdraw, read ``wanted`` at this interval: no event tells that the last build has ended.
+#: While there is something to withdraw, read ``wanted`` at this interval: the last build's end causes no event.
 WATCH_WANTED_S = 1.0
 
 
@@ -107,29 +107,29 @@ class SubmissionPlan:
     array_limit: int = field(init=False)
     batch_jobs: BatchJobs = field(default_factory=BatchJobs)
     #: executors asked for by the scheduler that are neither connected nor reported as failed. The scheduler counts
-    #: the same. With several executors for each batch job more may be submitted.
+    #: the same. If a batch job has several executors, more than these may be submitted.
     asked: int = 0
-    #: since when no build wants executors; infinity: a build does
+    #: time since when no build wants executors; infinity while a build does
     unwanted_since: float = math.inf
     #: the scheduler takes back the executors that have not connected
     withdraw_asked: bool = False
 
     attempt: _Attempt | None = None
-    #: submissions that may have been taken, though the command failed
+    #: submissions that the cluster manager may have taken, although the command failed
     unanswered: list[Submission] = field(default_factory=list)
-    #: the last search for unanswered submissions failed, so submit without
+    #: the last search for unanswered submissions failed, so submit without a search
     searched_in_vain: bool = False
-    #: batch jobs to cancel -> why; they leave only when a cancel command has run
+    #: batch jobs to cancel -> why. An entry stays until a cancel command has run.
     to_cancel: dict[BatchId, str] = field(default_factory=dict)
-    #: a pending batch job whose reason is to be asked for
+    #: ask the cluster manager why this batch job is pending
     to_explain: BatchId | None = None
-    #: batch jobs that this plan does not know may exist
+    #: unknown batch jobs of this server may exist
     uncertain: bool = False
 
     next_submit_at: float = 0.0
     next_list_at: float = 0.0
     next_cancel_at: float = 0.0
-    #: level (:class:`Place`) -> time until when nothing is submitted at that level
+    #: level (:class:`Place`) -> no submission at that level before this time
     paused_until: dict[int, float] = field(default_factory=dict)
     #: executors were submitted to a further queue too
     asked_further: bool = False
@@ -156,7 +156,7 @@ class SubmissionPlan:
         return list(dict.fromkeys([*self.batch_jobs.ids(), *self.to_cancel]))
 
     def must_search(self) -> bool:
-        """Whether to search by name at the end: a submit command may be under way, or an answer was missing."""
+        """True if the end needs a search by name: a submit command may be under way, or an answer was missing."""
         return self.uncertain or self.attempt is not None
 
     # -- the plan
@@ -166,7 +166,7 @@ class SubmissionPlan:
 
         Args:
             now: seconds on a monotonic clock.
-            wanted: whether any build may use an executor.
+            wanted: True if any build may use an executor.
         """
         self.unwanted_since = math.inf if wanted else min(self.unwanted_since, now)
         self.withdraw_asked = self.withdraw_asked and self._withdrawable
@@ -204,7 +204,7 @@ class SubmissionPlan:
 
     @property
     def _withdrawable(self) -> bool:
-        """Whether there is anything to withdraw. A batch job with a connected executor is not withdrawn."""
+        """True if there is anything to withdraw. A batch job with a connected executor is not withdrawn."""
         return bool(self.to_submit) or self.batch_jobs.any_untouched()
 
     @property
@@ -228,7 +228,7 @@ class SubmissionPlan:
         return self._search() or self._begin(*self.batch_jobs.overdue(level, patience_s, len(self._queues), now))
 
     def _search(self) -> Search | None:
-        """Look for unanswered submissions before another one, because the cluster manager may have taken them."""
+        """Search for unanswered submissions before a new one, because the cluster manager may have taken them."""
         return Search() if self.unanswered and not self.searched_in_vain else None
 
     def _begin(self, executors: int, place: Place) -> Submit:
@@ -328,20 +328,24 @@ class SubmissionPlan:
         if attempt.queues:
             return
         self.attempt = None
-        # The mildest error decides the pause; the user sees all of them.
+        # The mildest error decides the pause. The user sees all errors.
         mildest = min(attempt.errors, key=lambda exc: RETRY_S[exc.kind])
         words = "; ".join(dict.fromkeys(map(str, attempt.errors)))
         if attempt.place.level:
             self.paused_until[attempt.place.level] = now + RETRY_S[mildest.kind]
             self._say_once(f"{words} ({mildest.next_step}); what was submitted before still waits")
         else:
-            text = f"{words} ({mildest.next_step}); compiling here meanwhile"
+            text = f"{words} ({mildest.next_step}); compiling on this host meanwhile"
             self._fail(self.to_submit, RETRY_S[mildest.kind], text, now)
 
     def found(self, submission_ids: Sequence[str], known: Collection[str], now: float) -> str | None:
-        """The submissions with this server's name; returns the adopted one. ``known``: answered ones, of all plans.
+        """The search found these submissions. Returns the adopted submission.
 
-        One unknown submission must be the unanswered one: adopt it. Several can't be told apart: cancel them.
+        A single unknown submission must be the single unanswered one: adopt it. Otherwise cancel the unknown ones.
+
+        Args:
+            submission_ids: the submissions with this server's name.
+            known: the answered submissions of all plans of the server.
         """
         known = {*known, *(batch.submission_id for batch in self.to_cancel)}
         unknown = [found for found in submission_ids if found.removesuffix("[]") not in known]
@@ -355,7 +359,7 @@ class SubmissionPlan:
         return None
 
     def search_failed(self) -> None:
-        """The search told nothing. Submit all the same, and search again before the next submission."""
+        """The search failed. Submit without it, and search again before the next submission."""
         self.searched_in_vain = True
 
     def listed(self, listing: Sequence[BatchJob], asked_at: float, now: float) -> None:
@@ -386,7 +390,7 @@ class SubmissionPlan:
         self.next_cancel_at = now + RETRY_S[error.kind]
 
     def failed(self, now: float) -> None:
-        """A command failed by a fault of SprayCC, or the cluster manager answered as no known version does."""
+        """A command failed through a fault of SprayCC, or through an answer that no known version gives."""
         retry_s = RETRY_S[Trouble.GARBLED]
         self.attempt = self.to_explain = None
         self.withdraw_asked = False
@@ -403,7 +407,7 @@ class SubmissionPlan:
         self.to_cancel |= dict.fromkeys(consequences.cancel, "stuck, silent or left behind")
 
     def _fail(self, count: int, retry_s: float, text: str, now: float) -> None:
-        """Executors will not connect. If the same executors wait in another queue, only a chance is lost."""
+        """Executors will not connect. Not reported as failed if the same executors still wait in another queue."""
         if self.asked_further:
             count = min(count, self.to_submit)
             if not count:

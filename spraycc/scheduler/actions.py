@@ -46,20 +46,22 @@ class AskExecutors:
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """Take back all requests for executors that have not joined. SubmissionFailed reports the executors that could be
-    taken back; the others may come."""
+    """Take back all requests for executors that have not joined.
+
+    SubmissionFailed reports the executors that will not come. Other requested executors may still join.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Let this executor go; its ExecutorLost will follow. No task goes to it any more."""
+    """Let this executor end; its ExecutorLost will follow. No task goes to it any more."""
 
     executor: ExecutorId
 
 
 @dataclass(frozen=True, slots=True)
 class SetWidth:
-    """This many recipes of the build may run at once now. The tool's implicit slot counts, so tokens are one less."""
+    """This many recipes of the build may run at once. One has the tool's implicit slot, the others need tokens."""
 
     build: BuildId
     width: int

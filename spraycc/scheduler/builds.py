@@ -1,4 +1,4 @@
-"""The builds: how many executors they claim, which is served next, and the width of each."""
+"""The builds: the executors that they claim, the order in which they are served, and the width of each."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ScheduledBuilds:
         self._turns = 0
 
     def get(self, build_id: BuildId) -> ScheduledBuild:
-        """The build of this id, new if need be."""
+        """The build with this id. Makes a new one if the id is not known."""
         build = self.by_id.get(build_id)
         if build is None:
             build = self.by_id[build_id] = ScheduledBuild(build_id)
@@ -98,7 +98,7 @@ class ScheduledBuilds:
                 self.wanted_executors += change
 
     def serve(self, build: ScheduledBuild) -> None:
-        """A task of the build starts: among equals the build is now last."""
+        """A task of the build starts: the build is now last among equal builds."""
         self._turns += 1
         build.turn = self._turns
 
@@ -144,7 +144,7 @@ def split(capacity: int, caps: Sequence[int | None]) -> list[int]:
     """Divide a capacity between builds, given their caps, the oldest build first.
 
     The shares are equal. The part that a cap leaves over goes to the others, and the remainder to the oldest. Each
-    build gets at least 1, as its tool can't run less than one recipe. So the sum may exceed the capacity.
+    build gets at least 1, because its tool always runs one recipe. So the sum may exceed the capacity.
     """
     shares = [0] * len(caps)
     rest = capacity

@@ -1,12 +1,12 @@
 """The scheduler: an event in, actions out. No clock, no IO, no randomness; the same events give the same actions.
 
-An event's own method only records where things are now. :meth:`Scheduler._settle` then does all that the event has made
-possible, so no event can forget to hand out work.
+The method for an event only records the new state. :meth:`Scheduler._settle` then does everything that the event has
+made possible, so no event can forget to hand out work.
 
 Three rules explain the rest:
 
-* After the grace tasks stay QUEUED. The submit host takes them one by one, as its slots become free, for as long as no
-  executor is connected. The first executor that joins finds all the others still in their order.
+* After the grace tasks stay QUEUED. While no executor is connected, the submit host takes tasks one by one as its slots
+  become free. The first executor that joins finds the other tasks still in their order.
 * An executor is busy until AttemptEnded or ExecutorLost, even if its task has ended. Only the executor still refers to
   a task that is GONE.
 * A task has one attempt at a time, or two near the build's end. If one of two attempts is DONE, the scheduler aborts
@@ -62,7 +62,7 @@ class Scheduler:
         self.slots = self.placer.slots
 
     def handle(self, event: events.Event, now: float) -> list[Action]:
-        """Take in an event of the time ``now`` (seconds, monotonic). Returns what to do, in order."""
+        """Handle an event of the time ``now`` (seconds, monotonic). Returns the actions, in order."""
         self._now = now
         self._actions.clear()
         self._record(event)
@@ -132,8 +132,8 @@ class Scheduler:
                 self.pool.fail(count, self._now + retry_s)
             case events.BuildStarted(build_id, cap):
                 if not (self.builds.open or self.queue.size or self.pool.connected or self.pool.asked):
-                    # Not if executors are on their way since an earlier build: each of a hundred short builds would
-                    # wait for them in vain.
+                    # If an earlier build's executors are still on their way, do not restart the grace: each of a
+                    # hundred short builds would wait in vain.
                     self.placer.grace.restart()
                 self.builds.start(build_id, cap)
                 self._widths_due = True
@@ -192,7 +192,7 @@ class Scheduler:
     # ---- after every event
 
     def _settle(self) -> None:
-        """Do all that the event has made possible."""
+        """Do everything that the event has made possible."""
         self._release_retired_and_surplus()
         if self.pool.connected:
             self.placer.fall_back_for_memory()
@@ -267,6 +267,6 @@ class Scheduler:
 
     def _set_widths(self) -> None:
         self._widths_due = False
-        # Never below the local slots: without an executor, the first task has to arrive somehow.
+        # Never below the local slots: without any width, no first task could arrive to ask for executors.
         for build in self.builds.set_widths(max(self.pool.connected, self.policy.local_slots)):
             self._actions.append(SetWidth(build.id, build.width))

@@ -1,4 +1,4 @@
-"""The events that the scheduler handles. They carry ids only; the dispatcher keeps the things behind the ids."""
+"""The events that the scheduler handles. They contain only ids; the dispatcher has the objects behind the ids."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class SchedulingPolicy:
 
     #: most executors at once
     max_executors: int
-    #: most tasks under the heavy quota at once on the submit host; tasks meant for executors count there too
+    #: most tasks under the heavy quota at once on the submit host, including tasks meant for executors
     local_slots: int
     #: most tasks under the light quota at once on the submit host
     light_slots: int
@@ -28,7 +28,7 @@ class SchedulingPolicy:
     wait_for_cluster: bool
     #: an executor idles this long before its release; while a build is open one idle executor stays
     release_delay_s: float
-    #: if more than this many of a build's last 100 tasks fell back, the build's other tasks run on the submit host. A
+    #: If more than this many of a build's last 100 tasks fell back, the build's other tasks run on the submit host. A
     #: task falls back if it was tried on executors and runs on the submit host after all.
     fall_back_limit: int = 30
     #: executors to ask for at first, and more when all of them are busy; None: as many as the builds may use
@@ -69,7 +69,7 @@ class BuildStarted:
 
 @dataclass(frozen=True, slots=True)
 class BuildEnded:
-    """The build's tool has ended. Its tasks may still be there; each ends by its own event."""
+    """The build's tool has ended. Some of its tasks may still exist; each ends with its own event."""
 
     build: BuildId
 
@@ -85,7 +85,7 @@ class TaskArrived:
     priority: int = 1
     #: the user asked for remote: the task waits for an executor as long as it takes
     must_be_remote: bool = False
-    #: what an executor's host must have for the task, such as a certain compiler; empty: nothing
+    #: the needs of the task, such as a certain compiler on the executor's host; empty: none
     needs: str = ""
     expected: Expectation = UNKNOWN
     #: the capture holds every effect of the task, so a second attempt may run beside the first
@@ -107,11 +107,11 @@ class ExecutorJoined:
     executor: ExecutorId
     #: the executor may be given tasks for this long: the cluster manager ends it soon after; None: no limit
     lasts_s: float | None = None
-    #: executors with the same name here share their memory
+    #: executors with the same ``host`` share their memory
     host: str = ""
     #: the size of that memory; 0 if not known
     memory_bytes: int = 0
-    #: its capture holds every effect of a command
+    #: the executor's capture holds every effect of a command
     holds_all: bool = False
 
 
@@ -137,7 +137,7 @@ class AttemptEnded:
 
 @dataclass(frozen=True, slots=True)
 class MemoryReported:
-    """The free memory on the executor's host, beside everything that runs there."""
+    """The free memory on the executor's host while its present processes run."""
 
     executor: ExecutorId
     available_bytes: int
@@ -145,7 +145,7 @@ class MemoryReported:
 
 @dataclass(frozen=True, slots=True)
 class SubmissionFailed:
-    """The cluster refused, or could not be reached: ``count`` of the requested executors won't come.
+    """The cluster refused or could not be reached: ``count`` of the requested executors will not join.
 
     The scheduler asks again only after ``retry_s`` (above 0). With no executor connected and none left to come, tasks
     run on the submit host without waiting.
@@ -164,7 +164,7 @@ class MemoryMeasured:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time has passed; sent at (or after) the time that ``next_deadline()`` returned."""
+    """The time that ``next_deadline()`` returned has come."""
 
 
 Event = (

@@ -1,4 +1,4 @@
-"""The executors: which are idle, which are busy, how many are on their way, and which are to be released."""
+"""The executors: idle and busy ones, the number on their way, and the executors to release."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _BARREN_PAUSE_S = 30.0
 #: While a build is open an executor idles at least this long before its release, whatever the delay after builds.
 _LEAST_IDLE_S = 10.0
 #: At most one in this many executors runs a second attempt. If many tasks are late, the file system or the network is
-#: slow, and running everything twice would make that worse.
+#: slow, and second attempts for all of them would make it slower.
 _SECOND_SHARE = 10
 
 
 class ExecutorState(enum.Enum):
-    """Where an executor is, from ExecutorJoined to ExecutorLost."""
+    """The state of an executor, from ExecutorJoined to ExecutorLost."""
 
     IDLE = "idle"
     BUSY = "busy"  #: has a task
@@ -36,7 +36,7 @@ class ExecutorState(enum.Enum):
     RELEASED = "released"  #: Release was sent; no task goes to it any more
     LOST = "lost"
 
-    __hash__ = object.__hash__  # enum's own is Python code, and every move looks into the table
+    __hash__ = object.__hash__  # faster than enum's own, which is Python code: each move is a look-up
 
 
 #: The states that an executor may move to, by its present state.
@@ -59,20 +59,20 @@ class Executor:
     memory: HostMemory
     #: the name of its host
     host: str
-    #: its capture holds every effect of a command
+    #: the capture holds every effect of a command
     holds_all: bool = False
     state: ExecutorState = ExecutorState.IDLE
-    #: the task that it is busy with: RUNNING, or aborted and now ANSWERED or GONE
+    #: the executor's task: RUNNING, or aborted and now ANSWERED or GONE
     task: ScheduledTask | None = None
-    #: its attempt is the second one beside another
+    #: the executor's attempt is a second attempt
     second: bool = False
-    #: memory that its task was given
+    #: memory that the task was given
     memory_bytes: int = 0
-    #: the room on its host when the task began
+    #: the room on the host when the task began
     room_bytes: int = 0
-    #: it has finished an attempt, with any outcome
+    #: the executor has finished an attempt, with any outcome
     proved: bool = False
-    #: needs of tasks that its host does not meet
+    #: needs of tasks that the host does not meet
     unfit: set[str] = field(default_factory=set)
 
     def move(self, state: ExecutorState) -> None:
@@ -90,7 +90,7 @@ class ExecutorCounts(TypedDict):
 
 
 class ExecutorPool:
-    """All connected executors, and the number on their way. ``core`` turns its answers into actions."""
+    """All connected executors, and the number on their way. ``core`` makes actions from its answers."""
 
     def __init__(self, initial_executors: int | None) -> None:
         self.executors: dict[ExecutorId, Executor] = {}
@@ -108,13 +108,13 @@ class ExecutorPool:
         self.unfit = 0
         #: no executors are requested before this time
         self.retry_at = -math.inf
-        #: most executors that are worth asking for, as the builds use them; infinite, or >= 1
+        #: most executors to ask for, by the use that builds make of them; infinite, or >= 1
         self.ceiling = math.inf
-        #: since when no build is open and no task is queued
+        #: time since when no build is open and no task is queued; None while there are any
         self.quiet_since: float | None = None
         #: heap of (time, executor): no task goes to the executor from then on
         self._retirements: list[tuple[float, ExecutorId]] = []
-        #: executors that were lost without having finished an attempt, since any executor last finished one
+        #: executors that were lost before they finished an attempt, since any executor last finished one
         self._barren = 0
         self.reset_ceiling(initial_executors)
 
@@ -128,14 +128,14 @@ class ExecutorPool:
         self.ceiling = math.inf if initial_executors is None else initial_executors
 
     def raise_ceiling(self, initial_executors: int | None) -> bool:
-        """Double the ceiling if all executors are busy and none is on its way: more may be of use. True if done."""
+        """Double the ceiling if all executors are busy and none is on its way. True if it was raised."""
         if self.ceiling == math.inf or self.idle or self.asked or self.busy < max(1, self.ceiling):
             return False
         self.ceiling = math.inf if initial_executors is None else 2 * self.busy
         return True
 
     def lower_ceiling(self) -> None:
-        """An executor idles though a build is open: the build can't use more than the others."""
+        """An executor idles while a build is open, so the build can use only the others."""
         self.ceiling = max(1, self.connected)
 
     def fail(self, count: int, retry_at: float) -> None:
@@ -181,7 +181,7 @@ class ExecutorPool:
             self.retry_at = max(self.retry_at, now + _BARREN_PAUSE_S)
 
     def next_retirement(self) -> float | None:
-        """When :meth:`retire` has something to do."""
+        """The next time when :meth:`retire` is due."""
         return self._retirements[0][0] if self._retirements else None
 
     def retire(self, now: float) -> list[Executor]:
@@ -205,12 +205,12 @@ class ExecutorPool:
             return None
         if self.quiet_since is not None:
             return executor, max(executor.idle_since, self.quiet_since) + delay_s
-        # Nobody claims the executor's token: the build's present work is not for executors. One idle executor stays. If
-        # that becomes busy too, the build can use more again, and nothing else would show it.
+        # No recipe uses the executor's token: the build's present work is not for executors. One idle executor stays:
+        # only its next task shows that the build can use more executors again.
         return None if len(self.idle) < 2 else (executor, executor.idle_since + max(delay_s, _LEAST_IDLE_S))
 
     def release(self, executor: Executor) -> None:
-        """No task goes to the executor any more; its loss follows."""
+        """Give the executor no more tasks. Its loss follows."""
         executor.move(ExecutorState.RELEASED)
         self.idle.pop(executor.id, None)
         self.connected -= 1
@@ -221,8 +221,10 @@ class ExecutorPool:
     # ---- finding an executor for a task
 
     def idle_for(self, task: ScheduledTask, tried: Collection[ExecutorId]) -> Executor | None:
-        """The idle executor that was busy last, as its caches are warm. Not an executor in ``tried``, nor one that is
-        known to be unfit or has no room for the task."""
+        """The idle executor that was busy last, because its caches are warm.
+
+        Skips the executors in ``tried``, unfit executors, and hosts without room for the task.
+        """
         for executor in reversed(self.idle.values()):
             if executor.id not in tried and task.needs not in executor.unfit and executor.memory.has_room(task):
                 return executor
@@ -230,7 +232,7 @@ class ExecutorPool:
 
     @property
     def may_run_second(self) -> bool:
-        """Few executors run second attempts."""
+        """True while few executors run second attempts."""
         return self.second * _SECOND_SHARE < self.connected
 
     def idle_for_second(self, task: ScheduledTask) -> Executor | None:
@@ -247,11 +249,11 @@ class ExecutorPool:
         return found
 
     def has_fit(self, needs: str) -> bool:
-        """Whether any executor that stays may be fit, idle or not."""
+        """True if any executor that stays may be fit, idle or not."""
         return any(needs not in executor.unfit for executor in self._staying())
 
     def could_take(self, task: ScheduledTask) -> bool:
-        """Whether any executor that stays has enough memory for the task, at least while nothing else runs there."""
+        """True if any executor that stays has enough memory for the task, at least on an otherwise idle host."""
         return any(task.needs not in e.unfit and e.memory.could_take(task) for e in self._staying())
 
     def _staying(self) -> Iterator[Executor]:
@@ -276,7 +278,7 @@ class ExecutorPool:
         executor.memory.begin(task.memory_bytes)
 
     def free(self, executor: Executor, now: float) -> bool:
-        """The executor's attempt has ended. False if that was its last, so that it is to be released."""
+        """The executor's attempt has ended. False if it was the last one, and the executor must be released."""
         self._leave_task(executor)
         executor.proved = True
         self._barren = 0

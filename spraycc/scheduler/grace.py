@@ -1,4 +1,4 @@
-"""The grace: how long tasks wait for the first executor before the submit host runs them."""
+"""The grace: the time that tasks wait for the first executor before the submit host runs them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ class Grace:
     """Runs while no executor is connected and a task waits that may run on the submit host."""
 
     def __init__(self) -> None:
-        #: the submit host runs tasks until an executor joins. Outlives an empty queue, so only the first tasks wait.
+        #: True: the submit host runs tasks until an executor joins. An empty queue does not reset it, so only the first
+        #: tasks wait.
         self.is_over = False
         self._since: float | None = None
 
     def restart(self) -> None:
-        """Executors will be requested afresh, and these requests deserve a grace of their own."""
+        """Begin a new grace, because executors will be requested again."""
         self.is_over = False
 
     def end(self) -> None:
@@ -21,7 +22,7 @@ class Grace:
         self._since = None
 
     def update(self, now: float, grace_s: float, *, waiting: bool, refused: bool) -> None:
-        """No executor is connected. ``waiting``: for one; ``refused``: the cluster refuses to start any."""
+        """No executor is connected. ``waiting``: a task waits for one; ``refused``: the cluster starts none."""
         if not waiting:
             self._since = None
             return
@@ -30,5 +31,5 @@ class Grace:
         self.is_over = self.is_over or refused or now >= self._since + grace_s
 
     def deadline(self, grace_s: float) -> float | None:
-        """When :meth:`update` ends the grace; None if it does not run."""
+        """The time when :meth:`update` ends the grace; None if the grace does not run."""
         return None if self._since is None or self.is_over else self._since + grace_s

@@ -1,4 +1,4 @@
-"""The submit host's slots: the tasks that wait for one and the number that is taken."""
+"""The local slots of the submit host: the waiting tasks, and the number of taken slots."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class LocalSlots:
         self.running = {Quota.HEAVY: 0, Quota.LIGHT: 0}
         #: tasks in WAITING, in the order of ``ScheduledTask.entered``
         self.waiting: dict[Quota, OrderedDict[TaskId, ScheduledTask]] = {q: OrderedDict() for q in Quota}
-        #: heavy tasks that the host's memory has room for beside the running ones; None if not known
+        #: number of further heavy tasks that fit into the host's memory; None if not known
         self.room: int | None = None
         #: ``ScheduledTask.entered`` of the last task
         self._entered = 0
@@ -34,7 +34,7 @@ class LocalSlots:
         return self.running[Quota.HEAVY] + len(self.waiting[Quota.HEAVY])
 
     def resize(self, policy: SchedulingPolicy) -> None:
-        """Set the quotas. Running tasks go on, even above the new quotas."""
+        """Set the quotas. Running tasks continue, even above the new quotas."""
         #: most tasks at once
         self.size = {Quota.HEAVY: policy.local_slots, Quota.LIGHT: policy.light_slots}
         self._ran_at_resize = self.running.copy()
@@ -55,7 +55,7 @@ class LocalSlots:
         del self.waiting[task.quota][task.id]
 
     def next_waiting(self) -> ScheduledTask | None:
-        """Of the tasks whose quota has a free slot, the one that has waited longest."""
+        """The task that has waited longest among those whose quota has a free slot."""
         first = None
         for quota, line in self.waiting.items():
             if line and self.has_free(quota):

@@ -1,10 +1,10 @@
-"""Memory of the executors' hosts: how much the running tasks take, and which host has room for one more."""
+"""Memory of the executors' hosts: the memory that running tasks take, and the room for another task."""
 
 from __future__ import annotations
 
 from spraycc.scheduler.tasks import ScheduledTask
 
-#: Tasks may use this share of a host's memory. The rest is for its system and for what expectations miss.
+#: Tasks may use this share of a host's memory. The rest is for its system and for errors of expectations.
 _SHARE = 0.9
 
 
@@ -24,11 +24,11 @@ class HostMemory:
         self.total_bytes = int(total_bytes * _SHARE)
         #: attempts on the host
         self._running = 0
-        #: what these attempts are expected to use at most
+        #: the most memory that these attempts are expected to use, in bytes
         self._taken = 0
         #: free memory in the last report; None before the first
         self._available: int | None = None
-        #: what attempts that began since that report are expected to use
+        #: the most memory that attempts that began since that report are expected to use, in bytes
         self._since = 0
 
     @property
@@ -38,9 +38,9 @@ class HostMemory:
         return room if self._available is None else min(room, self._available - self._since)
 
     def has_room(self, task: ScheduledTask) -> bool:
-        """Whether the task may start on the host now.
+        """True if the task may start on the host now.
 
-        An empty host takes every task, unless the task ran out of that much memory before.
+        An empty host takes every task, except a task that ran out of that much memory before.
         """
         if not (task.is_memory_hungry or task.out_of_memory) or not self.total_bytes:
             return True
@@ -49,7 +49,7 @@ class HostMemory:
         return self.room >= task.memory_bytes
 
     def could_take(self, task: ScheduledTask) -> bool:
-        """Whether the task may start on the host while nothing else runs on it."""
+        """True if the task may start on the host while no other task runs on it."""
         return not self.total_bytes or self.total_bytes >= task.memory_bytes
 
     def begin(self, memory_bytes: int) -> None:

@@ -38,11 +38,11 @@ class Stragglers:
             self._most = 2 * len(self._upcoming) + _LOOK_AHEAD
 
     def learn(self, *, won: bool) -> None:
-        """One of two attempts is done: ``won`` if that was the second."""
+        """One of two attempts is done; ``won``: it was the second attempt."""
         self._patience = 1.0 if won else min(2 * self._patience, _MOST_PATIENCE)
 
     def next_at(self) -> float | None:
-        """When the next task will be late."""
+        """The time when the next task becomes late; None without a watched task."""
         upcoming = self._upcoming
         while upcoming and upcoming[0][2].late_at != upcoming[0][0]:
             heappop(upcoming)

@@ -1,4 +1,4 @@
-"""Moves tasks from state to state: to executors, to slots of the submit host, and on when an attempt has ended."""
+"""Moves tasks from state to state: to executors, to slots of the submit host, and onward after an attempt's end."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _LOCAL_STREAK = 4
 
 
 class TaskPlacer:
-    """Owns what waits: the queue, the local slots, the stragglers and the grace. Appends to ``actions``.
+    """Owns the queue, the local slots, the stragglers and the grace. Appends to ``actions``.
 
-    Only :meth:`place_tasks` hands out executors and slots. The other methods record where a task is now.
+    Only :meth:`place_tasks` hands out executors and slots. The other methods record the new state of a task.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class TaskPlacer:
         self.grace = Grace()
         #: local tasks in a row that went before remote tasks that wanted the same CPU
         self._local_streak = 0
-        #: ``_cpus_taken`` when the policy last changed: a smaller policy takes nothing away
+        #: ``_cpus_taken`` when the policy last changed: a smaller policy stops no running task
         self._cpus_taken_before = 0
 
     def apply(self, policy: SchedulingPolicy) -> None:
@@ -108,7 +108,7 @@ class TaskPlacer:
                 self._enqueue(task)
 
     def _abort(self, task: ScheduledTask) -> None:
-        """Nobody wants the task's attempts any more."""
+        """Abort all attempts of the task."""
         for executor in task.executors:
             self._actions.append(Abort(executor, task.id))
         task.executors.clear()
@@ -129,8 +129,10 @@ class TaskPlacer:
         self.slots.wait(task, quota)
 
     def _fall_back(self, task: ScheduledTask, why: str) -> None:
-        """The task was tried on executors and runs on the submit host after all. After too many such tasks, the build's
-        other tasks run there too."""
+        """The task was tried on executors and runs on the submit host after all.
+
+        After too many of these tasks, the build's other tasks run on the submit host, too.
+        """
         self._wait_for_slot(task, Quota.HEAVY, why)
         build, breaker = task.build, task.build.circuit_breaker
         breaker.note(fell_back=True)
@@ -148,15 +150,17 @@ class TaskPlacer:
                 self._fall_back(task, why)
 
     def fall_back_for_memory(self) -> None:
-        """Tasks that ran out of memory fall back if no connected host has enough for them. The user judges whether the
-        submit host has."""
+        """Tasks that ran out of memory fall back if no connected host has enough memory for them.
+
+        The submit host's memory is not checked: that is up to the user.
+        """
         if self.queue.out_of_memory:
             tasks = self.queue.out_of_memory.values()
             self._fall_back_queued((task for task in tasks if not self._pool.could_take(task)), "memory")
 
     def update_grace(self, now: float) -> None:
         """No executor is connected."""
-        # A refusal outlives the time of the retry: one that lasts for hours must not stall the build at each retry.
+        # A refusal ends the grace beyond the time of the retry: if it lasts for hours, no retry may stall the build.
         refused = self._pool.asked == 0 and now < self._pool.retry_at
         self.grace.update(now, self._policy.pending_grace_s, waiting=self.queue.movable > 0, refused=refused)
 
@@ -173,7 +177,7 @@ class TaskPlacer:
         remote = queue.match(self._pool)
         without_executor = queue.movable > 0 and self.does_without_executors() and slots.has_free(Quota.HEAVY)
         if local is not None:
-            # Without competition both are served in turn, whichever goes first.
+            # Without competition the order does not matter, because both get a place.
             contested = remote is not None or without_executor
             if not contested or self._local_streak < _LOCAL_STREAK:
                 self._local_streak += contested
@@ -226,7 +230,7 @@ class TaskPlacer:
     def _run_without_executor(self, task: ScheduledTask) -> None:
         build = task.build
         build.without_executor += 1
-        # Nobody listens to a build whose tool has ended, or that has none.
+        # If the build is not open, no user reads its notices.
         if build.open and not build.told_no_executor:
             build.told_no_executor = True
             self._actions.append(NoExecutorYet(build.id))

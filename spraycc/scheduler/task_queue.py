@@ -1,4 +1,4 @@
-"""The tasks that wait for an executor: which one is next, and for which idle executor."""
+"""The tasks that wait for an executor: finds the next task, and the idle executor for it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from spraycc.model import BuildId, TaskId
 from spraycc.scheduler.executor_pool import Executor, ExecutorPool
 from spraycc.scheduler.tasks import ScheduledBuild, ScheduledTask, TaskState
 
-#: How many retried tasks are considered for the idle executors. A host that kills everything brings the whole queue
-#: back, and considering all of it at each dispatch would be quadratic.
+#: At most this many retried tasks are considered for the idle executors. If a host kills every task, the whole queue
+#: is retried, and considering all tasks at each dispatch would be quadratic.
 _LOOK_AHEAD = 8
 
 
 def _key(task: ScheduledTask) -> tuple[int, float, int]:
-    """Order within a line: tasks whose executor was lost, then the longest, then by arrival."""
+    """Order within a line: tasks with ``in_front``, then the longest, then by arrival."""
     return (0 if task.in_front else 1, -task.expected.seconds, task.number)
 
 
 class _Fresh:
     """Tasks that were never dispatched: the longest expected first, equals by arrival.
 
-    A heap. A task that is removed from its middle stays there until it comes to the top, or such tasks are half of it.
+    A heap. A task that is removed from the middle stays until it comes to the top, or until half of the heap is removed
+    tasks.
     """
 
     __slots__ = ("_heap", "tasks")
@@ -31,7 +32,7 @@ class _Fresh:
     def __init__(self) -> None:
         #: the tasks that are not removed
         self.tasks: dict[TaskId, ScheduledTask] = {}
-        #: (minus seconds, number, task) of these and of some removed tasks; numbers are unique
+        #: (minus seconds, number, task) of the tasks and of some removed tasks; numbers are unique
         self._heap: list[tuple[float, int, ScheduledTask]] = []
 
     def add(self, task: ScheduledTask) -> None:
@@ -96,7 +97,7 @@ class _Line:
             del self.fresh[kind]
 
     def candidates(self) -> list[ScheduledTask]:
-        """The first tasks in order, as many as matter for the choice of an executor; at least one if there is any."""
+        """The first tasks in order, as many as matter for the choice of an executor; at least one."""
         heads = [fresh.first() for fresh in self.fresh.values()]
         if len(heads) > 1:
             heads.sort(key=_key)
@@ -164,7 +165,7 @@ class TaskQueue:
                 self._priorities.remove(task.priority)
 
     def candidates(self) -> Iterator[ScheduledTask]:
-        """The first few tasks of each line, in the order in which executors are due to them."""
+        """The first few tasks of each line, in the order in which they should get executors."""
         for priority in self._priorities:
             lines = self._classes[priority]
             if len(lines) == 1:
@@ -197,8 +198,10 @@ class TaskQueue:
         return tried_before
 
     def first_unfit(self, pool: ExecutorPool) -> ScheduledTask | None:
-        """The first task that no connected executor is fit for; O(lines). The others of its line wait, as an executor
-        that joins later may be fit."""
+        """The first task for which no connected executor is fit. O(lines).
+
+        The other tasks of its line wait, because an executor that joins later may be fit.
+        """
         if not (self.size and pool.unfit and pool.connected):
             return None
         for priority in self._priorities:
@@ -208,7 +211,7 @@ class TaskQueue:
         return None
 
     def first_movable(self) -> ScheduledTask:
-        """The task that runs on the submit host first, as no executor is connected. Only if ``movable`` is not 0."""
+        """The first task for the submit host while no executor is connected. ``movable`` must not be 0."""
         for priority in self._priorities:
             lines: Sequence[_Line] = list(self._classes[priority].values())
             if len(lines) > 1:

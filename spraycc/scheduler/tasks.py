@@ -14,7 +14,7 @@ from spraycc.scheduler.circuit_breaker import CircuitBreaker
 
 
 class TaskState(enum.Enum):
-    """Where a task is. :meth:`ScheduledBuilds.move` changes it::
+    """The state of a task. :meth:`ScheduledBuilds.move` changes it::
 
                       Dispatch                 DONE
         REMOTE ──► QUEUED ──────► RUNNING ─────────────► ANSWERED
@@ -36,9 +36,9 @@ class TaskState(enum.Enum):
     WAITING = "waiting"  #: waits for a slot of the submit host
     LOCAL = "local"  #: its runner was told to run the command
     ANSWERED = "answered"  #: its runner has the result and still has to end
-    GONE = "gone"  #: its runner has ended; at most an executor that has not ended the attempt yet refers to the task
+    GONE = "gone"  #: its runner has ended; only an executor that has not ended the attempt may refer to the task
 
-    __hash__ = object.__hash__  # enum's own is Python code, and every move looks into the table
+    __hash__ = object.__hash__  # faster than enum's own, which is Python code: each move is a look-up
 
 
 #: The states that a task may move to, by its present state.
@@ -51,11 +51,11 @@ TASK_MOVES: dict[TaskState, tuple[TaskState, ...]] = {
     TaskState.ANSWERED: (TaskState.GONE,),
     TaskState.GONE: (),
 }
-#: An executor runs the task, or is to run it.
+#: The states of tasks that an executor runs or will run.
 REMOTE_STATES = (TaskState.QUEUED, TaskState.RUNNING)
 
-#: A task that is expected to use this much memory gets an executor only where the host has room for it. The hosts of a
-#: cluster have several times as much for each CPU, so the scheduler does not check smaller tasks.
+#: A task that is expected to use this much memory gets an executor only on a host with room for it. The hosts of a
+#: cluster have several times as much memory for each CPU, so the scheduler does not check smaller tasks.
 MEMORY_HUNGRY_BYTES = 512 * 1024 * 1024
 #: A task that ran out of memory is expected to use this many times the room that it had.
 _OUT_OF_MEMORY_FACTOR = 1.25
@@ -82,10 +82,10 @@ class TaskCounts(TypedDict):
 
 @dataclass(slots=True, eq=False)
 class ScheduledBuild:
-    """One build: from its start or its first task until it has ended and nothing of it is left."""
+    """One build: from its start or its first task until it has ended and has neither tasks nor executors."""
 
     id: BuildId
-    #: its tool runs; only then does it have a width and claim executors for tasks still to come
+    #: the build's tool runs. Only then the build has a width, and claims executors for future tasks.
     open: bool = False
     #: most tasks at once, >= 1; None is no limit
     cap: int | None = None
@@ -104,7 +104,7 @@ class ScheduledBuild:
     #: its tasks in LOCAL because no executor was connected
     without_executor: int = 0
     circuit_breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
-    #: number of its last serving; breaks ties, or one of two equal builds would starve
+    #: number of the build's last serving. It breaks ties; otherwise one of two equal builds would starve.
     turn: int = 0
 
     @property
@@ -139,24 +139,24 @@ class ScheduledTask:
     unfit_attempts: int = 0
     #: the executors of all attempts
     tried: list[ExecutorId] = field(default_factory=list)
-    #: its last executor was lost, so it goes to the front of its queue
+    #: the task's last attempt was neither killed nor cancelled, so the task goes to the front of its line
     in_front: bool = False
-    #: the executors that run it now, one or two; empty unless RUNNING
+    #: the executors that run the task now, one or two; empty unless RUNNING
     executors: list[ExecutorId] = field(default_factory=list)
     expected: Expectation = UNKNOWN
     #: a second attempt may run beside the first
     may_run_twice: bool = False
-    #: most memory that it is expected to use; more than ``expected`` says once it has run out of memory
+    #: the most memory that the task is expected to use; raised above ``expected`` if the task runs out of memory
     memory_bytes: int = 0
-    #: it ran out of memory, so even an idle host must have ``memory_bytes``
+    #: the task ran out of memory, so even an idle host must have ``memory_bytes``
     out_of_memory: bool = False
-    #: when its only attempt has run for too long; None if nobody waits for that
+    #: time when the task's only attempt is late; None if it gets no second attempt
     late_at: float | None = None
-    #: the quota that it waits for or holds; only in WAITING and LOCAL, None there for a task without a slot
+    #: the quota that the task waits for or holds; only in WAITING and LOCAL; None in LOCAL: a task without a slot
     quota: Quota | None = None
     #: ``RunLocally.why``; only in WAITING and LOCAL
     why: str = ""
-    #: order of coming into WAITING
+    #: order of entering WAITING
     entered: int = 0
 
     @property
@@ -192,7 +192,7 @@ _LOCAL_COUNTED_AS = {Quota.HEAVY: "here_heavy", Quota.LIGHT: "here_light", None:
 
 
 def count_tasks(tasks: Iterable[ScheduledTask]) -> TaskCounts:
-    """How many of the tasks are in each state."""
+    """The number of tasks in each state."""
     found = Counter(
         _LOCAL_COUNTED_AS[task.quota] if task.state is TaskState.LOCAL else _COUNTED_AS[task.state] for task in tasks
     )

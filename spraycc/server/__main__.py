@@ -1,5 +1,7 @@
-"""``python -m spraycc.server run --dir D --workspace W``: the server's process. Started by spraycc.cli, settings on
-stdin."""
+"""``python -m spraycc.server run --dir D --workspace W``: the server's process.
+
+spraycc.cli starts it, and writes the settings to its stdin.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ _LOG_BYTES = 8 * 1024 * 1024
 def main() -> int:
     parser = argparse.ArgumentParser(prog="spraycc-server")
     parser.add_argument("command", choices=["run"])
-    parser.add_argument("--dir", required=True, type=Path, help="the runtime directory, which exists and is ours")
+    parser.add_argument("--dir", required=True, type=Path, help="the runtime directory, which exists and is the user's")
     parser.add_argument("--workspace", required=True)
     arguments = parser.parse_args()
     settings = Settings.from_map(json.loads(sys.stdin.readline() or "{}"))
@@ -75,13 +77,17 @@ def main() -> int:
 
 
 def leave_directory(path: Path) -> None:
-    """Remove the runtime directory and what we have in it, unless somebody holds the start lock: then it is theirs."""
+    """Remove the server's files and the runtime directory.
+
+    If another process holds the start lock, it may start the next server in the directory: then only the server's own
+    lock file is removed.
+    """
     with suppress(OSError):
         start_lock = os.open(path / "start.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(start_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with suppress(OSError):
-                # What starts us has our stdout and stderr go there; nothing is in it unless something went wrong.
+                # The server's stdout and stderr. The file is empty unless something went wrong.
                 if (path / "log").stat().st_size == 0:
                     (path / "log").unlink()
             (path / "lock").unlink(missing_ok=True)
@@ -94,33 +100,35 @@ def leave_directory(path: Path) -> None:
 
 
 def detach() -> None:
-    """Keep nothing of whoever started us: no inherited descriptor but the log, no directory, no mask."""
+    """Detach from the process that started the server: its session, directory, umask, and descriptors but the log."""
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.closerange(3, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < 1 << 20 else 1 << 20)
-    with suppress(PermissionError):  # it leads a session already
+    with suppress(PermissionError):  # the server leads a session already
         os.setsid()
     os.chdir("/")
     os.umask(0o077)
 
 
 def spare_the_collector() -> None:
-    """Look for cycles seldom. What a task leaves is freed by its counts of references, and with a thousand executors
-    each full look goes through everything that waits."""
+    """Run the cyclic garbage collector rarely: with a thousand executors, a full pass visits all that waits.
+
+    Reference counts free the objects of a task.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
 
 
 def keep_no_core() -> None:
-    """A core would hold the session's secret. Commands have their own limit, the runner's."""
+    """Write no core files: a core would contain the session's secret. Commands get the runner's limit."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def take_lock(path: Path) -> int | None:
-    """The lock of the living server: its open descriptor, or None where another holds it.
+    """Take the lock of the running server. Returns its descriptor, or None if another server holds the lock.
 
-    The file may be removed by a server that ends between our open and our lock: then it is made anew.
+    A server that ends may remove the file between our open and our lock. Then the lock is taken on a new file.
     """
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -138,7 +146,7 @@ def take_lock(path: Path) -> int | None:
 
 
 def listen(path: Path) -> socket.socket:
-    """A listening socket at ``path``, which may be longer than a socket's address can be."""
+    """A listening socket at ``path``. The path may be longer than a socket address allows."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -154,7 +162,7 @@ def listen(path: Path) -> socket.socket:
 def _state_dir(name: str) -> Path:
     path = Path(directories.state_directory(name))
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Session files and logs lie in it.
+    # Session files and logs lie in the directory, so other users must not reach it.
     directories.check(os.fsencode(path))
     return path
 

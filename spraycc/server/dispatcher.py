@@ -1,4 +1,4 @@
-"""The scheduler's shell: hands it events, carries out its actions, and keeps the tasks and executors behind its ids."""
+"""The scheduler's shell: gives the scheduler events, carries out its actions, and maps its ids to objects."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Dispatcher:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a build is open, or a task is there that belongs to no build."""
+        """True if a build is open, or any runner is connected."""
         return bool(self.builds.open or self.tasks.known)
 
     def apply(self, settings: Settings) -> None:
@@ -95,7 +95,7 @@ class Dispatcher:
         try:
             deadline = self._scheduler.next_deadline()
         except Exception:
-            log.exception("the next deadline can't be told")  # run_deadlines will meet it again
+            log.exception("the next deadline can't be told")  # run_deadlines fails in the same way, and is supervised
             deadline = float("-inf")
         if deadline is not None:
             self._alarm.ring_by(deadline)
@@ -119,14 +119,17 @@ class Dispatcher:
             deadline = self._scheduler.next_deadline()
             if not await self._alarm.wait(deadline if deadline is not None else float("inf")):
                 continue
-            # The reason for this deadline may be gone, and the deadline may be later now.
+            # The reason for this deadline may be gone, so the next deadline may be later.
             deadline = self._scheduler.next_deadline()
             if deadline is not None and deadline <= trio.current_time():
                 self.post(events.Tick())
 
     def _give_up(self, action: actions.Action) -> None:
-        """The action was not carried out. Give up its executor, whose task goes elsewhere, or have its runner help
-        itself."""
+        """Clean up after an action that failed.
+
+        Give up its executor, so that the task goes to another one, or close the connection of the task's runner, so
+        that the runner executes the command.
+        """
         match action:
             case actions.Dispatch(_, executor_id) if link := self.fleet.links.get(executor_id):
                 link.give_up()
@@ -156,7 +159,7 @@ class Dispatcher:
             case actions.RunLocally(task_id, why):
                 task = self.tasks.known[task_id]
                 if why != "placement":
-                    log.info("task %d: runs here (%s)", task_id, why)
+                    log.info("task %d: runs on the submit host (%s)", task_id, why)
                     task.why_here = why
                     self.builds.figures(task.build).reasons[f"here: {why}"] += 1
                 if task.description.placement is Placement.HERE_HEAVY:
@@ -166,7 +169,7 @@ class Dispatcher:
                 task.run_here(stay=held and build is not None and build.pool is not None and build.pool.holds)
                 self.builds.figures(task.build).local += 1
             case actions.Abort(executor_id, task_id):
-                if link := self.fleet.links.get(executor_id):  # else the server ends, and the executor is gone
+                if link := self.fleet.links.get(executor_id):  # None if the executor went at the server's end
                     link.abort(task_id)
             case actions.AskExecutors(count):
                 self.fleet.ask(count)
@@ -184,19 +187,19 @@ class Dispatcher:
                 refusals = self.tasks.known[task_id].refusals if task_id in self.tasks.known else []
                 why = f" (the last: {refusals[-1]})" if refusals else ""
                 log.warning(
-                    "build %s: %d of the last 100 tasks fell back; no more are sent%s", build_id, fell_back, why
+                    "build %s: %d of the last 100 tasks fell back; no more go to executors%s", build_id, fell_back, why
                 )
                 if build is not None:
                     build.notice(
                         f"{fell_back} of the last tasks could not be done by executors{why}; the rest of this build "
-                        f"runs here, {self.settings.local_slots_in_force} at once (see 'spraycc why')"
+                        f"runs on this host, {self.settings.local_slots_in_force} at once (see 'spraycc why')"
                     )
             case actions.NoExecutorYet(build_id):
                 build = self.builds.open.get(build_id)
                 if build is not None:
                     build.notice(
                         f"no executor has connected yet ({self.settings.executors_in_force} asked of "
-                        f"'{self.settings.cluster}'); compiling here meanwhile, "
+                        f"'{self.settings.cluster}'); compiling on this host meanwhile, "
                         f"{self.settings.local_slots_in_force} at once (--wait-for-cluster to wait)"
                     )
 

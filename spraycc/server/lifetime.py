@@ -1,4 +1,4 @@
-"""The server's end: by a signal, by request, from idleness, or because its socket is gone."""
+"""The server's end: after a signal, a request or idleness, or because its socket is gone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Lifetime:
         self._nursery = nursery
         self._dispatcher = dispatcher
         self._socket_path = socket_path
-        #: shows that the socket at the path is still the server's
+        #: inode of the server's socket: another inode at the path is another server's socket
         self._socket_inode = -1
         with suppress(OSError):
             self._socket_inode = socket_path.stat().st_ino
@@ -43,11 +43,11 @@ class Lifetime:
         with receive_signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
             async for number in received:
                 log.info("%s received", signal.Signals(number).name)
-                # The first SIGTERM lets builds in flight end, the second one does not.
+                # The first SIGTERM lets open builds end; the second does not.
                 self.stop(now=number != signal.SIGTERM or self._is_stopping)
 
     async def watch_idleness(self) -> None:
-        """Return when the server is to end: after its last build, from idleness, or since nobody can reach it."""
+        """End the server after its last build, after idleness, or if no process can reach it."""
         fleet = self._dispatcher.fleet
         busy_at = trio.current_time()
         while True:

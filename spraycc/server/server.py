@@ -28,7 +28,7 @@ from spraycc.server.tasks.durations import TaskHistory
 from spraycc.settings import Settings
 from spraycc.system.filesystems import FileSystems
 
-#: The kernel cuts it to net.core.somaxconn. A runner connects blocking, so a full backlog delays it and loses nothing.
+#: The kernel cuts this to net.core.somaxconn. Runners connect blocking, so a full backlog only delays them.
 BACKLOG = 65535
 #: When a server starts it keeps this many logs of executors, the newest.
 EXECUTOR_LOGS = 200
@@ -43,15 +43,15 @@ async def serve(
     disk: Disk | None = None,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve one user's builds in one workspace on one host until stopped, or idle for long enough.
+    """Serve one user's builds in one workspace on one host. Returns when the server is stopped, or long idle.
 
     Args:
-        listener: listens on the Unix socket; it is closed here.
+        listener: listens on the Unix socket. This function closes it.
         runtime_dir: exists, and the server holds its lock.
         state_dir: exists; logs, records and session files go there.
         workspace: the directory in which builds run.
         settings: for the time before the first build.
-        disk: where work on the workspace's files is done; None: a new one.
+        disk: does work on the workspace's files; None: a new one.
     """
     with closing(listener), ExitStack() as at_end:
         async with trio.open_nursery() as nursery:
@@ -85,41 +85,37 @@ class Server:
         is_own_disk = not FileSystems().is_shared(workspace)
         tasks = TaskTable(self._builds, self._history, disk, is_own_disk=is_own_disk)
         self._dispatcher = Dispatcher(nursery, settings, self._builds, tasks, state_dir, workspace)
-        self._lifetime = Lifetime(nursery, self._dispatcher, runtime_dir / "socket")
+        self.lifetime = Lifetime(nursery, self._dispatcher, runtime_dir / "socket")
         decider = Decider(self._dispatcher, workspace, home)
-        self._frontend = Frontend(nursery, self._dispatcher, self._lifetime, decider, self.status)
+        self._frontend = Frontend(nursery, self._dispatcher, self.lifetime, decider, self.status)
 
     async def run(self, listener: socket.socket) -> None:
         """Run all parts. Ends by cancellation of the nursery."""
         fleet, start_soon = self._dispatcher.fleet, self._nursery.start_soon
         trio.lowlevel.add_instrument(self._lag)
-        # A server that was killed may have left files here. This server holds the lock, so nobody uses them.
+        # A killed server may have left files. This server holds the lock, so no process uses them.
         fleet.remove_session()
         _clear_logs(self._state_dir)
         clear_builds(self._runtime_dir)
         _make_slots(self._runtime_dir / "slots", self._dispatcher.settings.local_slots_in_force)
-        start_soon(self._lifetime.watch_signals)
+        start_soon(self.lifetime.watch_signals)
         start_soon(keep_going, "deadlines", self._dispatcher.run_deadlines)
         start_soon(keep_going, "memory", self._dispatcher.run_memory)
         start_soon(keep_going, "heartbeats", fleet.run_heartbeats)
-        start_soon(keep_going, "idleness", self._lifetime.watch_idleness)
+        start_soon(keep_going, "idleness", self.lifetime.watch_idleness)
         start_soon(self._history.run)
         await self._frontend.accept(listener)
 
     def clear_away(self) -> None:
-        """Remove the server's files, after its last coroutine has ended."""
+        """Remove the server's files. Called after its last coroutine has ended."""
         self._dispatcher.fleet.remove_session()
-        # If builds go on without the server, their runners need the slots. The last build's end removes them.
+        # If builds continue without the server, their runners need the slots. The last build's end removes them.
         if not self._builds.open:
             shutil.rmtree(self._runtime_dir / "builds", ignore_errors=True)
             shutil.rmtree(self._runtime_dir / "slots", ignore_errors=True)
 
-    def stop(self, now: bool) -> None:
-        """End at once, or after the last build."""
-        self._lifetime.stop(now)
-
     async def status(self) -> dict[str, Any]:
-        """Everything, as a map of CBOR's types."""
+        """The reply to ``spraycc status``, as a map of CBOR's types."""
         fleet = await self._dispatcher.fleet.status()
         usage = resource.getrusage(resource.RUSAGE_SELF)
         return {
@@ -149,7 +145,7 @@ def _clear_logs(state_dir: Path) -> None:
 
 
 def _make_slots(directory: Path, count: int) -> None:
-    """Lock files for the time after a server's death: so many commands may then run on the submit host at once."""
+    """Make lock files for runners without a server: they limit the commands that run on the submit host at once."""
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(mode=0o700)
     for number in range(count):
@@ -157,7 +153,7 @@ def _make_slots(directory: Path, count: int) -> None:
 
 
 def raise_descriptor_limit() -> None:
-    """Take as many open files as the hard limit allows."""
+    """Raise the limit of open files to the hard limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with suppress(ValueError, OSError):

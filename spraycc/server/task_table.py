@@ -1,4 +1,4 @@
-"""The tasks of the server: the parts that serve them, and the end of their attempts."""
+"""The table of the server's tasks, with the parts that serve them. Handles the ends of attempts and tasks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TaskTable:
         return self._inputs
 
     def build_begins(self) -> None:
-        """Have the build see the changes that other hosts have made before."""
+        """Make the build see the changes that other hosts made before it."""
         if self._inputs is not None:
             self._inputs.build_begins()
 
@@ -55,15 +55,17 @@ class TaskTable:
                 self.history.note(task.key, usage)
             if task.second is not None and task.second is task.chosen:
                 figures.second_won += 1
-        elif task.id in self.known and task.chosen is None:  # else this attempt was one of two, and the other counts
+        elif task.id in self.known and task.chosen is None:  # if an attempt is chosen, the other one counts
             figures.retried += 1
             figures.stale += outcome is Outcome.STALE
             if outcome is Outcome.OUT_OF_MEMORY:
                 self.history.note_memory(task.key, usage)
 
     def finish(self, task: Task, code: int, signal: int) -> None:
-        """Answer the task's runner, now or when the jobserver's account allows. A runner that can't be answered helps
-        itself."""
+        """Answer the task's runner, now or when the jobserver's account allows.
+
+        If that fails, the connection is closed, and the runner executes the command.
+        """
         if task.phase is Phase.CANCELLED:  # the runner went away while the result was written
             return
 
@@ -82,6 +84,6 @@ class TaskTable:
         if build is None:
             answer()
         else:
-            # Now, as the build may be closed before the server sees the runner's end: `why` must know the last task.
+            # The build may be closed before the server sees the runner's end, and `why` must show its last task.
             build.note(task)
             build.finish(task.id, answer)

@@ -86,7 +86,7 @@ def test_functions_that_are_named_with_their_file_are_in_it() -> None:
 
 def test_a_missing_function_is_noticed() -> None:
     server = TOP / "spraycc/server/server.py"
-    assert defines(server, "Server.stop")
+    assert defines(server, "Server.run")
     assert not defines(server, "Server.missing")
     assert not defines(TOP / "spraycc/native/runner/find_program.c", "missing")
 

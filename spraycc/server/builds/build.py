@@ -37,7 +37,7 @@ _FIXED_WIDTH = 8
 
 @dataclass(slots=True)
 class Build:
-    """One build, open from OpenBuild until its tool has ended and its command line has been answered, or is gone."""
+    """One build: open until its tool has ended, and its command line has got the summary or is gone."""
 
     id: BuildId
     argv: tuple[bytes, ...]
@@ -53,9 +53,9 @@ class Build:
     figures: Figures = field(default_factory=Figures)
     #: monotonic
     started: float = field(default_factory=time.monotonic)
-    #: tasks at once, as the scheduler says
+    #: the scheduler's limit of tasks at once
     width: int = 0
-    #: the ends of its tasks, for `spraycc why`
+    #: the file with the ends of the build's tasks, for `spraycc why`
     record: Record | None = None
     #: texts that the user has seen
     noticed: set[str] = field(default_factory=set)
@@ -76,7 +76,7 @@ class Build:
             self.pool.set_width(self.up_to_cap(width + self.unwrapped_slots))
 
     def finish(self, task: TaskId, answer: Callable[[], None]) -> None:
-        """A task has its result. Calls ``answer``, now or when the jobserver's account allows; it must not wait."""
+        """A task has its result: call ``answer``, now or when the jobserver's account allows. It must not wait."""
         if self.pool is not None:
             self.pool.finish(task, answer)
         else:
@@ -90,7 +90,7 @@ class Build:
             self.control.send_now(FROM_SERVER.pack(Notice(text)))
 
     def note(self, task: Task) -> None:
-        """Write the task's line in the build's record: its result is there, or its runner has gone."""
+        """Write the task's line in the build's record. The task has its result, or its runner has gone."""
         if self.record is not None:
             self.record.note(task)
 
@@ -177,14 +177,14 @@ class Builds:
         self._nursery.start_soon(function)
 
     def _make_pool(self, build: Build, settings: Settings, *, fixed: bool) -> TokenPool:
-        """A pool that runs; ``fixed``: as many recipes as the submit host bears if all of them run there, and no more.
+        """A running pool. ``fixed``: the width stays so small that all recipes may run on the submit host.
 
-        So no token of a fixed pool is ever withdrawn, and no completion held.
+        So no token of a fixed pool is ever withdrawn, and no completion is held.
         """
         local, probing = settings.local_slots_in_force, settings.probing_limit_in_force
         if fixed:
             width = build.up_to_cap(max(_FIXED_WIDTH, probing))
-            # One token more may wake a make that blocks in read(2). With -j1 there are no tokens, so none blocks.
+            # One more token may wake a make that blocks in read(2). With -j1 there are no tokens, so no make blocks.
             limits = Limits(width, width, cap=1 if build.cap == 1 else None)
         else:
             width = build.up_to_cap(local)
@@ -196,14 +196,14 @@ class Builds:
         return pool
 
     def share(self, settings: Settings) -> None:
-        """Divide the submit host's slots for unseen recipes between the open builds."""
+        """Divide the submit host's limits for unseen recipes between the open builds."""
         pools = self._pools()
         for pool in pools:
             local = max(1, settings.local_slots_in_force // len(pools))
             pool.set_limits(local, max(local, settings.probing_limit_in_force // len(pools)))
 
     def close(self, build: Build, settings: Settings) -> None:
-        """Remove a build whose tool has ended and whose figures were read."""
+        """Remove a build. Its tool has ended, and its figures have been read."""
         del self.open[build.id]
         self.share(settings)
         if build.pool is not None:
@@ -213,7 +213,7 @@ class Builds:
         shutil.rmtree(build.directory, ignore_errors=True)
 
     def make_room(self) -> None:
-        """The server has no descriptor for the next runner: a runner whose completion is held gives up its own."""
+        """Free a descriptor for the next runner: release the held completion of another runner."""
         pool = max(self._pools(), key=lambda pool: pool.held, default=None)
         if pool is not None and pool.held:
             pool.release_one()

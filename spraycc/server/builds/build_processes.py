@@ -21,23 +21,22 @@ class BuildProcesses:
     def __init__(
         self, build: BuildId, host: HostProcesses, starts_recipes: bool, tell: Callable[[Event], None]
     ) -> None:
-        """Begins with the build's own tool as the one top-level tool.
-
+        """
         Args:
-            build: its id.
-            host: all processes.
-            starts_recipes: the build's tool is a make or ninja, and no script that starts them.
-            tell: hears of each further top-level tool, and of its end.
+            build: the build's id.
+            host: the submit host's processes.
+            starts_recipes: the build's tool is make or ninja. False: it is a script that may start them.
+            tell: told of each further top-level tool, and of its end. The governor counts the first one from the start.
         """
         self._build = build
         self._host = host
         self._starts_recipes = starts_recipes
         self._tell = tell
-        #: runs the coroutines that wait for the end of tools; without it no further tool is counted
+        #: runs the coroutines that wait for the end of tools; None: no further tool is counted
         self.nursery: trio.Nursery | None = None
         #: process id of the build's tool; 0 until it is known
         self._build_tool = 0
-        #: the uppermost make or ninja of each tree that a script has started, as far as runners have shown them
+        #: the uppermost make or ninja of each tree that a script has started; known once a runner below it registers
         self._script_tools: set[int] = set()
         #: any make or ninja below a script -> the uppermost one above it
         self._uppermost: dict[int, int] = {}
@@ -47,10 +46,10 @@ class BuildProcesses:
         self._build_tool = pid
 
     def recipe_of(self, task: TaskId, pid: int, foreign: bool) -> str:
-        """A key of the recipe that the runner ``pid`` belongs to; a key of its own where no tool is found above it.
+        """A key of the recipe that the runner ``pid`` belongs to. Without a tool above it, a runner has its own key.
 
-        All runners below a make with a jobserver of its own (``foreign``) share a key: that make holds one token of
-        this build.
+        ``foreign``: the runner's make has a jobserver of its own. All runners below that make share a key, because the
+        make holds one token of this build.
         """
         recipe = self._host.recipe_of(pid, self._build_tool if self._starts_recipes else 0)
         if recipe.tool and not self._starts_recipes:
@@ -60,16 +59,16 @@ class BuildProcesses:
         return recipe.key if recipe.tool else f"task {task}"
 
     async def slots_in_use(self) -> Use:
-        """The slots that the build's processes use; of no process when the host has no free descriptor."""
+        """The slots that the build's processes use. If the host has no free descriptor, no process is counted."""
         try:
             processes = await self._host.read_all()
         except OSError as exc:
-            log.warning("build %s: its processes can't be counted now: %s", self._build, exc)
+            log.warning("build %s: its processes can't be counted: %s", self._build, exc)
             processes = {}
         return slots_in_use(processes, {self._build_tool, *self._script_tools} - {0})
 
     def _note_tool(self, tool: int) -> None:
-        """Counts the uppermost make above ``tool``. The governor counts one tool from the start: the first of them."""
+        """Count the uppermost make or ninja above ``tool``. Not told of the first: the governor counts it already."""
         top = self._uppermost.get(tool)
         if top is None:
             top = self._uppermost[tool] = self._host.top_tool(tool, self._build_tool)

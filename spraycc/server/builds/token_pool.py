@@ -55,16 +55,16 @@ class TokenPool:
         fixed: bool = False,
         host: HostProcesses | None = None,
     ) -> None:
-        """Begins with the build's tool, which is about to start, as the one top-level tool.
+        """Make the pool before the build's tool starts. The tool counts from now on.
 
         Args:
-            build: its id.
-            fifo: taken over.
-            limits: for unseen recipes.
+            build: the build's id.
+            fifo: the pool owns the FIFO, and closes it.
+            limits: limits of unseen recipes.
             width: recipes at once, seen and unseen.
-            starts_recipes: the build's tool is make or ninja, and no script that starts them.
+            starts_recipes: the build's tool is make or ninja. False: it is a script that may start them.
             fixed: limits and width never change.
-            host: the processes to look at; None: those of this host.
+            host: the host's processes; None: those of this host.
         """
         now = trio.current_time()
         width = max(1, width)
@@ -78,7 +78,7 @@ class TokenPool:
         self._processes = BuildProcesses(build, host or HostProcesses(), starts_recipes, self._tell)
         #: tasks whose runners have registered and have not gone
         self._tasks: set[TaskId] = set()
-        #: what answers a runner; of the tasks whose completion is held
+        #: task whose completion is held -> the function that answers its runner
         self._answers: dict[TaskId, Callable[[], None]] = {}
         self._watch = TokenWatch(
             build,
@@ -94,7 +94,7 @@ class TokenPool:
         self._wake_at: float | None = None
         self._wake_changed = trio.Event()
         self._nursery: trio.Nursery | None = None
-        #: a runner with this MAKEFLAGS has its tokens from elsewhere: some make above it has left the jobserver
+        #: MAKEFLAGS of a runner -> True if a make above the runner has left this jobserver
         self.is_foreign = lru_cache(_MOST_MAKEFLAGS)(lambda makeflags: is_foreign(makeflags, fifo.path))
         self._debug = log.isEnabledFor(logging.DEBUG)
         if self._debug:
@@ -104,14 +104,14 @@ class TokenPool:
     # -- what happens
 
     def set_width(self, width: int) -> None:
-        """From now on this many recipes may run at once, seen and unseen."""
+        """Let this many recipes run at once from now on, seen and unseen."""
         width = max(1, width)
         if not self._fixed and width != self._width:
             self._width = width
             self._tell(events.WidthChanged(width))
 
     def set_limits(self, local: int, probing: int) -> None:
-        """Other limits for unseen recipes."""
+        """Change the limits of unseen recipes."""
         limits = replace(self._limits, local=local, probing=probing)
         if not self._fixed and limits != self._limits:
             self._limits = limits
@@ -122,9 +122,9 @@ class TokenPool:
         self._processes.tool_started(pid)
 
     def runner_registered(self, task: TaskId, pid: int, foreign: bool = False) -> None:
-        """A runner, the process ``pid``, has submitted a task; ``foreign``: its make has a jobserver of its own."""
+        """The runner ``pid`` has submitted a task; ``foreign``: the runner's make has a jobserver of its own."""
         self._tasks.add(task)
-        # Where everything that can run at once may run unseen, it does not matter which recipe a runner belongs to.
+        # If the whole width may run unseen, it does not matter which recipe a runner belongs to.
         recipe = f"task {task}"
         if self._width > self._limits.local:
             recipe = self._processes.recipe_of(task, pid, foreign)
@@ -132,7 +132,7 @@ class TokenPool:
         self._tell(events.RunnerRegistered(task, recipe))
 
     def finish(self, task: TaskId, answer: Callable[[], None]) -> None:
-        """The task has its result. Calls ``answer``, now or when its completion is released; it must not wait."""
+        """The task has its result: call ``answer``, now or when its completion is released. It must not wait."""
         if task not in self._tasks or self._phase is not Phase.GOVERNED:
             answer()
             return
@@ -150,14 +150,14 @@ class TokenPool:
         self._tell(events.RunnerGone(task))
 
     def release_one(self) -> None:
-        """Releases a held completion: the server has no descriptor for the next runner, and that one's becomes free."""
+        """Release a held completion. The runner's descriptor becomes free for the next runner."""
         self._watch.note_progress()
         self._tell(events.DescriptorsExhausted())
 
     # -- its coroutines
 
     async def run(self) -> None:
-        """Runs until :meth:`close`. A fault in the server costs the bound, and neither the build nor the server."""
+        """Run until :meth:`close`. After a fault the build continues, but the tokens are no longer governed."""
         if self._phase is not Phase.GOVERNED:
             return
         try:
@@ -172,7 +172,7 @@ class TokenPool:
             self._nursery = self._processes.nursery = None
 
     def close(self) -> None:
-        """Answers all runners that still wait, and closes the FIFO. May be called twice."""
+        """Answer all runners that still wait, and close the FIFO. May be called twice."""
         self._stop(Phase.CLOSED)
         self._fifo.close()
 
@@ -185,7 +185,7 @@ class TokenPool:
             self._nursery.cancel_scope.cancel()
 
     def _break(self) -> None:
-        """Goes on without the governor, with a token for everything that may run. For a fault that is being handled."""
+        """Continue without the governor, with tokens for the whole width. Called while an exception is handled."""
         log.exception("build %s: its jobserver is no longer governed", self._build)
         if self._phase is Phase.CLOSED:
             return
@@ -197,7 +197,7 @@ class TokenPool:
 
     @property
     def holds(self) -> bool:
-        """A completion may be held: there are more tokens than the submit host may have unseen recipes."""
+        """True if completions may be held: more tokens exist than unseen recipes may run on the submit host."""
         return self._phase is Phase.GOVERNED and not self._fixed and self._width > self._limits.local
 
     @property
@@ -212,7 +212,7 @@ class TokenPool:
 
     @property
     def lost(self) -> int:
-        """Tokens that were written off. Where the build needed them, new ones replaced them."""
+        """Tokens that were written off. If the build needs them, new tokens replace them."""
         return self._watch.lost
 
     def free(self) -> int:
@@ -220,11 +220,11 @@ class TokenPool:
         return self._fifo.free()
 
     def recount(self) -> None:
-        """For the end of the build: a token that has come back is not lost."""
+        """At the build's end, count the tokens that have come back: they are not lost."""
         self._watch.adopt_surplus()
 
     def status(self) -> dict[str, int]:
-        """The account. ``unaccounted``: slots of recipes without a runner, the tools' implicit slots included."""
+        """The account. ``unaccounted``: slots of recipes without a runner, and the tools' implicit slots."""
         free = self.free()
         governor = self._governor
         return {
@@ -243,7 +243,7 @@ class TokenPool:
     # -- the governor
 
     def _tell(self, event: Event) -> None:
-        """Tells the governor, and carries out what it decides."""
+        """Tell the governor, and carry out its decision."""
         if self._phase is not Phase.GOVERNED:
             return
         try:
@@ -253,7 +253,7 @@ class TokenPool:
             self._break()
 
     def _carry_out(self, event: Event) -> bool:
-        """Whether the governor must decide again, as tokens were withdrawn or the FIFO has no room for them."""
+        """True if the governor must decide again: tokens were withdrawn, or the FIFO has no room for tokens."""
         now = trio.current_time()
         tokens = self._fifo.tokens
         decision = self._governor.handle(event, now)

@@ -50,16 +50,15 @@ class TokenWatch:
         tell: Callable[[Event], None],
         status: Callable[[], Mapping[str, int]],
     ) -> None:
-        """Takes the parts of a pool.
-
+        """
         Args:
-            build: its id.
+            build: the build's id.
             fifo: the tokens.
-            governor: for reading only.
-            processes: those of the build.
-            has_runners: some registered runner has not gone.
-            tell: tells the governor.
-            status: the account, for the log.
+            governor: only read.
+            processes: the build's processes.
+            has_runners: True while any registered runner has not gone.
+            tell: tells the governor an event.
+            status: returns the account, for the log.
         """
         self._build = build
         self._fifo = fifo
@@ -77,15 +76,15 @@ class TokenWatch:
         self._progress_at = trio.current_time()
 
     def adopt_surplus(self) -> int:
-        """Tokens that counted as lost and lie in the FIFO again: counts them, and returns how many."""
+        """Take back the tokens that counted as lost and lie in the FIFO again. Returns their number."""
         found = self._fifo.adopt_surplus()
         self.lost -= found
         return found
 
     async def run(self) -> None:
-        """Runs until it is cancelled."""
+        """Watch the tokens. Ends by cancellation."""
         missing_before = 0
-        #: this many unaccounted tokens were all in use at the last search
+        #: at the last search, this many unaccounted tokens were in use
         in_use = 0
         #: rounds since the last search, and rounds to wait before the next one
         rounds, wait_rounds = 0, 1
@@ -111,7 +110,7 @@ class TokenWatch:
             missing_before = missing
 
     async def _sample(self) -> int:
-        """Takes one round of samples, and returns the fewest unaccounted tokens of them."""
+        """Take one round of samples. Returns the lowest number of unaccounted tokens."""
         fewest = 1 << 30
         for _ in range(SAMPLES):
             await trio.sleep(SAMPLE_S)
@@ -122,10 +121,10 @@ class TokenWatch:
         return fewest
 
     async def _search(self) -> int:
-        """Tokens that are neither free nor in use by a process. A build that has stalled gets one more recipe."""
+        """The number of tokens that are neither free nor in use. If the build has stalled, it gets one more recipe."""
         tokens = self._fifo.tokens
         if not self._has_runners() and self._fifo.is_abandoned() and (lost := tokens.issued - self._fifo.free()) > 0:
-            self._write_off(lost, "nobody has the jobserver open")
+            self._write_off(lost, "no process has the jobserver open")
             return 0
         missing = await self._count_missing()
         if missing > 0:  # processes start and end during the count, so the smaller of two counts is right
@@ -145,11 +144,11 @@ class TokenWatch:
         return min(out, self._slots_out()) - use.slots if use.count else 0
 
     def _slots_out(self) -> int:
-        """Tokens that do not lie in the FIFO, and the implicit slots."""
+        """The number of tokens outside the FIFO and of implicit slots."""
         return self._fifo.tokens.issued + self._governor.tools - self._fifo.free()
 
     async def _sleeps(self) -> bool:
-        """The build's processes use hardly any CPU, and not because they wait for a CPU or a disk."""
+        """True if the build's processes use hardly any CPU, and wait for neither a CPU nor a disk."""
         before = await self._processes.slots_in_use()
         await trio.sleep(SAMPLE_S)
         after = await self._processes.slots_in_use()

@@ -23,12 +23,12 @@ from spraycc.server.coherence.view import TableFullError, bits_of, directory_of,
 from spraycc.server.host.offload import Disk
 from spraycc.stamps import FILE, LINK, MISSING, NAMES, Lookup, Stamp, describe, tidy
 
-#: Tasks whose reads are remembered, the last ones.
+#: The server remembers the reads of this many tasks, the latest.
 _REMEMBERED = 20_000
 #: The server reads this many entries from the disk in the event loop. When a task goes to an executor it reads no more,
 #: and does not tell entries that are still stale.
 _INLINE = 200
-#: An executor is told so many directories in which builds make files, the last ones.
+#: An executor is told this many directories in which builds make files, the latest.
 _BUSY_TOLD = 500
 #: The server examines this many words of a command line as names of files, and remembers this many tools whose record
 #: was incomplete.
@@ -49,24 +49,24 @@ class Told:
 
     epoch: int = -1
     ids: int = 0
-    #: the table's version as of the last time
+    #: the table's version when stamps were last told
     version: int = 0
 
 
 @dataclass(slots=True)
 class Expected:
-    """What a task is expected to look up."""
+    """The lookups that a task is expected to make."""
 
-    #: names under which its reads are remembered, the best first
+    #: names under which the task's reads are remembered, the best first
     keys: tuple[object, ...] = ()
     lookups: tuple[Lookup, ...] = ()
     #: directories of the search path, the source and the command itself
     directories: tuple[bytes, ...] = ()
-    #: files that the command writes: what it sees of them beforehand is not remembered
+    #: files that the command writes: lookups of them are not remembered
     outputs: frozenset[bytes] = frozenset()
-    #: by which it is known whether the records of such commands are complete
+    #: the program or script: commands with the same tool have equally complete records
     tool: object = None
-    #: what an attempt has read and the submit host has otherwise
+    #: lookups that gave an attempt something else than the submit host
     surprises: set[Lookup] = field(default_factory=set)
     #: directories that an attempt has listed without having been told of them
     listings: set[Lookup] = field(default_factory=set)
@@ -78,7 +78,7 @@ class Mismatch:
 
     lookup: Lookup
     ours: Stamp
-    #: None: the one that we told the executor before ours changed
+    #: None: the executor's host saw the stamp that it was told, but the submit host's has changed
     theirs: Stamp | None
 
     def __str__(self) -> str:
@@ -91,7 +91,7 @@ class Mismatch:
 
 
 class Inputs:
-    """One for a server."""
+    """The expectations and checks of all tasks of a server."""
 
     def __init__(self, tracker: Tracker, disk: Disk, clock: Callable[[], float] = trio.current_time) -> None:
         self._tracker = tracker
@@ -99,24 +99,24 @@ class Inputs:
         self._clock = clock
         self._reads: OrderedDict[object, int] = OrderedDict()
         #: Directories in which builds make files, in the order in which that was seen. Executors are told no stamps of
-        #: their names: those change with each file. So each missing name in them is proved by itself.
+        #: their names, because those change with each file. So each missing name in them is proved separately.
         self._busy: dict[bytes, None] = {}
         self._busy_ids = 0
-        #: The directories (NAMES) that tasks with a key list. They are told even if they are busy.
+        #: key -> the directories (NAMES) that tasks with this key list. They are told even if they are busy.
         self._listings: OrderedDict[object, int] = OrderedDict()
         self._incomplete: dict[object, None] = {}
 
     # -- before
 
     def build_begins(self) -> None:
-        """What other hosts have changed before a build, the build sees: all files are looked at again."""
-        self._tracker.look_again()
+        """Make all stamps stale, so that the build sees changes that other hosts made before it."""
+        self._tracker.forget_all()
 
     def expect(self, command: Command, description: Description, outputs: Iterable[bytes]) -> Expected:
-        """What this command is expected to look up, by its line alone.
+        """The lookups that this command is expected to make, by its command line alone.
 
         Args:
-            outputs: absolute paths that it is known to write.
+            outputs: absolute paths that the command is known to write.
         """
         outputs = tuple(outputs)
         cwd = command.cwd
@@ -139,7 +139,7 @@ class Inputs:
         )  # fmt: skip
 
     def busy_directories(self) -> tuple[bytes, ...]:
-        """Directories in which builds made files, the last ones. A command that can't be recorded may read them."""
+        """The latest directories in which builds made files. A command that can't be recorded may read them."""
         return tuple(self._busy)[-_BUSY_TOLD:]
 
     def note_incomplete(self, expected: Expected) -> None:
@@ -149,7 +149,7 @@ class Inputs:
             del self._incomplete[next(iter(self._incomplete))]
 
     def was_incomplete(self, expected: Expected) -> bool:
-        """Whether the record of such a command was incomplete."""
+        """True if a command with the same tool could not be recorded completely."""
         return expected.tool in self._incomplete
 
     async def prepare(self, expected: Expected) -> None:
@@ -162,12 +162,12 @@ class Inputs:
         tracker, view = self._tracker, self._tracker.view
         if told.epoch != tracker.epoch:
             told.epoch, told.ids, told.version = tracker.epoch, 0, view.version
-        # What the executor shall forget: it would take an older stamp for ours.
+        # Stamps that the executor must forget: it would take an old stamp for the current one.
         dropped = told.ids & self._busy_ids & ~wanted
         reading = tracker.plan(wanted, self._clock())
         if reading is not None:
             stale = bits_of(entry for entry, _ in reading.entries)
-            if len(reading.entries) <= _INLINE and not self._disk.is_slow("look"):
+            if len(reading.entries) <= _INLINE and not self._disk.is_slow("read"):
                 tracker.read(reading)
                 tracker.learn(reading)
                 stale = view.stale(stale, self._clock()) & ~bits_of(entry for entry, _ in reading.results)
@@ -196,7 +196,7 @@ class Inputs:
 
         Args:
             version: from :meth:`tell`, when the command was sent.
-            matched: from the executor: the set of ids whose stamps were the told ones, little endian.
+            matched: from the executor: the set of ids whose stamps were as told, little endian.
             others: from the executor: other lookups, with the stamps of its host.
         """
         tracker = self._tracker
@@ -204,16 +204,16 @@ class Inputs:
         known = int.from_bytes(matched, "little")
         proper = [(lookup, stamp) for lookup, stamp in others if _is_proper(lookup)]
         found = self._ids(lookup for lookup, _ in proper)
+        # If the ids are of an old table, which was full: the next attempt is told stamps of the new table.
+        outdated = Mismatch(expected.lookups[0] if expected.lookups else FILE + b"/", MISSING, None)
         if told.epoch != epoch or tracker.epoch != epoch or known & ~tracker.view.everything:
-            # The ids are of a table that was full. The next attempt is told stamps of the new one.
-            lookup = expected.lookups[0] if expected.lookups else FILE + b"/"
-            return Mismatch(lookup, MISSING, None)
+            return outdated
         await self._refresh(known | found)
         view = tracker.view
         if tracker.epoch != epoch:
-            return Mismatch(expected.lookups[0] if expected.lookups else FILE + b"/", MISSING, None)
+            return outdated
         wrong: list[Mismatch] = []
-        # An executor keeps a stamp that it was told until it is told another one: it may be older than this task.
+        # An executor keeps a stamp until it is told another, so a stamp may be older than this task.
         for entry in ids_of(known & (view.changed_since(version) | ~told.ids)):
             wrong.append(Mismatch(view.lookup_of(entry), view.stamp_of(entry) or MISSING, None))
         for lookup, stamp in proper:
@@ -233,7 +233,7 @@ class Inputs:
                 expected.listings.add(mismatch.lookup)
         surprises = self._ids((*expected.surprises, *expected.listings))
         told.ids &= ~surprises
-        await self._refresh(surprises)  # they go with the next attempt
+        await self._refresh(surprises)  # the stamps go with the next attempt
         return wrong[0]
 
     # -- internal
@@ -253,7 +253,7 @@ class Inputs:
         return (wanted & ~self._busy_ids) | listings
 
     def _ids(self, lookups: Iterable[Lookup]) -> int:
-        """The set of their ids. Begins a new table where the old one is full: ids of that one mean nothing then."""
+        """The set of the lookups' ids. Begins a new table if the old one is full: old ids mean nothing in it."""
         lookups = tuple(lookups)
         try:
             return self._tracker.ids(lookups)
@@ -294,12 +294,12 @@ class Inputs:
         if len(reading.entries) > _INLINE:  # many requests in a row
             await self._disk.do_in_thread(read)
         else:
-            await self._disk.do("look", read)
+            await self._disk.do("read", read)
         self._tracker.learn(reading)
 
 
 def _tool_of(program: bytes, words: Sequence[bytes]) -> object:
-    """What decides whether a command can be recorded as a whole: its program, or what an interpreter is told to run."""
+    """Names the tool of a command: its program, for an interpreter with its script. See ``Expected.tool``."""
     name = os.path.basename(program)
     if words and _INTERPRETER.match(name):
         return (program, words[0].split(b" ", 1)[0])
@@ -307,5 +307,5 @@ def _tool_of(program: bytes, words: Sequence[bytes]) -> object:
 
 
 def _is_proper(lookup: Lookup) -> bool:
-    """Whether the system can be asked: an absolute path without a byte 0."""
+    """True if the lookup can be made: an absolute path without a null byte."""
     return lookup[:1] in (FILE, NAMES, LINK) and lookup[1:2] == b"/" and b"\0" not in lookup

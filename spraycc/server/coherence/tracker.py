@@ -93,8 +93,8 @@ class Tracker:
         """
         Args:
             watcher: None where the kernel offers no inotify: then no entry is ever fresh.
-            look: Reads a stamp from the disk.
-            limit: The most entries of the table.
+            look: reads a stamp from the disk.
+            limit: the most entries of the table.
         """
         self._limit = limit
         self.view = View(limit)
@@ -104,9 +104,9 @@ class Tracker:
         self._look = look
         self._walks_since = 0.0
 
-        #: entries of which every change on the walk causes an event; other threads only ask for membership
+        #: entries for which every change on the walk causes an event; other threads only test membership
         self._watched: set[int] = set()
-        #: entries of which an event has told since they were last read
+        #: entries for which an event has come since they were last read
         self._announced: set[int] = set()
 
         #: Protects what follows. Held for a moment, never during a system call that may wait for a file server.
@@ -131,22 +131,18 @@ class Tracker:
         """Replace a full table by an empty one, with the next ``epoch``. The old ids mean nothing in it."""
         self.epoch += 1
         self.view = View(self._limit)
-        self._drop_walks()
-
-    def look_again(self) -> None:
-        """All stamps are stale and all walks are made anew: other hosts may have changed files."""
-        self._drop_walks()
+        self.forget_all()
 
     @property
     def watched(self) -> int:
-        """How many entries are watched. The rest of the table is looked at each time that the server asks for it."""
+        """The number of watched entries. The rest of the table is read at each request."""
         return len(self._watched)
 
     def ids(self, lookups: Iterable[Lookup]) -> int:
         """The set of the ids of these lookups; the table gets entries for new ones.
 
         Raises:
-            TableFullError: See :meth:`start_over`.
+            TableFullError: call :meth:`start_over`.
         """
         return bits_of([self.view.add(lookup) for lookup in lookups])
 
@@ -160,11 +156,11 @@ class Tracker:
         return len(changes)
 
     def plan(self, wanted: int, now: float) -> Reading | None:
-        """Apply events, and tell which of the ``wanted`` entries have to be read from the disk. None: no entry."""
+        """Apply events, and find the ``wanted`` entries that have to be read from the disk. None: no entry."""
         self.pump()
         if now - self._walks_since >= WALKS_S:
             self._walks_since = now
-            self._drop_walks()
+            self.forget_all()
         stale = self.view.stale(wanted, now)
         if not stale:
             return None
@@ -218,7 +214,7 @@ class Tracker:
 
     def _apply(self, change: Change) -> None:
         if change.everything or change.gone:
-            self._drop_walks()
+            self.forget_all()
             return
         directory, name = change.directory, change.name
         if not name:
@@ -227,7 +223,7 @@ class Tracker:
             return
         if name in self._components.get(directory, ()):
             if change.names:
-                self._drop_walks()
+                self.forget_all()
                 return
             if change.is_directory:
                 self.view.forget_all()
@@ -240,7 +236,8 @@ class Tracker:
             self._announced.update(ids)
             self.view.forget_ids(ids)
 
-    def _drop_walks(self) -> None:
+    def forget_all(self) -> None:
+        """Make all stamps stale, and all walks anew: anything may have changed."""
         with self._lock:
             self._generation += 1
             self._walks.clear()
@@ -250,7 +247,7 @@ class Tracker:
         self._watched.clear()
         self._announced.clear()
         if self._watcher is not None and self._watcher.full:
-            self._watcher.unwatch_all()  # some are of directories that nobody asks for any more
+            self._watcher.unwatch_all()  # some directories may be out of use
         self.view.forget_all()
 
     # Walks
@@ -259,14 +256,14 @@ class Tracker:
         """Have each change that concerns this lookup cause an event for it.
 
         Raises:
-            _CannotWatchError, _OutdatedError, OSError: That is not possible.
+            _CannotWatchError, _OutdatedError, OSError: a change might cause no event.
         """
         kind, path = lookup[:1], lookup[1:]
         if not path.startswith(b"/"):
             raise _CannotWatchError
         for steps in range(_MAX_STEPS):
             name = path.rpartition(b"/")[2]
-            if name in (b"", b".", b".."):  # a directory by all its names, or nothing
+            if name in (b"", b".", b".."):  # the path means the directory itself
                 self._watch_names(entry, self._directory(path, generation, steps), generation)
                 break
             directory = self._directory(directory_of(path), generation, steps)

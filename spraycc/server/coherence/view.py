@@ -1,13 +1,13 @@
-"""The submit host's table of stamps: what the server knows about files, and which entries it has to look at again.
+"""The submit host's table of stamps: the server's knowledge of files, and the entries that it has to read again.
 
 Pure: the caller reads the disk and the clock. Times are monotonic seconds.
 
 Each lookup has a small integer id, dense from 0. A set of ids is a Python int: bit ``id`` is 1 for a member. Union,
 difference and intersection of sets in a table of 50,000 entries take about a microsecond.
 
-An entry is *fresh* while the server may use its stamp without a look at the disk, and *stale* otherwise. An entry gets
+An entry is *fresh* while the server may use its stamp without reading the disk, and *stale* otherwise. An entry gets
 fresh only through :meth:`View.learn`. It becomes stale when it is forgotten, and at the latest ``FRESH_S`` after the
-ticket of the look. Inotify tells only of changes that are made on this host, so time has to bound the age of the rest.
+ticket of the read. Inotify tells only of changes that are made on this host, so time has to bound the age of the rest.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from spraycc.stamps import FILE, LINK, NAMES, Lookup, Stamp
+from spraycc.stamps import Lookup, Stamp
 
 #: An entry is stale at this age at the latest, and at three quarters of it at the earliest. An NFS client itself
-#: believes its attributes for so long at least (acregmin): make here would not see another host's change earlier.
+#: trusts its attributes for at least this time (acregmin), so make would not see another host's change earlier either.
 FRESH_S = 3.0
 #: Entries that were learnt within the same span become stale together.
 _SPANS = 4
@@ -55,7 +55,7 @@ def directory_of(path: bytes) -> bytes:
 
 
 class TableFullError(Exception):
-    """The table has ``LIMIT`` entries. Its owner goes on with a new, empty table; the old ids mean nothing there."""
+    """The table has ``LIMIT`` entries. Its owner continues with a new, empty table, in which old ids mean nothing."""
 
 
 class Ticket(NamedTuple):
@@ -79,14 +79,12 @@ class View:
         #: The following lists have an item for each id.
         self._lookups: list[Lookup] = []
         self._stamps: list[Stamp | None] = []
-        #: the version at which the stamp last changed; 0: no stamp yet
-        self._versions: list[int] = []
         #: the serial of the newest ticket with which the entry was learnt
         self._learnt: list[int] = []
         #: the serial at which the entry was last forgotten
         self._forgotten: list[int] = []
 
-        #: counts tickets and calls of ``forget``, so that the two can be put in order
+        #: counts tickets and calls of ``forget_ids``, so that the two can be put in order
         self._serial = 0
         self._all_forgotten = 0
         #: span of time -> set of the ids that were learnt in it
@@ -133,15 +131,11 @@ class View:
         """The last known stamp, fresh or not. None: the entry was never learnt."""
         return self._stamps[entry]
 
-    def version_of(self, entry: int) -> int:
-        """The version at which the stamp last changed; 0 if the entry was never learnt."""
-        return self._versions[entry]
-
     def add(self, lookup: Lookup) -> int:
         """The lookup's id. A new entry has no stamp and is stale.
 
         Raises:
-            TableFullError: The lookup is new and the table is full.
+            TableFullError: the lookup is new and the table is full.
         """
         entry = self._ids.get(lookup)
         if entry is not None:
@@ -152,16 +146,15 @@ class View:
         self._ids[lookup] = entry
         self._lookups.append(lookup)
         self._stamps.append(None)
-        self._versions.append(0)
         self._learnt.append(0)
-        # Only a ticket from now on makes it fresh: before, the table took no note of changes of this file.
+        # Only a later ticket makes the entry fresh: until now the table did not note changes of this file.
         self._serial += 1
         self._forgotten.append(self._serial)
         self._in_directory.setdefault(directory_of(lookup[1:]), []).append(entry)
         return entry
 
     def stale(self, wanted: int, now: float) -> int:
-        """Those of the ``wanted`` ids that the caller has to look at before it uses their stamps."""
+        """Those of the ``wanted`` ids that the caller has to read from the disk before it uses their stamps."""
         self._remove_forgotten()
         oldest = int(now // _SPAN_S) - _SPANS
         if any(span <= oldest for span in self._spans):
@@ -197,7 +190,6 @@ class View:
                 changed.append(entry)
             self._stamps[entry] = stamp
             self._log.append(entry)
-            self._versions[entry] = self.version
         if len(self._log) > self._log_limit:
             excess = len(self._log) - self._log_limit // 2
             del self._log[:excess]
@@ -229,22 +221,6 @@ class View:
         """The set of the ids whose path is a name directly in this directory, compared as text."""
         return bits_of(self._in_directory.get(directory, ()))
 
-    def forget(self, path: bytes) -> None:
-        """The file at exactly this path changed, or may have: its entries of all kinds become stale."""
-        self.forget_ids(self._known(kind + path for kind in (FILE, NAMES, LINK)))
-
-    def forget_names(self, directory: bytes) -> None:
-        """A name in this directory changed, or may have: the entry for the directory's names becomes stale."""
-        self.forget_ids(self._known([NAMES + directory]))
-
-    def forget_below(self, path: bytes) -> None:
-        """All entries at this path or below it become stale, compared as text. Costs a pass over the directories."""
-        self.forget(path)
-        inside = path.rstrip(b"/") + b"/"
-        for directory, ids in self._in_directory.items():
-            if directory == path or (directory + b"/").startswith(inside):
-                self.forget_ids(ids)
-
     def forget_ids(self, ids: Iterable[int]) -> None:
         """These entries become stale."""
         self._serial += 1
@@ -258,9 +234,6 @@ class View:
         self._all_forgotten = self._serial
         self._to_remove.clear()
         self._set_spans({})
-
-    def _known(self, lookups: Iterable[Lookup]) -> list[int]:
-        return [entry for lookup in lookups if (entry := self._ids.get(lookup)) is not None]
 
     def _remove_forgotten(self) -> None:
         if self._to_remove:

@@ -1,7 +1,7 @@
-"""Changes in directories, as inotify(7) tells of them.
+"""Changes in directories, reported by inotify(7).
 
-Inotify sees what is done on this host through a path in a watched directory. It does not see what other hosts do on a
-shared file system, a write through a memory map, nor a change through a hard link in a directory that is not watched.
+Inotify sees the changes that are made on this host through a path in a watched directory. It sees no change by another
+host on a shared file system, no write through a memory map, and no change through a hard link in another directory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import termios
 import threading
 from typing import NamedTuple
 
-#: The most directories: the limit of all processes of a user was 8,192 before Linux 5.11, and depends on memory since.
+#: The most watched directories. The kernel's limit for a user was 8,192 before Linux 5.11; since then it depends on the
+#: host's memory.
 LIMIT = 20_000
 
 # <sys/inotify.h>
@@ -46,7 +47,7 @@ _EVENT = struct.Struct("=iIII")
 class Change(NamedTuple):
     """Something happened in a watched directory, or to it."""
 
-    #: as it was given to ``watch``; b"": see ``everything``
+    #: the path as given to ``watch``; b"": see ``everything``
     directory: bytes
     #: the name in the directory; b"": the directory itself
     name: bytes = b""
@@ -70,13 +71,13 @@ class Watcher:
     """
 
     def __init__(self, fd: int, libc: ctypes.CDLL, limit: int = LIMIT) -> None:
-        """Takes over an inotify descriptor; use :meth:`open`."""
+        """Takes ownership of an inotify descriptor. Use :meth:`open` instead."""
         self._fd = fd
         self._libc = libc
         self._limit = limit
         #: Held for a moment, never during a system call that may wait for a file server.
         self._lock = threading.Lock()
-        #: The kernel has one watch descriptor for a directory, by however many paths it was given.
+        #: watch descriptor -> paths: the kernel has one descriptor for a directory, even if several paths lead to it
         self._paths: dict[int, list[bytes]] = {}
         self._descriptors: dict[bytes, int] = {}
         self._kernel_is_full = False
@@ -85,7 +86,7 @@ class Watcher:
 
     @staticmethod
     def open(limit: int = LIMIT) -> Watcher | None:
-        """A new watcher, or None where the kernel refuses (max_user_instances, or the process's limit of files)."""
+        """A new watcher; None if the kernel refuses (max_user_instances, or the process's limit of files)."""
         libc = ctypes.CDLL(None, use_errno=True)
         try:
             fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -116,10 +117,10 @@ class Watcher:
         return self._kernel_is_full or len(self._descriptors) >= self._limit
 
     def watch(self, directory: bytes) -> bool:
-        """True if :meth:`events` tells of changes from now on. May wait for the file server.
+        """True if :meth:`events` reports changes from now on. May wait for the file server.
 
         False if the path is no directory, or it can't be watched: no permission to read it, a limit of the kernel or
-        of this class. A path that is given again is watched where it leads now.
+        of this class. A path that is given again is resolved again.
         """
         if self._fd < 0 or (directory not in self._descriptors and self.full) or b"\0" in directory:
             return False
@@ -140,7 +141,7 @@ class Watcher:
             return True
 
     def unwatch_all(self) -> None:
-        """End all watches; the watcher goes on."""
+        """End all watches. The watcher stays usable."""
         with self._lock:
             for directory, descriptor in list(self._descriptors.items()):
                 self._unwatch(directory, descriptor)
@@ -175,12 +176,12 @@ class Watcher:
         paths = self._paths.get(descriptor)
         if paths is None:
             if descriptor not in self._removed:
-                # A thread is in ``watch``: the kernel has the watch already, and this table has not.
+                # A thread is in ``watch``: the kernel has the watch already, but this table does not.
                 changes.append(EVERYTHING)
             if mask & _IGNORED:
                 self._removed.discard(descriptor)
             return
-        if mask & _IGNORED:  # the kernel has ended the watch; an event before this one said why
+        if mask & _IGNORED:  # the kernel has ended the watch; an earlier event gave the reason
             for path in self._paths.pop(descriptor):
                 del self._descriptors[path]
             return

@@ -1,4 +1,4 @@
-"""Executors: how they are started, how they prove themselves, and the connection to each.
+"""Executors: starts them, lets them prove themselves, and keeps a connection to each.
 
 May import host, coherence, tasks and writeback.
 """

@@ -36,7 +36,7 @@ class BatchCommands:
 
     def __init__(self, settings: Settings, state_dir: Path, run: RunCommand = run_command) -> None:
         self.driver = driver_for(settings, user_name())
-        #: of all batch jobs of this server
+        #: the name of all batch jobs of this server
         self.name = batch_name(settings, state_dir.name)
         self._timeout_s = settings.cluster_timeout_s
         self._environment = client_environment(os.environ)
@@ -46,7 +46,7 @@ class BatchCommands:
         return await self._run_command(argv, stdin, self._environment, self._timeout_s)
 
     async def submit(self, submission: Submission) -> tuple[BatchId, ...]:
-        """Submit an array; the ids of its batch jobs."""
+        """Submit an array. Returns the ids of its batch jobs."""
         command = self.driver.submit_command(submission)
         return self.driver.parse_submit(submission, await self._run(command.argv, command.stdin))
 
@@ -64,11 +64,11 @@ class BatchCommands:
         return self.driver.parse_search(self.name, await self._run(self.driver.search_command(self.name)))
 
     async def cancel(self, ids: Sequence[BatchId]) -> None:
-        """Cancel batch jobs. No error tells that a batch job is gone already."""
+        """Cancel batch jobs. It is no error if a batch job is gone already."""
         await self._run(self.driver.cancel_command(ids))
 
     async def cancel_all(self) -> int:
-        """Search by name and cancel all batch jobs of this server; the number of submissions."""
+        """Search by name and cancel all batch jobs of this server. Returns the number of submissions."""
         found = await self.search()
         if found:
             log.info("%s: cancelling %d submissions named %s", self.driver.system, len(found), self.name)

@@ -56,12 +56,12 @@ class BatchLauncher:
     ) -> None:
         """
         Args:
-            settings: decide how executors are started; other settings need another launcher.
+            settings: how executors are started. Other settings need another launcher.
             command: an executor's command line without its id.
             state_dir: directory of the marker and of the executors' log.
             failed: told of executors that will not connect.
             say: shows the user a line.
-            wanted: whether any build may use an executor now.
+            wanted: returns True if any build may use an executor now.
             known: the submissions of all launchers of this server; None: this is the only launcher.
             run: runs the cluster manager's commands.
         """
@@ -108,14 +108,14 @@ class BatchLauncher:
         with self._scope:
             await self._cancel_stale_jobs()
             while True:
-                # A new event before the plan: what happens during a command is in the next plan.
+                # Make the new event before the plan, so that an event during a command leads to another plan.
                 self._wake = trio.Event()
                 try:
                     actions, at = self._plan.next(trio.current_time(), wanted=self._wanted())
                     for action in actions:
                         await self._carry_out(action)
                 except Exception:
-                    log.exception("%s: a command failed by a fault of SprayCC", self._system)
+                    log.exception("%s: a command failed through a fault of SprayCC", self._system)
                     self._plan.failed(trio.current_time())
                     await trio.sleep(PAUSE_S)
                     continue
@@ -173,7 +173,7 @@ class BatchLauncher:
             self._plan.search_failed()
             return
         if adopted := self._plan.found(found, self._known(), trio.current_time()):
-            log.info("%s: taken, though it was not answered: %s", self._system, adopted)
+            log.info("%s: adopted the unanswered submission %s", self._system, adopted)
 
     async def _list(self, action: List) -> None:
         asked_at = trio.current_time()

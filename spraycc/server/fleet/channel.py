@@ -11,7 +11,7 @@ from spraycc.wire.schema import Message
 
 
 class Channel:
-    """One coroutine receives, another one runs :meth:`flush`; any coroutine sends. The caller closes the connection."""
+    """One coroutine receives, another runs :meth:`flush`, and any coroutine sends. The caller closes the connection."""
 
     def __init__(self, connection: TlsSocket) -> None:
         self._connection = connection
@@ -54,7 +54,7 @@ class Channel:
         return wire.FROM_EXECUTOR.unpack(item)
 
     def hear(self) -> None:
-        """Begin the executor's silence anew."""
+        """Restart the measurement of the executor's silence."""
         self._last_heard = trio.current_time()
 
     @property

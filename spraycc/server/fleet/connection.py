@@ -1,7 +1,7 @@
 """An executor's link: the server's commands to one executor, and the handling of its messages.
 
-One coroutine reads and another one writes. A fault of the peer ends its own connection and nothing else: the loss of an
-executor is an event like any other. The listener (listener.py) decides which peers get a link.
+One coroutine reads and another one writes. A fault of the peer ends only its own connection: the scheduler gets an
+event for each lost executor. The listener (listener.py) decides which peers get a link.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Registry(Protocol):
     @property
     def settings(self) -> Settings: ...
     async def why_unusable(self, ready: wire.Ready, landmarks: Landmarks) -> str:
-        """Why commands on this host may read other files than on the submit host; empty if the server would see it."""
+        """Why commands on the executor's host may read other files than on the submit host; empty if they can't."""
         ...
 
     def post(self, event: Event) -> None: ...
@@ -90,7 +90,7 @@ class ExecutorLink:
         self.joined_at = trio.current_time()
         #: None: the executor is idle
         self.flight: InFlight | None = None
-        #: set when only the socket is left
+        #: set when the link has ended, and only its socket is still open
         self.ended = trio.Event()
         self._fleet = fleet
         self._results = results
@@ -141,7 +141,7 @@ class ExecutorLink:
         self._fleet.post(AttemptEnded(self.id, task.id, Outcome.REFUSED))
 
     def abort(self, task: TaskId) -> None:
-        """Have the task killed. The server throws away all further messages about it."""
+        """Have the task killed. The server drops all further messages about it."""
         if self.flight is not None and self.flight.task.id == task:
             self.flight.aborted = True
             self._send(wire.CancelTask(task))
@@ -165,7 +165,7 @@ class ExecutorLink:
         self._send(wire.Ping(number))
 
     def excuse(self) -> None:
-        """Begin the silence anew: the server was stopped or starved, and has not read the executor's messages yet."""
+        """Restart the silence: the server was stopped or starved, and has not read the executor's messages yet."""
         self._channel.hear()
 
     def give_up(self) -> None:
@@ -182,7 +182,7 @@ class ExecutorLink:
     # -- its coroutines
 
     async def serve(self) -> None:
-        """Run the connection until it ends. Raises nothing that the peer can cause."""
+        """Run the connection until it ends. No fault of the peer raises an exception."""
         joined = False
         try:
             with self._scope:
@@ -277,7 +277,7 @@ class ExecutorLink:
         elif isinstance(message, wire.Ping):
             self._send(wire.Pong(message.number, {}))
         elif flight is None or getattr(message, "task", None) != flight.task.id:
-            pass  # of an attempt that has ended
+            pass  # a message about an attempt that has ended
         elif isinstance(message, wire.TaskEnded):
             await self._ended(flight, message)
         elif flight.aborted:
@@ -302,12 +302,12 @@ class ExecutorLink:
         returned = staging.bytes_received
         inputs = results.inputs if self._landmarks is not None else None
         outcome, why = await judge(flight, ended, self.ready.host, inputs, self._told)
-        if outcome is Outcome.DONE and not staging.is_empty:
+        if outcome is Outcome.DONE and staging.changes:
             try:
                 await results.write_back.commit(staging)
             except (WriteBackError, ProtocolError) as exc:
                 # On the submit host the command itself meets the full disk, and reports it in its own words.
-                log.warning("task %d: %s; it runs here", task.id, exc)
+                log.warning("task %d: %s; it runs on the submit host", task.id, exc)
                 outcome, why = Outcome.REFUSED, str(exc)
                 task.reject(flight.attempt)
         else:
@@ -320,13 +320,13 @@ class ExecutorLink:
         usage = Usage(ended.user_s, ended.system_s, ended.peak_rss_bytes, ended.wall_s)
         results.attempt_over(task, outcome, usage, returned, ended.code == 0 and ended.signal == 0)
         self.flight = None
-        # First, as the answer may have to wait for its runner, and the executor must not wait.
+        # Tell the scheduler first: the answer may wait for the runner, and the executor must not.
         try:
             self._fleet.post(AttemptEnded(self.id, task.id, outcome))
             if outcome is Outcome.DONE:
                 results.finish(task, ended.code, ended.signal)
         except Exception:
-            # A fault of the server, and the task may be over for everybody else: its runner helps itself.
+            # A fault of the server, after which nothing else may answer the runner: have it execute the command.
             if outcome is not Outcome.CANCELLED:
                 task.peer.dismiss()
             raise

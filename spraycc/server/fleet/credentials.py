@@ -51,9 +51,9 @@ def make_credentials() -> Credentials:
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    # Executors connect once. Tickets would be the first bytes of a stream that nobody reads yet.
+    # Executors connect once. Tickets would be the first bytes of a stream, before any coroutine reads it.
     context.num_tickets = 0
-    # load_cert_chain reads files only: give it one that no directory ever shows.
+    # load_cert_chain reads only files: give it a file in memory, which no other process can open.
     fd = os.memfd_create("spraycc-session", os.MFD_CLOEXEC)
     try:
         os.write(fd, pem + key_pem)
@@ -64,7 +64,7 @@ def make_credentials() -> Credentials:
 
 
 def write_session_file(session: Session, directory: Path) -> Path:
-    """Write the session file, 0600, under a name that was never used before. The caller removes the file."""
+    """Write the session file (mode 0600) under a new random name. The caller removes the file."""
     path = directory / f"session-{secrets.token_hex(8)}.json"
     fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(fd, "w") as file:

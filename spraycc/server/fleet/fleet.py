@@ -1,4 +1,4 @@
-"""The executors: started as the scheduler asks for them, kept alive by heartbeats, and sent away at the end."""
+"""All executors: starts them when the scheduler asks, pings them, and ends them with the server."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LEAVE_S = 1.0
 LATE_S = 0.5
 #: Status waits this long for the executors' counters.
 STATUS_S = 0.5
-#: Executors of a host that can't be used are asked for again after this time.
+#: After an executor on a host that can't be used, ask for executors again after this time.
 UNFIT_RETRY_S = 60.0
 #: Heartbeats of all executors are spread over this many parts of their interval.
 _BEAT_PARTS = 10
@@ -66,7 +66,7 @@ class Launch:
 
     #: the settings that decide the way
     way: tuple[object, ...]
-    #: by these files executors show that they see the server's workspace; None: they run on the submit host
+    #: executors must see these files of the workspace as the server does; None: they run on the submit host
     landmarks: Landmarks | None
     launcher: Launcher
 
@@ -80,20 +80,20 @@ class Fleet:
         self._results = results
         self._state_dir = state_dir
         self._workspace = workspace
-        #: the executors that take part
+        #: the executors that have joined
         self.links: dict[ExecutorId, ExecutorLink] = {}
-        #: the executors that have proved themselves to any listener, so more than ``links``
+        #: the executors that have proved themselves to any listener; some may not have joined
         self._proved: dict[ExecutorId, ExecutorLink] = {}
         #: the last launch is in use; the executors of earlier launches stay until they are released
         self._launches: list[Launch] = []
         #: executors that were asked for while a launch begins; 0: no launch begins
         self._to_start = 0
-        #: needs that some executor's host does not meet
+        #: needs that any executor's host does not meet, so that the user is told of each need once
         self._differing: set[str] = set()
-        #: when and why executors did not come the last time; None when an executor has come since
+        #: when and why executors failed to start the last time; None if an executor has joined since
         self._trouble: tuple[float, str] | None = None
         self._beats = 0
-        #: executors were told to go, and their events concern nobody
+        #: the server ends: executors were told to leave, and their events are dropped
         self._is_leaving = False
 
     # -- executors' links (connection.Registry)
@@ -103,10 +103,10 @@ class Fleet:
         return self._hub.settings
 
     async def why_unusable(self, ready: Ready, landmarks: Landmarks) -> str:
-        if not await self._results.disk.do("look", partial(landmarks.agree, ready.landmarks)):
+        if not await self._results.disk.do("read", partial(landmarks.agree, ready.landmarks)):
             return f"{os.fsdecode(self._workspace)} is not the submit host's directory of that name"
         if reason := ready.refusals.get("recorder"):
-            return f"whether its files are old could not be seen, as it can't record what commands read ({reason})"
+            return f"it can't record which files commands read ({reason}), so it might use old files"
         return ""
 
     def post(self, event: Event) -> None:
@@ -131,11 +131,11 @@ class Fleet:
         for launcher in self._launchers:
             launcher.connected(link.id)
             launcher.gone(link.id)
-        self._start_failed(1, UNFIT_RETRY_S, f"{text}; its tasks run here (see 'spraycc doctor')")
+        self._start_failed(1, UNFIT_RETRY_S, f"{text}; its tasks run on the submit host (see 'spraycc doctor')")
 
     def host_differs(self, task: Task, text: str) -> None:
         needs = needs_of(task.same)
-        if needs not in self._differing:  # there may be hundreds of such hosts
+        if needs not in self._differing:  # hundreds of hosts may lack the same
             self._differing.add(needs)
             self._hub.say(f"{text}; executors of such hosts get no such tasks")
 
@@ -157,12 +157,12 @@ class Fleet:
 
     @property
     def has_processes(self) -> bool:
-        """Whether processes or batch jobs of executors may be there."""
+        """True if processes or batch jobs of executors may exist."""
         return any(launcher.processes for launcher in self._launchers)
 
     @property
     def uses_other_hosts(self) -> bool:
-        """Whether executors run, or will run, on other hosts. Then what a command reads must be proved."""
+        """True if executors run or will run on other hosts, so that the reads of commands must be proved."""
         return self.settings.cluster != "local" or any(launch.landmarks is not None for launch in self._launches)
 
     @property
@@ -173,20 +173,22 @@ class Fleet:
         return [found for launcher in self._launchers for found in launcher.submission_ids()]
 
     async def _begin_launch(self) -> None:
-        """Make a launch for the settings of now, and start the executors that were asked for."""
+        """Make a launch for the present settings, and start the executors that were asked for."""
         try:
             launch = await self._make_launch(self.settings)
             launch.launcher.ask(self._to_start)
             self._to_start = 0
         except Exception as exc:
             if not isinstance(exc, (OSError, SprayccError)):
-                log.exception("a fault at the start of a session")
+                log.exception("a fault at the start of executors")
             count, self._to_start = self._to_start, 0
             self._start_failed(count, RETRY_S, f"executors can't be started: {exc}")
 
     async def _make_launch(self, settings: Settings) -> Launch:
-        """Certificate, secret, listener, session file, launcher: made when the first executor is asked for, and anew
-        for settings that start executors in another way."""
+        """A launch with its own certificate, secret, listener, session file and launcher.
+
+        Made when the first executor is asked for, and again if new settings start executors in another way.
+        """
         credentials = await run_in_thread(make_credentials)
         is_local = settings.cluster == "local"
         landmarks = None if is_local else await run_in_thread(Landmarks, self._workspace)
@@ -259,7 +261,7 @@ class Fleet:
                 link.beat(self._beats, settings.heartbeat_s, settings.lost_after_s)
 
     async def status(self) -> dict[str, Any]:
-        """The executors and what was submitted. The executors' counters are as of now if they answer in time."""
+        """The executors and the submissions. Asks the executors for fresh counters, and waits for them shortly."""
         self._beats += 1
         number = self._beats
         for link in list(self.links.values()):
@@ -278,7 +280,7 @@ class Fleet:
     # -- the end
 
     async def close(self) -> None:
-        """Have all executors leave, and end or cancel the processes and batch jobs that were started."""
+        """Have all executors leave, then end their processes and cancel their batch jobs."""
         self._is_leaving = True
         for link in self.links.values():
             link.leave()
@@ -290,7 +292,7 @@ class Fleet:
                 nursery.start_soon(_close, launcher)
 
     def remove_session(self) -> None:
-        """Remove the session file, also of a server that was killed. Executors that start from now on can't connect."""
+        """Remove all session files, also those of a killed server. Executors that start later can't connect."""
         for path in self._state_dir.glob("session-*.json"):
             path.unlink(missing_ok=True)
 
@@ -299,8 +301,8 @@ async def _close(launcher: Launcher) -> None:
     try:
         await launcher.close()
     except Exception:
-        # Only of this launcher: the batch jobs of the others must be cancelled too.
-        log.exception("not all that was started could be ended")
+        # Not raised: the batch jobs of the other launchers must be cancelled too.
+        log.exception("some executors may not have been ended")
 
 
 def _way(settings: Settings) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""An attempt in flight on one executor: all that the server holds of it, from StartTask to TaskEnded."""
+"""An attempt in flight on one executor: the server's data about it, from StartTask to TaskEnded."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class InFlight:
     version: int = 0
     #: the files that the command has read
     reads: wire.Reads | None = None
-    #: the server has asked the executor to kill the task; further messages about the task are thrown away
+    #: the server has asked the executor to kill the task; it drops further messages about the task
     aborted: bool = False
     #: why the result can't be written
     failure: SprayccError | None = None
 
     async def take(self, change: Change, write_back: WriteBack) -> None:
-        """Stage a change of a file. A change that can't be staged fails the write-back, and not the connection.
+        """Stage a change of a file. If that fails, the attempt does not count; the connection stays.
 
         Raises:
             ProtocolError: the executor may not send such a change.

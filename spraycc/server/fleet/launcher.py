@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-#: Tells the server that executors will not connect: how many, seconds until others may be asked for, and a line for the
-#: user or "".
+#: Tells the server that executors will not connect. Arguments: their number, the seconds until others may be asked for,
+#: and a line for the user or "".
 Failed = Callable[[int, float, str], None]
 
 

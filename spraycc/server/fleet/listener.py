@@ -34,14 +34,14 @@ class Acceptor(Protocol):
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where peers connect: address and port."""
+        """The address and port for peers."""
         ...
 
     async def accept(self) -> tuple[socket.socket, Any]:
         """The next connection, and its peer's address for the log.
 
         Raises:
-            OSError: this one failed, the next may succeed.
+            OSError: this call failed; the next may succeed.
         """
         ...
 
@@ -54,16 +54,16 @@ class TcpAcceptor:
     """Listens on a port of its own. Owns the listening socket; :meth:`close` closes it."""
 
     def __init__(self, host: str) -> None:
-        """Listen on the address ``host``; "::" is all addresses, of IPv4 too.
+        """Listen on the address ``host``; "::" means all addresses, of IPv4 too.
 
         Raises:
-            OSError: it can't be listened on.
+            OSError: the host can't listen on the address.
         """
         self._sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
         try:
-            if host == "::":  # all addresses, of both families
+            if host == "::":
                 self._sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            # Linux hands these on to each accepted connection.
+            # Each accepted connection inherits these.
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             self._sock.bind((host, 0))
@@ -87,7 +87,7 @@ class TcpAcceptor:
 
 
 class ExecutorListener:
-    """Accepts, has each peer prove the session's secret, and runs its link."""
+    """Accepts connections, has each peer prove the session's secret, and runs its link."""
 
     def __init__(
         self,
@@ -102,9 +102,9 @@ class ExecutorListener:
         Args:
             fleet: told of executors.
             results: told of tasks.
-            credentials: peers have to prove the secret.
-            acceptor: taken over; :meth:`close` closes it.
-            links: of all listeners of this server. An id stands for one executor, by whichever listener it came.
+            credentials: the certificate, and the secret that peers must prove.
+            acceptor: accepts connections; :meth:`close` closes it.
+            links: the links of all listeners of this server: an executor's id is unique among all of them.
             landmarks: the executors must see these files as the submit host does; None: they run on the submit host.
         """
         self._fleet = fleet
@@ -117,7 +117,7 @@ class ExecutorListener:
         self.address = acceptor.address
 
     async def run(self) -> None:
-        """Accept for ever. Ends by cancellation; closes the acceptor then."""
+        """Accept connections. Ends by cancellation, and closes the acceptor."""
         try:
             async with trio.open_nursery() as nursery:
                 while True:
@@ -125,8 +125,7 @@ class ExecutorListener:
                     try:
                         sock, address = await self._acceptor.accept()
                     except OSError as exc:
-                        # The host is short of something, or accept(2) reports an error of the network. The server's
-                        # end would help in neither case.
+                        # A shortage on the host, or an error of the network: both may pass.
                         self._unproved.release()
                         log.warning("accept: %s", exc)
                         await trio.sleep(ACCEPT_AGAIN_S)
@@ -136,7 +135,7 @@ class ExecutorListener:
             self.close()
 
     def close(self) -> None:
-        """Accept no more. May be called for a listener that never ran."""
+        """Accept no more. May be called even if ``run`` never was."""
         self._acceptor.close()
 
     async def _serve(self, sock: socket.socket, address: Any) -> None:
@@ -168,10 +167,13 @@ class ExecutorListener:
                 sock.close()
 
     async def _replace(self, link: ExecutorLink) -> None:
-        """Make this link the only link of its id. A connection may break unnoticed: then the cluster manager starts the
-        batch job again, and its executor comes with the same id."""
+        """Make this link the only link of its id.
+
+        A connection may break unnoticed. If the cluster manager starts the batch job again, its executor has the same
+        id.
+        """
         while (older := self._links.get(link.id)) is not None:
-            log.warning("executor %s: connected once more, the older connection is given up", link.id)
+            log.warning("executor %s: connected again, the older connection is given up", link.id)
             older.give_up()
             await older.ended.wait()
             if self._links.get(link.id) is older:

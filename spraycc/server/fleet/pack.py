@@ -36,7 +36,7 @@ def existing_pack(directory: Path) -> Path | None:
 
 
 def planned_pack(directory: Path) -> Path:
-    """The path of the pack for `spraycc cluster show`. The end of the name is unknown until the pack is made."""
+    """The path of the pack for `spraycc cluster show`. Until the pack is made, the end of its name is unknown."""
     return existing_pack(directory) or directory / f"executor-{_key()}-XXXXXXXXXXXXXXXXXXXXXXXX.pack"
 
 

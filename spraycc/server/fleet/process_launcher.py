@@ -20,19 +20,19 @@ log = logging.getLogger(__name__)
 
 #: Pause after a failed start.
 RETRY_S = 10.0
-#: Pause for a host after a failed start on that host, or if all hosts are full.
+#: Pause after a failed start on a host, for that host only, and if all hosts are full.
 HOST_RETRY_S = 60.0
 #: The user's own command may submit a batch job: wait this many seconds for the executor to connect.
 CONNECT_S = 600.0
 
 
 class ProcessLauncher:
-    """A :class:`Launcher` that starts a process for each executor; over ssh one process for several on a host."""
+    """A :class:`Launcher` that starts a process for each executor; over ssh, one for all new executors on a host."""
 
     def __init__(self, settings: Settings, command: Sequence[str], log_path: Path, failed: Failed) -> None:
         """
         Args:
-            settings: decide how executors are started.
+            settings: how executors are started.
             command: an executor's command line without its id.
             log_path: file for the output of the processes.
             failed: told of executors that will not connect.
@@ -53,7 +53,7 @@ class ProcessLauncher:
         self._places: dict[str, Host] = {}
         #: executors that are connected
         self._connected: set[str] = set()
-        #: host -> time until when nothing is started on the host
+        #: host -> no executor is started on the host before this time
         self._not_before: dict[Host, float] = {}
         if settings.cluster == "command":
             template_argv(settings.start_command, self._command, "check")
@@ -152,7 +152,7 @@ class ProcessLauncher:
         except OSError as exc:  # the process could not be started
             why = f"{argv[0]}: {exc.strerror}"
         except Exception as exc:
-            log.exception("executors %s: not started by a fault of SprayCC", " ".join(ids))
+            log.exception("executors %s: not started because of a fault of SprayCC", " ".join(ids))
             why = f"a fault of the server: {exc}"
         finally:
             self.processes -= 1

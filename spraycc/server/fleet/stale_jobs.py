@@ -1,4 +1,4 @@
-"""The marker of batch jobs that may exist, and their end when their server was killed.
+"""The marker file of batch jobs that may exist, and the cancelling of a killed server's batch jobs.
 
 ``python -m spraycc.server.fleet.stale_jobs STATE_DIR`` cancels them for `spraycc server stop --force`. The program
 prints the number of submissions. Its exit status is 1 if the cluster manager's commands fail.
@@ -46,7 +46,7 @@ def remove_marker(state_dir: Path) -> None:
 
 
 async def cancel_stale_jobs(settings: Settings, state_dir: Path, run: RunCommand = run_command) -> int:
-    """Cancel the batch jobs of a server that was killed; the number of submissions, 0 without a marker.
+    """Cancel the batch jobs of a killed server. Returns the number of submissions, 0 without a marker.
 
     Raises:
         ClusterError: a command of the cluster manager failed; the marker stays.

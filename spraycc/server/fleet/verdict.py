@@ -36,10 +36,10 @@ def reported(ended: TaskEnded, *, is_aborted: bool, is_unwritable: bool) -> Outc
 async def judge(
     flight: InFlight, ended: TaskEnded, host: str, inputs: Inputs | None, told: Told
 ) -> tuple[Outcome, str]:
-    """The outcome, and why the attempt does not count if it does not. DONE chooses the attempt: write its result.
+    """The outcome, and why the attempt does not count. After DONE the attempt is chosen: write its result.
 
     Args:
-        host: of the executor.
+        host: the executor's host.
         inputs: None: the task needs no proof.
         told: the stamps that the executor was told.
     """
@@ -66,9 +66,9 @@ async def judge(
 async def _prove(
     flight: InFlight, ended: TaskEnded, host: str, inputs: Inputs, expected: Expected, told: Told, why: str
 ) -> tuple[Outcome, str]:
-    """DONE if all that the command read was the submit host's, or need not be proved; else the outcome and why."""
+    """DONE if the command read the same files as on the submit host, else another outcome and why."""
     reads = flight.reads
-    # A compile's result must be proved. Of other commands a failure may be due to a file that is there by now.
+    # A compile must be proved. So must another command that failed: the file that it lacked may exist by now.
     must_be_complete = flight.task.description.kind is not Kind.UNKNOWN or ended.code != 0
     if reads is None or (must_be_complete and not reads.complete):
         return Outcome.REFUSED, "the executor could not record which files the command read"

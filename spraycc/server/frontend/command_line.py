@@ -1,4 +1,4 @@
-"""Serves the command line: builds opened and closed, status, stop."""
+"""Serves the command line: opens and closes builds, reports the status, stops the server."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ from spraycc.wire.runner import (
 
 log = logging.getLogger(__name__)
 
-#: Gives all that ``spraycc status`` shows, as a map of CBOR's types.
+#: Returns the reply to ``spraycc status``, as a map of CBOR's types.
 GetStatus = Callable[[], Awaitable[dict[str, Any]]]
-#: Descriptors that a server needs beside those of tasks.
+#: Descriptors that a server needs in addition to those of tasks.
 _SPARE_DESCRIPTORS = 100
 
 
@@ -57,7 +57,7 @@ class Control:
         self._tool_pidfd: int | None = None
 
     async def serve(self, hello: Hello) -> None:
-        """Answer requests until the connection ends. Close a build that is open then, when its tool has ended."""
+        """Answer requests until the connection ends. If a build is still open then, close it after its tool's end."""
         self._peer.send_now(FROM_SERVER.pack(Welcome(RUNNER_PROTOCOL, spraycc.__version__, os.getpid())))
         foreign = hello.version != RUNNER_PROTOCOL
         if foreign or hello.release != spraycc.__version__:
@@ -133,7 +133,7 @@ class Control:
         assert build is not None
         self._build = None
         build.recount()
-        # The server may not have seen the end of commands on the submit host. The record ends with the build.
+        # The server may not have seen the end of some commands on the submit host. Note them before the record ends.
         for task in self._dispatcher.tasks.known.values():
             if task.build == build.id and task.runs_here:
                 build.note(task)
@@ -146,9 +146,9 @@ class Control:
 
 
 def _descriptor_warning(executors: int) -> str:
-    """A line for the user if this host's limit of open files is too low for so many executors."""
+    """A line for the user if this host's limit of open files is too low for this many executors; else empty."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # An executor's connection, its task's runner, and a file of each that is being written.
+    # For each executor: its connection, its task's runner, and a file that is being written.
     need = 3 * executors + _SPARE_DESCRIPTORS
     if need <= soft:
         return ""

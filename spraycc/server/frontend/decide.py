@@ -1,4 +1,4 @@
-"""Decides where a runner's command runs, and collects all that an executor must be told of it."""
+"""Decides where a runner's command runs, and collects the data that an executor needs for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spraycc.commands.policy import Policy
 from spraycc.model import BuildId, Command, Description, Kind, Placement, TaskId
 from spraycc.server.dispatcher import Dispatcher
 from spraycc.server.host.unix_connection import Peer
-from spraycc.server.tasks.capture_roots import CapturePlan, plan_capture
+from spraycc.server.tasks.capture_roots import CaptureRoots, capture_roots
 from spraycc.server.tasks.command_files import Environment, read_response_file
 from spraycc.server.tasks.task import Task
 from spraycc.server.tasks.toolchains import Toolchains
@@ -21,12 +21,12 @@ from spraycc.wire.runner import RunTask
 
 _task_ids = itertools.count(1)
 
-#: Kinds whose output is only diagnostics: held until the end. The runner gets other commands' output as it comes.
+#: Kinds whose output is only diagnostics. It is held until the task's end. Other output is passed on as it comes.
 HELD_KINDS = frozenset({Kind.COMPILE, Kind.DEPENDENCIES, Kind.PREPROCESS, Kind.ASSEMBLE, Kind.PCH})
 
 
 class Decider:
-    """Makes tasks of requests."""
+    """Makes a task for each request of a runner."""
 
     def __init__(self, dispatcher: Dispatcher, workspace: bytes, home: bytes) -> None:
         """``workspace`` and ``home`` are real paths."""
@@ -36,13 +36,13 @@ class Decider:
         self._toolchains = Toolchains()
 
     async def task_of(self, peer: Peer, request: RunTask) -> tuple[Task, bool]:
-        """The task, and whether its command line alone decided its placement."""
+        """The task, and True if its command line alone decided its placement."""
         dispatcher = self._dispatcher
         settings = dispatcher.settings
         command = request.command()
         rules = Policy(settings.policy_remote, settings.policy_here_heavy, settings.policy_here_light)
-        look = partial(_decide, command, rules, request.wish, self._workspace, self._home)
-        description, plan, by_default = await dispatcher.tasks.disk.do("look", look)
+        decide = partial(_decide, command, rules, request.wish, self._workspace, self._home)
+        description, plan, by_default = await dispatcher.tasks.disk.do("read", decide)
         task = Task(
             id=TaskId(next(_task_ids)),
             build=BuildId(request.build.decode("ascii", "replace")),
@@ -68,16 +68,18 @@ class Decider:
 
 def _decide(
     command: Command, rules: Policy, wish: str, workspace: bytes, home: bytes
-) -> tuple[Description, CapturePlan | None, bool]:
-    """The description, the capture's plan (None: the command runs on the submit host), and whether the command line
-    alone decided that. Examines files."""
+) -> tuple[Description, CaptureRoots | None, bool]:
+    """The description, the capture's plan, and True if the command line alone decided the placement. Reads files.
+
+    The plan is None if the command runs on the submit host.
+    """
     description = _describe(command)
     ruled = rules.apply(description, command.argv, command.program)
     by_default = ruled is description and wish == "auto"
     description = _apply_wish(ruled, wish)
     if description.placement is not Placement.REMOTE:
         return description, None, by_default
-    plan = plan_capture(command, description, workspace, home)
+    plan = capture_roots(command, description, workspace, home)
     if plan is None:
         description = _here(description, "its directories can't be captured")
     elif any(map(_is_special, plan.outputs)):
@@ -95,7 +97,7 @@ def _describe(command: Command) -> Description:
 
 
 def _is_special(path: bytes) -> bool:
-    """Whether ``path`` is a fifo, a socket or a device: the process at its other end is on this host."""
+    """True for a fifo, a socket or a device: the process at its other end is on this host."""
     try:
         mode = os.stat(path).st_mode
     except OSError:

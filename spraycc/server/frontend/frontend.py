@@ -20,11 +20,11 @@ from spraycc.wire.runner import FROM_SERVER, RUNNER_PROTOCOL, TO_SERVER, Hello, 
 
 log = logging.getLogger(__name__)
 
-#: If this process has no descriptor for another connection, it tries again after this time, or when one has ended.
+#: If no descriptor is left for a connection, the server tries again after this time, or when a connection has ended.
 SHORT_S = 0.1
 #: A peer has this time to send its first message.
 FIRST_FRAME_S = 30.0
-#: Of accept(2), if the host or this process is short of something, or the peer has gone. Other errors end the server.
+#: Errors of accept(2) for a shortage, or for a peer that has gone. Other errors end the server.
 _RETRIED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ECONNABORTED)
 
 
@@ -44,14 +44,14 @@ class Frontend:
         self._lifetime = lifetime
         self._decider = decider
         self._status = status
-        #: a coroutine waits there for a connection to end
+        #: ``accept`` waits in it for the end of a connection
         self._peer_left = trio.lowlevel.ParkingLot()
 
     async def accept(self, listener: socket.socket) -> None:
         """Accept connections. Ends by cancellation.
 
         Raises:
-            OSError: accept fails, and not for a shortage.
+            OSError: accept failed for another reason than a shortage.
         """
         is_short = False
         while True:
@@ -76,7 +76,7 @@ class Frontend:
     async def _serve(self, sock: socket.socket) -> None:
         try:
             peer = Peer(sock)
-        except OSError as exc:  # it is gone already
+        except OSError as exc:  # the peer has gone already
             log.info("a connection that broke at once: %s", exc)
             sock.close()
             return
@@ -90,7 +90,7 @@ class Frontend:
             log.warning("process %d: %s", peer.pid, exc)
             peer.send_now(FROM_SERVER.pack(Refused(str(exc))))
         except Exception:
-            # A fault of the server: only this connection is lost, and its runner helps itself.
+            # A fault of the server: only this connection is lost. Its runner executes the command.
             log.exception("process %d: serving it failed", peer.pid)
         finally:
             self._lifetime.peers -= 1

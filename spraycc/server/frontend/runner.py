@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 async def serve_runner(dispatcher: Dispatcher, decider: Decider, peer: Peer, request: RunTask) -> None:
-    """Take the task through to the end. The caller closes the peer."""
+    """Serve the task until its runner's process has ended. The caller closes the peer."""
     task, by_default = await decider.task_of(peer, request)
     description = task.description
     figures = dispatcher.builds.figures(task.build)
@@ -63,7 +63,7 @@ async def serve_runner(dispatcher: Dispatcher, decider: Decider, peer: Peer, req
         if task.phase is Phase.WAITING:
             task.enter(Phase.CANCELLED)
             figures.cancelled += 1
-        if build is not None and task.phase is not Phase.ANSWERED:  # else noted when its result came
+        if build is not None and task.phase is not Phase.ANSWERED:  # an answered task was noted with its result
             build.note(task)
         if task.phase is not Phase.HERE_OVER:
             dispatcher.post(TaskGone(task.id))
@@ -78,21 +78,21 @@ def _register(build: Build | None, task: Task) -> TokenPool | None:
     if is_foreign:
         build.notice(
             "a make below this build was given its own -j and left the jobserver: it runs that many recipes at "
-            "once, whatever the executors; take the -j out of its makefile or command line"
+            "once, whatever the number of executors; take the -j out of its makefile or command line"
         )
     return build.pool
 
 
 def refuse_version(builds: Builds, peer: Peer, item: list[Any]) -> None:
-    """Tell a runner of another version that it must help itself, and its build why it does."""
+    """Refuse a runner of another version, which then executes the command. Tell its build why."""
     version = item[1] if len(item) > 1 else "unknown"
     text = f"the server speaks runner protocol {RUNNER_PROTOCOL}, the runner {version!r}"[:200]
     log.warning("process %d: %s", peer.pid, text)
-    # Version, wish and build stand where they do in every version.
+    # Version, wish and build have the same places in every version.
     build_id = item[3] if len(item) > 3 and isinstance(item[3], bytes) else b""
     if build := builds.open.get(BuildId(build_id.decode("ascii", "replace"))):
         build.notice(
-            f"{text}: SprayCC was installed anew while this server ran; commands run here until it is replaced, which "
-            "the next build does when no other is in flight"
+            f"{text}: SprayCC was installed anew while this server ran, so commands run on this host; the next build "
+            "replaces the server if no other build is open"
         )
     peer.send_now(FROM_SERVER.pack(Refused(text)))

@@ -10,16 +10,16 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 _SIOCGIFADDR = 0x8915
-#: Connecting a datagram socket sends nothing; it makes the kernel choose a source address. Documentation's addresses
-#: (RFC 5737, 3849), which no site has.
+#: Connecting a datagram socket sends nothing; it makes the kernel choose a source address. These addresses are reserved
+#: for documentation (RFC 5737, 3849), so no site has them.
 _FAR_AWAY = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 _WILDCARDS = ("", "0.0.0.0", "::", "*")
-#: An interface made for containers or virtual machines on this host; nobody else reaches it.
+#: Name prefixes of interfaces for containers or virtual machines on this host. Other hosts can't reach them.
 _VIRTUAL = ("docker", "virbr", "br-", "veth", "lxc", "cni", "podman")
 
 
 def listening_host(listen: str | None, *, local: bool) -> str:
-    """The address to bind: what the settings say, loopback for executors on this host, else all of them."""
+    """The address to bind: the one from the settings, loopback for executors on this host, else all addresses."""
     if listen is not None and listen not in _WILDCARDS:
         return listen
     if local and listen is None:
@@ -28,13 +28,13 @@ def listening_host(listen: str | None, *, local: bool) -> str:
 
 
 def reachable(bound: str) -> list[str]:
-    """The addresses for the session file, the likeliest first, for a socket that is bound to ``bound``."""
+    """The addresses for the session file, the likeliest first. ``bound`` is the address that the socket is bound to."""
     if bound not in _WILDCARDS:
         return [bound]
     ipv6 = bound == "::"
     found = [*_routed(), *_named(), *_of_interfaces(), *(_ipv6_of_interfaces() if ipv6 else ())]
     usable = _sorted_out(found, ipv6=ipv6)
-    # A host without a network is a cluster of its own.
+    # On a host without a network, all executors run on this host.
     return usable or ["127.0.0.1"]
 
 
@@ -60,12 +60,12 @@ def _routed() -> list[str]:
 
 
 def _named() -> list[str]:
-    """What this host's name stands for."""
+    """The addresses that this host's name resolves to."""
     try:
         entries = socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)
     except OSError:
         return []
-    # Without a scope: link-local ones are no use to others anyway.
+    # The scope is cut off: only link-local addresses have one, and other hosts can't use those.
     return [str(entry[4][0]).partition("%")[0] for entry in entries]
 
 
@@ -76,7 +76,7 @@ def _of_interfaces() -> list[str]:
         for _, name in socket.if_nameindex():
             if name.startswith(_VIRTUAL):
                 continue
-            with suppress(OSError):  # it has none
+            with suppress(OSError):  # the interface has no address
                 answer = fcntl.ioctl(sock, _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
                 found.append(socket.inet_ntoa(answer[20:24]))
     return found

@@ -1,7 +1,7 @@
-"""How long the server's loop keeps others waiting: the lengths of its turns.
+"""How long the server's event loop keeps a peer waiting: the lengths of its turns.
 
-Between two looks at what has arrived the loop does what is to be done; whoever comes meanwhile waits until that is
-over. Measured at each turn, by two clock readings; no timer wakes the server for it.
+A turn is the work between two polls for input. Input that arrives during a turn waits for its end. Each turn is
+measured by two clock readings; no timer wakes the server for it.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from collections.abc import Callable
 
 import trio
 
-#: Turns are looked back on for so long, and at most twice as long.
+#: The figures cover at least the last period, and at most the last two.
 PERIOD_S = 60.0
-#: Parts of each doubling that lengths are told apart by.
+#: Classes of lengths for each doubling.
 _PARTS = 4
 
 
 class LoopLag(trio.abc.Instrument):
-    """Lengths of turns, by four classes for each doubling."""
+    """Counts the time spent in turns, by classes of their length."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
-        #: when the turn began, or the last one ended
+        #: when the current turn began, and when the current period began
         self._began = self._period_began = clock()
-        #: microseconds spent in turns of each class: in this period and in the last
+        #: microseconds spent in turns of each class, in this period and in the last one
         self._spent: dict[int, int] = {}
         self._spent_before: dict[int, int] = {}
         self._longest = self._longest_before = 0
@@ -45,8 +45,7 @@ class LoopLag(trio.abc.Instrument):
             self._period_began = now
 
     def figures(self) -> dict[str, float]:
-        """Of the last minute or two. ``p99``: who comes while the loop works waits no longer than that in 99 of 100
-        cases."""
+        """The figures of the last minute or two. Of the input that arrives during turns, 99 % waits at most ``p99``."""
         spent = dict(self._spent_before)
         for kind, length in self._spent.items():
             spent[kind] = spent.get(kind, 0) + length

@@ -18,7 +18,7 @@ class MemoryRoom:
     """How many more memory-hungry processes this host has room for."""
 
     def __init__(self) -> None:
-        #: when processes began that have not grown yet
+        #: start times of the processes that have not reached their size yet
         self._young: deque[float] = deque()
 
     def begins(self) -> None:
@@ -26,7 +26,7 @@ class MemoryRoom:
         self._young.append(trio.current_time())
 
     def room(self, size_bytes: int) -> int:
-        """Further processes of this size; 0: their size is not known, and no limit."""
+        """The number of further processes of this size. Size 0: not known, so ``PLENTY``."""
         grown = trio.current_time() - GROWS_S
         while self._young and self._young[0] < grown:
             self._young.popleft()

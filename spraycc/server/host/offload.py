@@ -1,9 +1,9 @@
-"""The disk of the workspace, as the server's loop meets it: what is quick is done at once, the rest in a thread.
+"""Work on the workspace's disk: in the event loop while the disk is quick, otherwise in a thread.
 
-A thread costs some 0.2 ms of CPU a task, more than a look at a directory or writing a small object to a local disk; on
-NFS a close can take many milliseconds, and a server that does not answer holds whoever asks: all builds would wait for
-it, and executors give a silent server up. So work is done at once as long as its kind takes little time on the whole:
-one piece that takes long may have lost the CPU to another process, and says nothing of the disk.
+A thread costs some 0.2 ms of CPU a task. That is more than reading a directory of a local disk or writing a small
+object to it. On NFS a close can take many milliseconds. All builds wait while the event loop does, and executors give
+up a silent server. So the mean time of each kind of work decides. A single slow piece may have lost the CPU to another
+process, and says nothing about the disk.
 """
 
 from __future__ import annotations
@@ -16,21 +16,20 @@ from spraycc.system.threads import run_in_thread
 
 T = TypeVar("T")
 
-#: Kinds of work that differ in what they take: on NFS a look is answered from a cache that a write is not.
-Kind = Literal["look", "write"]
+#: Each kind has its own mean time: on NFS a cache answers a read, but not a write.
+Kind = Literal["read", "write"]
 
-#: Where the mean of the last ones takes longer than this, the disk is slow.
+#: The disk is slow for a kind of work if the mean wait is longer than this.
 SLOW_S = 0.003
-#: How much the newest counts in that mean, and how long one can count for at most.
+#: The weight of the newest piece of work in the mean, and the longest wait that a piece can count with.
 _WEIGHT = 0.1
 _MOST_S = 0.020
-#: A single piece of work that takes so long has held up everybody: the next ones go to threads, of whatever kind they
-#: are and whatever the mean was.
+#: After one piece of work with a wait of this length, work of both kinds goes to threads, whatever the means were.
 HANGS_S = 0.25
 
 
 class Disk:
-    """Does work on the workspace's disk; one for all of a server, as they share it."""
+    """Does work on the workspace's disk. All parts of a server share one, because they share the disk."""
 
     def __init__(
         self,
@@ -48,24 +47,23 @@ class Disk:
         self._clock = clock
         self._cpu_clock = cpu_clock
         self._in_thread = in_thread
-        #: exponential means of what work of a kind takes, in seconds that the disk was waited for
-        self._mean_s: dict[Kind, float] = {"look": 0.0, "write": 0.0}
+        #: exponential means of the time that a piece of work waits for the disk, in seconds
+        self._mean_s: dict[Kind, float] = {"read": 0.0, "write": 0.0}
 
     def is_slow(self, kind: Kind) -> bool:
         """Whether work of this kind goes to threads now."""
         return self._mean_s[kind] > SLOW_S
 
     async def do(self, kind: Kind, work: Callable[[], T]) -> T:
-        """What ``work()`` returns or raises. Others may go on meanwhile."""
+        """Do ``work()`` in the event loop or a thread. Returns or raises as ``work()``."""
         if self.is_slow(kind):
-            # The mean goes on from there: a disk that is quick again is noticed.
+            # Timed in the thread as well, so that the mean falls when the disk is quick again.
             done: T = await self._in_thread(self._do_timed, kind, work)
             return done
         return self._do_timed(kind, work)
 
     async def do_in_thread(self, work: Callable[[], T]) -> T:
-        """Return or raise as ``work()``, done in a thread however quick the disk is. Large work says nothing of the
-        disk, so its time does not count."""
+        """Do large ``work()`` in a thread. Its time says nothing about the disk, and does not count."""
         done: T = await self._in_thread(work)
         return done
 

@@ -1,4 +1,4 @@
-"""The processes of this host as a build's jobserver meets them: looked at, and waited for."""
+"""Reads the submit host's processes for a build's jobserver, and waits for their ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spraycc.system.threads import run_in_thread
 
 
 class HostProcesses:
-    """This host's processes. Tests give the jobserver others."""
+    """The processes of this host. Tests give the jobserver simulated processes."""
 
     def recipe_of(self, runner: int, top: int) -> Recipe:
         """The recipe that the process ``runner`` is part of, in a build that was started with the process ``top``."""
@@ -26,24 +26,19 @@ class HostProcesses:
         """All processes, by process id.
 
         Raises:
-            OSError: they can't be told now.
+            OSError: as :func:`read_processes`.
         """
         return await run_in_thread(read_processes, abandon_on_cancel=True)
 
     async def wait_ended(self, pid: int) -> None:
-        """Return when the process has ended; at once where it can't be seen."""
-        await watch_process(pid)
-
-
-async def watch_process(pid: int) -> None:
-    """Return when the process has ended; at once where it can't be seen."""
-    try:
-        pidfd = os.pidfd_open(pid)
-    except OSError:
-        return
-    try:
-        await trio.lowlevel.wait_readable(pidfd)
-    finally:
-        with suppress(RuntimeError):
-            trio.lowlevel.notify_closing(pidfd)
-        os.close(pidfd)
+        """Return when the process has ended; at once if the server can't see it."""
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            return
+        try:
+            await trio.lowlevel.wait_readable(pidfd)
+        finally:
+            with suppress(RuntimeError):
+                trio.lowlevel.notify_closing(pidfd)
+            os.close(pidfd)

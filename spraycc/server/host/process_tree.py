@@ -1,8 +1,8 @@
-"""What /proc says of a build: which recipe a runner belongs to, and how many slots of the jobserver are in use.
+"""Reads a build's processes in /proc: the recipe that a runner belongs to, and the number of slots in use.
 
-A *recipe* is a process that make (ninja, cargo, ctest) started; everything below it shares its token. So the recipe of
-a runner is the last process on the way up before a build tool. Which processes are build tools is told by their names;
-a tool that runs under a foreign dynamic loader has the loader's name, and then its command line tells.
+A *recipe* is a process that make (ninja, cargo, ctest) started. All processes below a recipe share its token. So the
+recipe of a runner is the last process on the way up before a build tool. A build tool is known by its process name. A
+tool under a foreign dynamic loader has the loader's name, so its command line is read instead.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from dataclasses import dataclass
 
 from spraycc.build_tools import RECIPE_STARTERS
 
-#: As the kernel names their processes.
+#: The names of the processes that start recipes, as the kernel has them.
 _TOOL_NAMES = frozenset(map(os.fsencode, RECIPE_STARTERS))
 _READINGS = 3
-#: Longer chains of processes are nobody's recipe.
+#: In a longer chain of processes no recipe is searched for.
 _MOST_LEVELS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One process, as /proc/PID/stat has it (proc_pid_stat(5))."""
+    """One process, from /proc/PID/stat (proc_pid_stat(5))."""
 
     pid: int
     parent: int
@@ -31,16 +31,16 @@ class Process:
     #: "R", "S", "Z" and so on
     state: str
     threads: int
-    #: user and system time in clock ticks, with that of children it has waited for
+    #: user and system time in clock ticks, including the children it has waited for
     ticks: int
-    #: when it was started, in clock ticks since boot: tells apart processes that had the same pid
+    #: start time in clock ticks since boot: distinguishes processes that had the same pid
     started: int
-    #: it starts recipes
+    #: the process is a build tool: it starts recipes
     is_tool: bool = False
 
 
 def read_process(pid: int) -> Process | None:
-    """The process, or None where there is none any more, or none can be looked at."""
+    """The process; None if it has ended or can't be read."""
     try:
         return _read(pid)
     except OSError:
@@ -48,10 +48,10 @@ def read_process(pid: int) -> Process | None:
 
 
 def _read(pid: int) -> Process | None:
-    """The same.
+    """The process; None if it has ended or the server may not read it.
 
     Raises:
-        OSError: (EMFILE, ENFILE, ENOMEM) it can't be told.
+        OSError: (EMFILE, ENFILE, ENOMEM) a shortage, which says nothing about the process.
     """
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
@@ -63,7 +63,7 @@ def _read(pid: int) -> Process | None:
         return None
     finally:
         os.close(fd)
-    # The name may hold blanks and parentheses; the last one closes it.
+    # The name may hold blanks and parentheses. It ends with the last closing parenthesis of the line.
     head, _, tail = data.rpartition(b") ")
     fields = tail.split()
     if len(fields) < 20:
@@ -96,11 +96,11 @@ def _is_tool(pid: int, name: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Where a runner belongs."""
+    """The recipe that a runner is part of."""
 
-    #: unlike any other recipe's
+    #: unique among the recipes of this host
     key: str
-    #: the build tool that started it; 0 where none was found
+    #: process id of the build tool that started the recipe; 0 if none was found
     tool: int = 0
 
 
@@ -109,8 +109,8 @@ def recipe_of(runner: int, top: int, read: Callable[[int], Process | None] = rea
 
     Args:
         runner: process id of a runner.
-        top: process id of what the build was started with; 0 where it is not known.
-        read: gives the process with an id.
+        top: process id of the build's first process; 0 if it is not known.
+        read: returns the process with an id.
     """
     below = read(runner)
     for _ in range(_MOST_LEVELS):
@@ -128,7 +128,7 @@ def recipe_of(runner: int, top: int, read: Callable[[int], Process | None] = rea
 
 
 def top_tool(tool: int, top: int, read: Callable[[int], Process | None] = read_process) -> int:
-    """The uppermost build tool on the way from ``tool`` to ``top``, which is none itself; ``read`` gives processes."""
+    """The uppermost build tool on the way from ``tool`` to ``top``, ``top`` itself not included."""
     found = pid = tool
     for _ in range(_MOST_LEVELS):
         process = read(pid)
@@ -147,11 +147,11 @@ def _key(process: Process) -> str:
 def read_processes() -> dict[int, Process]:
     """All processes of the host. Takes some 10 microseconds each: call it in a thread.
 
-    What starts while the list is read is not in it, and what made room for it may have ended before it was read.
-    So the list is read again, for what is new: of a process and its successor at least one is found, perhaps both.
+    A process may end before it is read, and its successor may start after the list was read: then neither is in it. So
+    the list is read again, and new processes are added: at least one of the two is found, perhaps both.
 
     Raises:
-        OSError: there are no more descriptors: a part of the processes would look like all.
+        OSError: no descriptor is left, so the list would lack processes.
     """
     found: dict[int, Process] = {}
     for _ in range(_READINGS):
@@ -173,24 +173,24 @@ def _is_below(processes: Mapping[int, Process], pid: int, tops: Collection[int])
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What a build's processes are doing."""
+    """The slots, the CPU time and the processes of a build."""
 
-    #: slots that are in use, those of idle tools included: at least so many tokens and implicit slots are accounted for
+    #: slots in use, including those of idle tools: at least this many tokens and implicit slots are accounted for
     slots: int
-    #: CPU time of all processes that live, in clock ticks
+    #: CPU time of all living processes, in clock ticks
     ticks: int
-    #: processes
+    #: number of processes
     count: int
-    #: those of them that would use a CPU if they had one, or wait for a disk
+    #: number of processes that run, are ready to run, or wait for a disk
     busy: int = 0
 
 
 def slots_in_use(processes: Mapping[int, Process], tops: Collection[int]) -> Use:
-    """Counts the slots that the trees below ``tops`` use; rather too many than too few, as lost ones are lent again.
+    """The slots that the trees below ``tops`` use. Rather too many than too few: lost tokens are lent again.
 
-    A tool without recipes uses one (its implicit slot, or its parent's token). A recipe uses one for each tool below
-    it, or one for each thread of its last processes, as those may hold tokens of their own (rustc does). A process that
-    has ended and was not waited for still has its token.
+    A tool without recipes uses one slot (its implicit slot, or its parent's token). A recipe uses one slot for each
+    tool below it. Without a tool it uses one for each thread of its last processes, because those may hold tokens of
+    their own (rustc does). A process that has ended but was not waited for still has its token.
     """
     children: defaultdict[int, list[Process]] = defaultdict(list)
     for process in processes.values():

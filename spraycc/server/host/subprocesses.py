@@ -1,4 +1,4 @@
-"""The one place of the server where processes are started: cluster managers' commands, and executors themselves."""
+"""Starts processes, as the server's only module: the commands of cluster managers, and executors."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from spraycc.cluster.driver import ClusterError, Reply, Trouble
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a process has to leave by itself; then it is killed.
+#: Seconds from SIGTERM to SIGKILL.
 GRACE_S = 3.0
-#: More than any listing; what comes after is not read.
+#: The most output that is read from a command: more than any listing has.
 _MOST_BYTES = 64 * 1024 * 1024
-#: Of this host, when a process is started; nothing is wrong with the program.
+#: The host has not enough resources to start a process. The program itself may be in order.
 _SHORT_OF = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 def executor_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of an executor that is a process of ours: the server's, without what is of builds."""
+    """The environment of an executor that the server starts: the server's own, without the variables of builds."""
     return {
         name: value
         for name, value in environ.items()
@@ -36,11 +36,11 @@ def executor_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 async def run_command(argv: Sequence[str], stdin: bytes, env: Mapping[str, str], timeout_s: float) -> Reply:
-    """Run a cluster manager's command to its end; how it ended and what it printed.
+    """Run a cluster manager's command to its end. Returns its status and output.
 
-    Its streams are files in memory: a process that it leaves behind can't keep us waiting for the end of a pipe. It
-    inherits no other descriptor, and leads a session that is killed as a whole when the time is over or this is
-    cancelled.
+    The command's streams are files in memory: with pipes, a process that it leaves behind would keep the server
+    waiting. The command inherits no other descriptor, and leads a session of its own. If the command times out or this
+    call is cancelled, the whole session is killed.
 
     Raises:
         ClusterError: there is no such program, or it did not end in time.
@@ -70,7 +70,7 @@ async def run_command(argv: Sequence[str], stdin: bytes, env: Mapping[str, str],
     finally:
         for stream in streams:
             os.close(stream)
-    # A listing in good order is no news.
+    # A successful listing is too frequent for the log.
     level = logging.INFO if status or stdin else logging.DEBUG
     log.log(level, "%s: status %s, %s", " ".join(argv)[:1000], status, reply.words)
     if status is None:
@@ -80,10 +80,12 @@ async def run_command(argv: Sequence[str], stdin: bytes, env: Mapping[str, str],
 
 
 async def start_process(argv: Sequence[str], env: Mapping[str, str], log_path: Path) -> trio.Process:
-    """Start an executor, or what starts one; what it prints is added to ``log_path``. The caller sees it off.
+    """Start an executor, or the command that starts an executor. Its output is appended to ``log_path``.
+
+    The caller must call :func:`see_off`.
 
     Raises:
-        OSError: it can't be started.
+        OSError: the process can't be started.
     """
     with open(log_path, "ab") as out:
         return await _open_process(argv, env, subprocess.DEVNULL, out.fileno(), out.fileno())
@@ -96,12 +98,12 @@ async def _open_process(
         return await trio.lowlevel.open_process(
             list(argv), stdin=stdin, stdout=stdout, stderr=stderr, cwd="/", env=dict(env), start_new_session=True
         )
-    except RuntimeError as exc:  # trio starts it in a thread, and there can be none now
+    except RuntimeError as exc:  # trio starts it in a thread, and no thread can be started
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from exc
 
 
 async def see_off(process: trio.Process) -> None:
-    """Make sure that the process has ended. Its connection is closed by now or soon, so it leaves by itself."""
+    """Make sure that the executor's process ends. It usually ends by itself, because its connection is closed."""
     if process.returncode is not None:
         return
     with trio.CancelScope(shield=True):

@@ -1,8 +1,8 @@
-"""What a fault of ours may cost: the one whom it concerns, and not the server with everybody's builds.
+"""Restarts a coroutine of the server after a bug, so that the bug does not end all builds.
 
-Expected failures are caught where they arise. This is for all others, which are bugs: they are logged whole, and what
-was at it begins anew. Something that fails again and again ends the server all the same: its builds then go on here,
-which is better than to wait for what never comes.
+Expected failures are caught where they arise. Any other exception is a bug: it is logged with its traceback, and the
+coroutine is restarted. A coroutine that fails again and again ends the server. Its builds then continue on the submit
+host, which is better than waiting for a result that never comes.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import trio
 
 log = logging.getLogger(__name__)
 
-#: Between a fault and the next beginning.
+#: Seconds between a fault and the restart.
 PAUSE_S = 1.0
-#: After so many faults with less than FORGET_S from one to the next it is given up.
+#: After this many faults in a row, each less than FORGET_S after the restart, the last one is raised.
 MOST_FAULTS = 10
 FORGET_S = 60.0
 
 
 async def keep_going(what: str, function: Callable[[], Awaitable[None]]) -> None:
-    """Run ``function``, which begins anew wherever a fault has ended it. Returns when it returns.
+    """Run ``function``, and restart it whenever it raises. Returns when ``function`` returns.
 
     Raises:
-        Exception: the last fault of many.
+        Exception: the last of ``MOST_FAULTS`` faults.
     """
     faults = 0
     while True:
@@ -37,5 +37,5 @@ async def keep_going(what: str, function: Callable[[], Awaitable[None]]) -> None
             faults = faults + 1 if trio.current_time() < began + FORGET_S else 1
             if faults >= MOST_FAULTS:
                 raise
-            log.exception("%s: a fault, it begins anew", what)
+            log.exception("%s: a fault, it is restarted", what)
         await trio.sleep(PAUSE_S)

@@ -1,4 +1,4 @@
-"""Names for files that are not in their place yet, by which those of a killed server are known and removed."""
+"""Temporary names for files that are not in their place yet. They show which files a killed server has left."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ _NAME = re.compile(rb"\.spraycc-([0-9a-f]{8})-(\d+)-[0-9-]+\.tmp")
 
 
 class Temporaries:
-    """For one server. Such a name has the host and the process in it, so whether its maker lives can be seen.
+    """The temporary names of one server. A name contains the host and the server's process id, so another server can
+    see if its maker still lives.
 
-    Few are needed: where the file system has unnamed files, only to replace a file that is there.
+    Few are needed: if the file system has unnamed files, only the replacement of an existing file needs a name.
     """
 
     def __init__(self) -> None:
         self._host = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8].encode("ascii")
         self._pid = os.getpid()
         self._counter = 0
-        #: directories that were looked through
+        #: directories in which left-over files were removed
         self._known: set[bytes] = set()
 
     def name(self, directory: bytes, token: bytes) -> bytes:
-        """A path in ``directory`` that no other server has. The first in a directory has left-overs removed there."""
+        """A path in ``directory`` that no other server uses. The first call for a directory removes left-over files."""
         if directory not in self._known:
             self._known.add(directory)
             self._clear(directory)

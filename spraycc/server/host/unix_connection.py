@@ -1,7 +1,7 @@
-"""One connection of the server's Unix socket: frames over a non-blocking socket, and who is at the other end.
+"""One connection of the server's Unix socket: frames over a non-blocking socket, and the process of the peer.
 
-Not a trio stream, for two reasons: an answer must be sent from where the scheduler decides it, without waiting, and
-thousands of these are held at once.
+Not a trio stream, for two reasons: the scheduler's decision must send an answer without waiting, and the server holds
+thousands of connections at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from spraycc.wire.framing import FrameReader, encode_frame
 
 _CREDENTIALS = struct.Struct("3i")
 _READ_BYTES = 65536
-# Linux 6.5: a pidfd of the peer, without the chance that its pid is somebody else's by now. Not in Python's socket.
+# Linux 6.5: a pidfd of the peer. A pid could belong to another process by now. Python's socket lacks the constant.
 _SO_PEERPIDFD = 77
 
 
@@ -32,15 +32,15 @@ class Peer:
         self._sock = sock
         self._reader = FrameReader()
         self._unsent = b""
-        #: set by the coroutine that flushes, when it has sent something; None where none does
+        #: set by the coroutine that flushes, when it has sent something; None while no coroutine flushes
         self._flushed: trio.Event | None = None
         credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         self.pid, self.uid, _gid = _CREDENTIALS.unpack(credentials)
-        #: None where the process can't be seen from here (another pid namespace): then the connection's end is its end
+        #: None if the server can't see the process (another pid namespace): the connection's end is then its end
         self.pidfd: int | None = None
 
     def open_pidfd(self) -> None:
-        """Get hold of the process itself, so that its end is seen after it has become another program."""
+        """Open a pidfd of the peer's process, so that its end is seen even after it has executed another program."""
         with suppress(OSError):
             self.pidfd = self._sock.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
             os.set_inheritable(self.pidfd, False)
@@ -52,7 +52,7 @@ class Peer:
         """The next decoded item; None at the end of the stream (also a cut or reset one).
 
         Raises:
-            ProtocolError: what came is no frame.
+            ProtocolError: the received bytes are no frame.
         """
         while True:
             item = self._reader.next_item()
@@ -70,7 +70,7 @@ class Peer:
             self._reader.feed(data)
 
     async def wait_closed(self) -> None:
-        """Return when the peer has closed its end. What it still sends is thrown away."""
+        """Return when the peer has closed its end. Anything that it still sends is dropped."""
         while True:
             try:
                 if not self._sock.recv(_READ_BYTES):
@@ -81,7 +81,7 @@ class Peer:
                 return
 
     async def wait_word(self) -> bool:
-        """Return when the peer has sent something (True) or closed its end."""
+        """True when the peer has sent something, False when it has closed its end."""
         while True:
             try:
                 await trio.lowlevel.wait_readable(self._sock)  # it has nothing to say yet
@@ -97,7 +97,7 @@ class Peer:
             self._sock.shutdown(socket.SHUT_WR)
 
     async def wait_process(self) -> None:
-        """Return when the peer's process has ended; at once where it can't be seen."""
+        """Return when the peer's process has ended; at once if the server can't see it."""
         if self.pidfd is not None:
             await trio.lowlevel.wait_readable(self.pidfd)
 
@@ -107,22 +107,22 @@ class Peer:
         return bool(self._unsent)
 
     def send_now(self, *items: Any) -> None:
-        """Send without waiting; for what is small and goes to an empty socket. What does not fit goes with the next
-        send."""
+        """Send without waiting, for small items and an idle connection. Bytes that do not fit go with the next send."""
         self._unsent += b"".join([encode_frame(item) for item in items])
         self._push()
 
     async def send(self, *items: Any) -> None:
-        """Send, waiting as long as the peer takes to read. A peer that is gone is no error: its end is seen
-        elsewhere."""
+        """Send, waiting as long as the peer takes to read. A peer that is gone is no error: :meth:`receive` tells."""
         self.send_now(*items)
         await self.flush()
 
     async def flush(self) -> None:
-        """Send what :meth:`send_now` could not, waiting as long as the peer takes to read. Several coroutines may do so
-        at once (two attempts of one task), and :meth:`close` may come at any time."""
+        """Send the rest of :meth:`send_now`, waiting as long as the peer takes to read.
+
+        Several coroutines may flush at once (two attempts of one task). :meth:`close` may be called at any time.
+        """
         while self._unsent:
-            if self._flushed is not None:  # who does takes ours along
+            if self._flushed is not None:  # another coroutine flushes, and sends our bytes as well
                 await self._flushed.wait()
                 continue
             self._flushed = trio.Event()
@@ -146,7 +146,7 @@ class Peer:
             self._unsent = b""
 
     def close(self) -> None:
-        """Close the connection; what was not sent is not."""
+        """Close the connection. Unsent bytes are dropped."""
         self._unsent = b""
         trio.lowlevel.notify_closing(self._sock)
         self._sock.close()

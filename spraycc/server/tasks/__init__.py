@@ -1,4 +1,4 @@
-"""One task: its phase and attempts, its capture, the tool chain that it needs, its line in the record, its history.
+"""Tasks: phase and attempts, capture, needed tool chain, and the build's record and history of durations.
 
 May import host and coherence.
 """

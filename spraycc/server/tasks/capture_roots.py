@@ -18,37 +18,37 @@ def remote_environment(env: tuple[bytes, ...]) -> tuple[bytes, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class CapturePlan:
+class CaptureRoots:
     """The directories that an attempt's capture must hold."""
 
     #: absolute real paths that must be captured
     roots: tuple[bytes, ...]
-    #: captured where the executor's host can
+    #: captured if the executor's host can
     optional_roots: tuple[bytes, ...]
-    #: absolute paths of the known outputs, the named one last
+    #: absolute paths of the known outputs; the output named by -o comes last
     outputs: tuple[bytes, ...]
 
 
-#: Captured wherever possible, as commands leave files there. Never required, as a mount may lie below.
+#: Optional roots. Commands leave files in them, but an overlay may be impossible, because a mount may lie below.
 TMP = b"/tmp"
 SHARED_MEMORY = b"/dev/shm"
 
 
-def plan_capture(
+def capture_roots(
     command: Command,
     description: Description,
     workspace: bytes,
     home: bytes,
     realpath: Callable[[bytes], bytes] = real_path,
     is_directory: Callable[[bytes], bool] = os.path.isdir,
-) -> CapturePlan | None:
+) -> CaptureRoots | None:
     """The roots for one command: the workspace, its working directory, and the directories of its known outputs.
 
     If all outputs are known, only their directories are captured. The command reads all other files through the bare
-    mount. That costs an NFS file server less: the client keeps names, and an overlay asks for each name anew.
+    mount. This costs an NFS server less: the client caches names, but an overlay looks up each name again.
 
     None: one of the roots can't or must not be overlaid as a whole (``/``, the home directory, /tmp as working
-    directory). Such a command runs on the submit host.
+    directory). The command then runs on the submit host.
     """
     refused = {b"/", home, TMP, b"/var/tmp", SHARED_MEMORY}
     cwd = realpath(command.cwd)
@@ -74,4 +74,4 @@ def plan_capture(
             roots.append(directory)
     if any(root in refused for root in roots):
         return None
-    return CapturePlan(tuple(roots), (TMP, SHARED_MEMORY), tuple(named))
+    return CaptureRoots(tuple(roots), (TMP, SHARED_MEMORY), tuple(named))

@@ -11,7 +11,7 @@ _RESPONSE_FILE_BYTES = 4 * 1024 * 1024
 
 
 class Environment(Mapping[bytes, bytes]):
-    """``NAME=value`` entries as a mapping. Costs nothing until a name is looked up."""
+    """``NAME=value`` entries as a mapping. Entries are parsed only when a name is looked up."""
 
     def __init__(self, entries: tuple[bytes, ...]) -> None:
         self._entries = entries
@@ -31,7 +31,7 @@ class Environment(Mapping[bytes, bytes]):
 
 
 def real_path(path: bytes) -> bytes:
-    """The same as os.path.realpath. For an existing directory the kernel is asked once, and not for each part."""
+    """The same as os.path.realpath, but for an existing directory with one system call instead of one for each part."""
     try:
         fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
@@ -48,7 +48,7 @@ def real_path(path: bytes) -> bytes:
 
 
 def read_response_file(path: bytes) -> bytes | None:
-    """Contents of a plain file of reasonable size, else None. A fifo is not read: its bytes are the command's."""
+    """The contents of a plain file of reasonable size, else None. A fifo's bytes must be left for the command."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:

@@ -27,10 +27,10 @@ _MOST_FAILURES = 5
 
 
 class TaskHistory:
-    """Durations and memory of past tasks, and expectations for new ones. In memory only if the file can't be used."""
+    """Durations and memory of past tasks, and expectations for new tasks. If the file can't be used: in memory only."""
 
     def __init__(self, state_dir: Path, workspace: bytes) -> None:
-        """``state_dir`` is the server's own. The file lies beside it, as the servers of other hosts use it too."""
+        """``state_dir``: this server's own. The file lies beside it, because servers on other hosts use it too."""
         self._known = History()
         self._store: Store | None = Store(state_dir.parent / FILE_NAME, workspace, log.warning)
         self._workspace = workspace
@@ -40,7 +40,7 @@ class TaskHistory:
         self._loaded = trio.Event()
 
     async def loaded(self) -> None:
-        """Return when the file was read, or can't be read, or its disk is too slow."""
+        """Return when the file was read or can't be read. A slow disk is not waited for."""
         if not self._loaded.is_set():
             with trio.move_on_after(_LOAD_S):
                 await self._loaded.wait()
@@ -50,7 +50,7 @@ class TaskHistory:
         return self._known.expect(key)
 
     def key_of(self, task: Task) -> Key:
-        """Kind and target: the last output, relative to the workspace, else the command line."""
+        """The task's kind, and its last output relative to the workspace; without an output, its command line."""
         name = None
         if task.plan is not None and task.plan.outputs:
             name = task.plan.outputs[-1]
@@ -67,16 +67,18 @@ class TaskHistory:
         self._known.note_memory(key, usage.peak_rss_bytes, int(time.time()))
 
     def save_soon(self) -> None:
-        """Save at a build's end: servers of other hosts may want its durations."""
+        """Save at a build's end, because servers on other hosts may want its durations."""
         self._due.set()
 
     async def run(self) -> None:
-        """Load the file, then save changes from time to time. Ends by cancellation, with one last write. A fault of the
-        server costs the file, and neither a build nor the server."""
+        """Load the file, then save changes from time to time. Ends by cancellation, with one last write.
+
+        After a fault the history stays in memory. The builds and the server continue.
+        """
         try:
             await self._run()
         except Exception as exc:
-            log.exception("a fault of the history")
+            log.exception("a fault in the history of durations")
             self._give_up(exc)
 
     async def _run(self) -> None:

@@ -45,7 +45,7 @@ class Record:
         self._write({"build": build, "argv": _text(argv), "began": round(began, 3)})
 
     def note(self, task: Task) -> None:
-        """The task is over."""
+        """Write the line of a task that has ended."""
         if self._lines <= MOST_LINES:
             self._write(line_of(task))
 

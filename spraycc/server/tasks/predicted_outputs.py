@@ -17,42 +17,44 @@ from spraycc.server.tasks.task import Phase, Task
 
 
 class Predictions:
-    """Makes tasks' predictions from the time when the first executor with capture "predict" comes.
+    """Makes tasks' predictions once an executor with capture "predict" joins.
 
-    A prediction examines files and parses the command line again. With overlays everywhere no task needs it.
+    A prediction reads files and parses the command line again. If all executors have overlays, no task needs one.
     """
 
     def __init__(self, disk: Disk, tasks: Mapping[TaskId, Task]) -> None:
-        """``tasks``: the server's tasks, as they come and go."""
+        """``tasks``: all tasks of the server, live."""
         self._disk = disk
         self._tasks = tasks
         self._lock = trio.Lock()
-        #: each new task needs its prediction
+        #: True if each new task needs its prediction
         self.are_needed = False
 
     async def make(self, task: Task) -> None:
         """Set ``task.prediction``."""
-        task.prediction = await self._disk.do("look", partial(redirect, task.command))
+        task.prediction = await self._disk.do("read", partial(redirect, task.command))
 
     async def begin(self) -> None:
         """Return when each task that waits has its prediction. Call it before an executor that needs them joins."""
         async with self._lock:
             if self.are_needed:
                 return
-            self.are_needed = True  # first, as tasks come meanwhile
+            self.are_needed = True  # first, because tasks arrive during the loop
             try:
                 for task in list(self._tasks.values()):
                     if task.plan is not None and task.prediction is None and task.phase is Phase.WAITING:
                         await self.make(task)
             except BaseException:
-                self.are_needed = False  # the next executor begins anew
+                self.are_needed = False  # the next executor tries again
                 raise
 
 
 def redirect(command: Command) -> Prediction | None:
-    """The command line that writes elsewhere, its outputs as absolute real paths. None: it must run on the submit host.
+    """The command line with other output paths, and its outputs as absolute real paths.
 
-    Examines files; call it through :class:`Disk`.
+    None: no executor with capture "predict" can run the command.
+
+    Reads files: call it through :class:`Disk`.
     """
 
     def read_file(name: bytes) -> bytes | None:
@@ -75,7 +77,7 @@ def redirect(command: Command) -> Prediction | None:
 
 
 def _is_clear(directory: bytes, path: bytes) -> bool:
-    """Whether a plain file can be made or replaced there. If not, the compiler itself must report the reason."""
+    """True if a plain file can be made or replaced at ``path``. If not, the compiler itself must report the reason."""
     if not os.access(directory, os.W_OK | os.X_OK):
         return False
     try:

@@ -11,8 +11,7 @@ from spraycc.model import Usage
 
 @dataclass(slots=True)
 class Figures:
-    """Counts of one build. Every task is counted once in ``tasks`` and once in ``remote`` or ``local``, when it
-    ends."""
+    """Counts of one build. Every task is counted once in ``tasks``, and at its end once in ``remote`` or ``local``."""
 
     tasks: int = 0
     #: tasks whose result came from an executor
@@ -21,11 +20,11 @@ class Figures:
     local: int = 0
     #: remote tasks with a nonzero status; the server does not know the status of a command on the submit host
     failed: int = 0
-    #: attempts that did not count, for whatever reason
+    #: attempts that did not count, for any reason
     retried: int = 0
     #: retried attempts whose host saw other files than the submit host
     stale: int = 0
-    #: attempts beside another attempt that took too long, and how many of them gave the result
+    #: second attempts, and how many of them gave the result
     second: int = 0
     second_won: int = 0
     #: tasks whose runner went away before the task had a result

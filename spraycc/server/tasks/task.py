@@ -10,7 +10,7 @@ from spraycc.commands.predict import Prediction
 from spraycc.model import BuildId, Command, Description, ExecutorId, TaskId, Usage
 from spraycc.server.coherence.inputs import Expected
 from spraycc.server.host.unix_connection import Peer
-from spraycc.server.tasks.capture_roots import CapturePlan
+from spraycc.server.tasks.capture_roots import CaptureRoots
 from spraycc.wire.runner import FROM_SERVER, Exited, Output, RunHere
 
 #: The server holds this much output of an attempt until the attempt ends. So a failed attempt leaves no trace.
@@ -18,7 +18,7 @@ HOLD_BYTES = 1024 * 1024
 
 
 class Phase(enum.Enum):
-    """Where a task is on its way. The server's coroutine for the runner (frontend/runner.py) sees each phase end."""
+    """The phase of a task. The server's coroutine for the runner (frontend/runner.py) sees each phase end."""
 
     WAITING = "waiting"  #: the task has no result: it waits for an executor or a local slot, or attempts run
     ANSWERED = "answered"  #: an executor's result is on its way to the runner
@@ -41,7 +41,7 @@ NEXT_PHASES: dict[Phase, frozenset[Phase]] = {
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """The output of one attempt of a task so far. A task has one attempt at a time, or two."""
+    """The output so far of one attempt of a task. A task has one attempt at a time, or two."""
 
     executor: ExecutorId
     #: counts from 1
@@ -88,14 +88,14 @@ class Task:
     description: Description
     peer: Peer
     #: None: the command runs on the submit host
-    plan: CapturePlan | None
-    #: the runner gets output as it comes (the user watches it), and not at the end
+    plan: CaptureRoots | None
+    #: the runner gets output as it comes, because the user watches it; False: at the end
     live: bool
     #: programs (or the CPU) that the executor's host must have exactly as the submit host has them
     same: tuple[tuple[bytes, str], ...] = ()
-    #: files that the command is expected to read; None where executors run on this host and see the same files
+    #: files that the command is expected to read; None if executors run on this host and see the same files
     expected: Expected | None = None
-    #: the command line for an executor with capture "predict"; None: not all outputs are certain, or nobody needs it
+    #: the command line for executors with capture "predict"; None: not all outputs are certain, or no such executor
     prediction: Prediction | None = None
     #: kind and target, by which the history remembers durations
     key: tuple[str, bytes] = ("", b"")
@@ -109,16 +109,16 @@ class Task:
     stale: int = 0
     #: why attempts did not count, in words
     refusals: list[str] = field(default_factory=list)
-    #: the attempt whose result is being written, or was; no other attempt's result is written from then on
+    #: the attempt whose result is or was being written; no other attempt's result is written
     chosen: Attempt | None = None
     #: the second attempt, beside another attempt
     second: Attempt | None = None
-    #: bytes that the runner has got, by descriptor; the first bytes of another attempt are not given again
+    #: bytes that the runner has got, by descriptor: these first bytes of another attempt's output are not sent again
     delivered: dict[int, int] = field(default_factory=lambda: {1: 0, 2: 0})
     usage: Usage = field(default_factory=Usage)
-    #: why a remote task ran on the submit host; the scheduler's word
+    #: why a remote task ran on the submit host: ``RunLocally.why`` of the scheduler
     why_here: str = ""
-    #: as a shell reports it; None: the task ran on the submit host, or has not ended
+    #: exit status as a shell reports it; None: the task ran on the submit host, or has not ended
     status: int | None = None
 
     def enter(self, phase: Phase) -> None:
@@ -128,7 +128,7 @@ class Task:
 
     @property
     def runs_here(self) -> bool:
-        """Whether the runner executes the command, or did."""
+        """True if the runner executes the command, or has done so."""
         return self.phase in (Phase.HERE, Phase.HERE_STAYS, Phase.HERE_OVER)
 
     def begin_attempt(self, executor: ExecutorId) -> Attempt:
@@ -137,13 +137,13 @@ class Task:
         return Attempt(executor, self.attempts)
 
     async def take_output(self, attempt: Attempt, fd: int, data: bytes) -> None:
-        """Hold output, or pass it on if it is live or too much. Waits for a runner that reads slowly."""
+        """Hold output. Pass it on if the task is live or too much is held. Waits for a runner that reads slowly."""
         attempt.hold(2 if fd == 2 else 1, data)
         if self.live or attempt.held_bytes > HOLD_BYTES:
             await self.peer.send(*self._release(attempt))
 
     def choose(self, attempt: Attempt) -> bool:
-        """Whether this attempt's result may be written. The first attempt that asks is chosen."""
+        """True if this attempt's result may be written. The first attempt that asks is chosen."""
         if self.chosen is None:
             self.chosen = attempt
             self.executor = attempt.executor
@@ -155,8 +155,10 @@ class Task:
             self.chosen = None
 
     def answer(self, code: int, signal: int) -> None:
-        """Give the runner the rest of the chosen attempt's output and the status, in one piece. Does not wait: the rest
-        of a full socket goes with :meth:`Peer.flush`."""
+        """Send the runner the rest of the chosen attempt's output, and the status. Does not wait.
+
+        :meth:`Peer.flush` sends the bytes that do not fit into the socket.
+        """
         frames = self._release(self.chosen) if self.chosen is not None else []
         self.peer.send_now(*frames, FROM_SERVER.pack(Exited(code, signal)))
 

@@ -43,7 +43,7 @@ class Toolchains:
 
 
 def needs_of(same: Identities) -> str:
-    """The scheduler's word for the need: two tasks with the same word need the same."""
+    """``TaskArrived.needs`` for these identities: tasks with the same text have the same needs."""
     return "\n".join(os.fsdecode(name) for name, _ in same)
 
 

@@ -1,4 +1,4 @@
-"""The way of results to the disk: collected while they arrive, then put in place as a whole.
+"""Writes results to the disk: collects an attempt's files while they arrive, then puts all of them in place.
 
 May import host.
 """

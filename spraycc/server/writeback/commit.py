@@ -1,4 +1,4 @@
-"""Commits results to the disk: small ones at once if the disk is quick, others in a thread (server/host/offload.py)."""
+"""Commits results to the disk: large results in a thread, small results as ``server/host/offload.py`` decides."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from spraycc.server.host.offload import Disk
 from spraycc.server.host.temp_names import Temporaries
 from spraycc.server.writeback.staging import Staging
 
-#: Results that have so much still to be written are candidates for writing at once; with more files than that a thread
-#: makes them visible.
+#: Results with more unwritten bytes or more changes than this are large.
 INLINE_BYTES = 512 * 1024
 INLINE_CHANGES = 64
 
@@ -18,18 +17,20 @@ class WriteBack:
     """Commits stagings to ``disk``."""
 
     def __init__(self, disk: Disk, *, is_own_disk: bool = False) -> None:
-        """``is_own_disk``: the workspace is on a file system of this host, which takes times from this host's clock."""
+        """
+        Args:
+            is_own_disk: the workspace is on a file system of this host, whose times come from this host's clock.
+        """
         self._disk = disk
-        #: for all stagings that are committed here
-        self.temporaries = Temporaries()
+        self._temporaries = Temporaries()
         self._is_own_disk = is_own_disk
 
     def begin(self, roots: tuple[bytes, ...], token: bytes) -> Staging:
         """A staging for an attempt that begins now."""
-        return Staging(roots, token, self.temporaries, time.time_ns() if self._is_own_disk else None)
+        return Staging(roots, token, self._temporaries, time.time_ns() if self._is_own_disk else None)
 
     async def commit(self, staging: Staging) -> None:
-        """Make everything of it visible.
+        """Make all changes of the staging visible.
 
         Raises:
             ProtocolError, WriteBackError: as :meth:`Staging.commit`.
@@ -40,7 +41,7 @@ class WriteBack:
             await self._disk.do("write", staging.commit)
 
     async def spill(self, staging: Staging) -> None:
-        """Write what it holds in memory.
+        """Write the contents that the staging holds in memory.
 
         Raises:
             WriteBackError: as :meth:`Staging.spill`.

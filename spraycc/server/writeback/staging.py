@@ -1,16 +1,17 @@
-"""Write-back: what an attempt produced, first beside its place, then put there as a whole.
+"""Write-back: collects the changes of one attempt, then makes all of them visible.
 
-An attempt's files are collected in a :class:`Staging` while they arrive: small ones in memory, large ones in unnamed
-files (O_TMPFILE) on the file system where they belong, so that a server that is killed leaves nothing (where there are
-none, on NFS above all, the next server clears away what it finds: server/host/temp_names.py). Its ``commit``
-makes all of it visible, in the order in which the executor sent it (deletions, directories, links, files, the file
-named by
--o last, so that no object is newer than a missing dependency file). Each file appears whole, under its name, by one
-link or rename.
+A :class:`Staging` collects an attempt's files while they arrive. Small files stay in memory. Large files go to unnamed
+files (O_TMPFILE) on the file system of their final place, so a killed server leaves no file behind. NFS and some other
+file systems have no unnamed files: there the files get temporary names, and the next server removes the left-overs
+(server/host/temp_names.py).
 
-Trust: an executor is the user's own, but a path is still checked. It must lie in the roots of the attempt, be normal,
-and no directory on the way may be a symbolic link: in an overlay's upper layer none ever is. A file with a setuid or
-setgid bit is never made on an executor's word: its command runs here and sets the bit itself.
+``commit`` makes the changes visible in the order in which the executor sent them: deletions, directories, links, files.
+The file named by -o comes last, so that no object is newer than a missing dependency file. One link or rename makes
+each file appear whole, under its name.
+
+Trust: an executor belongs to the user, but its paths are still checked. A path must be normal and lie in the roots of
+the attempt. No directory on the way may be a symbolic link: an overlay's upper layer has no such path. The server never
+makes a file with a setuid or setgid bit for an executor: the command runs on the submit host and sets the bit itself.
 """
 
 from __future__ import annotations
@@ -31,29 +32,28 @@ from spraycc.wire.executor import Deleted, FileData, FileHole, MadeDirectory, Ma
 #: A message that reports a changed file, or a piece of its contents.
 Change = Deleted | MadeDirectory | MadeSymlink | MadeFile | FileData | FileHole
 
-#: Contents of one attempt that are held in memory before they go to disk.
+#: With more contents of one attempt in memory, the contents should go to disk.
 MEMORY_BYTES = 256 * 1024
-#: Unnamed files that one attempt may hold open; further ones get a temporary name.
+#: The most unnamed files that one attempt holds open. Further files get a temporary name.
 _OPEN_FILES = 16
 
 
 @dataclass(slots=True)
 class _File:
     made: MadeFile
-    #: contents that are still in memory; a number stands for a hole of so many bytes
+    #: contents that are still in memory; a number is the size of a hole in bytes
     pieces: list[bytes | int]
     received_bytes: int = 0
-    #: open file that holds what was spilled, else -1
+    #: open file with the contents that were spilled; -1 before
     fd: int = -1
-    #: its name, where it has one
+    #: name of the open file; empty if it is unnamed
     temporary: bytes = b""
-    #: permission bits of what ``fd`` is
+    #: permission bits of the open file
     mode: int = 0
 
 
 class Staging:
-    """What one attempt has produced so far. Not thread-safe; :meth:`commit` may run in another thread if nothing else
-    does."""
+    """The changes of one attempt. Not thread-safe: :meth:`commit` may run in another thread if no other call does."""
 
     def __init__(
         self, roots: tuple[bytes, ...], token: bytes, temporaries: Temporaries, since_ns: int | None = None
@@ -61,42 +61,38 @@ class Staging:
         """
         Args:
             roots: directories in which the attempt may make files.
-            token: unique among the attempts of this server's life, digits and dashes. It names temporary files.
-            temporaries: where names of temporary files are kept.
-            since_ns: when the attempt began, by the clock of the file system (ns). Files that have changed since then
-                are not removed: the command has not seen them, because a parallel task made them. None: the clock of
-                the file system is not this host's.
+            token: part of the names of temporary files: digits and dashes, unique among the attempts of this server.
+            temporaries: makes the names of temporary files.
+            since_ns: start of the attempt by the clock of the file system (ns). Files that have changed since then are
+                not removed: a parallel task made them, so the command has not seen them. None: the file system does not
+                use this host's clock.
         """
         self._since_ns = since_ns
-        #: files (device, inode) with several names of which one was removed
+        #: (device, inode) of files with several names of which this staging has removed one
         self._names_removed: set[tuple[int, int]] = set()
         self._roots = roots
         self._token = token
         self._temporaries = temporaries
         self._changes: list[Deleted | MadeDirectory | MadeSymlink | _File] = []
         self._current: _File | None = None
-        #: contents that are not on disk yet
+        #: size of the contents that are not on disk yet
         self.memory_bytes = 0
         self._open = 0
-        #: the directory that was last written to, open: what is done there reaches it whatever becomes of its path
+        #: The directory of the last change, kept open: changes reach this directory even if its path is replaced.
         self._directory = b""
         self._directory_fd = -1
-        #: directories with their final modes: those, and times, come when all that lies in them is there
+        #: Directories with their final modes. Modes and times are set after all changes in the directories.
         self._finishing: list[tuple[MadeDirectory, int]] = []
         self.bytes_received = 0
 
     @property
-    def is_empty(self) -> bool:
-        return not self._changes
-
-    @property
     def changes(self) -> int:
-        """How many files, directories, links and deletions."""
+        """The number of files, directories, links and deletions."""
         return len(self._changes)
 
     @property
     def wants_spill(self) -> bool:
-        """True when :meth:`spill` should be called. It writes to disk, and may take as long as that does."""
+        """True if :meth:`spill` should be called."""
         return self.memory_bytes > MEMORY_BYTES
 
     def take(self, message: Change) -> None:
@@ -129,7 +125,7 @@ class Staging:
             self._changes.append(message)
 
     def spill(self) -> None:
-        """Write what is held in memory to unnamed files.
+        """Write the contents in memory to unnamed files. May wait for the disk.
 
         Raises:
             WriteBackError: the disk is full, or the directory can't be written.
@@ -143,8 +139,8 @@ class Staging:
         """Make everything visible.
 
         Raises:
-            ProtocolError: the last file is incomplete. WriteBackError: a change could not be made; later ones were
-            not tried.
+            ProtocolError: the last file is incomplete.
+            WriteBackError: a change could not be made. Later changes were not tried.
         """
         self._finish_current()
         try:
@@ -224,29 +220,27 @@ class Staging:
         file.pieces.clear()
 
     def _open_temporary(self, file: _File) -> None:
-        # With its final mode: each chmod is a SETATTR on NFS.
+        # The final mode, because each chmod is a SETATTR on NFS.
         mode = (file.made.mode & 0o777) | 0o600
         directory = os.path.dirname(file.made.path)
         while True:
             try:
                 within = self._enter(directory)
                 break
-            except (FileNotFoundError, NotADirectoryError):  # it is among the changes, and not made yet
+            except (FileNotFoundError, NotADirectoryError):  # a later change makes it
                 directory = os.path.dirname(directory)
         if self._open < _OPEN_FILES:
             try:
                 with exact_modes():
                     file.fd = os.open(b".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, mode, dir_fd=within)
-                self._open += 1
-                file.mode = stat.S_IMODE(os.fstat(file.fd).st_mode)
-                return
             except OSError as exc:
-                # EOPNOTSUPP, EISDIR, ENOENT, EINVAL: what file systems (and old kernels) without it say
+                # File systems and old kernels without O_TMPFILE answer with one of these.
                 if exc.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
                     raise
-        file.temporary = self._temporary_name(directory)
-        with exact_modes():
-            file.fd = _create(file.temporary, mode)
+        if file.fd < 0:
+            file.temporary = self._temporary_name(directory)
+            with exact_modes():
+                file.fd = _create(file.temporary, mode)
         self._open += 1
         file.mode = stat.S_IMODE(os.fstat(file.fd).st_mode)
 
@@ -258,7 +252,7 @@ class Staging:
             self._put_file(change)
             return
         self._enter(os.path.dirname(change.path))
-        # What was a directory a moment ago may be a link to anywhere after this.
+        # Forget the open directory: the change may replace it by a link.
         self._leave_directory()
         if isinstance(change, Deleted):
             self._remove(change.path)
@@ -281,7 +275,7 @@ class Staging:
             os.mkdir(made.path, 0o700)
         except FileExistsError:
             is_new = False
-        # A directory made in a setgid one is setgid itself; the capture's copy of its parent may not have been.
+        # In a setgid directory the kernel makes setgid directories. Keep the bit: the capture's parent may lack it.
         here = os.lstat(made.path).st_mode
         wanted = mode | (here & stat.S_ISGID)
         if stat.S_IMODE(here) != wanted | 0o700:
@@ -290,7 +284,7 @@ class Staging:
             self._finishing.append((made, wanted))
 
     def _finish_directory(self, made: MadeDirectory, mode: int) -> None:
-        # A later change may have put something else there, a link to anywhere.
+        # A later change may have replaced the directory by a link.
         self._leave_directory()
         self._enter(os.path.dirname(made.path))
         try:
@@ -309,7 +303,7 @@ class Staging:
 
     def _put_file(self, file: _File) -> None:
         path = file.made.path
-        late = file.fd >= 0  # written a while ago: its time must still be that of its appearance
+        late = file.fd >= 0  # spilled earlier, so its time must be set: a file's time is when it appears
         if file.pieces or not late:
             self._write(file)
         directory, name = os.path.split(path)
@@ -322,7 +316,7 @@ class Staging:
         elif late:
             os.utime(file.fd)
         if not file.temporary:
-            # An unnamed file is linked under its own name if that is free, else under another one and renamed.
+            # A link can't replace a file: if the name is taken, link under a temporary name, and rename.
             try:
                 _link_unnamed(file.fd, name, within)
                 self._close(file)
@@ -348,8 +342,7 @@ class Staging:
             raise
 
     def _enter(self, directory: bytes) -> int:
-        """A descriptor of the directory, good until the next call. Refuses one that is reached through a symbolic
-        link."""
+        """A descriptor of the directory, valid until the next call. Refuses a path through a symbolic link."""
         if directory != self._directory:
             self._leave_directory()
             fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -365,7 +358,7 @@ class Staging:
             self._directory, self._directory_fd = b"", -1
 
     def _remove(self, path: bytes) -> None:
-        """Remove a file, or a directory with all below it. Files that have changed since the attempt began stay."""
+        """Remove a file, or a directory with all its contents. Files that changed since the attempt's start stay."""
         with suppress(FileNotFoundError):
             status = os.lstat(path)
             if stat.S_ISDIR(status.st_mode):
@@ -387,7 +380,7 @@ class Staging:
         _remove_if_empty(path)
 
     def _may_remove(self, status: os.stat_result) -> bool:
-        """False for a file that has changed since the attempt began, but for the removal of another name of it."""
+        """False if the file has changed since the attempt's start. Our removal of another name is no such change."""
         file = (status.st_dev, status.st_ino)
         if self._since_ns is None or status.st_ctime_ns < self._since_ns:
             if status.st_nlink > 1:
@@ -420,11 +413,12 @@ def _remove_if_empty(name: bytes, within: int | None = None) -> None:
 
 
 def _create(path: bytes, mode: int) -> int:
-    """Make a file under a name that nobody else uses, open for writing.
+    """Make a new file, open for writing.
 
     An NFS client follows an exclusive creation with a SETATTR, because the file server keeps the proof of exclusiveness
-    in the file's times. So the creation is a plain one, and the new file is checked: others may have put one there.
-    Root may be another user on the file server (root_squash), which the check would not know.
+    in the file's times. So the creation is not exclusive, and the opened file is checked: another process may have made
+    it. For root the creation is exclusive: root may be another user on the file server (root_squash), and would fail
+    the check.
     """
     flags = os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     if os.geteuid() == 0:
@@ -438,6 +432,6 @@ def _create(path: bytes, mode: int) -> int:
 
 
 def _link_unnamed(fd: int, name: bytes, directory: int) -> None:
-    # os.link calls linkat(2), which alone can follow the link in /proc, where it is given a directory's descriptor;
-    # else it calls link(2), and that answers EXDEV (seen: CPython 3.11).
+    # Only linkat(2) can follow the link in /proc. With a directory's descriptor os.link calls linkat(2); otherwise it
+    # calls link(2), which fails with EXDEV (seen: CPython 3.11).
     os.link(b"/proc/self/fd/%d" % fd, name, dst_dir_fd=directory, follow_symlinks=True)

@@ -248,7 +248,7 @@ async def test_a_submission_that_fails_is_reported_with_the_time_to_the_next(
         ((count, retry_s, text),) = world.failed
         assert (count, retry_s) == (2, RETRY_S[kind])
         assert words in text
-        assert text.endswith("; compiling here meanwhile")
+        assert text.endswith("; compiling on this host meanwhile")
         assert world.launcher.processes == 0
         assert arrays(slurm) == [2]  # the server decides when to ask again
         world.launcher.ask(2)

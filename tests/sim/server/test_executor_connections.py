@@ -24,7 +24,7 @@ from spraycc.server.fleet.connection import ExecutorLink
 from spraycc.server.fleet.credentials import Credentials, make_credentials
 from spraycc.server.fleet.listener import ExecutorListener
 from spraycc.server.host.offload import Disk
-from spraycc.server.tasks.capture_roots import CapturePlan
+from spraycc.server.tasks.capture_roots import CaptureRoots
 from spraycc.server.tasks.predicted_outputs import Predictions
 from spraycc.server.tasks.task import Task
 from spraycc.server.writeback.commit import WriteBack
@@ -173,7 +173,7 @@ async def serving(
 def task(workspace: Path, number: int = 1) -> Task:
     command = Command((b"gcc",), b"/usr/bin/gcc", os.fsencode(workspace), (b"A=b", b"SPRAYCC_X=y"), 0o022)
     description = Description(Kind.COMPILE, Placement.REMOTE, "compile")
-    plan = CapturePlan((os.fsencode(workspace),), (), ())
+    plan = CaptureRoots((os.fsencode(workspace),), (), ())
     return Task(TaskId(number), BuildId("b"), command, description, FakePeer(), plan, live=False)  # type: ignore[arg-type]
 
 

@@ -107,7 +107,7 @@ async def test_executors_that_can_not_be_started_are_told_of_and_tried_again(
     ("captures", "refusals", "words"),
     [
         ((), {"overlay": "EPERM"}, "can't capture outputs by overlay: EPERM"),
-        (("overlay",), {"recorder": "it is too new"}, "can't record what commands read (it is too new)"),
+        (("overlay",), {"recorder": "it is too new"}, "can't record which files commands read (it is too new)"),
         (("overlay",), {"workspace": "/w is not a directory on this host"}, "/w is not a directory on this host"),
     ],
 )

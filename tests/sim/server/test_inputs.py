@@ -45,7 +45,7 @@ class Host:
         return function(*arguments)
 
     def disk_is_slow(self) -> bool:
-        return self._disk.is_slow("look")
+        return self._disk.is_slow("read")
 
     def look(self, lookup: Lookup) -> Stamp:
         self.looks.append(lookup)

@@ -9,7 +9,7 @@ import pytest
 
 from spraycc.server.host.offload import HANGS_S, SLOW_S, Disk, Kind
 
-BOTH: list[Kind] = ["look", "write"]
+BOTH: list[Kind] = ["read", "write"]
 
 
 class SlowDisk:
@@ -74,7 +74,7 @@ async def test_work_that_uses_the_cpu_is_no_slow_disk(kind: Kind) -> None:
 async def test_one_that_hangs_sends_the_next_to_threads_whatever_they_are(kind: Kind) -> None:
     slow = SlowDisk()
     assert await slow.is_inline(kind, HANGS_S)
-    assert not await slow.is_inline("look")
+    assert not await slow.is_inline("read")
     assert not await slow.is_inline("write")
 
 
@@ -82,7 +82,7 @@ async def test_one_that_hangs_sends_the_next_to_threads_whatever_they_are(kind: 
 async def test_errors_are_the_callers_and_their_time_counts(in_thread: bool) -> None:
     slow = SlowDisk()
     if in_thread:
-        await slow.is_inline("look", HANGS_S)
+        await slow.is_inline("read", HANGS_S)
     where = []
 
     def fail() -> None:

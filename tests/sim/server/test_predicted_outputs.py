@@ -13,7 +13,7 @@ import trio
 from spraycc.model import BuildId, Command, Description, Kind, Placement, TaskId
 from spraycc.server.host.offload import HANGS_S, Disk
 from spraycc.server.tasks import predicted_outputs
-from spraycc.server.tasks.capture_roots import CapturePlan
+from spraycc.server.tasks.capture_roots import CaptureRoots
 from spraycc.server.tasks.predicted_outputs import Predictions
 from spraycc.server.tasks.task import Phase, Task
 from spraycc.wire import runner as wire
@@ -32,7 +32,7 @@ class SlowDisk:
         self.loop_s = 0.0
         self.thread_s = 0.0
         self.disk = Disk(clock=lambda: self.loop_s + self.thread_s, cpu_clock=lambda: 0.0, in_thread=self._run)
-        self.disk._do_timed("look", self._hang)
+        self.disk._do_timed("read", self._hang)
         self._lstat, self._below = os.lstat, os.fsencode(workspace)
         monkeypatch.setattr(os, "lstat", self._slow_lstat)
 
@@ -141,7 +141,7 @@ def waiting_task(number: int, phase: Phase = Phase.WAITING, *, is_here: bool = F
     name = f"{number}".encode()
     command = Command((b"gcc", b"-c", b"-o", name + b".o", name + b".c"), b"/usr/bin/gcc", b"/nowhere", (), 0o022)
     description = Description(Kind.COMPILE, Placement.REMOTE, "compile")
-    plan = None if is_here else CapturePlan((b"/nowhere",), (), ())
+    plan = None if is_here else CaptureRoots((b"/nowhere",), (), ())
     return Task(TaskId(number), BuildId("b"), command, description, None, plan, False, phase=phase)  # type: ignore[arg-type]
 
 
@@ -166,7 +166,7 @@ async def test_an_executor_that_is_lost_meanwhile_leaves_the_work_to_the_next(mo
 
     times = iter(range(0, 1000, 100))
     disk = Disk(clock=lambda: next(times), cpu_clock=lambda: 0.0, in_thread=in_thread)
-    await disk.do("look", lambda: None)
+    await disk.do("read", lambda: None)
     monkeypatch.setattr(predicted_outputs, "redirect", lambda command: made.append(command.argv[-1]))
     tasks = [waiting_task(1), waiting_task(2)]
     predictions = Predictions(disk, {task.id: task for task in tasks})

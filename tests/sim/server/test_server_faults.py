@@ -21,7 +21,7 @@ from spraycc.server.fleet.fleet import Fleet
 from spraycc.server.host import subprocesses, supervise
 from spraycc.server.host.offload import Disk
 from spraycc.server.task_table import TaskTable
-from spraycc.server.tasks.capture_roots import CapturePlan
+from spraycc.server.tasks.capture_roots import CaptureRoots
 from spraycc.server.tasks.durations import TaskHistory
 from spraycc.server.tasks.task import Task
 from spraycc.settings import Settings
@@ -65,7 +65,7 @@ def arrive(dispatcher: Dispatcher, number: int, placement: Placement = Placement
     runner = Runner()
     command = Command((b"gcc",), b"/usr/bin/gcc", b"/w", (), 0o022)
     description = Description(Kind.COMPILE, placement, "compile")
-    plan = CapturePlan((b"/w",), (), ())
+    plan = CaptureRoots((b"/w",), (), ())
     dispatcher.tasks.known[TaskId(number)] = Task(
         TaskId(number), BuildId("b"), command, description, runner, plan, live=False  # type: ignore[arg-type]
     )  # fmt: skip

@@ -324,7 +324,7 @@ async def serving(
         try:
             yield world
             if not world.ended.is_set():
-                world.server.stop(now=True)
+                world.server.lifetime.stop(now=True)
                 await world.ended.wait()
             assert all(launcher.closed for launcher in world.launchers)
             assert list(world.state_dir.glob("session-*.json")) == []

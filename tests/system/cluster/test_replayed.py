@@ -118,7 +118,9 @@ def test_nothing_can_be_submitted(fake_sandbox: Sandbox, fake: FakeManager, faul
     options = ["--cluster-timeout-s", "2" if fault == "hang" else "200"]
     done = sandbox.build("make", "-j4", options=options).ok()
     (line,) = [
-        line for line in done.own_lines() if "); compiling here meanwhile" in line and "no executor has" not in line
+        line
+        for line in done.own_lines()
+        if "); compiling on this host meanwhile" in line and "no executor has" not in line
     ]
     assert words.format(submits=fake.submits) in line
     assert ("correct `queues`" in line) is (fault == "reply no such queue")

@@ -85,7 +85,7 @@ IN_A_BUILD = [
     OwnFault(SERVER, "spraycc.server.writeback.staging:Staging.commit", 3),
     OwnFault(SERVER, "spraycc.server.tasks.task:Task.answer", 3),
     OwnFault(SERVER, "spraycc.server.tasks.task:Task.run_here"),
-    OwnFault(SERVER, "spraycc.server.frontend.decide:plan_capture", 5),
+    OwnFault(SERVER, "spraycc.server.frontend.decide:capture_roots", 5),
     OwnFault(SERVER, "spraycc.server.host.offload:Disk.do", 5),
     OwnFault(SERVER, "spraycc.server.host.unix_connection:Peer.send_now", 5),
     OwnFault(SERVER, "spraycc.server.builds.token_pool:TokenPool.runner_registered", 5),

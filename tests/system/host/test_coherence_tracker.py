@@ -263,7 +263,7 @@ def test_a_change_that_an_event_told_of_is_read_once(tree: Tree) -> None:
 def test_all_is_looked_at_again_on_demand(tree: Tree) -> None:
     settle(tree, *ALL)
     assert tree.disk_reads(*ALL) == []
-    tree.tracker.look_again()
+    tree.tracker.forget_all()
     assert tree.disk_reads(*ALL) == ALL
 
 
@@ -471,7 +471,7 @@ def test_a_change_during_a_reading_is_not_lost(tree: Tree, name: str, known: boo
                 if known:
                     tree.ask(name, "f:src/c.c")
                 else:
-                    tree.tracker.look_again()
+                    tree.tracker.forget_all()
                 interleaving.at_call(number, happening)
                 tree.ask(name, "f:src/c.c", now=NOW + 2 * FRESH_S)
                 reached = interleaving.calls_left < 0

@@ -7,7 +7,7 @@ from os.path import normpath
 import pytest
 
 from spraycc.model import Command, Description, Kind, Placement
-from spraycc.server.tasks.capture_roots import CapturePlan, plan_capture, remote_environment
+from spraycc.server.tasks.capture_roots import CaptureRoots, capture_roots, remote_environment
 
 WS = b"/ws"
 HOME = b"/home/u"
@@ -17,9 +17,9 @@ def command(cwd: bytes = WS) -> Command:
     return Command((b"gcc",), b"/usr/bin/gcc", cwd, (), 0o022)
 
 
-def plan(cwd: bytes, *outputs: bytes, complete: bool = False, missing: bytes = b"") -> CapturePlan | None:
+def plan(cwd: bytes, *outputs: bytes, complete: bool = False, missing: bytes = b"") -> CaptureRoots | None:
     description = Description(Kind.COMPILE, Placement.REMOTE, "compile", (b"a.c",), outputs, complete=complete)
-    return plan_capture(
+    return capture_roots(
         command(cwd), description, WS, HOME, lambda p: normpath(p.replace(b"/link", b"/real")), lambda p: p != missing
     )
 
@@ -39,7 +39,7 @@ def plan(cwd: bytes, *outputs: bytes, complete: bool = False, missing: bytes = b
     ],
 )
 def test_roots(cwd: bytes, outputs: tuple[bytes, ...], roots: tuple[bytes, ...], named: tuple[bytes, ...]) -> None:
-    assert plan(cwd, *outputs) == CapturePlan(roots, (b"/tmp", b"/dev/shm"), named)
+    assert plan(cwd, *outputs) == CaptureRoots(roots, (b"/tmp", b"/dev/shm"), named)
 
 
 @pytest.mark.parametrize(
