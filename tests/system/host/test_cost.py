@@ -93,7 +93,7 @@ async def serving(base: Path) -> AsyncIterator[tuple[Path, Link]]:
             await result(first)
             yield run / "socket", link
         link.close()
-        server.stop(now=True)
+        server.lifetime.stop(now=True)
 
 
 async def submit(path: Path, workspace: Path, number: int) -> trio.SocketStream:
