@@ -47,17 +47,17 @@ class Memory:
     #: 0 if not known
     total_bytes: int
     _root: str
-    #: all groups with a limit that this process is in
+    #: the groups that confine this process to less than the host's memory, the smallest limit first
     _groups: tuple[_Group, ...]
 
     @classmethod
     def explore(cls, root: str = "/") -> Memory:
         """The memory that counts for this process. ``root``: the directory of proc and sys."""
         total = _meminfo(root).get("MemTotal", 0)
-        groups = tuple(sorted(_groups(root), key=lambda group: group.limit_bytes))
-        if groups and groups[0].limit_bytes < (total or _NO_LIMIT):
-            return cls(groups[0].name, groups[0].limit_bytes, root, groups)
-        return cls("", total, root, groups)
+        groups = [group for group in _groups(root) if group.limit_bytes < (total or _NO_LIMIT)]
+        groups.sort(key=lambda group: group.limit_bytes)
+        name, limit_bytes = (groups[0].name, groups[0].limit_bytes) if groups else ("", total)
+        return cls(name, limit_bytes, root, tuple(groups))
 
     def available_bytes(self) -> int | None:
         """Bytes that new processes can still use without swapping; None if no file says so."""

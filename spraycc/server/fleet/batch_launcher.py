@@ -28,7 +28,7 @@ from spraycc.cluster.submission_plan import (
 )
 from spraycc.server.fleet.batch_commands import BatchCommands, RunCommand
 from spraycc.server.fleet.launcher import Failed
-from spraycc.server.fleet.stale_jobs import cancel_stale_jobs, remove_marker, write_marker
+from spraycc.server.fleet.stale_jobs import StaleJobs, remove_marker, write_marker
 from spraycc.server.host.subprocesses import run_command
 from spraycc.server.host.supervise import PAUSE_S
 from spraycc.settings import Settings
@@ -52,6 +52,7 @@ class BatchLauncher:
         say: Callable[[str], None],
         wanted: Callable[[], bool],
         known: Callable[[], Collection[str]] | None = None,
+        stale: StaleJobs | None = None,
         run: RunCommand = run_command,
     ) -> None:
         """
@@ -63,6 +64,7 @@ class BatchLauncher:
             say: shows the user a line.
             wanted: returns True if any build may use an executor now.
             known: the submissions of all launchers of this server; None: this is the only launcher.
+            stale: shared by all launchers of this server; None: this is the only launcher.
             run: runs the cluster manager's commands.
         """
         self._settings = settings
@@ -76,8 +78,7 @@ class BatchLauncher:
         self._commands = BatchCommands(settings, state_dir, run)
         self._system = self._commands.driver.system
         self._plan = SubmissionPlan(settings, self._commands.driver)
-        #: batch jobs of a killed server may exist
-        self._stale_left = True
+        self._stale = stale or StaleJobs(state_dir)
         self._wake = trio.Event()
         self._scope = trio.CancelScope()
 
@@ -125,9 +126,8 @@ class BatchLauncher:
 
     async def _cancel_stale_jobs(self) -> None:
         try:
-            if found := await cancel_stale_jobs(self._settings, self._state_dir, self._run):
+            if found := await self._stale.cancel(self._settings, self._run):
                 self._say(f"{self._system}: cancelled the batch jobs of a server that was killed ({found})")
-            self._stale_left = False
         except Exception as exc:
             log.warning(
                 "batch jobs of a killed server may be left: %s", exc, exc_info=not isinstance(exc, ClusterError)
@@ -214,7 +214,7 @@ class BatchLauncher:
                     await self._commands.cancel(ids)
                 if self._plan.must_search():
                     await self._commands.cancel_all()
-                if not self._stale_left:
+                if not self._stale.may_be_left:
                     remove_marker(self._state_dir)
             except Exception as exc:
                 log.warning("batch jobs may be left: %s", exc, exc_info=not isinstance(exc, (ClusterError, OSError)))

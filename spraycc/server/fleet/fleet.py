@@ -25,6 +25,7 @@ from spraycc.server.fleet.launcher import Launcher
 from spraycc.server.fleet.listener import ExecutorListener, TcpAcceptor
 from spraycc.server.fleet.pack import packs_dir, ready_pack
 from spraycc.server.fleet.process_launcher import RETRY_S, ProcessLauncher
+from spraycc.server.fleet.stale_jobs import StaleJobs
 from spraycc.server.host.addresses import listening_host, reachable
 from spraycc.server.tasks.task import Task
 from spraycc.server.tasks.toolchains import needs_of
@@ -93,6 +94,7 @@ class Fleet:
         #: when and why executors failed to start the last time; None if an executor has joined since
         self._trouble: tuple[float, str] | None = None
         self._beats = 0
+        self._stale_jobs = StaleJobs(state_dir)
         #: the server ends: executors were told to leave, and their events are dropped
         self._is_leaving = False
 
@@ -233,6 +235,7 @@ class Fleet:
             say=self._hub.say,
             wanted=lambda: self._launchers[-1] is launcher and self._hub.is_busy,
             known=self._submissions,
+            stale=self._stale_jobs,
         )
         return launcher
 

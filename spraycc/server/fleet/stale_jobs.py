@@ -65,6 +65,30 @@ async def cancel_stale_jobs(settings: Settings, state_dir: Path, run: RunCommand
     return found
 
 
+class StaleJobs:
+    """The batch jobs of the server that was killed before this server. All launchers of a server share one object."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        self._lock = trio.Lock()
+        self._was_searched = False
+        #: some may exist, so the marker must stay
+        self.may_be_left = True
+
+    async def cancel(self, settings: Settings, run: RunCommand) -> int:
+        """As :func:`cancel_stale_jobs`, for the first caller. A later search would find this server's own batch jobs.
+
+        A later caller waits until the first search has ended, and gets 0.
+        """
+        async with self._lock:
+            if self._was_searched:
+                return 0
+            self._was_searched = True
+            found = await cancel_stale_jobs(settings, self._state_dir, run)
+            self.may_be_left = False
+            return found
+
+
 def main() -> int:
     state_dir = Path(sys.argv[1])
     try:

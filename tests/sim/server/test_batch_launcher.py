@@ -20,9 +20,9 @@ from spraycc.cluster.batch_jobs import CONNECT_S, LINGER_S, SHOW_PENDING_AFTER_S
 from spraycc.cluster.driver import RETRY_S, ClusterError, Reply, Trouble
 from spraycc.cluster.registry import batch_name
 from spraycc.cluster.submission_plan import RETRY_AFTER_WITHDRAWAL_S
-from spraycc.server.fleet import batch_commands, batch_launcher
+from spraycc.server.fleet import batch_commands, stale_jobs
 from spraycc.server.fleet.batch_launcher import CLOSE_S, BatchLauncher
-from spraycc.server.fleet.stale_jobs import MARKER, cancel_stale_jobs
+from spraycc.server.fleet.stale_jobs import MARKER, StaleJobs, cancel_stale_jobs
 from spraycc.server.host.supervise import PAUSE_S
 from spraycc.settings import Settings
 from tests.pure.cluster.transcripts import Transcript
@@ -85,10 +85,15 @@ class World:
 
 @asynccontextmanager
 async def running(
-    manager: Manager, tmp_path: Path, *, known: Callable[[], list[str]] | None = None, **settings: Any
+    manager: Manager,
+    tmp_path: Path,
+    *,
+    known: Callable[[], list[str]] | None = None,
+    stale: StaleJobs | None = None,
+    **settings: Any,
 ) -> AsyncIterator[World]:
     """A running launcher, for Slurm by default. It is killed at the end, unless the test has closed it."""
-    world = World(manager, tmp_path / "state", Settings(**{"cluster": "slurm", **settings}), known=known)
+    world = World(manager, tmp_path / "state", Settings(**{"cluster": "slurm", **settings}), known=known, stale=stale)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(world.launcher.run)
         await trio.testing.wait_all_tasks_blocked()
@@ -864,13 +869,40 @@ async def test_a_fault_of_ours_in_the_look_for_left_overs_holds_nobody_up(
     async def fail(*_: object) -> int:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(batch_launcher, "cancel_stale_jobs", fail)
+    monkeypatch.setattr(stale_jobs, "cancel_stale_jobs", fail)
     slurm = FakeSlurm()
     async with running(slurm, tmp_path) as world:
         world.launcher.ask(2)
         await trio.sleep(2)
         assert slurm.listed() == {"10": [1, 2]}
         assert "a fault of ours" in caplog.text
+
+
+async def test_a_second_launcher_of_a_server_leaves_the_batch_jobs_of_the_first_alone(tmp_path: Path) -> None:
+    slurm = FakeSlurm()
+    await kill_with_three_pending(slurm, tmp_path)
+    stale = StaleJobs(tmp_path / "state")
+    async with running(slurm, tmp_path, stale=stale) as first:
+        first.launcher.ask(2)
+        await trio.sleep(1)
+        assert slurm.listed() == {"11": [1, 2]}
+        async with running(slurm, tmp_path, stale=stale, known=first.launcher.submission_ids) as second:
+            second.launcher.ask(1)
+            await trio.sleep(1)
+            assert slurm.listed() == {"11": [1, 2], "12": [1]}
+            assert second.said == []
+
+
+async def test_a_second_launcher_waits_for_the_search_of_the_first(tmp_path: Path) -> None:
+    slurm = FakeSlurm()
+    await kill_with_three_pending(slurm, tmp_path)
+    stale = StaleJobs(tmp_path / "state")
+    async with running(slurm, tmp_path, stale=stale) as first, running(slurm, tmp_path, stale=stale) as second:
+        first.launcher.ask(1)
+        second.launcher.ask(1)
+        await trio.sleep(2)
+        assert slurm.listed() == {"11": [1], "12": [1]}
+        assert slurm.lines("scancel") == ["scancel 10"]
 
 
 @pytest.mark.parametrize(
