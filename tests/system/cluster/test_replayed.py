@@ -138,7 +138,7 @@ def test_an_answer_that_never_comes(fake_sandbox: Sandbox, fake: FakeManager) ->
     command, summary = sandbox.build_command(["make", "-j8"], options, executors=4)
     with sandbox.start(command) as process:
         sandbox.wait_for_busy_executors(2)
-        sandbox.wait_for("it is taken over", lambda: "taken, though it was not answered" in server_log(sandbox))
+        sandbox.wait_for("it is adopted", lambda: "adopted the unanswered submission" in server_log(sandbox))
         compiler.open()
         assert process.wait(HANG_S) == 0
     assert_built(sandbox)
