@@ -59,7 +59,7 @@ def _read(pid: int) -> Process | None:
         return None
     try:
         data = os.read(fd, 1024)
-    except ProcessLookupError:  # it has ended since
+    except ProcessLookupError:  # the process has ended
         return None
     finally:
         os.close(fd)

@@ -84,7 +84,7 @@ class Peer:
         """True when the peer has sent something, False when it has closed its end."""
         while True:
             try:
-                await trio.lowlevel.wait_readable(self._sock)  # it has nothing to say yet
+                await trio.lowlevel.wait_readable(self._sock)
                 return bool(self._sock.recv(_READ_BYTES))
             except BlockingIOError:
                 continue

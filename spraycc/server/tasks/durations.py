@@ -40,7 +40,7 @@ class TaskHistory:
         self._loaded = trio.Event()
 
     async def loaded(self) -> None:
-        """Return when the file was read or can't be read. A slow disk is not waited for."""
+        """Return when the file was read or can't be read, or after ``_LOAD_S`` on a slow disk."""
         if not self._loaded.is_set():
             with trio.move_on_after(_LOAD_S):
                 await self._loaded.wait()
