@@ -142,11 +142,13 @@ class Reply:
 
 #: Some commands print all their options after the error.
 _USAGE = re.compile(r"^usage:", re.IGNORECASE | re.MULTILINE)
+#: Longer errors are cut in messages.
+_MOST_CHARACTERS = 300
 
 
-def _one_line(lines: list[str], limit: int = 300) -> str:
+def _one_line(lines: list[str]) -> str:
     text = "; ".join(dict.fromkeys(lines))
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True)
