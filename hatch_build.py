@@ -40,14 +40,14 @@ LIBRARY = "libspraycc-recorder.so"
 SOURCES = {
     RUNNER: ("runner/*.c", "common/*.c"),
     "spraycc-box": ("box/*.c", "common/*.c"),
-    LIBRARY: ("recorder/*.c", "common/text.c"),
+    LIBRARY: ("recorder/*.c", "preload/*.c", "common/text.c"),
 }
 #: The recorder's directory in the installation.
 LIBRARY_PLACE = "lib/spraycc"
 FALLBACK = "spraycc/runner/fallback.py"
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra")
 LIBRARY_FLAGS = ("-fPIC", "-shared", "-fvisibility=hidden")
-#: These follow the user's flags. Link-time optimization loses the symbol version that the recorder requests by .symver.
+#: These follow the user's flags. Link-time optimization loses the symbol version that the library requests by .symver.
 #: glibc before 2.34 has dlsym in libdl; later versions have an empty libdl.
 LIBRARY_END = ("-fno-lto", "-ldl")
 

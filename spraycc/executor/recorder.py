@@ -286,7 +286,7 @@ def can_preload(program: bytes, env: Sequence[bytes] = ()) -> bool:
     True for an ELF program of the same class, byte order and machine that glibc's loader starts, and for a script of
     such a program. The loader complains on the program's stderr about a library of another class, and a static program
     loads nothing. A setuid or setgid program takes no library from its user. AddressSanitizer's library ends the
-    program if another library comes before it. spraycc/native/recorder/can_preload.c decides the same for the programs
+    program if another library comes before it. spraycc/native/preload/program.c decides the same for the programs
     that a command executes.
     """
     if any(entry.startswith(_PRELOAD) and _comes_first(entry) for entry in env):

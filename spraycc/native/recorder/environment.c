@@ -16,7 +16,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PRELOAD "LD_PRELOAD="
 #define RECORD "SPRAYCC_RECORD="
 
 enum {
@@ -86,19 +85,10 @@ static int find_own_name(struct dl_phdr_info *info, size_t size, void *name)
 	return 0;
 }
 
-/* The first entry with this prefix, as getenv finds it. */
-static const char *find(char *const env[], const char *prefix, size_t length)
-{
-	for (; *env; env++)
-		if (strncmp(*env, prefix, length) == 0)
-			return *env;
-	return NULL;
-}
-
 bool environment_begin(char **env)
 {
-	const char *record = find(env, RECORD, RECORD_LENGTH);
-	const char *preload = find(env, PRELOAD, PRELOAD_LENGTH);
+	const char *record = find_entry(env, RECORD, RECORD_LENGTH);
+	const char *preload = find_entry(env, PRELOAD, PRELOAD_LENGTH);
 	const char *library = NULL;
 	dl_iterate_phdr(find_own_name, &library);
 	if (!record || !preload || !library || getauxval(AT_SECURE) != 0)
@@ -147,7 +137,7 @@ size_t environment_size(char *const env[])
 		size += sizeof(char *);
 		if (strncmp(*env, PRELOAD, PRELOAD_LENGTH) != 0)
 			continue;
-		if (comes_first(*env))
+		if (program_wants_first(*env))
 			return 0;
 		size += our_preload_length + 1 + strlen(*env + PRELOAD_LENGTH) + 1;
 	}
@@ -161,7 +151,7 @@ char **environment_fill(char *const env[], void *room, size_t size)
 	char **to = first;
 	char *texts = (char *)room + size;
 	*to++ = our_record;
-	if (!find(as_given(env), PRELOAD, PRELOAD_LENGTH))
+	if (!find_entry(as_given(env), PRELOAD, PRELOAD_LENGTH))
 		*to++ = our_preload;
 	for (char *const *from = as_given(env); *from; from++) {
 		char *entry = *from;

@@ -9,13 +9,8 @@
  * them on (environment.c). The library does not see a system call that bypasses the C library, nor a program that such
  * a system call executes.
  *
- * A wrapper returns the result of the C library's function, and leaves errno as that function left it.
- *
- * Rules for this code, because it runs in signal handlers, in threads and in children of vfork:
- *   - no lock, no allocation, no stdio: only atomics, the stack and the map;
- *   - no state that changes after the constructor, as a child of vfork shares its parent's memory. Exceptions are the
- *     map, the addresses of the real functions, and the loaded objects. So the working directory is read from the
- *     kernel each time.
+ * The rules of preload/preload.h hold, with these exceptions:
+ *   - the map and the loaded objects are state that changes;
  *   - system and popen take a lock to lend an environment: no signal handler and no child of vfork may call them.
  *
  * The file (host byte order; spraycc/executor/recorder.py makes and reads it):
@@ -30,22 +25,10 @@
 #ifndef SPRAYCC_RECORDER_H
 #define SPRAYCC_RECORDER_H
 
-/* Fortified headers define some of the wrapped functions themselves, and large-file redirection renames them. */
-#undef _FORTIFY_SOURCE
-#undef _FILE_OFFSET_BITS
+#include "../preload/preload.h"
 
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <sys/stat.h>
 #include <sys/types.h>
-
-#include "../common/text.h"
-
-#if !defined(__GLIBC__) || !defined(__LP64__)
-#error "the recorder wraps the functions of glibc on 64-bit hosts, where struct stat and struct stat64 are the same"
-#endif
 
 #define RECORD_MAGIC UINT64_C(0x3130524343595053) /* "SPYCCR01" on a little-endian host */
 #define RECORD_COUNT UINT32_C(262144)
@@ -191,11 +174,6 @@ void stat_after(bool success, int kind, int dirfd, const char *path);
 /* After readlink(2), with the stamp from before the call. */
 void readlink_after(ssize_t length, int dirfd, const char *path, const struct stamp *old);
 
-/* wrap_syscall.c */
-
-/* A system call of this library itself. The exported syscall would record the call. */
-long raw_syscall(long number, ...);
-
 /* environment.c */
 
 /* Remembers the recorder's variables. False unless the executor, or another process of its command, has preloaded the
@@ -214,12 +192,8 @@ char **environment_fill(char *const env[], void *room, size_t size);
 bool environment_lend(void);
 void environment_return(void);
 
-/* can_preload.c. Leaves errno as it is. */
-
-/* True if the program loads this library without a complaint. Records the lookup of a script's interpreter. */
+/* wrap_exec.c: true if the program loads this library without a complaint. Records the lookups of interpreters. */
 bool can_preload(int dirfd, const char *path);
-/* True if a library among these names must be the first in the order of loading. */
-bool comes_first(const char *names);
 
 /* loaded_objects.c. These functions leave errno as it is. */
 
@@ -227,20 +201,5 @@ bool comes_first(const char *names);
 void loaded_begin(void);
 /* Records the libraries that the loader has added since. */
 void loaded_update(void);
-
-/* real_functions.c: a function of the C library that a wrapper stands for. */
-struct real {
-	const char *name;
-	_Atomic uintptr_t address;
-};
-
-/* The address of the function; looks it up if the constructor has not run yet. */
-uintptr_t real_address(struct real *real);
-
-#define EXPORT __attribute__((visibility("default")))
-/* Before the definition of a wrapper: has the constructor look up the function that it wraps. */
-#define WRAPS(function) \
-	static struct real real_##function __attribute__((section("spraycc_reals"), used)) = {#function, 0}
-#define REAL(function) ((__typeof__(&function))real_address(&real_##function))
 
 #endif

@@ -10,10 +10,8 @@
 #include <fts.h>
 #include <ftw.h>
 #include <glob.h>
-#include <limits.h>
 #include <sched.h>
 #include <spawn.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +19,17 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <wordexp.h>
+
+static void interprets(const char *path)
+{
+	record_lookup(LOOKUP_FILE, AT_FDCWD, path);
+}
+
+bool can_preload(int dirfd, const char *path)
+{
+	static const struct examiner examiner = {.interprets = interprets};
+	return path && record_map() && program_examine(dirfd, path, &examiner) == PROGRAM_LOADS;
+}
 
 /* True if the program will load the library. Otherwise the program gets the command's environment, and pending keeps
  * its 1. */
@@ -47,41 +56,18 @@ static bool executable(const char *path)
 	return found;
 }
 
-static size_t longest_element(const char *list)
-{
-	size_t most = 0;
-	for (size_t length; next_element(&list, &length);)
-		if (length > most)
-			most = length;
-	return most;
-}
-
 /* Searches PATH for the program as execvp does, and records each lookup. True if the program is found and will load the
  * library. */
 static bool search(const char *file)
 {
-	const char *path = getenv("PATH");
-	size_t length;
 	if (!record_map() || !file)
 		return false;
 	if (strchr(file, '/'))
 		return starts(AT_FDCWD, file);
 	record_pending(1);
-	if (file[0] == '\0')
-		return false;
-	if (!path)
-		path = DEFAULT_PATH;
-	/* Only as much of the stack as the longest directory needs: a signal handler's stack may have two pages. */
-	size_t size = longest_element(path) + 1 + strlen(file) + 1;
-	if (size > PATH_MAX)
-		size = PATH_MAX;
-	char *name = __builtin_alloca(size);
-	for (const char *element; (element = next_element(&path, &length));) {
-		/* execvp skips directories that are too long, too. */
-		if (join_path(name, size, element, length, file) && executable(name))
-			return can_preload(AT_FDCWD, name);
-	}
-	return false;
+	size_t size = search_size(file);
+	const char *found = search_path(file, __builtin_alloca(size), size, executable);
+	return found && can_preload(AT_FDCWD, found);
 }
 
 static int not_started(int result)
@@ -91,7 +77,7 @@ static int not_started(int result)
 }
 
 WRAPS(execve);
-EXPORT int execve(const char *path, char *const argv[], char *const env[])
+int own_execve(const char *path, char *const argv[], char *const env[])
 {
 	bool loads = starts(AT_FDCWD, path);
 	HAND_ON(given, env, loads);
@@ -99,23 +85,13 @@ EXPORT int execve(const char *path, char *const argv[], char *const env[])
 	return not_started(REAL(execve)(path, argv, given));
 }
 
-EXPORT int execv(const char *path, char *const argv[])
-{
-	return execve(path, argv, environ);
-}
-
 WRAPS(execvpe);
-EXPORT int execvpe(const char *file, char *const argv[], char *const env[])
+int own_execvpe(const char *file, char *const argv[], char *const env[])
 {
 	bool loads = search(file);
 	HAND_ON(given, env, loads);
 	loaded_update();
 	return not_started(REAL(execvpe)(file, argv, given));
-}
-
-EXPORT int execvp(const char *file, char *const argv[])
-{
-	return execvpe(file, argv, environ);
 }
 
 /* The file was recorded when it was opened. */
@@ -146,52 +122,6 @@ EXPORT int execveat(int dirfd, const char *path, char *const argv[], char *const
 	return not_started(REAL(execveat)(dirfd, path, argv, given, flags));
 }
 #endif
-
-/* The variadic forms collect their words on the stack, as the C library does, and call a function above. */
-static size_t count_words(va_list words)
-{
-	size_t count = 0;
-	while (va_arg(words, char *))
-		count++;
-	return count;
-}
-
-#define COLLECT(argv, first, words) \
-	size_t count_; \
-	char **argv; \
-	va_start(words, first); \
-	count_ = 1 + count_words(words); \
-	va_end(words); \
-	argv = __builtin_alloca((count_ + 1) * sizeof(char *)); \
-	va_start(words, first); \
-	argv[0] = (char *)(uintptr_t)first; \
-	for (size_t i_ = 1; i_ <= count_; i_++) \
-		argv[i_] = va_arg(words, char *);
-
-EXPORT int execl(const char *path, const char *word, ...)
-{
-	va_list words;
-	COLLECT(argv, word, words)
-	va_end(words);
-	return execv(path, argv);
-}
-
-EXPORT int execlp(const char *file, const char *word, ...)
-{
-	va_list words;
-	COLLECT(argv, word, words)
-	va_end(words);
-	return execvp(file, argv);
-}
-
-EXPORT int execle(const char *path, const char *word, ...)
-{
-	va_list words;
-	COLLECT(argv, word, words)
-	char **env = va_arg(words, char **);
-	va_end(words);
-	return execve(path, argv, env);
-}
 
 /* Functions that start the program in a child, and return 0 or an errno. */
 #define SPAWN(function, look) \

@@ -1,26 +1,13 @@
-/* Prints for each file 1 if, by spraycc/native/recorder/can_preload.c, it is a program that loads the library; else 0. */
-#include "../../../spraycc/native/recorder/recorder.h"
+/* Prints for each file 1 if, by spraycc/native/preload/program.c, it is a program that loads a library; else 0. */
+#include "../../../spraycc/native/preload/preload.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 
-static struct record_file file;
-
-struct record_file *record_map(void)
-{
-	return &file;
-}
-
-void record_lookup(int kind, int dirfd, const char *path)
-{
-	(void)kind;
-	(void)dirfd;
-	(void)path;
-}
-
 int main(int argc, char **argv)
 {
+	static const struct examiner examiner;
 	for (int i = 1; i < argc; i++)
-		printf("%d", can_preload(AT_FDCWD, argv[i]));
+		printf("%d", program_examine(AT_FDCWD, argv[i], &examiner) == PROGRAM_LOADS);
 	return 0;
 }

@@ -132,7 +132,7 @@ def test_programs_that_can_t_load_the_recorder_run_as_without(recorder: Recorder
 def test_the_library_decides_as_the_executor_does(recorder: Recorder, runs: Path) -> None:
     work = recorder.work
     program = work / "decides"
-    sources = [HERE / "recorder_can_preload.c", NATIVE / "recorder" / "can_preload.c", NATIVE / "common" / "text.c"]
+    sources = [HERE / "recorder_can_preload.c", NATIVE / "preload" / "program.c", NATIVE / "common" / "text.c"]
     subprocess.run(["cc", *STRICT, "-Draw_syscall=syscall", *sources, "-o", program], check=True)
     compiled(work, "recorder_program", "-static")
     order = 2 if sys.byteorder == "little" else 1

@@ -55,13 +55,14 @@ class Tree:
         (path / "spraycc" / "runner" / "__init__.py").touch()
         (path / "spraycc" / "runner" / "fallback.py").write_text(FALLBACK)
         self.native = path / "spraycc" / "native"
-        for part in ("runner", "box", "recorder", "common"):
+        for part in ("runner", "box", "recorder", "preload", "common"):
             (self.native / part).mkdir(parents=True)
         for part, program in (("runner", "spraycc-run"), ("box", "spraycc-box")):
             (self.native / part / "main.c").write_text(STUB)
             (self.native / part / "stub.h").write_text(f'#define NAME "{program}"\n')
         (self.native / "recorder" / "record.c").write_text(LIBRARY_STUB)
-        (self.native / "common" / "text.c").write_text("extern int unused;\n")
+        for part in ("common/text.c", "preload/program.c"):
+            (self.native / part).write_text("extern int unused;\n")
 
     def build(self, what: str = "wheel", **env: str) -> subprocess.CompletedProcess[str]:
         environ = {k: v for k, v in os.environ.items() if k not in ("CC", "CFLAGS", "LDFLAGS", "SPRAYCC_RUNNER")}

@@ -1,6 +1,5 @@
-/* Finds the real functions behind the wrappers, in the C library or in a library that is preloaded after this one. Also
- * holds the constructor. */
-#include "recorder.h"
+/* Finds the real functions behind the wrappers, in the C library or in a library that is preloaded after this one. */
+#include "preload.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -39,28 +38,13 @@ static uintptr_t look_up(struct real *real)
 uintptr_t real_address(struct real *real)
 {
 	uintptr_t address = atomic_load_explicit(&real->address, memory_order_relaxed);
-	/* Constructors of other libraries may run before the one below. */
+	/* Constructors of other libraries may run before this library's. */
 	return address != 0 ? address : look_up(real);
 }
 
-/* Looks up all functions before main: dlsym takes a lock, and a signal handler or a child of vfork must not wait for a
- * lock.
- *
- * The constructors of the program run later, and the constructors of its libraries run before. The linker's -z
- * initfirst would change that order, but then ThreadSanitizer's wrappers would run before their library is ready, and
- * crash (clang 14). */
-__attribute__((constructor)) static void begin(int argc, char **argv, char **env)
+void real_look_up_all(void)
 {
-	bool named = environment_begin(env);
-	(void)argc;
-	(void)argv;
 	for (struct real *real = __start_spraycc_reals; real < __stop_spraycc_reals; real++)
 		if (atomic_load_explicit(&real->address, memory_order_relaxed) == 0)
 			look_up(real);
-	if (!record_map())
-		return;
-	record_pending(-1);
-	if (named)
-		environment_hide(env);
-	loaded_begin();
 }

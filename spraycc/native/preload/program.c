@@ -2,12 +2,13 @@
  * and the library of AddressSanitizer ends the program if another library comes before it. can_preload in
  * spraycc/executor/recorder.py decides the same for the first program of a command.
  */
-#include "recorder.h"
+#include "preload.h"
 
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -23,7 +24,7 @@ enum {
 /* The ELF header of this library, by a name that the linker defines. */
 extern const Elf64_Ehdr __ehdr_start __attribute__((visibility("hidden")));
 
-bool comes_first(const char *names)
+bool program_wants_first(const char *names)
 {
 	static const char *const libraries[] = {"libasan.so", "libhwasan.so", "libclang_rt.asan", "libclang_rt.hwasan"};
 	for (size_t i = 0; i < sizeof libraries / sizeof libraries[0]; i++)
@@ -87,7 +88,7 @@ static size_t read_entries(int fd, struct table table, size_t from, Elf64_Dyn en
 	return read_at(fd, entries, count * sizeof entries[0], table.offset + from * sizeof entries[0]) / sizeof entries[0];
 }
 
-/* Applies comes_first to the libraries that the program itself names. */
+/* Applies program_wants_first to the libraries that the program itself names. */
 static bool needs_first(int fd, struct table headers, struct table dynamic)
 {
 	Elf64_Dyn entries[SOME_ENTRIES];
@@ -103,7 +104,7 @@ static bool needs_first(int fd, struct table headers, struct table dynamic)
 			if (entries[i].d_tag != DT_NEEDED)
 				continue;
 			read_text(fd, name, sizeof name, names + entries[i].d_un.d_val);
-			if (comes_first(name))
+			if (program_wants_first(name))
 				return true;
 		}
 	return false;
@@ -132,14 +133,25 @@ static bool loads(int fd)
 	return is_glibcs && !needs_first(fd, headers, dynamic);
 }
 
-/* Opens the program for reading. -1 if it is not a regular file, is setuid or setgid, or can't be read. */
-static __attribute__((noinline)) int open_program(int dirfd, const char *path)
+int program_open(int dirfd, const char *path)
+{
+	return (int)raw_syscall(SYS_openat, dirfd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
+}
+
+/* Opens the program for reading. If that fails, *problem says why. */
+static __attribute__((noinline)) int open_program(int dirfd, const char *path, enum program *problem)
 {
 	struct stat status;
-	if (raw_syscall(SYS_newfstatat, dirfd, path, &status, 0) != 0 || !S_ISREG(status.st_mode) ||
-	    (status.st_mode & (S_ISUID | S_ISGID)) != 0)
+	*problem = PROGRAM_REFUSES;
+	if (raw_syscall(SYS_newfstatat, dirfd, path, &status, 0) != 0) {
+		if (errno == ENOENT || errno == ENOTDIR || errno == EFAULT)
+			*problem = PROGRAM_MISSING;
 		return -1;
-	return (int)raw_syscall(SYS_openat, dirfd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
+	}
+	/* The loader of a setuid program takes no library from its user. */
+	if (!S_ISREG(status.st_mode) || (status.st_mode & (S_ISUID | S_ISGID)) != 0)
+		return -1;
+	return program_open(dirfd, path);
 }
 
 /* Cuts the interpreter's path out of a script's first line. NULL if the line has none. */
@@ -150,33 +162,35 @@ static char *interpreter_of(char *line)
 	return path[0] != '\0' ? path : NULL;
 }
 
-static bool follow(int dirfd, const char *path)
+static enum program follow(int dirfd, const char *path, const struct examiner *examiner)
 {
 	char line[LINE_BYTES + 1];
 	for (int scripts = 0; scripts <= MOST_SCRIPTS; scripts++) {
-		int fd = open_program(dirfd, path);
+		enum program problem;
+		int fd = open_program(dirfd, path, &problem);
 		if (fd < 0)
-			return false;
+			return problem;
 		size_t length = read_text(fd, line, sizeof line, 0);
 		bool is_elf = length >= SELFMAG && memcmp(line, ELFMAG, SELFMAG) == 0;
-		bool found = is_elf && loads(fd);
+		bool accepted = is_elf && loads(fd) && (!examiner->accepts || examiner->accepts(fd));
 		raw_syscall(SYS_close, fd);
 		if (is_elf)
-			return found;
+			return accepted ? PROGRAM_LOADS : PROGRAM_REFUSES;
 		dirfd = AT_FDCWD;
 		/* execvp gives a file in an unknown format to the shell. */
 		path = line[0] == '#' && line[1] == '!' ? interpreter_of(line + 2) : "/bin/sh";
 		if (!path)
-			return false;
-		record_lookup(LOOKUP_FILE, AT_FDCWD, path);
+			return PROGRAM_REFUSES;
+		if (examiner->interprets)
+			examiner->interprets(path);
 	}
-	return false;
+	return PROGRAM_REFUSES;
 }
 
-bool can_preload(int dirfd, const char *path)
+enum program program_examine(int dirfd, const char *path, const struct examiner *examiner)
 {
 	int error = errno;
-	bool answer = path && record_map() && follow(dirfd, path);
+	enum program answer = path ? follow(dirfd, path, examiner) : PROGRAM_MISSING;
 	errno = error;
 	return answer;
 }
