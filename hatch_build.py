@@ -1,13 +1,14 @@
 """Build hook: compiles the native programs, ``spraycc-run`` and ``spraycc-box``, into the wheel's scripts.
 
-The recorder, a library that executors preload into commands, goes to ``lib/spraycc`` of the installation (shared data).
+The libraries that are preloaded into programs go to ``lib/spraycc`` of the installation (shared data): the recorder,
+which executors preload into commands, and the library that intercepts the execution of compilers.
 
 ``SPRAYCC_RUNNER`` decides:
 
 - ``auto`` (the default): native if a C compiler works, else the Python runner.
 - ``native``: native, or no wheel. The error has the compiler's messages.
 - ``python``: the Python runner (spraycc/runner/fallback.py), even if there is a compiler. Such a wheel has neither
-  spraycc-box nor the recorder.
+  spraycc-box nor the libraries.
 
 The hook uses ``CC``, ``CFLAGS`` and ``LDFLAGS``. It links programs statically if that works, else dynamically: a static
 runner starts faster, and runs on hosts with another C library. A native wheel is tagged ``py3-none-<platform>``: it has
@@ -36,18 +37,21 @@ CHOICES = ("auto", "native", "python")
 ROOT = Path(__file__).resolve().parent
 RUNNER = "spraycc-run"
 LIBRARY = "libspraycc-recorder.so"
+EXEC_LIBRARY = "libspraycc-exec.so"
+LIBRARIES = (LIBRARY, EXEC_LIBRARY)
 #: The C sources: program or library -> patterns below spraycc/native. Tests use this list, too.
 SOURCES = {
     RUNNER: ("runner/*.c", "common/*.c"),
     "spraycc-box": ("box/*.c", "common/*.c"),
     LIBRARY: ("recorder/*.c", "preload/*.c", "common/text.c"),
+    EXEC_LIBRARY: ("exec/*.c", "preload/*.c", "common/text.c", "common/preload_list.c"),
 }
-#: The recorder's directory in the installation.
+#: The libraries' directory in the installation.
 LIBRARY_PLACE = "lib/spraycc"
 FALLBACK = "spraycc/runner/fallback.py"
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra")
 LIBRARY_FLAGS = ("-fPIC", "-shared", "-fvisibility=hidden")
-#: These follow the user's flags. Link-time optimization loses the symbol version that the library requests by .symver.
+#: These follow the user's flags. Link-time optimization loses the symbol version that the libraries request by .symver.
 #: glibc before 2.34 has dlsym in libdl; later versions have an empty libdl.
 LIBRARY_END = ("-fno-lto", "-ldl")
 
@@ -77,7 +81,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # generic 
             built = {RUNNER: self._fallback(scratch)}
             build_data["tag"] = "py3-none-any"
         for name, path in built.items():
-            if name == LIBRARY:
+            if name in LIBRARIES:
                 build_data["shared_data"][str(path)] = f"{LIBRARY_PLACE}/{name}"
             else:
                 build_data["shared_scripts"][str(path)] = name
@@ -130,7 +134,7 @@ def compile_native(name: str, out_dir: Path, version: str) -> Path:
     compiler = find_compiler()
     if compiler is None:
         raise CompileError("no C compiler: neither CC is set nor is cc, gcc or clang on PATH")
-    is_library = name == LIBRARY
+    is_library = name in LIBRARIES
     flags = LIBRARY_FLAGS if is_library else (f'-DSPRAYCC_VERSION="{version}"',)
     command = [*compiler, *FLAGS, *flags, *shlex.split(os.environ.get("CFLAGS", ""))]
     command += [*map(str, sources_of(name)), "-o", str(out_dir / name), *shlex.split(os.environ.get("LDFLAGS", ""))]

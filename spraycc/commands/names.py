@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 
@@ -94,19 +95,24 @@ _STEMS = {
 }
 
 #: A prefix of a tool's name counts as a target only if it begins with an architecture, or ends with an operating system
-#: or ABI. Other prefixes belong to wrappers (``ccache-gcc``, ``afl-clang``, ``my-gcc``), which may do anything.
-_ARCHITECTURE = (
-    rb"(?:x86_64|amd64|i[3-7]86|x86|arm|aarch64|thumb|riscv|mips|powerpc|ppc|s390|sparc|sh[1-5e]|m68k|m6811|avr|msp430|xtensa|alpha"
-    rb"|hppa|ia64|loongarch|or1k|microblaze|nios2|arc|csky|bfin|blackfin|rx|rl78|v850|wasm|amdgcn|nvptx|bpf|pru|tricore|h8300|lm32|moxie"
-    rb"|m32[cr]|mn10300|cris|frv|ft32|visium|vax|tile|epiphany|hexagon|mep|z80)[A-Za-z0-9_.]*"
-)
-_SYSTEM = (
-    rb"(?:linux|gnu|musl|uclibc|uclinux|android|elf|eabi|none|mingw|cygwin|msys|newlib|darwin|freebsd|netbsd|openbsd|dragonfly"
-    rb"|solaris|aix|hpux|rtems|vxworks|haiku|wasi|emscripten|unknown|poky)[A-Za-z0-9_.]*"
-)
+#: or ABI. Other prefixes belong to wrappers (``ccache-gcc``, ``afl-clang``, ``my-gcc``), which may do anything. Each is
+#: the start of a word, and its only special signs are sets (``[3-7]``).
+_ARCHITECTURES = (
+    b"x86_64 amd64 i[3-7]86 x86 arm aarch64 thumb riscv mips powerpc ppc s390 sparc sh[1-5e] m68k m6811 avr msp430 "
+    b"xtensa alpha hppa ia64 loongarch or1k microblaze nios2 arc csky bfin blackfin rx rl78 v850 wasm amdgcn nvptx bpf "
+    b"pru tricore h8300 lm32 moxie m32[cr] mn10300 cris frv ft32 visium vax tile epiphany hexagon mep z80"
+).split()
+_SYSTEMS = (
+    b"linux gnu musl uclibc uclinux android elf eabi none mingw cygwin msys newlib darwin freebsd netbsd openbsd "
+    b"dragonfly solaris aix hpux rtems vxworks haiku wasi emscripten unknown poky"
+).split()
+_ARCHITECTURE = rb"(?:" + b"|".join(_ARCHITECTURES) + rb")[A-Za-z0-9_.]*"
+_SYSTEM = rb"(?:" + b"|".join(_SYSTEMS) + rb")[A-Za-z0-9_.]*"
+#: The longest first: the first that fits counts.
+_ORDERED_STEMS = sorted(_STEMS, key=len, reverse=True)
 _NAME = re.compile(
     rb"(?:" + _ARCHITECTURE + rb"-(?:[A-Za-z0-9_.]+-)*?|(?:[A-Za-z0-9_.]+-)*?" + _SYSTEM + rb"-)?"
-    rb"(" + b"|".join(re.escape(stem) for stem in sorted(_STEMS, key=len, reverse=True)) + rb")"
+    rb"(" + b"|".join(map(re.escape, _ORDERED_STEMS)) + rb")"
     rb"(?:-[0-9]+(?:\.[0-9]+)*|([0-9]+)|-mp-[0-9.]+|-devel)?"
     rb"(?:-posix|-win32)?"
 )
@@ -123,7 +129,8 @@ _LAUNCHERS = frozenset(
     b"colorgcc".split()
 )
 #: Links such as ``/usr/lib/ccache/gcc`` lead to the launcher.
-_MASQUERADE = re.compile(rb"/(?:ccache|sccache|distcc|icecc|icecream|colorgcc|buildcache)/(?:[^/]+/)?[^/]*\Z")
+_LAUNCHER_DIRECTORIES = b"ccache sccache distcc icecc icecream colorgcc buildcache".split()
+_MASQUERADE = re.compile(rb"/(?:" + b"|".join(_LAUNCHER_DIRECTORIES) + rb")/(?:[^/]+/)?[^/]*\Z")
 
 #: Tools of which every name on PATH gets a shim. The linker and the assembler get none: the compiler starts them under
 #: its own slot. nvcc gets a shim although it stays on the submit host: the compilers that it starts read its
@@ -159,3 +166,19 @@ def is_launcher(program: bytes) -> bool:
 def is_shim_name(name: bytes) -> bool:
     """True if a program with this basename in a directory of PATH gets a shim."""
     return tool_of(name) in _SHIMMED
+
+
+def grammar() -> list[tuple[bytes, bytes]]:
+    """The lists behind :func:`tool_of` and :func:`is_launcher`, as lines for the library that intercepts executions.
+
+    spraycc/native/exec/names.c decides by them as these functions do.
+    """
+    lists: dict[bytes, Sequence[bytes]] = {
+        b"stem": _ORDERED_STEMS,
+        b"numbered": _NUMBERED,
+        b"architecture": _ARCHITECTURES,
+        b"system": _SYSTEMS,
+        b"launcher": sorted(_LAUNCHERS),
+        b"launcher-directory": _LAUNCHER_DIRECTORIES,
+    }
+    return [(key, value) for key, values in lists.items() for value in values]

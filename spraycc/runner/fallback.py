@@ -25,6 +25,9 @@ else:
 
 LAUNCHER = b"spraycc-run"
 BELOW_CCACHE = b"SPRAYCC_CCACHE"
+#: the library that intercepts executions, and the variable by which it names the program
+EXEC_LIBRARY = b"libspraycc-exec.so"
+PROGRAM = b"SPRAYCC_PROGRAM"
 #: as in spraycc/build_tools.py
 SHIMMED = (b"make", b"gmake", b"ninja", b"ninja-build", b"ctest", b"cargo")
 #: The build hook replaces this text by the release.
@@ -191,6 +194,22 @@ class Environment:
             stripped.append(entry)
         self.entries = stripped
 
+    def strip_preload(self) -> None:
+        stripped = []
+        for entry in self.entries:
+            if entry.startswith(b"LD_PRELOAD="):
+                entry = b"LD_PRELOAD=" + preload_without_ours(entry[11:])
+                if entry == b"LD_PRELOAD=" and entry not in self.entries:
+                    continue
+            stripped.append(entry)
+        self.entries = stripped
+
+    def take_program(self) -> bytes | None:
+        prefix = PROGRAM + b"="
+        values = [e[len(prefix) :] for e in self.entries if e.startswith(prefix)]
+        self.entries = [e for e in self.entries if not e.startswith(prefix)]
+        return values[-1] or None if values else None
+
     def hold_slot(self) -> None:
         holds = b"SPRAYCC_SLOT=1"
         at = self.entries.index(holds) if holds in self.entries else len(self.entries)
@@ -209,6 +228,17 @@ class Environment:
 
     def values(self) -> list[bytes]:
         return [e.partition(b"=")[2] for e in self.entries]
+
+
+def preload_without_ours(value: bytes) -> bytes:
+    """The libraries of LD_PRELOAD but ours. Each but the first keeps the separator before it."""
+    kept = b""
+    start = 0
+    for end in [at for at, byte in enumerate(value) if byte in b": "] + [len(value)]:
+        if value[start:end].rpartition(b"/")[2] != EXEC_LIBRARY:
+            kept += (value[start - 1 : start] if kept else b"") + value[start:end]
+        start = end + 1
+    return kept if EXEC_LIBRARY in value else value
 
 
 # --- the search for the real program --------------------------------------------------------------------------------
@@ -858,29 +888,38 @@ def main() -> "NoReturn":
     search_path, shims = env.get(b"PATH"), env.get(b"SPRAYCC_SHIMS") or None
     argv = own_arguments()
     wish = "auto"
-    name = os.path.basename(argv[0])
-    launched = name == LAUNCHER
-    if launched:
-        wish, argv = parse(argv)
-        name = argv[0]
-    else:
-        argv = shim_argv(argv, search_path)
     below_ccache = bool(env.get(BELOW_CCACHE))
-    program, problem = find_program(name, search_path, shims, below_ccache)
-    if problem:
-        missing = problem == errno.ENOENT and b"/" not in name
-        say(name, b": ", b"command not found" if missing else reason(problem))
-        os._exit(127 if problem == errno.ENOENT else 126)
-    if b"/" in argv[0] and is_runner(argv[0]):
-        argv = [program, *argv[1:]]
+    given = env.take_program()
+    name = os.path.basename(given or argv[0])
+    if given is not None and is_runner(given):
+        given = None
+    launched = name == LAUNCHER
+    if given is not None:
+        # For a script, the kernel replaces argv[0] by the script's path.
+        argv = [given, *argv[1:]]
+        program = given
+    else:
+        if launched:
+            wish, argv = parse(argv)
+            name = argv[0]
+        else:
+            argv = shim_argv(argv, search_path)
+        program, problem = find_program(name, search_path, shims, below_ccache)
+        if problem:
+            missing = problem == errno.ENOENT and b"/" not in name
+            say(name, b": ", b"command not found" if missing else reason(problem))
+            os._exit(127 if problem == errno.ENOENT else 126)
+        if b"/" in argv[0] and is_runner(argv[0]):
+            argv = [program, *argv[1:]]
     task = Task(env, wish, program, argv)
-    if not launched and name in SHIMMED:
+    if given is None and not launched and name in SHIMMED:
         run_build_tool(task, name)
     path, build = env.get(b"SPRAYCC_SOCKET"), env.get(b"SPRAYCC_BUILD") or b""
-    may_cache = wish == "auto" and not below_ccache and not env.get(b"SPRAYCC_SLOT")
+    may_cache = given is None and wish == "auto" and not below_ccache and not env.get(b"SPRAYCC_SLOT")
     if path and build and may_cache and shims and shims in (search_path or b"") and is_ccache(program):
         env.entries.append(BELOW_CCACHE + b"=1")
         task.execute()
+    env.strip_preload()
     env.strip_path(shims)
     for element in (env.get(b"PATH") or b"").split(b":"):
         if element and is_runner(element + b"/" + os.path.basename(name)):

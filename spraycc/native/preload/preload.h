@@ -59,7 +59,8 @@ long raw_syscall(long number, ...);
 enum program {
 	PROGRAM_MISSING, /* there is no such file */
 	PROGRAM_LOADS, /* the program loads a preloaded library, and behaves as without */
-	PROGRAM_REFUSES, /* the program must not get a preloaded library, or can't be examined */
+	PROGRAM_REFUSES, /* the program must not get a preloaded library */
+	PROGRAM_UNKNOWN, /* the file is no program, or can't be read */
 };
 
 /* What the library wants to know while a program is examined. Both may be NULL. */

@@ -142,15 +142,19 @@ int program_open(int dirfd, const char *path)
 static __attribute__((noinline)) int open_program(int dirfd, const char *path, enum program *problem)
 {
 	struct stat status;
-	*problem = PROGRAM_REFUSES;
+	*problem = PROGRAM_UNKNOWN;
 	if (raw_syscall(SYS_newfstatat, dirfd, path, &status, 0) != 0) {
 		if (errno == ENOENT || errno == ENOTDIR || errno == EFAULT)
 			*problem = PROGRAM_MISSING;
 		return -1;
 	}
-	/* The loader of a setuid program takes no library from its user. */
-	if (!S_ISREG(status.st_mode) || (status.st_mode & (S_ISUID | S_ISGID)) != 0)
+	if (!S_ISREG(status.st_mode))
 		return -1;
+	/* The loader of a setuid program takes no library from its user. */
+	if ((status.st_mode & (S_ISUID | S_ISGID)) != 0) {
+		*problem = PROGRAM_REFUSES;
+		return -1;
+	}
 	return program_open(dirfd, path);
 }
 
@@ -180,11 +184,11 @@ static enum program follow(int dirfd, const char *path, const struct examiner *e
 		/* execvp gives a file in an unknown format to the shell. */
 		path = line[0] == '#' && line[1] == '!' ? interpreter_of(line + 2) : "/bin/sh";
 		if (!path)
-			return PROGRAM_REFUSES;
+			return PROGRAM_UNKNOWN;
 		if (examiner->interprets)
 			examiner->interprets(path);
 	}
-	return PROGRAM_REFUSES;
+	return PROGRAM_UNKNOWN;
 }
 
 enum program program_examine(int dirfd, const char *path, const struct examiner *examiner)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../common/preload_list.h"
 #include "../common/text.h"
 #include "find_program.h"
 
@@ -48,6 +49,40 @@ void environment_strip_path(const char *shims)
 		if (strncmp(*from, "PATH=", 5) != 0 || strip(*from + 5, shims))
 			*to++ = *from;
 	*to = NULL;
+}
+
+/* The value if the entry is of this variable, else NULL. */
+static char *value_of(char *entry, const char *name, size_t length)
+{
+	return strncmp(entry, name, length) == 0 && entry[length] == '=' ? entry + length + 1 : NULL;
+}
+
+void environment_strip_preload(void)
+{
+	static const char name[] = "LD_PRELOAD";
+	char **to = environ;
+	for (char **from = environ; *from; from++) {
+		char *list = value_of(*from, name, sizeof name - 1);
+		if (!list || !preload_has_ours(list) || preload_without_ours(list, list) != 0)
+			*to++ = *from;
+	}
+	*to = NULL;
+}
+
+const char *environment_take_program(void)
+{
+	static const char name[] = "SPRAYCC_PROGRAM";
+	const char *program = NULL;
+	char **to = environ;
+	for (char **from = environ; *from; from++) {
+		const char *value = value_of(*from, name, sizeof name - 1);
+		if (value)
+			program = value;
+		else
+			*to++ = *from;
+	}
+	*to = NULL;
+	return program && *program ? program : NULL;
 }
 
 void environment_hold_slot(void)

@@ -12,6 +12,13 @@ bool environment_is_ours(const char *entry);
 /* Takes the shim directory out of PATH. A PATH without another element is removed. */
 void environment_strip_path(const char *shims);
 
+/* Takes the library that intercepts executions out of LD_PRELOAD. An LD_PRELOAD without another library is removed. */
+void environment_strip_preload(void);
+
+/* Removes SPRAYCC_PROGRAM, by which that library names the program to a runner, and returns its value. NULL if it is
+ * unset. */
+const char *environment_take_program(void);
+
 /* For a program that runs with a slot: removes all entries of SprayCC and sets SPRAYCC_SLOT=1, so that runners below
  * the program execute at once. Strings from an earlier getenv stay valid. */
 void environment_hold_slot(void);

@@ -2,8 +2,9 @@
  * command. Then it passes on the command's output and status, or executes the program itself. After any failure the
  * command runs on the submit host.
  *
- * The runner's file name decides: spraycc-run is a launcher (spraycc-run [OPTIONS] CMD ARGS...), any other name is a
- * shim for the program of that name. */
+ * The library that intercepts executions (spraycc/native/exec/) executes the runner in a program's place: with the
+ * program's words, and with SPRAYCC_PROGRAM, the program's path. Otherwise the runner's file name decides: spraycc-run is
+ * a launcher (spraycc-run [OPTIONS] CMD ARGS...), any other name is a shim for the program of that name. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -87,6 +88,15 @@ static const char *own_name(char **argv)
 	return base_name(file);
 }
 
+/* Without an argv[0], a program gets an empty one. */
+static void complete_argv(struct task *task)
+{
+	static char nothing[] = "";
+	static char *no_argv[] = {nothing, NULL};
+	if (!task->argv[0])
+		task->argv = no_argv;
+}
+
 /* Finds the real program, or ends this process as a shell does. */
 static void find_real_program(struct task *task, const char *name)
 {
@@ -96,11 +106,8 @@ static void find_real_program(struct task *task, const char *name)
 		say(name, ": ", problem == ENOENT && !strchr(name, '/') ? "command not found" : strerror(problem), (char *)0);
 		_exit(problem == ENOENT ? 127 : 126);
 	}
+	complete_argv(task);
 	/* A program may look for its own files beside argv[0]. */
-	static char nothing[] = "";
-	static char *no_argv[] = {nothing, NULL};
-	if (!task->argv[0])
-		task->argv = no_argv;
 	if (strchr(task->argv[0], '/') && is_runner(task->argv[0]))
 		task->argv[0] = (char *)(uintptr_t)task->program;
 }
@@ -207,20 +214,29 @@ int main(int argc, char **argv)
 {
 	(void)argc;
 	struct task task = {.wish = "auto", .argv = argv};
-	const char *name = own_name(argv);
-	if (is_build_tool(name)) {
+	const char *given = environment_take_program();
+	const char *name = given ? base_name(given) : own_name(argv);
+	/* A shim that is a copy of the runner looks like the program itself. */
+	if (given && is_runner(given))
+		given = NULL;
+	if (given) {
+		task.program = given;
+		complete_argv(&task);
+	} else if (is_build_tool(name)) {
 		find_real_program(&task, name);
 		exec_build_tool(&task, name);
+	} else {
+		if (strcmp(name, LAUNCHER) == 0) {
+			task.argv = parse(argv, &task);
+			name = task.argv[0];
+		}
+		find_real_program(&task, name);
 	}
-	if (strcmp(name, LAUNCHER) == 0) {
-		task.argv = parse(argv, &task);
-		name = task.argv[0];
-	}
-	find_real_program(&task, name);
 	const char *socket_path = environment_value("SPRAYCC_SOCKET");
 	const char *build = environment_value("SPRAYCC_BUILD");
-	if (socket_path && build)
+	if (socket_path && build && !given)
 		exec_ccache(&task);
+	environment_strip_preload();
 	environment_strip_path(environment_value("SPRAYCC_SHIMS"));
 	/* After `env -i PATH="$PATH"`, PATH has shims that no variable names. GCC searches PATH for itself, and finds its
 	 * parts beside the file: a shim there would hide them. */

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from hatch_build import LIBRARY, LIBRARY_FLAGS, SOURCES, compile_native, sources_of
+from hatch_build import LIBRARIES, LIBRARY_FLAGS, SOURCES, compile_native, sources_of
 from tests.system.harness import needs
 from tests.system.harness.native import STRICT
 from tests.system.harness.waiting import HANG_S
@@ -34,6 +34,7 @@ __attribute__((visibility("default"))) int answer(void);
 int answer(void) { return 42; }
 """
 RECORDER = "lib/spraycc/libspraycc-recorder.so"
+EXEC = "lib/spraycc/libspraycc-exec.so"
 FALLBACK = '"""A stub."""\nVERSION = "@VERSION@"\nprint("fallback", VERSION)\n'
 
 
@@ -55,13 +56,14 @@ class Tree:
         (path / "spraycc" / "runner" / "__init__.py").touch()
         (path / "spraycc" / "runner" / "fallback.py").write_text(FALLBACK)
         self.native = path / "spraycc" / "native"
-        for part in ("runner", "box", "recorder", "preload", "common"):
+        for part in ("runner", "box", "recorder", "exec", "preload", "common"):
             (self.native / part).mkdir(parents=True)
         for part, program in (("runner", "spraycc-run"), ("box", "spraycc-box")):
             (self.native / part / "main.c").write_text(STUB)
             (self.native / part / "stub.h").write_text(f'#define NAME "{program}"\n')
-        (self.native / "recorder" / "record.c").write_text(LIBRARY_STUB)
-        for part in ("common/text.c", "preload/program.c"):
+        for part in ("recorder/record.c", "exec/decide.c"):
+            (self.native / part).write_text(LIBRARY_STUB)
+        for part in ("common/text.c", "common/preload_list.c", "preload/program.c"):
             (self.native / part).write_text("extern int unused;\n")
 
     def build(self, what: str = "wheel", **env: str) -> subprocess.CompletedProcess[str]:
@@ -136,9 +138,9 @@ def test_a_native_wheel(tree: Tree, tmp_path: Path) -> None:
         assert mode & stat.S_IXUSR
         assert content.startswith(b"\x7fELF")
         assert run_script(tmp_path, content) == f"{name} 0.1.0\n"
-    [(name, content)] = shared_data(wheel).items()
-    assert name == RECORDER
-    assert content.startswith(b"\x7fELF")
+    libraries = shared_data(wheel)
+    assert libraries.keys() == {RECORDER, EXEC}
+    assert all(content.startswith(b"\x7fELF") for content in libraries.values())
     assert tree.files() == before, "nothing is left in the source tree"
     assert list(tree.home.iterdir()) == [], "nor among the temporary files"
     with zipfile.ZipFile(wheel) as archive:
@@ -232,7 +234,7 @@ def test_without_the_recorder_the_programs_are_still_native(tree: Tree) -> None:
     assert "libspraycc-recorder.so is left out" in done.stdout + done.stderr
     [wheel] = (tree.path / "dist").glob("*.whl")
     assert scripts(wheel).keys() == {"spraycc-run", "spraycc-box"}
-    assert shared_data(wheel) == {}
+    assert shared_data(wheel).keys() == {EXEC}
     assert tree.build(SPRAYCC_RUNNER="native").returncode != 0
 
 
@@ -257,7 +259,7 @@ def test_the_users_flags_are_honoured(tree: Tree, tmp_path: Path) -> None:
     cc.write_text(f'#!/bin/sh\necho "$@" >> {log}\nexec cc "$@"\n')
     cc.chmod(0o755)
     tree.wheel(CC=f"{cc} -pipe", CFLAGS="-DONE -DTWO='x y'", LDFLAGS="-Wl,--as-needed")
-    [line, _, library] = log.read_text().splitlines()
+    [line, _, library, _] = log.read_text().splitlines()
     words = line.split()
     assert words[0] == "-pipe"
     assert {"-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-DONE", "-static", "-Wl,--as-needed"} <= set(words)
@@ -288,7 +290,8 @@ def test_pip_installs_the_native_programs(tree: Tree, tmp_path: Path, words: tup
     for name in ("spraycc-run", "spraycc-box"):
         assert subprocess.run([bin_dir / name], capture_output=True, text=True, check=True).stdout == f"{name} 0.1.0\n"
     assert (bin_dir / "spraycc").exists()
-    assert ctypes.CDLL(str(bin_dir.parent / RECORDER)).answer() == 42
+    for library in (RECORDER, EXEC):
+        assert ctypes.CDLL(str(bin_dir.parent / library)).answer() == 42
     # pip builds in the source tree only if the backend does. Ours compiles elsewhere.
     assert {f for f in tree.files() - before if not f.startswith("build")} == set()
 
@@ -336,7 +339,7 @@ def test_the_sdist_has_all_that_a_build_needs(tree: Tree) -> None:
 @pytest.mark.needs("cc", package="gcc")
 def test_the_real_programs_compile_without_warnings(tmp_path: Path) -> None:
     for name in SOURCES:
-        is_library = name == LIBRARY
+        is_library = name in LIBRARIES
         flags = LIBRARY_FLAGS if is_library else ('-DSPRAYCC_VERSION="0"',)
         for compiler in ("gcc", "clang") if is_library else ("gcc",):
             command = [needs.compiler(compiler), *STRICT, *flags, *sources_of(name), "-o", tmp_path / name]

@@ -1,0 +1,81 @@
+"""The configuration of the library that intercepts executions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hatch_build import EXEC_LIBRARY
+from spraycc.commands.interception import LIBRARY_NAME, configuration, environment
+from spraycc.commands.names import tool_of
+
+NATIVE = Path(__file__).resolve().parents[3] / "spraycc" / "native"
+PATHS = {"runner": b"/bin/spraycc-run", "library": b"/lib/libspraycc-exec.so", "workspace": b"/home/u/p"}
+
+
+def lines(text: bytes) -> list[tuple[bytes, bytes]]:
+    return [(key, value) for key, _, value in (line.partition(b"\t") for line in text.splitlines())]
+
+
+def test_the_file_has_all_that_the_library_needs() -> None:
+    text = configuration(**PATHS, wrap=["my-tool", "./unit", "tests/*", "*_test"], never=["x", "/opt/*"])
+    found = lines(text)
+    assert found[:4] == [
+        (b"spraycc-exec", b"1"),
+        (b"runner", b"/bin/spraycc-run"),
+        (b"library", b"/lib/libspraycc-exec.so"),
+        (b"workspace", b"/home/u/p"),
+    ]
+    assert [line for line in found if line[0] in (b"name", b"path", b"never")] == [
+        (b"name", b"my-tool"),
+        (b"path", b"./unit"),
+        (b"path", b"tests/*"),
+        (b"name", b"*_test"),
+        (b"never", b"x"),
+        (b"never", b"/opt/*"),
+    ]
+    assert {tool_of(value) for key, value in found if key == b"stem"} > {tool_of(b"gcc"), tool_of(b"ld")}
+    assert text.endswith(b"\nend\n")
+
+
+def test_further_stems() -> None:
+    stems = [value for key, value in lines(configuration(**PATHS, stems=[b"f77", b"gfortran"])) if key == b"stem"]
+    assert stems[:2] == [b"gfortran", b"f77"]
+    assert b"gcc" in stems
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"runner": b"spraycc-run"}, {"workspace": b""}, {"wrap": ["a\nend"]}, {"never": ["a\0b"]}, {"library": b"/a\nb"}],
+)
+def test_values_that_no_line_can_have(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="path"):
+        configuration(**{**PATHS, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([], [b"LD_PRELOAD=/l.so", b"SPRAYCC_INTERCEPT=/c"]),
+        ([b"LD_PRELOAD=", b"A=1"], [b"A=1", b"LD_PRELOAD=/l.so", b"SPRAYCC_INTERCEPT=/c"]),
+        (
+            [b"LD_PRELOAD=a.so b.so", b"SPRAYCC_INTERCEPT=/old"],
+            [b"LD_PRELOAD=a.so b.so:/l.so", b"SPRAYCC_INTERCEPT=/c"],
+        ),
+        # A build inside a build: the library is there once.
+        (
+            [b"LD_PRELOAD=a.so:/other/libspraycc-exec.so"],
+            [b"LD_PRELOAD=a.so:/l.so", b"SPRAYCC_INTERCEPT=/c"],
+        ),
+    ],
+)
+def test_environment(before: list[bytes], after: list[bytes]) -> None:
+    assert list(environment(before, b"/l.so", b"/c")) == after
+
+
+def test_all_parts_call_the_library_by_the_same_name() -> None:
+    assert LIBRARY_NAME == EXEC_LIBRARY
+    assert f'#define EXEC_LIBRARY "{LIBRARY_NAME}"' in (NATIVE / "common/preload_list.h").read_text()
+    fallback = (NATIVE.parent / "runner/fallback.py").read_text()
+    assert f'EXEC_LIBRARY = b"{LIBRARY_NAME}"' in fallback
