@@ -1,0 +1,244 @@
+"""Builds in the ways in which people build: each compile has a runner, and the files are those of a plain build.
+
+The runner is the real one, without a server, behind a program that notes each start.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hatch_build import RUNNER, sources_of
+from tests.system.exec import intercepting
+from tests.system.exec.intercepting import Interception, compiled
+from tests.system.harness import needs
+from tests.system.harness.native import STRICT
+
+library = intercepting.library
+
+pytestmark = [pytest.mark.needs("cc", package="gcc"), pytest.mark.needs("make")]
+
+UNITS = 5
+COMPILERS = ("gcc", "g++", "cc", "c++", "clang")
+
+
+@pytest.fixture(scope="session")
+def real_runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("real") / RUNNER
+    subprocess.run(["cc", *STRICT, "-static", '-DSPRAYCC_VERSION="0"', *sources_of(RUNNER), "-o", path], check=True)
+    return path
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def interception(tmp_path: Path, library: Path, real_runner: Path, log: Path) -> Interception:
+    words = ["-static", f'-DRUNNER="{real_runner}"', f'-DLOG="{log}"']
+    return Interception(tmp_path, library, compiled(tmp_path, "noting_runner", *words))
+
+
+def write_project(work: Path) -> None:
+    names = [f"u{number}" for number in range(UNITS)]
+    for name in names:
+        (work / f"{name}.c").write_text(f"int {name}(void);\nint {name}(void) {{ return {len(name)}; }}\n")
+    (work / "main.c").write_text("int main(void) { return 0; }\n")
+    objects = " ".join(f"{name}.o" for name in [*names, "main"])
+    (work / "Makefile").write_text(
+        f"prog: {objects}\n\t$(CC) -o $@ $^\n%.o: %.c\n\t$(CC) -g -c $< -o $@\nclean:\n\trm -f *.o prog\n"
+    )
+    (work / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.13)\nproject(p C)\n"
+        f"add_executable(prog main.c {' '.join(f'{name}.c' for name in names)})\n"
+    )
+
+
+def compiles(log: Path) -> list[str]:
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [line.split()[0] for line in lines if re.search(r" -c( |$)", line)]
+
+
+def products(work: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(work)): path.read_bytes()
+        for path in work.rglob("*")
+        if path.suffix == ".o" or path.name == "prog"
+    }
+
+
+#: Each is a shell line in the project's directory.
+MAKE_WAYS = {
+    "CC=gcc": "make -j3 CC=gcc",
+    "absolute CC": "make -j3 CC=/usr/bin/gcc",
+    "clang": "make -j3 CC=clang",
+    "PATH in the makefile": "make -j3 -f path.mk CC=gcc",
+    "environment cleared": "env -i PATH=/usr/bin:/bin make -j3 CC=gcc",
+    "environment cleared in a recipe": "make -j3 CC='env -i PATH=/usr/bin gcc'",
+    "login shell": "bash -lc 'make -j3 CC=gcc'",
+    "bash as SHELL": "make -j3 SHELL=/bin/bash CC=gcc",
+    "make in make": "make -f outer.mk CC=/usr/bin/cc",
+    "script": "./build.sh",
+    "launcher": "make -j3 CC='ccache gcc'",
+    "ccache's link": "PATH=/usr/lib/ccache:$PATH make -j3 CC=gcc",
+    "old launcher": "make -j3 CC='RUNNER gcc'",
+    "python": "python3 build.py",
+    "perl": "perl build.pl",
+    "xargs": "ls *.c | xargs -n1 -P3 gcc -g -c && gcc -o prog *.o",
+    "find": "find . -name '*.c' -exec gcc -g -c {} ';' && gcc -o prog *.o",
+    "nohup and nice": "nohup nice env -u LD_PRELOAD make -j3 CC=gcc",
+}
+
+
+def write_ways(work: Path, real_runner: Path) -> None:
+    (work / "path.mk").write_text("export PATH := /usr/bin:/bin\ninclude Makefile\n")
+    (work / "outer.mk").write_text("all:\n\tenv -i PATH=$(PATH) $(MAKE) -j3 CC=$(CC)\n")
+    (work / "build.sh").write_text("#!/bin/sh -e\nfor f in *.c; do gcc -g -c $f & done\nwait\ngcc -o prog *.o\n")
+    (work / "build.sh").chmod(0o755)
+    (work / "build.py").write_text(
+        "import glob, os, subprocess\n"
+        "a, b, c, *more = sorted(glob.glob('*.c'))\n"
+        "subprocess.run(['gcc', '-g', '-c', a], check=True)\n"
+        "subprocess.run(['gcc', '-g', '-c', b], check=True, env={'PATH': '/usr/bin'}, close_fds=False)\n"
+        "os.system(f'gcc -g -c {c}')\n"
+        "for name in more:\n"
+        "    subprocess.run(f'/usr/bin/gcc -g -c {name}', shell=True, check=True, env={'PATH': '/usr/bin'}, cwd=os.getcwd())\n"
+        "os.waitpid(os.posix_spawnp('gcc', ['gcc', '-o', 'prog', *sorted(glob.glob('*.o'))], os.environ), 0)\n"
+    )
+    (work / "build.pl").write_text(
+        "my @c = sort glob('*.c');\nsystem('gcc', '-g', '-c', shift @c) == 0 or die;\n"
+        "%ENV = (PATH => '/usr/bin');\nsystem(\"gcc -g -c $_\") == 0 or die for @c;\n"
+        "my $pid = fork; if (!$pid) { exec 'gcc', '-o', 'prog', sort glob('*.o') } waitpid $pid, 0;\n"
+    )
+
+
+@pytest.mark.parametrize("way", MAKE_WAYS)
+def test_make_and_scripts(interception: Interception, log: Path, real_runner: Path, way: str) -> None:
+    for name in ("clang", "ccache", "perl"):
+        if name in MAKE_WAYS[way]:
+            needs.program(name)
+    work = interception.work
+    write_project(work)
+    write_ways(work, real_runner)
+    command = ["sh", "-c", MAKE_WAYS[way].replace("RUNNER", str(real_runner))]
+    results = []
+    for run, cache in ((interception.plain, "plain"), (interception.run, "intercepted")):
+        assert interception.plain("make", "clean").returncode == 0
+        # A cache that has the result starts no compiler.
+        changes = {"CCACHE_DIR": str(interception.top / cache), "HOME": str(interception.top)}
+        done = run(*command, **changes)
+        assert done.returncode == 0, done.stderr
+        results.append((done.stdout, done.stderr, products(work)))
+    assert results[0] == results[1]
+    assert len(results[0][2]) == UNITS + 2
+    if way == "old launcher":  # the runner is a launcher and asks the server itself
+        assert compiles(log) == []
+    elif way == "ccache's link":  # ccache asks the compiler for its output only
+        assert len(compiles(log)) == UNITS + 1
+    else:
+        assert len(compiles(log)) == UNITS + 1
+
+
+def toolchain_file(work: Path) -> list[str]:
+    (work / "toolchain.cmake").write_text("set(CMAKE_C_COMPILER /usr/bin/clang)\n")
+    return ["-DCMAKE_TOOLCHAIN_FILE=toolchain.cmake"]
+
+
+def new_ninja() -> str:
+    return str(Path(sys.executable).parent / "ninja")
+
+
+CMAKE_WAYS: dict[str, tuple[Callable[[Path], list[str]], list[str]]] = {
+    "make": (lambda _: ["-GUnix Makefiles"], ["make", "-C", "build", "-j3"]),
+    "cmake --build": (lambda _: ["-GUnix Makefiles"], ["cmake", "--build", "build", "-j3"]),
+    "ninja": (lambda _: ["-GNinja"], ["/usr/bin/ninja", "-C", "build"]),
+    "new ninja": (lambda _: ["-GNinja"], [new_ninja(), "-C", "build"]),
+    "toolchain file": (lambda work: ["-GNinja", *toolchain_file(work)], ["ninja", "-C", "build"]),
+    "multi-config": (lambda _: ["-GNinja Multi-Config"], ["cmake", "--build", "build", "--config", "Release"]),
+    "cmake in a makefile": (lambda _: ["-GNinja"], ["make", "-f", "cmake.mk"]),
+}
+
+
+@pytest.mark.needs("cmake")
+@pytest.mark.needs("ninja", package="ninja-build")
+@pytest.mark.parametrize("way", CMAKE_WAYS)
+def test_cmake(interception: Interception, log: Path, way: str) -> None:
+    """The tree is configured plainly, with absolute paths of the compilers."""
+    if way == "toolchain file":
+        needs.program("clang")
+    work = interception.work
+    write_project(work)
+    (work / "cmake.mk").write_text("all:\n\tcmake --build build -j3\n")
+    words, command = CMAKE_WAYS[way]
+    results = []
+    for run in (interception.plain, interception.run):
+        shutil.rmtree(work / "build", ignore_errors=True)
+        configured = interception.plain("cmake", "-S", ".", "-B", "build", *words(work))
+        assert configured.returncode == 0, configured.stderr
+        done = run(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+        results.append(products(work))
+    assert results[0] == results[1]
+    assert len(results[0]) == UNITS + 2
+    assert len(compiles(log)) == UNITS + 1
+
+
+@pytest.mark.needs("cmake")
+def test_a_tree_that_is_configured_with_the_library_is_the_same(interception: Interception) -> None:
+    """No path of ours is in any of its files."""
+    work = interception.work
+    write_project(work)
+    trees = []
+    for run in (interception.plain, interception.run):
+        shutil.rmtree(work / "build", ignore_errors=True)
+        done = run("cmake", "-GUnix Makefiles", "-S", ".", "-B", "build", HOME=str(interception.top))
+        assert done.returncode == 0, done.stderr
+        files = {path.relative_to(work): path for path in (work / "build").rglob("*") if path.is_file()}
+        texts = {str(name): path.read_bytes() for name, path in files.items() if path.name != "a.out" and "CMakeOutput" not in path.name}  # fmt: skip
+        assert not [name for name, text in texts.items() if b"spraycc" in text or bytes(interception.runner) in text]
+        trees.append(texts)
+    assert trees[0].keys() == trees[1].keys()
+    assert [name for name, text in trees[0].items() if trees[1][name] != text] == []
+
+
+def test_a_compilers_own_programs_cost_no_runner(interception: Interception, log: Path) -> None:
+    """gcc starts cc1, as, collect2 and ld."""
+    write_project(interception.work)
+    assert interception.run("sh", "-c", "gcc -save-temps -o prog *.c; exit $?").returncode == 0
+    assert len(log.read_text().splitlines()) == 1
+    assert interception.run("sh", "-c", "ar rc x.a u0.c; /usr/bin/ranlib x.a; /usr/bin/ld -r -o y main.o; strip prog").returncode == 0  # fmt: skip
+    assert [line.split()[0] for line in log.read_text().splitlines()[1:]] == [
+        "/usr/bin/ar",
+        "/usr/bin/ranlib",
+        "/usr/bin/ld",
+        "/usr/bin/strip",
+    ]
+
+
+def test_tests_of_the_build_by_a_rule(interception: Interception, log: Path) -> None:
+    write_project(interception.work)
+    interception.configure(wrap=["work/tests/*"])
+    (interception.work / "tests").mkdir()
+    makefile = "check: tests/one\n\ttests/one\n\tcd tests && ./one\ntests/one: main.c\n\tgcc -o $@ $<\n"
+    (interception.work / "Makefile").write_text(makefile)
+    assert interception.run("make", "check").returncode == 0
+    assert [line.split()[0] for line in log.read_text().splitlines()] == ["/usr/bin/gcc", "tests/one", "./one"]
+
+
+def test_the_runner_leaves_no_trace_of_the_library(interception: Interception) -> None:
+    """A wrapped program sees the environment of a plain build, but for the variables that the server's socket needs."""
+    compiler = interception.top / "outside" / "gcc"
+    compiler.write_text("#!/bin/sh\nenv\ncat /proc/$$/maps\n")
+    compiler.chmod(0o755)
+    done = interception.run("sh", "-c", f"{compiler} -c x; exit 0", LD_PRELOAD="")
+    assert b"libspraycc-exec" not in done.stdout
+    names = {line.partition("=")[0] for line in os.fsdecode(done.stdout).splitlines() if line.startswith("SPRAYCC_")}
+    assert names <= {"SPRAYCC_SLOT"}

@@ -1,0 +1,145 @@
+"""A runner that the library for intercepted executions starts: the program's path comes in SPRAYCC_PROGRAM."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spraycc.wire.runner import Exited, RunHere
+
+OURS = "/somewhere/lib/spraycc/libspraycc-exec.so"
+
+
+def given(harness: Any, program: Path | str, *argv: str, **env: str) -> Any:
+    """Starts the runner as the library does."""
+    return harness.start(*argv, file=harness.runner, env={"SPRAYCC_PROGRAM": str(program), **env})
+
+
+def first(harness: Any, program: Path | str, word: str) -> bytes:
+    """The program's argv[0]: for the Python runner, the kernel has replaced the word."""
+    return os.fsencode(word if harness.native else program)
+
+
+def test_without_a_server_the_program_is_executed(harness: Any, finish: Any) -> None:
+    program = harness.program("gcc", directory=harness.top / "elsewhere")
+    harness.program("gcc")
+    harness.shim("gcc")
+    harness.env |= {b"LAST": b"1", b"SPRAYCC_INTERCEPT": b"/i"}
+    done = finish(given(harness, program, "any word", "--version", "--", "-j4"))
+    assert (done.returncode, done.stderr) == (0, b"")
+    report = harness.report()
+    assert report.argv == [first(harness, program, "any word"), b"--version", b"--", b"-j4"]
+    assert report.env == [name + b"=" + value for name, value in harness.env.items()]
+
+
+@pytest.mark.parametrize("word", ["gcc", "", "spraycc-run", "make"])
+def test_the_request_names_the_program(harness: Any, finish: Any, word: str) -> None:
+    server = harness.serve()
+    program = harness.program("make", directory=harness.top / "elsewhere")
+    runner = given(harness, program, word, "-c", LD_PRELOAD=f"/own.so:{OURS}", SPRAYCC_INTERCEPT="/i", LAST="1")
+    asked = server.accept()
+    assert asked.task.program == os.fsencode(program)
+    assert asked.task.argv == (first(harness, program, word), b"-c")
+    assert asked.task.wish == "auto"
+    assert b"LD_PRELOAD=/own.so" in asked.task.env
+    assert b"LAST=1" in asked.task.env
+    assert not [entry for entry in asked.task.env if entry.startswith(b"SPRAYCC_")]
+    asked.send(Exited(3, 0))
+    assert finish(runner).returncode == 3
+    assert harness.reports() == []
+
+
+def test_a_relative_path_is_below_the_working_directory(harness: Any, finish: Any) -> None:
+    server = harness.serve()
+    harness.program("gcc", directory=harness.work / "bin")
+    for reply, status in ((Exited(0, 0), 0), (RunHere(0, 0), 0)):
+        runner = given(harness, "bin/gcc", "gcc", "-c")
+        asked = server.accept()
+        assert asked.task.program == os.fsencode(harness.work / "bin" / "gcc")
+        asked.send(reply)
+        assert finish(runner).returncode == status
+    assert harness.report().argv == [first(harness, "bin/gcc", "gcc"), b"-c"]
+
+
+@pytest.mark.parametrize(
+    ("preload", "left"),
+    [
+        (OURS, None),
+        (f"/own.so:{OURS}", b"/own.so"),
+        (f"{OURS} /own.so", b"/own.so"),
+        (f"/a.so /b.so:{OURS}:/c.so", b"/a.so /b.so:/c.so"),
+        (f"{OURS}:/other/libspraycc-exec.so", None),
+        ("libspraycc-exec.so", None),
+        ("/own.so", b"/own.so"),
+        ("", b""),
+        ("/own.so::", b"/own.so::"),
+        ("/xlibspraycc-exec.so:/libspraycc-exec.so.1", b"/xlibspraycc-exec.so:/libspraycc-exec.so.1"),
+    ],
+)
+@pytest.mark.parametrize("way", ["given", "shim", "launcher", "server", "gone"])
+def test_the_library_is_not_in_the_programs_environment(
+    harness: Any, finish: Any, way: str, preload: str, left: bytes | None
+) -> None:
+    program = harness.program("gcc")
+    env = {"LD_PRELOAD": preload, "SPRAYCC_INTERCEPT": "/i"}
+    if way in ("server", "gone"):
+        server = harness.serve()
+        if way == "gone":
+            server.die()
+    if way == "shim":
+        runner = harness.start("gcc", file=harness.shim("gcc"), env=env)
+    elif way == "launcher":
+        runner = harness.start("gcc", env=env)
+    else:
+        runner = given(harness, program, "gcc", **env)
+    if way == "server":
+        server.accept().send(RunHere(0, 0))
+    assert finish(runner).returncode == 0
+    found = [entry[11:] for entry in harness.report().env if entry.startswith(b"LD_PRELOAD=")]
+    assert found == ([] if left is None else [left])
+    if way in ("server", "gone"):
+        assert [entry for entry in harness.report().env if entry.startswith(b"SPRAYCC_")] == [b"SPRAYCC_SLOT=1"]
+
+
+def test_a_shim_of_a_build_tool_keeps_the_library(harness: Any, finish: Any) -> None:
+    """The tool's own children are intercepted."""
+    harness.program("make")
+    done = finish(harness.start("make", file=harness.shim("make"), env={"LD_PRELOAD": f"/own.so:{OURS}"}))
+    assert done.returncode == 0
+    assert f"LD_PRELOAD=/own.so:{OURS}".encode() in harness.report().env
+
+
+def test_a_given_shim_is_a_shim(harness: Any, finish: Any) -> None:
+    """A link to the runner that the library did not know."""
+    harness.program("gcc")
+    shim = harness.shim("gcc")
+    assert finish(given(harness, shim, "gcc", "-c")).returncode == 0
+    assert harness.report().argv[1:] == [b"-c"]
+    done = finish(given(harness, harness.runner, "spraycc-run", "--version"))
+    assert done.stdout.startswith(b"spraycc-run 1.2.3")
+
+
+def test_a_program_that_can_t_be_executed(harness: Any, finish: Any) -> None:
+    closed = harness.work / "gcc"
+    closed.write_bytes(b"")
+    for program, status, said in ((closed, 126, b"Permission denied"), (harness.work / "g++", 127, b"No such file")):
+        done = finish(given(harness, program, "gcc"))
+        assert (done.returncode, done.stdout) == (status, b"")
+        assert done.stderr.startswith(os.fsencode(program) + b": " + said)
+
+
+def test_an_empty_path_has_no_meaning(harness: Any, finish: Any) -> None:
+    assert finish(harness.start("probe", "x", env={"SPRAYCC_PROGRAM": ""})).returncode == 0
+    assert harness.report().argv == [b"probe", b"x"]
+    assert not [entry for entry in harness.report().env if entry.startswith(b"SPRAYCC_PROGRAM")]
+
+
+def test_below_a_runner_the_program_is_executed_at_once(harness: Any, finish: Any) -> None:
+    server = harness.serve()
+    program = harness.program("gcc", directory=harness.top / "elsewhere")
+    assert finish(given(harness, program, "gcc", SPRAYCC_SLOT="1")).returncode == 0
+    assert server.nobody_connected()
+    assert harness.report().argv == [first(harness, program, "gcc")]
