@@ -13,6 +13,7 @@ from benchmarks.dispatch import dispatch
 from benchmarks.executor_start import executor_start
 from benchmarks.fill import fill
 from benchmarks.harness import Place
+from benchmarks.interception import interception
 from benchmarks.noop import no_op
 from benchmarks.runners import probe, round_trip, runner
 from benchmarks.submit_host import submit_host
@@ -23,6 +24,7 @@ Part = Callable[[Place], dict[str, Any]]
 
 PARTS: dict[str, Part] = {
     "runner": runner,
+    "interception": interception,
     "probe": probe,
     "round-trip": round_trip,
     "dispatch": dispatch,

@@ -33,6 +33,11 @@ def _runner(part: dict[str, Any]) -> Iterator[Row]:
     yield "system calls of a runner: without a server / with a task", f"{calls[0]} / {calls[1]}", ""
 
 
+def _interception(part: dict[str, Any]) -> Iterator[Row]:
+    figure = f"{part['over_plain_ms']:.2f} ms ({part['ratio']:.2f} times plain)"
+    yield "an execution of a program that is not wrapped, with the library over without", figure, "0.1 ms"
+
+
 def _probe(part: dict[str, Any]) -> Iterator[Row]:
     yield "probe (`gcc --version`, a static program) over plain", f"{part['over_plain_ms']:.2f} ms", "1.5 ms"
 
@@ -126,8 +131,8 @@ def _tokens(part: dict[str, Any]) -> Iterator[Row]:
 
 
 _OF_PART = {
-    "runner": _runner, "probe": _probe, "round-trip": _round_trip, "dispatch": _dispatch, "fill": _fill, "data": _data,
-    "submit-host": _submit_host, "no-op": _no_op, "wall": _wall, "clean": _clean, "tokens": _tokens,
+    "runner": _runner, "interception": _interception, "probe": _probe, "round-trip": _round_trip, "dispatch": _dispatch,
+    "fill": _fill, "data": _data, "submit-host": _submit_host, "no-op": _no_op, "wall": _wall, "clean": _clean, "tokens": _tokens,
 }  # fmt: skip
 
 

@@ -122,6 +122,12 @@ static bool ask_about(int dirfd, const char *path, question *question_, bool onl
 	return answer;
 }
 
+/* In another root, or as another user, the new program's loader may not find the library, and would complain. */
+static bool is_library_there(void)
+{
+	return raw_syscall(SYS_faccessat, AT_FDCWD, rules()->library, R_OK) == 0;
+}
+
 static enum action look_at(int dirfd, const char *path)
 {
 	static const struct examiner examiner = {.accepts = is_no_product};
@@ -132,7 +138,7 @@ static enum action look_at(int dirfd, const char *path)
 	    ask_about(dirfd, path, is_wrapped, true))
 		return WRAP;
 	if (program == PROGRAM_LOADS)
-		return JOIN;
+		return is_library_there() ? JOIN : LEAVE;
 	/* The runner is static, and as a link in the place of a build tool it hands its environment on. */
 	return ask_about(dirfd, path, is_runner, false) ? JOIN : LEAVE;
 }

@@ -57,7 +57,7 @@ long raw_syscall(long number, ...);
 #define PRELOAD "LD_PRELOAD="
 
 enum program {
-	PROGRAM_MISSING, /* there is no such file */
+	PROGRAM_MISSING, /* there is no such file, or no descriptor to open it */
 	PROGRAM_LOADS, /* the program loads a preloaded library, and behaves as without */
 	PROGRAM_REFUSES, /* the program must not get a preloaded library */
 	PROGRAM_UNKNOWN, /* the file is no program, or can't be read */

@@ -155,7 +155,11 @@ static __attribute__((noinline)) int open_program(int dirfd, const char *path, e
 		*problem = PROGRAM_REFUSES;
 		return -1;
 	}
-	return program_open(dirfd, path);
+	int fd = program_open(dirfd, path);
+	/* Without a free descriptor, nothing is known about the file. */
+	if (fd < 0 && errno != EACCES)
+		*problem = PROGRAM_MISSING;
+	return fd;
 }
 
 /* Cuts the interpreter's path out of a script's first line. NULL if the line has none. */

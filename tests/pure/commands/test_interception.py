@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,11 @@ from spraycc.commands.interception import LIBRARY_NAME, configuration, environme
 from spraycc.commands.names import tool_of
 
 NATIVE = Path(__file__).resolve().parents[3] / "spraycc" / "native"
-PATHS = {"runner": b"/bin/spraycc-run", "library": b"/lib/libspraycc-exec.so", "workspace": b"/home/u/p"}
+PATHS: dict[str, Any] = {
+    "runner": b"/bin/spraycc-run",
+    "library": b"/lib/libspraycc-exec.so",
+    "workspace": b"/home/u/p",
+}
 
 
 def lines(text: bytes) -> list[tuple[bytes, bytes]]:
@@ -51,7 +56,7 @@ def test_further_stems() -> None:
 )
 def test_values_that_no_line_can_have(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="path"):
-        configuration(**{**PATHS, **changes})  # type: ignore[arg-type]
+        configuration(**{**PATHS, **changes})
 
 
 @pytest.mark.parametrize(

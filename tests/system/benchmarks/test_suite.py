@@ -15,7 +15,19 @@ from benchmarks.simulated_runners import first_fit_makespan, least_makespan
 from tests.system.harness.waiting import HANG_S
 
 #: The parts that run in CI. The others need a cluster manager, or start slowly.
-PARTS = ["runner", "probe", "round-trip", "dispatch", "fill", "data", "submit-host", "no-op", "wall", "clean"]
+PARTS = [
+    "runner",
+    "interception",
+    "probe",
+    "round-trip",
+    "dispatch",
+    "fill",
+    "data",
+    "submit-host",
+    "no-op",
+    "wall",
+    "clean",
+]
 PARTS += ["executor-start", "tokens"]
 TOP = Path(__file__).resolve().parents[3]
 

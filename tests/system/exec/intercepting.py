@@ -26,14 +26,27 @@ Done = subprocess.CompletedProcess[bytes]
 
 def compile_library(path: Path, compiler: str = "cc", *flags: str) -> Path:
     """The library, compiled like in the build hook, with all warnings."""
-    command = [compiler, *STRICT, *LIBRARY_FLAGS, *flags, *sources_of(EXEC_LIBRARY), "-o", path, *LIBRARY_END]
+    command: list[str | Path] = [
+        compiler,
+        *STRICT,
+        *LIBRARY_FLAGS,
+        *flags,
+        *sources_of(EXEC_LIBRARY),
+        "-o",
+        path,
+        *LIBRARY_END,
+    ]
     subprocess.run(command, check=True)
     return path
 
 
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compile_library(tmp_path_factory.mktemp("exec") / EXEC_LIBRARY)
+#: A library with a sanitizer's own library could not be preloaded. So undefined behaviour is a trap.
+TRAPS = ("clang", "-fsanitize=undefined", "-fsanitize-trap=undefined")
+
+
+@pytest.fixture(scope="session", params=[("cc",), pytest.param(TRAPS, marks=pytest.mark.slow)], ids=["plain", "traps"])
+def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_library(tmp_path_factory.mktemp("exec") / EXEC_LIBRARY, *request.param)
 
 
 def compiled(directory: Path, name: str, *words: str, compiler: str = "cc") -> Path:
@@ -70,7 +83,16 @@ class Interception:
         self.work = self.ws / "work"
         self.work.mkdir(parents=True)
         (self.top / "outside").mkdir()
+        # Runners without a server use the slots beside the socket. Without slots they would use those of the user.
+        (self.socket.parent / "slots").mkdir(parents=True)
+        for number in range(3):
+            (self.socket.parent / "slots" / str(number)).touch(0o600)
         self.configure()
+
+    @property
+    def socket(self) -> Path:
+        """The server's socket, which is missing."""
+        return self.top / "run" / "socket"
 
     @property
     def file(self) -> Path:
@@ -91,7 +113,7 @@ class Interception:
 
     def env(self, **changes: str) -> dict[str, str]:
         """A build's environment. A change in capitals is a variable."""
-        given = {**PLAIN, "SPRAYCC_SOCKET": "/nowhere/socket", "SPRAYCC_BUILD": "b1", **changes}
+        given = {**PLAIN, "SPRAYCC_SOCKET": str(self.socket), "SPRAYCC_BUILD": "b1", **changes}
         entries = [os.fsencode(f"{name}={value}") for name, value in given.items()]
         intercepted = environment(entries, bytes(self.library), bytes(self.file))
         return {name: value for name, _, value in (os.fsdecode(entry).partition("=") for entry in intercepted)}

@@ -134,7 +134,7 @@ def test_make_and_scripts(interception: Interception, log: Path, real_runner: Pa
         assert interception.plain("make", "clean").returncode == 0
         # A cache that has the result starts no compiler.
         changes = {"CCACHE_DIR": str(interception.top / cache), "HOME": str(interception.top)}
-        done = run(*command, **changes)
+        done = run(*command, cwd=None, **changes)
         assert done.returncode == 0, done.stderr
         results.append((done.stdout, done.stderr, products(work)))
     assert results[0] == results[1]

@@ -133,7 +133,7 @@ def test_faketime_and_eatmydata(interception: Interception) -> None:
         "faketime", "libfaketime"
     )
     changes = {"LD_PRELOAD": str(faketime), "FAKETIME": "2001-02-03 04:05:06"}
-    done = interception.run("eatmydata", "sh", "-c", "date +%Y-%m; gcc -c x", **changes)
+    done = interception.run("eatmydata", "sh", "-c", "date +%Y-%m; gcc -c x", cwd=None, **changes)
     assert entries(done.stdout)[0] == "2001-02"
     assert programs(done) == ["/usr/bin/gcc"]
 
@@ -179,9 +179,22 @@ def test_without_a_configuration_the_library_leaves(interception: Interception, 
         [calls, "posix_spawn", "/usr/bin/gcc", "gcc", "--version"],
         [calls, "execve", "/nowhere/gcc", "gcc"],
     ):
-        interception.run_alike(*command, **variables)
-    done = interception.run("env", "env", **variables)
+        interception.run_alike(*command, cwd=None, **variables)
+    done = interception.run("env", "env", cwd=None, **variables)
     assert EXEC_LIBRARY.encode() not in done.stdout
+
+
+def test_where_the_library_is_out_of_reach_it_leaves(interception: Interception) -> None:
+    """The loader of a program would complain: in another root, or as a user who may not read the library."""
+    copy, moved = interception.top / "lib", interception.top / "moved"
+    copy.mkdir()
+    shutil.copy(interception.library, copy)
+    interception.configure(library=copy / EXEC_LIBRARY)
+    done = interception.run("sh", "-c", f"mv {copy} {moved}; date -d @0 +%Y; env; /bin/mv {moved} {copy}; gcc -c")
+    assert done.stderr == b""
+    assert done.stdout.startswith(b"1970\n")
+    assert EXEC_LIBRARY.encode() not in done.stdout.partition(b"runner")[0]
+    assert programs(done) == ["/usr/bin/gcc"]
 
 
 def test_a_configuration_that_is_gone_later(interception: Interception) -> None:

@@ -64,7 +64,7 @@ def test_a_wrapped_program_by_its_path(interception: Interception, calls: Path, 
             line,
             f"SPRAYCC_PROGRAM={tools}/gcc",
             "LD_PRELOAD=(unset)",
-            "SPRAYCC_SOCKET=/nowhere/socket",
+            f"SPRAYCC_SOCKET={interception.socket}",
         ]
         assert done.returncode == RUNNER_STATUS
     interception.run_alike(calls, how, tools / "other", "x", "a b", "")
@@ -232,7 +232,7 @@ def test_an_environment_that_fits_only_without_the_library(
     """A process that adds our variables to an environment at the limit must not fail where it would not plainly."""
     too_long = f"errno {errno.E2BIG}\n".encode()
     for how in ("execve", "posix_spawn"):
-        argv = ["sh", "-c", 'ulimit -s 512; exec "$0" "$@"', calls, how, tools / "other", "x"]
+        argv: list[str | Path] = ["sh", "-c", 'ulimit -s 512; exec "$0" "$@"', calls, how, tools / "other", "x"]
 
         def fits(count: int, argv: list[str | Path] = argv) -> bool:
             return interception.plain(*argv, CALLS_ARGV=str(count), CALLS_ENV="empty").stdout != too_long
@@ -256,7 +256,7 @@ def test_environments(interception: Interception, calls: Path, tools: Path, how:
     assert programs(done) == ["/usr/bin/gcc"]
     assert programs(plain) == [f"{tools}/gcc"]
     assert (b"MARK=m" in plain.stdout) == (kind == "large")
-    assert b"SPRAYCC_SOCKET=/nowhere/socket\nSPRAYCC_BUILD=b1\n" in plain.stdout
+    assert f"SPRAYCC_SOCKET={interception.socket}\nSPRAYCC_BUILD=b1\n".encode() in plain.stdout
 
 
 def test_threads_and_small_stacks(interception: Interception, calls: Path, tools: Path) -> None:
@@ -282,7 +282,7 @@ def test_small_stacks(interception: Interception, calls: Path, tools: Path, how:
 def test_a_program_that_writes_over_its_environment(interception: Interception, calls: Path, tools: Path) -> None:
     done = interception.run(calls, "overwritten", tools / "gcc", "gcc", CALLS_ENV="empty")
     assert programs(done) == [f"{tools}/gcc"]
-    assert b"SPRAYCC_SOCKET=/nowhere/socket" in done.stdout
+    assert f"SPRAYCC_SOCKET={interception.socket}".encode() in done.stdout
 
 
 def test_a_shell_of_the_c_library(interception: Interception, calls: Path) -> None:

@@ -158,7 +158,7 @@ def test_damaged_configurations(program: Path, tmp_path: Path) -> None:
         file.write_bytes(text)
         malformed += run(program, file, questions) == "malformed\n"
     assert 100 < malformed < 290
-    for text in (
+    for wrong in (
         b"",
         b"\n",
         b"end\n",
@@ -167,5 +167,5 @@ def test_damaged_configurations(program: Path, tmp_path: Path) -> None:
         whole + b"\n",
         whole.replace(b"\t1", b"\t2"),
     ):
-        file.write_bytes(text)
+        file.write_bytes(wrong)
         assert run(program, file, questions) == "malformed\n"

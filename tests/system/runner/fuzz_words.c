@@ -2,7 +2,7 @@
  * a -j, and the jobserver's place in MAKEFLAGS. With libFuzzer:
  *
  *   clang -std=c11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined -I spraycc/native/runner \
- *       tests/system/runner/fuzz_words.c spraycc/native/common/{text,output}.c \
+ *       tests/system/runner/fuzz_words.c spraycc/native/common/{text,output,preload_list}.c \
  *       spraycc/native/runner/{buffer,environment,find_program,run_here,server_connection,task,cbor}.c -o fuzz_words
  *   ./fuzz_words tests/system/runner/corpus_words
  *
