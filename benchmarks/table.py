@@ -132,7 +132,8 @@ def _tokens(part: dict[str, Any]) -> Iterator[Row]:
 
 _OF_PART = {
     "runner": _runner, "interception": _interception, "probe": _probe, "round-trip": _round_trip, "dispatch": _dispatch,
-    "fill": _fill, "data": _data, "submit-host": _submit_host, "no-op": _no_op, "wall": _wall, "clean": _clean, "tokens": _tokens,
+    "fill": _fill, "data": _data, "submit-host": _submit_host, "no-op": _no_op, "wall": _wall,
+    "clean": _clean, "tokens": _tokens,
 }  # fmt: skip
 
 

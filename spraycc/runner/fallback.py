@@ -921,7 +921,7 @@ def main() -> "NoReturn":
         task.execute()
     env.strip_preload()
     env.strip_path(shims)
-    for element in (env.get(b"PATH") or b"").split(b":"):
+    for element in (env.get(b"PATH") or b"").split(b":") if given is None else ():
         if element and is_runner(element + b"/" + os.path.basename(name)):
             env.strip_path(element)
     if env.get(b"SPRAYCC_SLOT"):
