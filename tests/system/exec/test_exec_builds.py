@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from hatch_build import RUNNER, sources_of
+from spraycc.commands.interception import LIBRARY_NAME
 from tests.system.exec import intercepting
 from tests.system.exec.intercepting import Interception, compiled
 from tests.system.harness import needs
@@ -203,7 +204,8 @@ def test_a_tree_that_is_configured_with_the_library_is_the_same(interception: In
         assert done.returncode == 0, done.stderr
         files = {path.relative_to(work): path for path in (work / "build").rglob("*") if path.is_file()}
         texts = {str(name): path.read_bytes() for name, path in files.items() if path.name != "a.out" and "CMakeOutput" not in path.name}  # fmt: skip
-        assert not [name for name, text in texts.items() if b"spraycc" in text or bytes(interception.runner) in text]
+        ours = (b"SPRAYCC_", os.fsencode(LIBRARY_NAME), bytes(interception.runner), bytes(interception.file))
+        assert not [name for name, text in texts.items() if any(word in text for word in ours)]
         trees.append(texts)
     assert trees[0].keys() == trees[1].keys()
     assert [name for name, text in trees[0].items() if trees[1][name] != text] == []
