@@ -122,7 +122,7 @@ def test_32_bit_programs(interception: Interception, calls: Path) -> None:
     for place in ("work", "outside"):
         program = (interception.work if place == "work" else interception.top / "outside") / "program"
         if not build(interception, program, "gcc", "-m32"):
-            needs.missing("gcc -m32", "gcc-multilib")
+            needs.missing("gcc -m32", "gcc-12-multilib")
         if interception.plain(program).returncode != 7:
             needs.missing("the C library for 32-bit programs", "libc6-i386")
         check_runs_alike(interception, calls, program)
