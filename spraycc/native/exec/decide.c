@@ -10,8 +10,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define RUNNER "spraycc-run"
-
 /* A question about a file, by its path without symbolic links and by the path that the call has. */
 typedef bool question(const char *real, const char *path);
 

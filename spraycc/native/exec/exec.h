@@ -19,6 +19,9 @@
 
 /* configuration.c: the file that SPRAYCC_INTERCEPT names. */
 
+/* The runner's file name, behind symbolic links. */
+#define RUNNER "spraycc-run"
+
 /* The variables that a process of the build needs. */
 enum { INTERCEPT, SOCKET, BUILD, VARIABLES };
 

@@ -144,24 +144,30 @@ SPAWN(pidfd_spawn, const char *path = file)
 SPAWN(pidfd_spawnp, FIND(path, file))
 #endif
 
-/* A runner that is linked dynamically loads the library, too. The runner itself decides what its program gets. */
-static bool is_runner_process(void)
+/* The name of this process's program, behind symbolic links. Empty without /proc. */
+static const char *own_name(char room[PATH_MAX])
 {
-	static const char name[] = "/spraycc-run";
-	char path[PATH_MAX];
-	long length = raw_syscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", path, sizeof path);
-	return length >= (long)sizeof name && memcmp(path + length - (sizeof name - 1), name, sizeof name - 1) == 0;
+	long length = raw_syscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", room, PATH_MAX - 1);
+	room[length > 0 ? length : 0] = '\0';
+	return base_name(room);
 }
 
+/* A runner that is linked dynamically loads the library, too. The runner itself decides what its program gets.
+ *
+ * A compiler loads the library if it was not executed by a process with the library, but by a static build tool, for
+ * instance. The assembler and the linker belong to that compiler's command. */
 __attribute__((constructor)) static void begin(int argc, char **argv, char **env)
 {
 	static struct state own;
+	char room[PATH_MAX];
 	int error = errno;
+	const char *name = own_name(room);
 	(void)argc;
 	(void)argv;
 	real_look_up_all();
-	if (getauxval(AT_SECURE) == 0 && !is_runner_process()) {
-		own.is_active = !environment_opts_out(env) && configuration_read(&own.configuration, env);
+	if (getauxval(AT_SECURE) == 0 && strcmp(name, RUNNER) != 0) {
+		own.is_active = !environment_opts_out(env) && configuration_read(&own.configuration, env) &&
+		                !name_is_tool(&own.configuration, name);
 		state = &own;
 	}
 	errno = error;

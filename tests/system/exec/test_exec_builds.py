@@ -223,6 +223,26 @@ def test_a_compilers_own_programs_cost_no_runner(interception: Interception, log
     ]
 
 
+@pytest.mark.parametrize("compiler", ["/usr/bin/gcc", "/usr/bin/cc", "clang"])
+def test_a_static_build_tool_starts_compilers_without_runners(
+    interception: Interception, log: Path, compiler: str
+) -> None:
+    """Nobody intercepts the compiler itself. It loads the library, which must not intercept its assembler and linker."""
+    write_project(interception.work)
+    tool = compiled(interception.top, "calls", "-static")
+    path = needs.compiler(compiler) if compiler == "clang" else compiler
+    words = ["-no-integrated-as"] if compiler == "clang" else ["-pipe"]
+    done = interception.run(tool, "execvp", path, path, *words, "main.c", "-o", "prog")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert not log.exists()
+    # A script is no compiler, whatever its name is.
+    script = interception.work / "gcc"
+    script.write_text('#!/bin/sh\n/usr/bin/gcc "$@"\n')
+    script.chmod(0o755)
+    assert interception.run(tool, "execve", script, "gcc", "-c", "main.c").returncode == 0
+    assert compiles(log) == ["/usr/bin/gcc"]
+
+
 def test_tests_of_the_build_by_a_rule(interception: Interception, log: Path) -> None:
     write_project(interception.work)
     interception.configure(wrap=["work/tests/*"])
