@@ -126,6 +126,12 @@ static bool is_library_there(void)
 	return raw_syscall(SYS_faccessat, AT_FDCWD, rules()->library, R_OK) == 0;
 }
 
+/* A try to spawn a missing runner would have a child carry out the file actions twice, and O_EXCL fails then. */
+static bool is_runner_there(void)
+{
+	return raw_syscall(SYS_faccessat, AT_FDCWD, rules()->runner, X_OK) == 0;
+}
+
 static enum action look_at(int dirfd, const char *path)
 {
 	static const struct examiner examiner = {.accepts = is_no_product};
@@ -134,7 +140,7 @@ static enum action look_at(int dirfd, const char *path)
 		return AS_GIVEN;
 	if (program != PROGRAM_UNKNOWN && (rules()->has_paths || is_name_wrapped(base_name(path))) &&
 	    ask_about(dirfd, path, is_wrapped, true))
-		return WRAP;
+		return is_runner_there() ? WRAP : LEAVE;
 	if (program == PROGRAM_LOADS)
 		return is_library_there() ? JOIN : LEAVE;
 	/* The runner is static, and as a link in the place of a build tool it hands its environment on. */

@@ -90,8 +90,9 @@ static int by_spawn_with_actions(void)
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
 	pid_t child = -1;
+	unlink("opened");
 	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_addopen(&actions, 5, "opened", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	posix_spawn_file_actions_addopen(&actions, 5, "opened", O_WRONLY | O_CREAT | O_EXCL, 0600);
 	posix_spawn_file_actions_adddup2(&actions, 5, 2);
 	posix_spawnattr_init(&attributes);
 	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);

@@ -212,6 +212,12 @@ def test_without_a_runner_the_program_is_executed(
         interception.run_alike(calls, how, tools / "missing" / "gcc", "gcc")
 
 
+def test_file_actions_are_carried_out_once(interception: Interception, calls: Path, tools: Path) -> None:
+    """Without a runner, too: a second child could not create the file again."""
+    interception.configure(runner=interception.top / "missing")
+    interception.run_alike(calls, "spawn-actions", tools / "gcc", "gcc", "-c")
+
+
 def test_too_many_words(interception: Interception, calls: Path, tools: Path) -> None:
     for how in ("execve", "execvp", "posix_spawn", "posix_spawnp", "vfork"):
         for name in ("gcc", "other"):
