@@ -11,13 +11,14 @@ NINJAS = ("ninja", "ninja-build")
 #: samurai reads the files of ninja. No release of samurai uses a jobserver, so samurai gets no shim and keeps its -j.
 SAMURAI = ("samu",)
 
-#: Tools whose shims open builds in a shell that `spraycc env` has prepared.
-SHIMMED = (*MAKES, *NINJAS, "ctest", "cargo")
-#: Subcommands of spraycc: `spraycc make` is short for `spraycc build -- make`. cmake has no shim because most uses of
-#: cmake compile nothing.
-SUBCOMMANDS = (*SHIMMED, "cmake")
+#: Tools that a runner starts inside a build: it opens the jobserver for them again, and takes their -j away.
+JOBSERVER_TOOLS = (*MAKES, *NINJAS, "ctest", "cargo")
+#: Tools whose shims open builds in a shell that `spraycc env` has prepared. Of cmake only `cmake --build` does.
+SHIMMED = (*JOBSERVER_TOOLS, "cmake")
+#: Subcommands of spraycc: `spraycc make` is short for `spraycc build -- make`.
+SUBCOMMANDS = SHIMMED
 #: Tools that start recipes: in the process tree, each child of such a tool is one recipe.
-RECIPE_STARTERS = (*SHIMMED, *SAMURAI)
+RECIPE_STARTERS = (*JOBSERVER_TOOLS, *SAMURAI)
 
 #: The variables that name a jobserver. Recipes pass the old MFLAGS on by hand. make reads GNUMAKEFLAGS before
 #: MAKEFLAGS. cargo prefers CARGO_MAKEFLAGS.

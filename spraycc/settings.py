@@ -136,6 +136,11 @@ class Settings:
     executor_prefix: tuple[str, ...] = setting(
         (), "Words before each executor's command line, for example nice or taskset."
     )
+    intercept: Literal["exec", "path"] | None = setting(
+        None,
+        "How compilers are intercepted. exec: where they are executed, by a preloaded library. path: by shims first on "
+        "PATH. auto: exec if the build tool loads the library.",
+    )
     wrap: tuple[str, ...] = setting((), "Programs to wrap beside the known compilers and archivers.")
     wrap_shell: bool = setting(
         False,

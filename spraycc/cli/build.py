@@ -20,7 +20,7 @@ from spraycc.cli.build_tool import ToolNotFound, ToolRun, environ_path, execute,
 from spraycc.cli.messages import inform, warn
 from spraycc.cli.opened_build import OpenedBuild, Plan, is_first_to_tell, open_build, tell_server_is_gone
 from spraycc.cli.suspended_server import SuspendedServerCheck
-from spraycc.cli.tool_environment import CCACHE_CHECK, without_build
+from spraycc.cli.tool_environment import without_build
 from spraycc.cli.tool_kinds import (
     is_blocking_make,
     is_jobserver_ninja,
@@ -28,18 +28,20 @@ from spraycc.cli.tool_kinds import (
     version_line,
     with_width,
 )
+from spraycc.commands import interception
 from spraycc.errors import ConfigError, SprayccError
 from spraycc.jobserver.cmdline import Stripped, strip
 from spraycc.jobserver.descriptor import open_for_tool
 from spraycc.jobserver.makeflags import compose, compose_cargo, parse
+from spraycc.runner_files import install
 from spraycc.settings import Settings
-
-#: A build without tasks that is shorter than this had nothing to do.
-_UP_TO_DATE_S = 1.0
 
 
 def build_by_shim(words: Sequence[str]) -> int:
-    """Run a build tool's shim in a shell that ``spraycc env`` has prepared; returns the exit status.
+    """Run a build tool that a runner was started for; returns the exit status.
+
+    The runner is a shim in a shell that ``spraycc env`` has prepared, or it is in a build, and SPRAYCC_PROGRAM may name
+    the tool.
 
     Raises:
         ToolNotFound: there is no such program.
@@ -55,17 +57,6 @@ def build_by_shim(words: Sequence[str]) -> int:
         execute(find_program(argv[0], environ_path(env)), argv, env)
 
 
-def prepare_shims(flags: Mapping[str, Any]) -> bytes:
-    """Update the shims and return their directory. Also works if no workspace is possible (in a home directory)."""
-    try:
-        wrap = _load(flags)[0].settings.wrapped
-    except ConfigError as exc:
-        warn(str(exc))
-        wrap = ()
-    path = environ_path(without_build(dict(os.environb)))
-    return shims.refresh(wrap, os.fsdecode(path)).directory
-
-
 def open_for_shell(flags: Mapping[str, Any], shell: int, fd: int) -> tuple[bytes, dict[bytes, bytes]]:
     """Open a build that lasts as long as the process ``shell``.
 
@@ -77,12 +68,15 @@ def open_for_shell(flags: Mapping[str, Any], shell: int, fd: int) -> tuple[bytes
     loaded, root = _load(flags)
     env = without_build(dict(os.environb))
     plan = Plan(Stripped((b"the shell %d" % shell,), parse(env.get(b"MAKEFLAGS", b"")).jobs, True), "shell", None)
-    opened = open_build(plan, loaded.settings, root, env)
+    # The library would be in all programs of the shell. So shims intercept, and make's shim brings the library.
+    opened = open_build(plan, dataclasses.replace(loaded.settings, intercept="path"), root, env)
     try:
         opened.connection.tool_started(shell)
         fifo = os.path.join(opened.directory, runtime_dir.BUILDS, os.fsencode(opened.build), b"fifo")
-        names = (b"PATH", b"SPRAYCC_SHIMS", b"SPRAYCC_SOCKET", b"SPRAYCC_BUILD", CCACHE_CHECK)
+        names = (b"PATH", b"SPRAYCC_SHIMS", b"SPRAYCC_SOCKET", b"SPRAYCC_BUILD")
         variables = {name: opened.env[name] for name in names if name in opened.env}
+        if opened.interception.files.library is not None:
+            variables[interception.VARIABLE] = opened.intercept_file
         variables[b"MAKEFLAGS"] = compose(fifo, fd, env.get(b"MAKEFLAGS", b""))
         variables[b"CARGO_MAKEFLAGS"] = compose_cargo(fd)
         return fifo, variables
@@ -100,16 +94,16 @@ def build(words: Sequence[str], flags: Mapping[str, Any], *, by_shim: bool = Fal
     began = time.monotonic()
     env = dict(os.environb)
     argv = tuple(map(os.fsencode, words))
-    stripped = strip(words[0], argv, env.get(b"MAKEFLAGS", b""))
-    program = find_program(argv[0], environ_path(without_build(env)))
+    program = env.pop(interception.PROGRAM, b"") or find_program(argv[0], environ_path(without_build(env)))
     name = os.path.basename(words[0])
+    stripped = strip(words[0], argv, env.get(b"MAKEFLAGS", b""))
     if not stripped.jobserver:
         execute(program, argv, without_build(env))
     if b"SPRAYCC_BUILD" in env:
-        links = env.get(b"SPRAYCC_SHIMS")
         inside = _inside(env)
-        if inside is None:  # the real program, because its shim would call this function again
-            execute(program, stripped.argv, env)
+        if inside is None:  # without interception, which would call this function again
+            execute(program, stripped.argv, env | {interception.VARIABLE: b""})
+        links = env.get(b"SPRAYCC_SHIMS")
         execute((links and shims.link_of(argv[0], links)) or program, stripped.argv, inside)
     loaded, root = _load(flags)
     jobserver = True
@@ -142,7 +136,7 @@ def run_one(wish: str, words: Sequence[str], flags: Mapping[str, Any]) -> int:
     find_program(argv[0], environ_path(without_build(env)))
     loaded, root = _load(flags)
     if b"SPRAYCC_BUILD" in env:
-        execute(shims.refresh(loaded.settings.wrapped, os.environ.get("PATH", "")).runner, (*runner_words, *argv), env)
+        execute(install().runner, (*runner_words, *argv), env)
     plan = Plan(Stripped(argv, None, False), words[0], None, runner_words, jobserver=False, summary=False)
     return _run(plan, loaded.settings, root, env, began)
 
@@ -180,20 +174,9 @@ def _run(plan: Plan, settings: Settings, root: bytes, env: dict[bytes, bytes], b
             from spraycc.ui.summary import summary_line
 
             inform(summary_line(figures))
-            if not figures["tasks"] and figures["wall_s"] >= _UP_TO_DATE_S:
-                _explain_no_tasks(plan, opened)
         if settings.summary is not None:
             _write_summary(settings.summary, figures)
     return tool.end_alike()
-
-
-def _explain_no_tasks(plan: Plan, opened: OpenedBuild) -> None:
-    from spraycc.cli.cmake_tree import advice
-
-    words = list(map(os.fsdecode, plan.stripped.argv))
-    with contextlib.suppress(shims.NoRunner):
-        if text := advice(words, os.fsdecode(opened.env[b"SPRAYCC_SHIMS"]), shims.installed_runner()):
-            inform(text)
 
 
 def _run_tool(
@@ -209,13 +192,14 @@ def _run_tool(
         tool.start(program, argv, without_build(env))
         tool.wait(None)
         return {"exit_status": tool.shell_status, "wall_s": round(time.monotonic() - began, 3)}
-    links = opened.env[b"SPRAYCC_SHIMS"]
-    program = shims.runner_in(links) if plan.program is None else shims.link_of(argv[0], links) or plan.program
-    tool.start(program, (*plan.runner_words, *argv), opened.env)
+    intercepted = opened.interception
+    program, more = (
+        (intercepted.files.runner, {}) if plan.program is None else intercepted.start_of(plan.program, argv[0])
+    )
+    tool.start(program, (*plan.runner_words, *argv), opened.env | more)
     # While this descriptor is open, the server can't see that the last process of the build has ended.
     opened.close_fd()
     # Import now: the tool runs meanwhile, and an upgrade may have removed our files when the tool has ended.
-    import spraycc.cli.cmake_tree
     import spraycc.ui.summary  # noqa: F401
     from spraycc.cli.server_connection import ConnectionEnded
 
@@ -244,7 +228,8 @@ def _run_tool(
 def _inside(env: dict[bytes, bytes]) -> dict[bytes, bytes] | None:
     """The environment for a tool inside an open build; None if the jobserver can't be opened.
 
-    Opens the jobserver again, because most recipes do not pass its descriptor on.
+    Opens the jobserver again, because most recipes do not pass its descriptor on. Adds the library that intercepts
+    executions if this environment has lost it.
     """
     fifo = os.path.join(
         os.path.dirname(env.get(b"SPRAYCC_SOCKET", b"")), runtime_dir.BUILDS, env[b"SPRAYCC_BUILD"], b"fifo"
@@ -253,6 +238,8 @@ def _inside(env: dict[bytes, bytes]) -> dict[bytes, bytes] | None:
         fd = open_for_tool(fifo)
     except (OSError, SprayccError):
         return None
+    if file := env.get(interception.VARIABLE):
+        env = env | interception.variables(env, install().library or b"", file)
     return env | {
         b"MAKEFLAGS": compose(fifo, fd, env.get(b"MAKEFLAGS", b"")),
         b"CARGO_MAKEFLAGS": compose_cargo(fd),

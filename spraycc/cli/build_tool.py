@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
 from spraycc.errors import ServerUnavailable, SprayccError
+from spraycc.runner_files import RUNNER, is_runner
 
 if TYPE_CHECKING:
     from spraycc.cli.server_connection import ServerConnection
@@ -60,7 +61,7 @@ def find_program(name: bytes, path: bytes) -> bytes:
 
 
 def _is_shim(path: bytes) -> bool:
-    return os.path.basename(os.path.realpath(path)) == b"spraycc-run" != os.path.basename(path)
+    return os.path.basename(path) != os.fsencode(RUNNER) and is_runner(path)
 
 
 def environ_path(env: Mapping[bytes, bytes]) -> bytes:

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spraycc import __version__, config, runtime_dir, shims, workspace
+from spraycc import __version__, config, runner_files, runtime_dir, workspace
 from spraycc.cli import server_start
 from spraycc.cli.build_tool import ToolNotFound, environ_path, find_program
+from spraycc.cli.tool_environment import without_build
 from spraycc.cli.tool_kinds import is_jobserver_ninja, version_line
+from spraycc.commands.interception import LIBRARY_NAME
 from spraycc.config.load import DEFAULT_ORIGIN
 from spraycc.errors import RuntimeDirError, SprayccError
 from spraycc.settings import Settings
@@ -61,19 +63,19 @@ def all_findings(flags: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def runner(settings: Settings) -> Iterator[Finding]:
-    """Whether the runner exists, is native, and can be executed in the shim directory."""
+    """Whether the runner exists, is native, and can be executed in its place; and how compilers are intercepted."""
     try:
-        installed = shims.installed_runner()
-        shim = shims.refresh(settings.wrapped, os.environ.get("PATH", ""))
+        installed = runner_files.installed_runner()
+        files = runner_files.install()
     except SprayccError as exc:
         yield Finding("runner", False, str(exc), "without a runner no task goes to an executor", essential=True)
         return
-    said, problem = _output([os.fsdecode(shim.runner), "--version"])
+    said, problem = _output([os.fsdecode(files.runner), "--version"])
     if problem:
         yield Finding(
             "runner",
             False,
-            f"{os.fsdecode(shim.runner)}: {problem}",
+            f"{os.fsdecode(files.runner)}: {problem}",
             "is that file system mounted noexec, or shared with hosts of another architecture? "
             "Set XDG_DATA_HOME to a directory that is neither",
             essential=True,
@@ -87,7 +89,26 @@ def runner(settings: Settings) -> Iterator[Finding]:
             f"{installed} is the Python fallback: correct, but slow to start",
             "install a C compiler, then SprayCC again (SPRAYCC_RUNNER=native pip install ...)",
         )
-    yield Finding("shims", True, f"{len(os.listdir(shim.directory))} in {os.fsdecode(shim.directory)}")
+    yield interception(files, settings)
+
+
+def interception(files: runner_files.RunnerFiles, settings: Settings) -> Finding:
+    """Whether compilers are intercepted where they are executed: a program loads the library, and says nothing."""
+    subject, remedy = "interception", "compilers that are called by a path stay on this host (docs/interception.md)"
+    if settings.intercept == "path":
+        return Finding(subject, True, f"by shims on PATH (intercept = path): {remedy}")
+    if files.library is None:
+        return Finding(
+            subject,
+            False,
+            f"by shims on PATH, because {LIBRARY_NAME} is not installed, or can't be loaded from {files.data}/lib",
+            f"{remedy}; install a C compiler, then SprayCC again",
+        )
+    # The loader complains on standard error.
+    said, problem = _output(["env", b"LD_PRELOAD=" + files.library, "sh", "-c", "exec 2>&1; exec sh -c :"])
+    if problem or said:
+        return Finding(subject, False, f"{os.fsdecode(files.library)}: {problem or said}", "use --intercept path")
+    return Finding(subject, True, os.fsdecode(files.library))
 
 
 def box(root: bytes, settings: Settings) -> Iterator[Finding]:
@@ -176,7 +197,7 @@ def build_tools() -> Iterator[Finding]:
 
 
 def compilers() -> Finding:
-    """The compilers on PATH that have shims."""
+    """The compilers on PATH that are wrapped."""
     from spraycc.commands.names import tool_of
 
     names = set()
@@ -239,17 +260,17 @@ def descriptors(settings: Settings) -> Finding:
 
 
 def _real_path() -> str:
-    return shims.without(os.environ.get("PATH", ""), os.path.join(shims.data_dir(), "shims"))
+    return os.fsdecode(environ_path(without_build(os.environb)))
 
 
 def _find(name: str) -> bytes | None:
     try:
-        return find_program(os.fsencode(name), os.fsencode(_real_path()) or environ_path({}))
+        return find_program(os.fsencode(name), os.fsencode(_real_path()))
     except ToolNotFound:
         return None
 
 
-def _output(command: list[str]) -> tuple[str, str]:
+def _output(command: list[str | bytes]) -> tuple[str, str]:
     """(output, problem) of a command; the problem is empty if the status is 0."""
     try:
         done = subprocess.run(

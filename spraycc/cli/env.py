@@ -13,7 +13,8 @@ import click
 
 _HELP = """Print shell code that prepares this shell: eval "$(spraycc env)" (fish: spraycc env | source).
 
-From then on make, gmake, ninja, ctest and cargo open a build by themselves, as `spraycc make` does. --off undoes it.
+From then on make, gmake, ninja, ctest, cargo and cmake --build open a build by themselves, as `spraycc make` does.
+--off undoes it.
 
 With --makeflags the shell itself becomes a build until the shell ends. Tools without a shim (a make called by its path,
 a tool of a script) then take their tokens from this build, too. This works in sh, bash, dash, zsh and ksh. The
@@ -46,13 +47,13 @@ def _env(flags: dict[str, Any], off: bool, makeflags: bool) -> int:
         fifo, lines = open_for_shell(flags, os.getppid(), SHELL_FD)
         _print([b"exec %d<>%s;" % (SHELL_FD, quote(fifo))])
     else:
-        from spraycc.cli.build import prepare_shims
+        from spraycc import runner_files, shims
         from spraycc.cli.build_tool import environ_path
-        from spraycc.cli.tool_environment import elements_without, for_ccache
+        from spraycc.cli.tool_environment import without_build
 
-        directory = prepare_shims(flags)
-        path = elements_without(environ_path(os.environb), directory)
-        lines = {b"PATH": b":".join((directory, *path)), b"SPRAYCC_SHIMS": directory, **for_ccache(os.environb)}
+        path = environ_path(without_build(os.environb))
+        directory = shims.of_build_tools(runner_files.install(), os.fsdecode(path))
+        lines = {b"PATH": b":".join((directory, path)), b"SPRAYCC_SHIMS": directory}
     _print(_exports(lines))
     return 0
 
@@ -62,14 +63,14 @@ def switch_off(env: Any) -> dict[bytes, bytes]:
     directory = env.get(b"SPRAYCC_SHIMS", b"")
     lines: dict[bytes, bytes] = {}
     if directory:
-        from spraycc.cli.tool_environment import elements_without, not_for_ccache
+        from spraycc.cli.tool_environment import elements_without
 
         path = elements_without(env.get(b"PATH", b""), directory)
-        lines = {b"PATH": b":".join(path), b"SPRAYCC_SHIMS": b"", **not_for_ccache(env)}
+        lines = {b"PATH": b":".join(path), b"SPRAYCC_SHIMS": b""}
     if env.get(b"SPRAYCC_BUILD"):
         from spraycc.jobserver.makeflags import VARIABLES, without_jobserver
 
-        lines |= {b"SPRAYCC_BUILD": b"", b"SPRAYCC_SOCKET": b""}
+        lines |= {b"SPRAYCC_BUILD": b"", b"SPRAYCC_SOCKET": b"", b"SPRAYCC_EXEC": b""}
         lines |= {name: without_jobserver(env[name]) for name in VARIABLES if name in env}
     return lines
 

@@ -8,14 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spraycc import runtime_dir, shims
+from spraycc import runtime_dir
 from spraycc.cli import server_start
 from spraycc.cli.build_tool import environ_path
+from spraycc.cli.interception import Interception, prepare, write_configuration
 from spraycc.cli.messages import inform, warn
-from spraycc.cli.tool_environment import in_build
+from spraycc.cli.tool_environment import in_build, without_build
 from spraycc.jobserver.cmdline import Stripped
 from spraycc.jobserver.descriptor import open_for_tool
 from spraycc.jobserver.makeflags import is_plain_path
+from spraycc.runner_files import RunnerFiles
 from spraycc.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ class OpenedBuild:
     connection: ServerConnection
     directory: bytes
     build: str
+    interception: Interception
+    #: the library's configuration; empty without a library
+    intercept_file: bytes
     env: dict[bytes, bytes]
     fd: int | None
 
@@ -64,15 +69,15 @@ class Plan:
 def open_build(plan: Plan, settings: Settings, root: bytes, env: Mapping[bytes, bytes]) -> OpenedBuild:
     """Connect to the server, or start one, and open the build; the tool can start then."""
     directory = runtime_dir.locate(root)
-    path = environ_path(env)
-    found: list[shims.Shims] = []
-    # The shims are updated while a new server starts.
+    path = environ_path(without_build(env))
+    found: list[Interception] = []
+    # The runner's files are made while a new server starts.
     connection = server_start.connect_or_start(
         directory,
         root,
         settings,
         inform,
-        meanwhile=lambda: found.append(shims.refresh(settings.wrapped, os.fsdecode(path))),
+        meanwhile=lambda: found.append(prepare(settings, plan.program, path)),
     )
     fd = None
     try:
@@ -84,31 +89,35 @@ def open_build(plan: Plan, settings: Settings, root: bytes, env: Mapping[bytes, 
             plan.jobserver,
             plan.live_tokens,
         )
+        interception = found[0]
+        file = b""
+        if interception.files.library is not None:
+            file = write_configuration(interception.files, settings, root, directory, reply.build)
         fd = open_for_tool(reply.fifo) if reply.fifo else None
         tool_env = in_build(
             env,
             socket=os.path.join(directory, runtime_dir.SOCKET),
             build=os.fsencode(reply.build),
-            shims=found[0].directory,
             path=path,
             fifo=reply.fifo,
             fd=fd,
-            shell=_recipe_shell(settings, found[0]),
+            intercept=interception.variables(without_build(env), file),
+            shell=_recipe_shell(settings, interception.files),
         )
     except BaseException:
         connection.close()
         if fd is not None:
             os.close(fd)
         raise
-    return OpenedBuild(connection, directory, reply.build, tool_env, fd)
+    return OpenedBuild(connection, directory, reply.build, interception, file, tool_env, fd)
 
 
-def _recipe_shell(settings: Settings, links: shims.Shims) -> bytes:
+def _recipe_shell(settings: Settings, files: RunnerFiles) -> bytes:
     if not settings.wrap_shell:
         return b""
-    if is_plain_path(links.shell):
-        return links.shell
-    warn(f"recipe lines are not wrapped, as MAKEFLAGS can't hold the path {os.fsdecode(links.shell)}")
+    if is_plain_path(files.shell):
+        return files.shell
+    warn(f"recipe lines are not wrapped, as MAKEFLAGS can't hold the path {os.fsdecode(files.shell)}")
     return b""
 
 

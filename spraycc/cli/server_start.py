@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from spraycc import runtime_dir
 from spraycc.build_tools import MAKE_VARIABLES
+from spraycc.commands import interception
 from spraycc.errors import RuntimeDirError, ServerUnavailable
 from spraycc.settings import Settings
 
@@ -54,7 +55,11 @@ def server_command(directory: bytes, workspace: bytes) -> list[str]:
 
 def server_environment() -> dict[str, str]:
     """The environment for a server: ours without the build around us, and with this installation importable."""
-    environ = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_THE_SERVER}
+    environ = {
+        os.fsdecode(name): os.fsdecode(value)
+        for name, value in interception.without(os.environb).items()
+        if os.fsdecode(name) not in _NOT_FOR_THE_SERVER
+    }
     # In a source tree Python finds SprayCC through the working directory, which -P excludes.
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     if root not in map(os.path.abspath, sys.path[1:]):

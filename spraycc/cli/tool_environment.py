@@ -1,18 +1,11 @@
-"""The environment of a build tool: with the server's jobserver and the shims, or without both. Pure."""
+"""The environment of a build tool: with the server's jobserver and interception, or without both. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from spraycc.commands import interception
 from spraycc.jobserver.makeflags import VARIABLES, compose, compose_cargo, without_jobserver
-
-#: By default ccache identifies a compiler by the file that it finds on PATH. In a build that file is a shim, which does
-#: not change with the compiler, so ccache would return objects of another compiler.
-CCACHE_CHECK = b"CCACHE_COMPILERCHECK"
-_BY_FILE = (b"", b"mtime", b"content")
-_BY_ITS_WORDS = b"%compiler% -v"
-#: ccache's own default.
-_BY_TIME = b"mtime"
 
 _OURS = (b"SPRAYCC_SOCKET", b"SPRAYCC_BUILD", b"SPRAYCC_SHIMS", b"SPRAYCC_SLOT")
 
@@ -22,10 +15,10 @@ def in_build(
     *,
     socket: bytes,
     build: bytes,
-    shims: bytes,
     path: bytes,
     fifo: bytes,
     fd: int | None,
+    intercept: Mapping[bytes, bytes],
     shell: bytes = b"",
 ) -> dict[bytes, bytes]:
     """The environment for a tool in a build that the server has opened.
@@ -34,20 +27,16 @@ def in_build(
         env: the environment of this process.
         socket: the path of the server's socket.
         build: the build's id.
-        shims: the shim directory.
         path: the PATH in force; ``env`` may have none.
         fifo: the path of the jobserver's fifo, empty without a jobserver.
         fd: the descriptor of the fifo, which the tool inherits; None without a jobserver.
+        intercept: the variables that intercept compilers; SPRAYCC_SHIMS is a directory that becomes the first on PATH.
         shell: a shell for make's recipe lines, empty for the usual one.
     """
-    result = without_build(env, shims)
-    result |= {
-        b"SPRAYCC_SOCKET": socket,
-        b"SPRAYCC_BUILD": build,
-        b"SPRAYCC_SHIMS": shims,
-        b"PATH": b":".join((shims, *elements_without(path, shims))),
-    }
-    result |= for_ccache(env)
+    result = without_build(env)
+    result |= {b"SPRAYCC_SOCKET": socket, b"SPRAYCC_BUILD": build, **intercept}
+    if shims := intercept.get(b"SPRAYCC_SHIMS"):
+        result[b"PATH"] = b":".join((shims, *elements_without(result.get(b"PATH", path), shims)))
     if fd is not None:
         for name in VARIABLES:
             if name in env and name != b"MAKEFLAGS":
@@ -57,20 +46,10 @@ def in_build(
     return result
 
 
-def for_ccache(env: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    """The variable that makes ccache identify compilers behind shims; empty if the user's own value does so."""
-    return {CCACHE_CHECK: _BY_ITS_WORDS} if env.get(CCACHE_CHECK, b"") in _BY_FILE else {}
-
-
-def not_for_ccache(env: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    """The variable that undoes :func:`for_ccache`."""
-    return {CCACHE_CHECK: _BY_TIME} if env.get(CCACHE_CHECK) == _BY_ITS_WORDS else {}
-
-
-def without_build(env: Mapping[bytes, bytes], shims: bytes | None = None) -> dict[bytes, bytes]:
-    """The environment without SprayCC's variables and, if ``shims`` is known, without that directory on PATH."""
-    result = {name: value for name, value in env.items() if name not in _OURS}
-    shims = shims or env.get(b"SPRAYCC_SHIMS")
+def without_build(env: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """The environment without SprayCC's variables, its library, and its directory on PATH."""
+    result = interception.without({name: value for name, value in env.items() if name not in _OURS})
+    shims = env.get(b"SPRAYCC_SHIMS")
     if shims and b"PATH" in result:
         result[b"PATH"] = b":".join(elements_without(result[b"PATH"], shims))
     return result

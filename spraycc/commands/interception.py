@@ -6,16 +6,29 @@ docs/interception.md describes the format.
 from __future__ import annotations
 
 import os.path
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 
+from spraycc.build_tools import JOBSERVER_TOOLS
 from spraycc.commands.names import grammar
 
 #: Name of the library, in ``lib/spraycc`` of the installation.
 LIBRARY_NAME = "libspraycc-exec.so"
+_OURS = b"/" + os.fsencode(LIBRARY_NAME)
 #: Names the configuration's file. With an empty value, no program below is intercepted.
-VARIABLE = b"SPRAYCC_INTERCEPT"
+VARIABLE = b"SPRAYCC_EXEC"
 
-_PRELOAD = b"LD_PRELOAD="
+#: Names the program to a runner that was executed in its place.
+PROGRAM = b"SPRAYCC_PROGRAM"
+_PRELOAD = b"LD_PRELOAD"
+#: Programs that start compilers, and that users install in a workspace, too: virtual environments, packages of tools.
+#: Interpreters count only in a directory named bin: a build may make a python or a perl.
+_INSTALLED = (
+    *(b"samu", b"cmake", b"meson", b"scons"),
+    *(
+        b"*/bin/" + name
+        for name in (b"python*", b"perl*", b"ruby*", b"tclsh*", b"bash", b"dash", b"sh", b"zsh", b"ksh")
+    ),
+)
 _FIRST = b"spraycc-exec\t1\n"
 _LAST = b"end\n"
 
@@ -27,7 +40,6 @@ def configuration(
     workspace: bytes,
     wrap: Iterable[str] = (),
     never: Iterable[str] = (),
-    stems: Sequence[bytes] = (),
 ) -> bytes:
     """The text of the configuration's file.
 
@@ -38,7 +50,6 @@ def configuration(
         wrap: patterns of programs to wrap beside the tools that SprayCC knows. A pattern with a slash is for the
             program's path, absolute or relative to the workspace; any other pattern is for its name.
         never: the same for programs that are not wrapped, whatever else says so.
-        stems: names of further tools, which may have targets and versions as gcc has.
 
     Raises:
         ValueError: a path is not absolute, or a value has a line's end.
@@ -49,7 +60,8 @@ def configuration(
     lines = [(b"runner", runner), (b"library", library), (b"workspace", workspace)]
     lines += [(b"path" if b"/" in pattern else b"name", pattern) for pattern in map(_tidy, wrap)]
     lines += [(b"never", pattern) for pattern in map(_tidy, never)]
-    lines += sorted(((b"stem", stem) for stem in stems), key=lambda line: -len(line[1]))
+    lines += [(b"tool", os.fsencode(name)) for name in JOBSERVER_TOOLS]
+    lines += [(b"installed", pattern) for pattern in _INSTALLED]
     lines += grammar()
     if any(b"\n" in value or b"\0" in value for _, value in lines):
         raise ValueError("a path or a pattern has a line's end")
@@ -62,14 +74,31 @@ def _tidy(pattern: str) -> bytes:
     return b"./" + path[2:].lstrip(b"/") if path.startswith(b"./") else path
 
 
-def environment(env: Sequence[bytes], library: bytes, path: bytes) -> tuple[bytes, ...]:
-    """The environment (``NAME=value`` entries) in which programs are intercepted by the configuration in ``path``.
+def variables(env: Mapping[bytes, bytes], library: bytes, path: bytes) -> dict[bytes, bytes]:
+    """The variables with which programs are intercepted by the configuration in ``path``.
 
-    The library is the last in LD_PRELOAD, so the user's own libraries keep their places. A library of
-    a build around this one is replaced.
+    The library is the last in LD_PRELOAD, so the user's own libraries keep their places. A library of a build around
+    this one is replaced.
     """
-    preload = next((entry[len(_PRELOAD) :] for entry in env if entry.startswith(_PRELOAD)), b"")
-    others = [entry for entry in env if not entry.startswith((_PRELOAD, VARIABLE + b"="))]
-    name = os.fsencode(LIBRARY_NAME)
-    theirs = [word for word in preload.split(b":") if word and not word.endswith(b"/" + name)]
-    return (*others, _PRELOAD + b":".join([*theirs, library]), VARIABLE + b"=" + path)
+    theirs = _without_ours(env.get(_PRELOAD, b""))
+    return {_PRELOAD: theirs + b":" + library if theirs else library, VARIABLE: path}
+
+
+def without(env: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """The environment without the library and its variables.
+
+    If the library is in this process, an empty variable keeps it away from the next program.
+    """
+    result = {name: value for name, value in env.items() if name not in (VARIABLE, PROGRAM)}
+    if _OURS in env.get(_PRELOAD, b""):
+        result[_PRELOAD] = _without_ours(env[_PRELOAD])
+        if not result[_PRELOAD]:
+            del result[_PRELOAD]
+    return result | ({VARIABLE: b""} if env.get(VARIABLE) else {})
+
+
+def _without_ours(preload: bytes) -> bytes:
+    """The user's own libraries in a value of LD_PRELOAD."""
+    if _OURS not in preload:
+        return preload
+    return b":".join(word for word in preload.replace(b" ", b":").split(b":") if word and not word.endswith(_OURS))

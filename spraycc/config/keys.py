@@ -20,7 +20,7 @@ PREFIX = "SPRAYCC_"
 RESERVED_VARIABLES = frozenset(
     PREFIX + name
     for name in (
-        *("SOCKET", "BUILD", "SHIMS", "SLOT", "CCACHE", "RUNNER", "RUNTIME_DIR", "BOX", "RECORDER"),
+        *("SOCKET", "BUILD", "SHIMS", "SLOT", "EXEC", "PROGRAM", "RUNNER", "RUNTIME_DIR", "BOX", "RECORDER"),
         *("LOG_LEVEL", "UPSTREAM_CACHE", "VERSION"),
     )
 )

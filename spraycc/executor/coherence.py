@@ -11,11 +11,12 @@ from dataclasses import replace
 from spraycc.executor.box import BoxOrder
 from spraycc.executor.fence import Fence
 from spraycc.executor.proof import ToldStamp, directory_of, prove
-from spraycc.executor.recorder import RecordFile, can_preload, environment
+from spraycc.executor.recorder import RecordFile, environment
 from spraycc.stamps import Lookup, Stamp
 from spraycc.system.file_cache import cached
 from spraycc.system.filesystems import FileSystems
 from spraycc.system.paths import is_inside
+from spraycc.system.preload import can_preload
 from spraycc.wire.executor import Reads, StartTask
 
 _log = logging.getLogger(__name__)

@@ -24,12 +24,13 @@ else:
     import _socket as socket
 
 LAUNCHER = b"spraycc-run"
-BELOW_CCACHE = b"SPRAYCC_CCACHE"
 #: the library that intercepts executions, and the variable by which it names the program
 EXEC_LIBRARY = b"libspraycc-exec.so"
 PROGRAM = b"SPRAYCC_PROGRAM"
 #: as in spraycc/build_tools.py
-SHIMMED = (b"make", b"gmake", b"ninja", b"ninja-build", b"ctest", b"cargo")
+SHIMMED = (b"make", b"gmake", b"ninja", b"ninja-build", b"ctest", b"cargo", b"cmake")
+#: as in spraycc/shims.py
+SHIM_MARK = b"\nspraycc-shim\n"
 #: The build hook replaces this text by the release.
 VERSION = "@VERSION@"
 PROTOCOL = 1
@@ -255,9 +256,14 @@ def is_runner(path: bytes) -> bool:
     try:
         st = os.stat(path)
         own = os.stat(__file__)
+        if os.path.samestat(st, own) or os.path.basename(os.path.realpath(path)) == LAUNCHER:
+            return True
+        if st.st_mode & 0o170000 != 0o100000 or st.st_size <= len(SHIM_MARK):
+            return False
+        with open(path, "rb", buffering=0) as file:
+            return os.pread(file.fileno(), len(SHIM_MARK), st.st_size - len(SHIM_MARK)) == SHIM_MARK
     except OSError:
         return False
-    return os.path.samestat(st, own) or os.path.basename(os.path.realpath(path)) == LAUNCHER
 
 
 def check(path: bytes) -> int:
@@ -272,11 +278,7 @@ def check(path: bytes) -> int:
     return 0 if executable else errno.EACCES
 
 
-def is_ccache(path: bytes) -> bool:
-    return os.path.basename(os.path.realpath(path)) == b"ccache"
-
-
-def find_program(name: bytes, path: bytes | None, shims: bytes | None, past_ccache: bool = False) -> tuple[bytes, int]:
+def find_program(name: bytes, path: bytes | None, shims: bytes | None) -> tuple[bytes, int]:
     """The path of the real program and 0; or the name and an errno."""
     if b"/" in name:
         if not is_runner(name):
@@ -290,7 +292,7 @@ def find_program(name: bytes, path: bytes | None, shims: bytes | None, past_ccac
         problem = check(candidate)
         if problem == errno.EACCES:
             why = problem
-        if problem == 0 and not is_runner(candidate) and not (past_ccache and is_ccache(candidate)):
+        if problem == 0 and not is_runner(candidate):
             return candidate, 0
     return name, why
 
@@ -409,14 +411,21 @@ def execve(program: bytes, argv: list[bytes], env: Environment) -> None:
 # --- build tools ----------------------------------------------------------------------------------------------------
 
 
-def exec_command(task: Task, name: bytes) -> None:
+def exec_command(task: Task, name: bytes, given: bytes | None) -> None:
     """Execute the spraycc command, which opens a build and runs the tool in it. Returns if that fails."""
-    command = os.path.join(os.path.dirname(os.path.realpath(os.fsencode(__file__))), b"spraycc")
-    if os.access(command, os.X_OK):
-        try:
-            execve(command, [command, b"--shim", name, *task.argv[1:]], task.env)
-        except OSError:
-            pass
+    directory = os.path.dirname(os.path.realpath(os.fsencode(__file__)))
+    env = Environment([*task.env.entries, PROGRAM + b"=" + given] if given else task.env.entries)
+    for place in (b"spraycc", b"../../bin/spraycc"):
+        command = os.path.join(directory, place)
+        if os.access(command, os.X_OK):
+            try:
+                execve(command, [command, b"--shim", given or name, *task.argv[1:]], env)
+            except OSError:
+                pass
+
+
+def is_plain_cmake(name: bytes, argv: list[bytes]) -> bool:
+    return name == b"cmake" and argv[1:2] not in ([b"--build"], [b"--workflow"])
 
 
 def may_set_width(argv: list[bytes]) -> bool:
@@ -462,17 +471,26 @@ def reopen_jobserver(env: Environment, path: bytes, build: bytes) -> None:
         os.close(fd)
 
 
-def run_build_tool(task: Task, name: bytes) -> "NoReturn":
+def lacks_library(env: Environment) -> bool:
+    return bool(env.get(b"SPRAYCC_EXEC")) and EXEC_LIBRARY not in (env.get(b"LD_PRELOAD") or b"")
+
+
+def run_build_tool(task: Task, name: bytes, given: bytes | None) -> "NoReturn":
     env = task.env
     path, build = env.get(b"SPRAYCC_SOCKET"), env.get(b"SPRAYCC_BUILD")
     if env.get(b"SPRAYCC_SLOT"):
         task.execute()
+    shims = env.get(b"SPRAYCC_SHIMS")
+    is_plain = is_plain_cmake(name, task.argv)
     if path and build:
-        if may_set_width(task.argv) or may_have_left(env):
-            exec_command(task, name)
-        reopen_jobserver(env, path, build)
-    elif env.get(b"SPRAYCC_SHIMS"):
-        exec_command(task, name)
+        if not is_plain:
+            if may_set_width(task.argv) or may_have_left(env) or lacks_library(env):
+                exec_command(task, name, given)
+            reopen_jobserver(env, path, build)
+    elif is_plain:
+        env.strip_path(shims)
+    elif shims:
+        exec_command(task, name, given)
     task.execute()
 
 
@@ -888,7 +906,6 @@ def main() -> "NoReturn":
     search_path, shims = env.get(b"PATH"), env.get(b"SPRAYCC_SHIMS") or None
     argv = own_arguments()
     wish = "auto"
-    below_ccache = bool(env.get(BELOW_CCACHE))
     given = env.take_program()
     name = os.path.basename(given or argv[0])
     if given is not None and is_runner(given):
@@ -904,7 +921,7 @@ def main() -> "NoReturn":
             name = argv[0]
         else:
             argv = shim_argv(argv, search_path)
-        program, problem = find_program(name, search_path, shims, below_ccache)
+        program, problem = find_program(name, search_path, shims)
         if problem:
             missing = problem == errno.ENOENT and b"/" not in name
             say(name, b": ", b"command not found" if missing else reason(problem))
@@ -912,13 +929,9 @@ def main() -> "NoReturn":
         if b"/" in argv[0] and is_runner(argv[0]):
             argv = [program, *argv[1:]]
     task = Task(env, wish, program, argv)
-    if given is None and not launched and name in SHIMMED:
-        run_build_tool(task, name)
+    if not launched and name in SHIMMED:
+        run_build_tool(task, name, given)
     path, build = env.get(b"SPRAYCC_SOCKET"), env.get(b"SPRAYCC_BUILD") or b""
-    may_cache = given is None and wish == "auto" and not below_ccache and not env.get(b"SPRAYCC_SLOT")
-    if path and build and may_cache and shims and shims in (search_path or b"") and is_ccache(program):
-        env.entries.append(BELOW_CCACHE + b"=1")
-        task.execute()
     env.strip_preload()
     env.strip_path(shims)
     for element in (env.get(b"PATH") or b"").split(b":") if given is None else ():

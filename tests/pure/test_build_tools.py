@@ -6,7 +6,7 @@ import ast
 import re
 from pathlib import Path
 
-from spraycc.build_tools import RECIPE_STARTERS, SHIMMED, SUBCOMMANDS
+from spraycc.build_tools import JOBSERVER_TOOLS, RECIPE_STARTERS, SHIMMED, SUBCOMMANDS
 
 SPRAYCC = Path(__file__).resolve().parents[2] / "spraycc"
 
@@ -27,5 +27,5 @@ def test_the_fallback_runner_has_the_same_names() -> None:
 
 
 def test_what_has_a_shim_is_a_subcommand_and_starts_recipes() -> None:
-    assert set(SHIMMED) < set(SUBCOMMANDS)
-    assert set(SHIMMED) < set(RECIPE_STARTERS)
+    assert set(JOBSERVER_TOOLS) < set(SHIMMED) == set(SUBCOMMANDS)
+    assert set(JOBSERVER_TOOLS) < set(RECIPE_STARTERS)

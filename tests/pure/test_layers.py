@@ -28,7 +28,8 @@ ROOMS: dict[str, set[str]] = {
     "spraycc.history": set(),
     "spraycc.runtime_dir": {"spraycc.jobserver"},
     "spraycc.workspace": {"spraycc.config"},
-    "spraycc.shims": {"spraycc.commands"},
+    "spraycc.runner_files": {"spraycc.commands", "spraycc.system"},
+    "spraycc.shims": {"spraycc.commands", "spraycc.runner_files"},
     "spraycc.runner": set(),
     "spraycc.executor": {"spraycc.wire", "spraycc.system"},
     # the server, from the bottom up
@@ -64,7 +65,7 @@ ROOMS: dict[str, set[str]] = {
     "spraycc.ui": {"spraycc.wire"},
     "spraycc.cli": {
         "spraycc.cluster", "spraycc.commands", "spraycc.config", "spraycc.executor", "spraycc.history", "spraycc.jobserver",
-        "spraycc.runtime_dir", "spraycc.shims", "spraycc.system", "spraycc.ui", "spraycc.wire", "spraycc.workspace",
+        "spraycc.runner_files", "spraycc.runtime_dir", "spraycc.shims", "spraycc.system", "spraycc.ui", "spraycc.wire", "spraycc.workspace",
         SERVER + "fleet",
     },
 }  # fmt: skip

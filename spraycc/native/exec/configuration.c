@@ -12,7 +12,7 @@
 #define LAST "end"
 #define MOST_BYTES (1 << 20)
 
-const char *const variable_prefixes[VARIABLES] = {"SPRAYCC_INTERCEPT=", "SPRAYCC_SOCKET=", "SPRAYCC_BUILD="};
+const char *const variable_prefixes[VARIABLES] = {"SPRAYCC_EXEC=", "SPRAYCC_SOCKET=", "SPRAYCC_BUILD="};
 
 const char *configuration_next(const struct configuration *configuration, const char *key, const char *line)
 {

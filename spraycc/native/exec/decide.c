@@ -37,18 +37,6 @@ static const struct configuration *rules(void)
 	return &state->configuration;
 }
 
-static bool is_in_workspace(const char *real, const char *path)
-{
-	(void)path;
-	return begins_with(real, rules()->workspace);
-}
-
-/* The build has made a program that lies in the workspace. Such a program may be a test, whose output is compared. */
-static bool is_no_product(int fd)
-{
-	return !ask(fd, "", is_in_workspace);
-}
-
 /* A rule with a slash is for a path: absolute, or relative to the workspace. Any other rule is for a name. */
 static bool rule_fits(const char *rule, const char *real, const char *path)
 {
@@ -70,6 +58,20 @@ static bool any_rule_fits(const char *key, const char *real, const char *path)
 		if (rule_fits(rule, real, path))
 			return true;
 	return false;
+}
+
+/* The build has made a program that lies in the workspace. Such a program may be a test, whose output is compared. But
+ * build tools may be installed in the workspace. */
+static bool is_product(const char *real, const char *path)
+{
+	(void)path;
+	return begins_with(real, rules()->workspace) && !any_rule_fits("tool", real, real) &&
+	       !any_rule_fits("installed", real, real) && !path_is_launcher(rules(), real);
+}
+
+static bool is_no_product(int fd)
+{
+	return !ask(fd, "", is_product);
 }
 
 static bool is_name_wrapped(const char *name)
@@ -94,6 +96,12 @@ static bool is_runner(const char *real, const char *path)
 {
 	(void)path;
 	return strcmp(base_name(real), RUNNER) == 0;
+}
+
+/* A link to the runner starts the build tool by itself. */
+static bool is_build_tool(const char *real, const char *path)
+{
+	return any_rule_fits("tool", path, path) && !is_runner(real, path);
 }
 
 /* True if execve would start the file. For an unknown format, execve fails: the caller must see that. */
@@ -141,8 +149,10 @@ static enum action look_at(int dirfd, const char *path)
 	if (program != PROGRAM_UNKNOWN && (rules()->has_paths || is_name_wrapped(base_name(path))) &&
 	    ask_about(dirfd, path, is_wrapped, true))
 		return is_runner_there() ? WRAP : LEAVE;
+	if (program == PROGRAM_LOADS && is_library_there())
+		return ask_about(dirfd, path, is_build_tool, false) && is_runner_there() ? HAND_ON : JOIN;
 	if (program == PROGRAM_LOADS)
-		return is_library_there() ? JOIN : LEAVE;
+		return LEAVE;
 	/* The runner is static, and as a link in the place of a build tool it hands its environment on. */
 	return ask_about(dirfd, path, is_runner, false) ? JOIN : LEAVE;
 }

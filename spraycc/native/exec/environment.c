@@ -23,6 +23,11 @@ static bool is_preload(const char *entry)
 	return strncmp(entry, PRELOAD, PRELOAD_LENGTH) == 0;
 }
 
+static bool gives_library(enum action action)
+{
+	return action == JOIN || action == HAND_ON;
+}
+
 /* What becomes of an entry of the environment. */
 enum change { KEEP, DROP, ADD_LIBRARY, TAKE_LIBRARY };
 
@@ -30,11 +35,11 @@ static enum change change_of(enum action action, const char *entry)
 {
 	if (is_preload(entry)) {
 		bool has_ours = preload_has_ours(entry + PRELOAD_LENGTH);
-		if (action == JOIN)
+		if (gives_library(action))
 			return has_ours ? KEEP : ADD_LIBRARY;
 		return has_ours ? TAKE_LIBRARY : KEEP;
 	}
-	return action == WRAP && strncmp(entry, PROGRAM, PROGRAM_LENGTH) == 0 ? DROP : KEEP;
+	return action_is_runner(action) && strncmp(entry, PROGRAM, PROGRAM_LENGTH) == 0 ? DROP : KEEP;
 }
 
 /* The copy of a variable that the environment lacks, or NULL. A program that leaves needs no variables, and the runner
@@ -58,10 +63,10 @@ bool environment_opts_out(char *const env[])
 size_t environment_size(enum action action, char *const env[], const char *program)
 {
 	size_t size = sizeof(char *);
-	bool is_changed = action == WRAP;
+	bool is_changed = action_is_runner(action);
 	if (action == AS_GIVEN)
 		return 0;
-	if (action == WRAP)
+	if (action_is_runner(action))
 		size += sizeof(char *) + PROGRAM_LENGTH + strlen(program) + 1;
 	for (char *const *entry = env; entry && *entry && size <= MOST_BYTES; entry++) {
 		enum change change = change_of(action, *entry);
@@ -72,7 +77,7 @@ size_t environment_size(enum action action, char *const env[], const char *progr
 		if (change == ADD_LIBRARY)
 			size += 1 + strlen(state->configuration.library);
 	}
-	if (action == JOIN && !find_entry(env, PRELOAD, PRELOAD_LENGTH)) {
+	if (gives_library(action) && !find_entry(env, PRELOAD, PRELOAD_LENGTH)) {
 		size += sizeof(char *) + PRELOAD_LENGTH + strlen(state->configuration.library) + 1;
 		is_changed = true;
 	}
@@ -139,12 +144,12 @@ char **environment_fill(enum action action, char *const env[], const char *progr
 	struct room room = {.next = place, .texts = (char *)place + size};
 	for (char *const *entry = env; entry && *entry; entry++)
 		add_changed(&room, change_of(action, *entry), *entry);
-	if (action == JOIN && !find_entry(env, PRELOAD, PRELOAD_LENGTH))
+	if (gives_library(action) && !find_entry(env, PRELOAD, PRELOAD_LENGTH))
 		add_text(&room, PRELOAD, state->configuration.library, "");
 	for (int i = 0; i < VARIABLES; i++)
 		if (lacking(action, env, i))
 			add(&room, lacking(action, env, i));
-	if (action == WRAP)
+	if (action_is_runner(action))
 		add_text(&room, PROGRAM, program, "");
 	if (room.is_full)
 		return NULL;

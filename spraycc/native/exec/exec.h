@@ -4,6 +4,7 @@
  * A build preloads the library into all its processes (LD_PRELOAD). At each execution the library decides what becomes
  * of the new program:
  *   - WRAP: the runner is executed in its place, without the library;
+ *   - HAND_ON: likewise, and the runner hands the library on to the program, a build tool;
  *   - JOIN: the program gets the library, even if its environment has lost it;
  *   - LEAVE: the program must not have the library;
  *   - AS_GIVEN: the library changes nothing.
@@ -17,7 +18,7 @@
 
 #include "../preload/preload.h"
 
-/* configuration.c: the file that SPRAYCC_INTERCEPT names. */
+/* configuration.c: the file that SPRAYCC_EXEC names. */
 
 /* The runner's file name, behind symbolic links. */
 #define RUNNER "spraycc-run"
@@ -58,7 +59,7 @@ bool path_is_launcher(const struct configuration *configuration, const char *pat
 
 /* decide.c */
 
-enum action { AS_GIVEN, LEAVE, JOIN, WRAP };
+enum action { AS_GIVEN, LEAVE, JOIN, HAND_ON, WRAP };
 
 /* The state of this process. Set by the constructor. */
 struct state {
@@ -69,6 +70,12 @@ struct state {
 
 /* NULL before the constructor, and in the runner: then nothing is changed. */
 extern const struct state *state;
+
+/* True if the runner is executed in the program's place. */
+static inline bool action_is_runner(enum action action)
+{
+	return action == HAND_ON || action == WRAP;
+}
 
 /* What becomes of this program. */
 enum action decide(int dirfd, const char *path, char *const env[]);

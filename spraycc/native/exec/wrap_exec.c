@@ -20,13 +20,13 @@ const struct state *state;
 	enum action action_ = decision; \
 	size_t size_; \
 	char **given = NULL; \
-	if (action_ == WRAP) { \
-		size_ = environment_size(WRAP, env, program); \
+	if (action_is_runner(action_)) { \
+		size_ = environment_size(action_, env, program); \
 		if (size_ != 0) \
-			given = environment_fill(WRAP, env, program, __builtin_alloca(size_), size_); \
+			given = environment_fill(action_, env, program, __builtin_alloca(size_), size_); \
 		if (given) \
 			start_runner; \
-		action_ = LEAVE; \
+		action_ = action_ == WRAP ? LEAVE : JOIN; \
 	} \
 	size_ = environment_size(action_, env, NULL); \
 	given = size_ != 0 ? environment_fill(action_, env, NULL, __builtin_alloca(size_), size_) : NULL; \

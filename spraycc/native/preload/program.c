@@ -1,6 +1,6 @@
 /* Decides if a program can load this library. The loader of a 32-bit program would complain on the program's stderr,
  * and the library of AddressSanitizer ends the program if another library comes before it. can_preload in
- * spraycc/executor/recorder.py decides the same for the first program of a command.
+ * spraycc/system/preload.py decides the same for the first program of a command.
  */
 #include "preload.h"
 

@@ -12,39 +12,54 @@
 #include "find_program.h"
 #include "run_here.h"
 
-#define COMMAND "spraycc"
-
 /* The names are those of SHIMMED in spraycc/build_tools.py; a test compares. */
 bool is_build_tool(const char *name)
 {
-	static const char *const names[] = {"make", "gmake", "ninja", "ninja-build", "ctest", "cargo"};
+	static const char *const names[] = {"make", "gmake", "ninja", "ninja-build", "ctest", "cargo", "cmake"};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		if (strcmp(name, names[i]) == 0)
 			return true;
 	return false;
 }
 
-/* The spraycc command: a link beside the file of this program. NULL if there is none. */
+/* The spraycc command: a link beside the file of this program, or in bin of the directory above a shim's. NULL if there
+ * is none. */
 static const char *find_command(void)
 {
+	static const char *const places[] = {"spraycc", "../../bin/spraycc"};
 	static char path[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", path, sizeof path);
 	if (n <= 0 || (size_t)n >= sizeof path)
 		return NULL;
 	path[n] = '\0';
 	char *name = (char *)(uintptr_t)base_name(path);
-	if ((size_t)(name - path) + sizeof COMMAND > sizeof path)
-		return NULL;
-	memcpy(name, COMMAND, sizeof COMMAND);
-	return access(path, X_OK) == 0 ? path : NULL;
+	for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+		if ((size_t)(name - path) + strlen(places[i]) + 1 > sizeof path)
+			continue;
+		strcpy(name, places[i]);
+		if (access(path, X_OK) == 0)
+			return path;
+	}
+	return NULL;
 }
 
 /* Executes the spraycc command, which opens a build and runs the tool in it. Returns if that fails. */
-static void exec_command(const struct task *task, const char *name)
+static void exec_command(const struct task *task, const char *name, const char *given)
 {
-	const char *words[] = {find_command(), "--shim", name};
-	if (words[0])
-		exec_words(words, 3, task->argv);
+	const char *words[] = {find_command(), "--shim", given ? task->argv[0] : name};
+	if (!words[0])
+		return;
+	if (given)
+		environment_give_program(given);
+	exec_words(words, 3, task->argv);
+	environment_take_program();
+}
+
+/* Most uses of cmake compile nothing. */
+static bool is_plain_cmake(const char *name, char **argv)
+{
+	return strcmp(name, "cmake") == 0 &&
+	       !(argv[0] && argv[1] && (strcmp(argv[1], "--build") == 0 || strcmp(argv[1], "--workflow") == 0));
 }
 
 /* True if a word may be a -j, which makes the tool leave the jobserver. A wrong yes only costs time. */
@@ -97,17 +112,21 @@ void reopen_jobserver(const char *socket_path, const char *build)
 	}
 }
 
-_Noreturn void exec_build_tool(const struct task *task, const char *name)
+_Noreturn void exec_build_tool(const struct task *task, const char *name, const char *given)
 {
 	const char *socket_path = environment_value("SPRAYCC_SOCKET"), *build = environment_value("SPRAYCC_BUILD");
 	if (environment_value("SPRAYCC_SLOT"))
 		exec_here(task);
-	if (socket_path && build) {
-		if (may_set_width(task->argv) || may_have_left())
-			exec_command(task, name);
+	bool in_build = socket_path && build, is_plain = is_plain_cmake(name, task->argv);
+	if (in_build && !is_plain) {
+		if (may_set_width(task->argv) || may_have_left() || environment_lacks_library())
+			exec_command(task, name, given);
 		reopen_jobserver(socket_path, build);
-	} else if (environment_value("SPRAYCC_SHIMS")) {
-		exec_command(task, name);
+	} else if (!in_build && is_plain) {
+		/* CMake writes the make and the ninja that it finds on PATH into the build tree. */
+		environment_strip_path(environment_value("SPRAYCC_SHIMS"));
+	} else if (!in_build && environment_value("SPRAYCC_SHIMS")) {
+		exec_command(task, name, given);
 	}
 	/* `spraycc env` has not prepared this shell, or SprayCC was removed: behave as if there were no shim. */
 	exec_here(task);

@@ -10,8 +10,9 @@
 bool is_build_tool(const char *name);
 
 /* Executes the build tool (its path and words are in `task`), or the spraycc command that opens a build for it. The
- * environment must be as this process got it. */
-_Noreturn void exec_build_tool(const struct task *task, const char *name);
+ * environment must be as this process got it. `given` is the tool's path if the library that intercepts executions has
+ * named it, else NULL. */
+_Noreturn void exec_build_tool(const struct task *task, const char *name, const char *given);
 
 /* Opens the build's fifo under the number that MAKEFLAGS names, if that descriptor is closed: make hands its
  * descriptors to recursive recipes only. Without the fifo, a jobserver client in another recipe (a sub-make, a link by

@@ -1,5 +1,6 @@
 #include "environment.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,13 +70,14 @@ void environment_strip_preload(void)
 	*to = NULL;
 }
 
+static const char program_variable[] = "SPRAYCC_PROGRAM";
+
 const char *environment_take_program(void)
 {
-	static const char name[] = "SPRAYCC_PROGRAM";
 	const char *program = NULL;
 	char **to = environ;
 	for (char **from = environ; *from; from++) {
-		const char *value = value_of(*from, name, sizeof name - 1);
+		const char *value = value_of(*from, program_variable, sizeof program_variable - 1);
 		if (value)
 			program = value;
 		else
@@ -83,6 +85,22 @@ const char *environment_take_program(void)
 	}
 	*to = NULL;
 	return program && *program ? program : NULL;
+}
+
+void environment_give_program(const char *program)
+{
+	char **end = environ;
+	while (*end)
+		end++;
+	/* There is room: the entry was removed from this array. The value is a part of the entry. */
+	*end++ = (char *)(uintptr_t)(program - sizeof program_variable);
+	*end = NULL;
+}
+
+bool environment_lacks_library(void)
+{
+	const char *preload = environment_value("LD_PRELOAD");
+	return environment_value("SPRAYCC_EXEC") && !(preload && preload_has_ours(preload));
 }
 
 void environment_hold_slot(void)

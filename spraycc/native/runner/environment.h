@@ -19,6 +19,12 @@ void environment_strip_preload(void);
  * unset. */
 const char *environment_take_program(void);
 
+/* Puts SPRAYCC_PROGRAM back; `program` is the value from environment_take_program. */
+void environment_give_program(const char *program);
+
+/* True if a library intercepts the executions of this build, and LD_PRELOAD lacks the library. */
+bool environment_lacks_library(void);
+
 /* For a program that runs with a slot: removes all entries of SprayCC and sets SPRAYCC_SLOT=1, so that runners below
  * the program execute at once. Strings from an earlier getenv stay valid. */
 void environment_hold_slot(void);

@@ -1,6 +1,7 @@
 #include "find_program.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,17 +29,28 @@ static bool is_this_program(const struct stat *status)
 	return status->st_ino == self.st_ino && status->st_dev == self.st_dev;
 }
 
+/* True if the file ends with the mark of a shim. */
+static bool is_marked(const char *file, const struct stat *status)
+{
+	static const char mark[] = "\nspraycc-shim\n";
+	enum { LENGTH = sizeof mark - 1 };
+	char end[LENGTH];
+	int fd = S_ISREG(status->st_mode) && status->st_size > LENGTH ? open(file, O_RDONLY | O_CLOEXEC) : -1;
+	if (fd < 0)
+		return false;
+	bool marked =
+		pread(fd, end, LENGTH, status->st_size - LENGTH) == LENGTH && memcmp(end, mark, LENGTH) == 0;
+	close(fd);
+	return marked;
+}
+
 bool is_runner(const char *file)
 {
 	struct stat status;
 	if (stat(file, &status) < 0)
 		return false;
-	return is_this_program(&status) || (realpath(file, resolved) && strcmp(base_name(resolved), "spraycc-run") == 0);
-}
-
-bool is_ccache(const char *file)
-{
-	return realpath(file, resolved) && strcmp(base_name(resolved), "ccache") == 0;
+	return is_this_program(&status) || is_marked(file, &status) ||
+	       (realpath(file, resolved) && strcmp(base_name(resolved), "spraycc-run") == 0);
 }
 
 /* 0 if execve would start this file, else an errno. */
@@ -68,7 +80,7 @@ bool is_shim_directory(const char *element, size_t length, const char *shims)
 }
 
 /* find_program for a name without a slash. */
-static int search(const char *name, const char *path, const char *shims, bool past_ccache, const char **found)
+static int search(const char *name, const char *path, const char *shims, const char **found)
 {
 	int why = ENOENT;
 	if (!*name)
@@ -82,8 +94,6 @@ static int search(const char *name, const char *path, const char *shims, bool pa
 			passed_over = true;
 			continue;
 		}
-		if (problem == 0 && past_ccache && is_ccache(candidate))
-			continue;
 		if (problem == 0) {
 			*found = candidate;
 			return 0;
@@ -94,7 +104,7 @@ static int search(const char *name, const char *path, const char *shims, bool pa
 	return why;
 }
 
-int find_program(const char *name, const char *path, const char *shims, bool past_ccache, const char **found)
+int find_program(const char *name, const char *path, const char *shims, const char **found)
 {
 	if (strchr(name, '/')) {
 		if (!is_runner(name)) {
@@ -103,7 +113,7 @@ int find_program(const char *name, const char *path, const char *shims, bool pas
 		}
 		name = base_name(name);
 	}
-	return search(name, path ? path : DEFAULT_PATH, shims, past_ccache, found);
+	return search(name, path ? path : DEFAULT_PATH, shims, found);
 }
 
 const char *directory_of_runner(const char *name, const char *path)

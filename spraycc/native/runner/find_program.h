@@ -6,17 +6,14 @@
 #include <stddef.h>
 
 /* Finds the file that execvp(3) would execute for `name` if PATH had no runner. `path` is the value of PATH (NULL if
- * unset), `shims` the shim directory or NULL. With `past_ccache`, links to ccache are skipped, too.
+ * unset), `shims` the shim directory or NULL.
  *
  * Returns 0 and sets *found to the path as execvp would build it, valid until the next call; or returns ENOENT, EACCES
  * (the file can't be executed) or EISDIR. */
-int find_program(const char *name, const char *path, const char *shims, bool past_ccache, const char **found);
+int find_program(const char *name, const char *path, const char *shims, const char **found);
 
-/* True if this file is ccache, or a link to ccache with a compiler's name (/usr/lib/ccache/gcc). */
-bool is_ccache(const char *file);
-
-/* True if this file is a runner: this program, or a file that is named spraycc-run after all symbolic links are
- * followed (another installation's runner, or the Python runner). */
+/* True if this file is a runner: this program, a file that is named spraycc-run after all symbolic links are followed
+ * (another installation's runner, or the Python runner), or a shim (spraycc/shims.py writes its mark to the end). */
 bool is_runner(const char *file);
 
 /* The first directory of `path` in which `name` is a runner, or NULL; valid until the next call. Searches only if the

@@ -29,9 +29,6 @@
 
 #define LAUNCHER "spraycc-run"
 
-/* Set in the environment of a ccache that a shim has started. */
-#define BELOW_CCACHE "SPRAYCC_CCACHE"
-
 static const char usage[] = "usage: spraycc-run [--remote|--local] [--] CMD [ARGS...]\n"
 							"       spraycc-run --version | --help\n";
 
@@ -100,8 +97,7 @@ static void complete_argv(struct task *task)
 /* Finds the real program, or ends this process as a shell does. */
 static void find_real_program(struct task *task, const char *name)
 {
-	int problem = find_program(name, getenv("PATH"), environment_value("SPRAYCC_SHIMS"),
-	                           environment_value(BELOW_CCACHE) != NULL, &task->program);
+	int problem = find_program(name, getenv("PATH"), environment_value("SPRAYCC_SHIMS"), &task->program);
 	if (problem) {
 		say(name, ": ", problem == ENOENT && !strchr(name, '/') ? "command not found" : strerror(problem), (char *)0);
 		_exit(problem == ENOENT ? 127 : 126);
@@ -110,18 +106,6 @@ static void find_real_program(struct task *task, const char *name)
 	/* A program may look for its own files beside argv[0]. */
 	if (strchr(task->argv[0], '/') && is_runner(task->argv[0]))
 		task->argv[0] = (char *)(uintptr_t)task->program;
-}
-
-/* In a build, a link to ccache under a compiler's name starts at once, with the shims on PATH, like `ccache gcc`. A
- * cached result then costs no task. For other results ccache starts a shim, which must not find ccache again. */
-static void exec_ccache(const struct task *task)
-{
-	static char below[] = BELOW_CCACHE "=1";
-	const char *path = getenv("PATH"), *shims = environment_value("SPRAYCC_SHIMS");
-	if (strcmp(task->wish, "auto") != 0 || environment_value(BELOW_CCACHE) || environment_value("SPRAYCC_SLOT"))
-		return;
-	if (path && shims && strstr(path, shims) && is_ccache(task->program) && putenv(below) == 0)
-		exec_here(task);
 }
 
 /* The server is gone or refuses: runs the command on the submit host, within the local slots. */
@@ -219,23 +203,21 @@ int main(int argc, char **argv)
 	/* A shim that is a copy of the runner looks like the program itself. */
 	if (given && is_runner(given))
 		given = NULL;
+	bool is_launcher = strcmp(name, LAUNCHER) == 0;
+	if (is_launcher) {
+		task.argv = parse(argv, &task);
+		name = task.argv[0];
+	}
 	if (given) {
 		task.program = given;
 		complete_argv(&task);
-	} else if (is_build_tool(name)) {
-		find_real_program(&task, name);
-		exec_build_tool(&task, name);
 	} else {
-		if (strcmp(name, LAUNCHER) == 0) {
-			task.argv = parse(argv, &task);
-			name = task.argv[0];
-		}
 		find_real_program(&task, name);
 	}
+	if (!is_launcher && is_build_tool(name))
+		exec_build_tool(&task, name, given);
 	const char *socket_path = environment_value("SPRAYCC_SOCKET");
 	const char *build = environment_value("SPRAYCC_BUILD");
-	if (socket_path && build && !given)
-		exec_ccache(&task);
 	environment_strip_preload();
 	environment_strip_path(environment_value("SPRAYCC_SHIMS"));
 	/* After `env -i PATH="$PATH"`, PATH has shims that no variable names. GCC searches PATH for itself, and finds its

@@ -10,10 +10,12 @@ import pytest
 
 from spraycc.cli.build import _run_tool
 from spraycc.cli.build_tool import ToolRun
+from spraycc.cli.interception import Interception
 from spraycc.cli.opened_build import OpenedBuild, Plan
 from spraycc.cli.server_connection import ConnectionEnded, ServerConnection
 from spraycc.errors import ServerUnavailable
 from spraycc.jobserver.cmdline import Stripped
+from spraycc.runner_files import RunnerFiles
 from spraycc.settings import Settings
 
 GONE = "spraycc: warning: the server is gone; the rest of the build runs on this host\n"
@@ -75,11 +77,14 @@ class Build:
     ) -> dict[str, Any]:
         connection = DeadSession(error or ConnectionEnded("the server is gone: Broken pipe"))
         opened = OpenedBuild(
-            cast(ServerConnection, connection), bytes(self.runtime_dir), "b1", {b"SPRAYCC_SHIMS": b"/nowhere"}, None
+            cast(ServerConnection, connection), bytes(self.runtime_dir), "b1", INTERCEPTION, b"", {}, None
         )
         plan = Plan(Stripped((b"make",), None, True), "make", b"/usr/bin/make")
         tool = cast(ToolRun, ToolOf(meanwhile, sees_loss=sees_loss))
         return _run_tool(tool, plan, Settings(), {}, opened, began=0.0)
+
+
+INTERCEPTION = Interception(RunnerFiles("/data", b"/data/bin/spraycc-run", None), b"/nowhere")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hatch_build import EXEC_LIBRARY
-from spraycc.commands.interception import LIBRARY_NAME, configuration, environment
+from spraycc.commands.interception import LIBRARY_NAME, configuration, variables, without
 from spraycc.commands.names import tool_of
 
 NATIVE = Path(__file__).resolve().parents[3] / "spraycc" / "native"
@@ -44,12 +44,6 @@ def test_the_file_has_all_that_the_library_needs() -> None:
     assert text.endswith(b"\nend\n")
 
 
-def test_further_stems() -> None:
-    stems = [value for key, value in lines(configuration(**PATHS, stems=[b"f77", b"gfortran"])) if key == b"stem"]
-    assert stems[:2] == [b"gfortran", b"f77"]
-    assert b"gcc" in stems
-
-
 @pytest.mark.parametrize(
     "changes",
     [{"runner": b"spraycc-run"}, {"workspace": b""}, {"wrap": ["a\nend"]}, {"never": ["a\0b"]}, {"library": b"/a\nb"}],
@@ -62,21 +56,32 @@ def test_values_that_no_line_can_have(changes: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ([], [b"LD_PRELOAD=/l.so", b"SPRAYCC_INTERCEPT=/c"]),
-        ([b"LD_PRELOAD=", b"A=1"], [b"A=1", b"LD_PRELOAD=/l.so", b"SPRAYCC_INTERCEPT=/c"]),
-        (
-            [b"LD_PRELOAD=a.so b.so", b"SPRAYCC_INTERCEPT=/old"],
-            [b"LD_PRELOAD=a.so b.so:/l.so", b"SPRAYCC_INTERCEPT=/c"],
-        ),
+        (None, b"/l.so"),
+        (b"", b"/l.so"),
+        (b"a.so b.so", b"a.so b.so:/l.so"),
         # A build inside a build: the library is there once.
-        (
-            [b"LD_PRELOAD=a.so:/other/libspraycc-exec.so"],
-            [b"LD_PRELOAD=a.so:/l.so", b"SPRAYCC_INTERCEPT=/c"],
-        ),
+        (b"a.so:/other/libspraycc-exec.so", b"a.so:/l.so"),
+        (b"/other/libspraycc-exec.so a.so", b"a.so:/l.so"),
     ],
 )
-def test_environment(before: list[bytes], after: list[bytes]) -> None:
-    assert list(environment(before, b"/l.so", b"/c")) == after
+def test_variables(before: bytes | None, after: bytes) -> None:
+    env = {b"A": b"1", b"SPRAYCC_EXEC": b"/old"} | ({} if before is None else {b"LD_PRELOAD": before})
+    assert variables(env, b"/l.so", b"/c") == {b"LD_PRELOAD": after, b"SPRAYCC_EXEC": b"/c"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({b"A": b"1"}, {b"A": b"1"}),
+        ({b"LD_PRELOAD": b"a.so b.so"}, {b"LD_PRELOAD": b"a.so b.so"}),
+        ({b"LD_PRELOAD": b"a.so:/x/libspraycc-exec.so"}, {b"LD_PRELOAD": b"a.so"}),
+        ({b"LD_PRELOAD": b"/x/libspraycc-exec.so"}, {}),
+        ({b"SPRAYCC_EXEC": b"/c", b"SPRAYCC_PROGRAM": b"/gcc"}, {b"SPRAYCC_EXEC": b""}),
+        ({b"SPRAYCC_EXEC": b""}, {}),
+    ],
+)
+def test_without(before: dict[bytes, bytes], after: dict[bytes, bytes]) -> None:
+    assert without(before) == after
 
 
 def test_all_parts_call_the_library_by_the_same_name() -> None:

@@ -23,7 +23,6 @@ from spraycc.executor.recorder import (
     WRITTEN,
     Accesses,
     RecordFile,
-    can_preload,
     environment,
     find_recorder,
     parse,
@@ -293,44 +292,3 @@ def test_a_path_that_the_loader_would_split_is_not_used(name: str, tmp_path: Pat
     (tmp_path / name).touch()
     monkeypatch.setenv("SPRAYCC_RECORDER", str(tmp_path / name))
     assert find_recorder() is None
-
-
-def elf(path: Path, *, loader: bytes = b"/lib64/ld-linux-x86-64.so.2\0", **changes: int) -> bytes:
-    """Writes an ELF file: a 64-bit header like this interpreter's, one program header, and the loader's name."""
-    head = bytearray(Path("/proc/self/exe").read_bytes()[:64])
-    head[32:40] = struct.pack("=Q", 64)  # e_phoff
-    head[54:58] = struct.pack("=HH", 56, 1)  # e_phentsize, e_phnum
-    for offset, value in changes.items():
-        head[int(offset.removeprefix("at_"))] = value
-    interpreter = struct.pack("=IIQQQQQQ", 3, 4, 120, 120, 120, len(loader), len(loader), 1)
-    path.write_bytes(bytes(head) + interpreter + loader)
-    path.chmod(0o755)
-    return bytes(path)
-
-
-@pytest.mark.skipif(struct.calcsize("P") != 8, reason="the recorder is for 64-bit hosts")
-def test_programs_by_their_headers(tmp_path: Path) -> None:
-    assert can_preload(elf(tmp_path / "same"))
-    assert not can_preload(elf(tmp_path / "other-class", at_4=1))
-    assert not can_preload(elf(tmp_path / "other-order", at_5=2 if sys.byteorder == "little" else 1))
-    assert not can_preload(elf(tmp_path / "other-machine", at_18=0xF7))
-    assert not can_preload(elf(tmp_path / "other-libc", loader=b"/lib/ld-musl-x86_64.so.1\0"))
-    assert not can_preload(elf(tmp_path / "no-header", at_56=0))
-    assert not can_preload(elf(tmp_path / "wild-table", at_39=0x7F))
-    assert not can_preload(elf(tmp_path / "no-size", at_54=0))
-
-
-@pytest.mark.parametrize("name", [b"libasan.so.8", b"libhwasan.so.0", b"libclang_rt.asan-x86_64.so"])
-def test_a_library_that_must_come_first(name: bytes, tmp_path: Path) -> None:
-    program = elf(tmp_path / "program")
-    assert can_preload(program, (b"LD_PRELOAD=libown.so", b"A=" + name))
-    assert not can_preload(program, (b"A=1", b"LD_PRELOAD=/usr/lib/" + name))
-
-
-def test_what_is_no_program_can_t_be_recorded(tmp_path: Path) -> None:
-    for number, content in enumerate((b"", b"\x7fELF", b"#!", b"#!\n", b"#! \n", b"#!/nowhere/sh\n", b"text\n")):
-        path = tmp_path / str(number)
-        path.write_bytes(content)
-        assert not can_preload(bytes(path)), content
-    assert not can_preload(bytes(tmp_path / "missing"))
-    assert not can_preload(bytes(tmp_path))

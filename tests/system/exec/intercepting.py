@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hatch_build import EXEC_LIBRARY, LIBRARY_END, LIBRARY_FLAGS, sources_of
-from spraycc.commands.interception import configuration, environment
+from spraycc.commands.interception import configuration, variables
 from tests.system.harness.native import STRICT
 from tests.system.harness.waiting import HANG_S
 
@@ -114,9 +114,10 @@ class Interception:
     def env(self, **changes: str) -> dict[str, str]:
         """A build's environment. A change in capitals is a variable."""
         given = {**PLAIN, "SPRAYCC_SOCKET": str(self.socket), "SPRAYCC_BUILD": "b1", **changes}
-        entries = [os.fsencode(f"{name}={value}") for name, value in given.items()]
-        intercepted = environment(entries, bytes(self.library), bytes(self.file))
-        return {name: value for name, _, value in (os.fsdecode(entry).partition("=") for entry in intercepted)}
+        ours = variables(
+            {os.fsencode(n): os.fsencode(v) for n, v in given.items()}, bytes(self.library), bytes(self.file)
+        )
+        return given | {os.fsdecode(name): os.fsdecode(value) for name, value in ours.items()}
 
     def run(self, *argv: str | Path, cwd: Path | None = None, **changes: str) -> Done:
         return _run(argv, cwd or self.work, self.env(**changes))

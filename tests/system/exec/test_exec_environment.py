@@ -57,11 +57,11 @@ def test_an_environment_that_has_everything_is_handed_on_as_it_is(interception: 
 def test_an_empty_environment_gets_all_that_a_build_needs(interception: Interception) -> None:
     found = entries(interception.run("env", "-i", "A=1", "env").stdout)
     env = interception.env()
-    names = ("LD_PRELOAD", "SPRAYCC_INTERCEPT", "SPRAYCC_SOCKET", "SPRAYCC_BUILD")
+    names = ("LD_PRELOAD", "SPRAYCC_EXEC", "SPRAYCC_SOCKET", "SPRAYCC_BUILD")
     assert found == ["A=1", *(f"{name}={env[name]}" for name in names)]
     # A variable that the program sets itself stays.
-    found = entries(interception.run("env", "-i", "SPRAYCC_BUILD=b2", "SPRAYCC_INTERCEPT=/other", "env").stdout)
-    assert found[:2] == ["SPRAYCC_BUILD=b2", "SPRAYCC_INTERCEPT=/other"]
+    found = entries(interception.run("env", "-i", "SPRAYCC_BUILD=b2", "SPRAYCC_EXEC=/other", "env").stdout)
+    assert found[:2] == ["SPRAYCC_BUILD=b2", "SPRAYCC_EXEC=/other"]
     assert f"SPRAYCC_SOCKET={env['SPRAYCC_SOCKET']}" in found
     assert len(found) == 4
 
@@ -142,7 +142,7 @@ def test_below_a_runner_nothing_is_wrapped(interception: Interception) -> None:
     """Neither by the runner's variable nor without the library."""
     for command in (
         ["env", "SPRAYCC_SLOT=1", "sh", "-c", "gcc --version; env -u SPRAYCC_SLOT gcc --version; env"],
-        ["env", "SPRAYCC_INTERCEPT=", "sh", "-c", "gcc --version; env -i PATH=/usr/bin gcc --version; env"],
+        ["env", "SPRAYCC_EXEC=", "sh", "-c", "gcc --version; env -i PATH=/usr/bin gcc --version; env"],
         ["env", "SPRAYCC_SLOT=1", "env", "-i", "/usr/bin/gcc", "--version"],
     ):
         done = interception.run(*command)
@@ -172,7 +172,7 @@ def test_without_a_configuration_the_library_leaves(interception: Interception, 
         interception.file.mkdir()
     elif kind in contents:
         interception.file.write_bytes(contents[kind])
-    variables = {"SPRAYCC_INTERCEPT": ""} if kind == "unset" else {}
+    variables = {"SPRAYCC_EXEC": ""} if kind == "unset" else {}
     for command in (
         ["sh", "-c", "gcc --version; cc -dumpmachine; exit 3"],
         ["env", "-i", "PATH=/usr/bin", "sh", "-c", "gcc --version"],

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from spraycc import stamps
-from spraycc.executor.recorder import FILE_BYTES, can_preload
+from spraycc.executor.recorder import FILE_BYTES
+from spraycc.system.preload import can_preload
 from tests.system.executor import recording
 from tests.system.executor.recording import PLAIN, Recorder, compiled, exported, plain, products_of, stamps_of
 from tests.system.harness import needs

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from spraycc import stamps
-from spraycc.executor.recorder import can_preload
-from tests.pure.executor.test_recorder import elf
+from spraycc.system.preload import can_preload
+from tests.pure.system.test_preload import elf
 from tests.system.executor import recording
 from tests.system.executor.recording import HERE, Recorder, compiled, plain, shared, stamps_of
 from tests.system.harness import needs

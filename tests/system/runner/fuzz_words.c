@@ -106,7 +106,7 @@ static void try_search(char **words, int count)
 	if (count < 2)
 		return;
 	const char *found = NULL, *shims = count > 2 ? words[2] : NULL;
-	int problem = find_program(words[0], words[1], shims, false, &found);
+	int problem = find_program(words[0], words[1], shims, &found);
 	if (strchr(words[0], '/'))
 		return;
 	char *wanted = search_simply(words[0], words[1], shims);

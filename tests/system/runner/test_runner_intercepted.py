@@ -27,7 +27,7 @@ def test_without_a_server_the_program_is_executed(harness: Any, finish: Any) -> 
     program = harness.program("gcc", directory=harness.top / "elsewhere")
     harness.program("gcc")
     harness.shim("gcc")
-    harness.env |= {b"LAST": b"1", b"SPRAYCC_INTERCEPT": b"/i"}
+    harness.env |= {b"LAST": b"1", b"SPRAYCC_EXEC": b"/i"}
     done = finish(given(harness, program, "any word", "--version", "--", "-j4"))
     assert (done.returncode, done.stderr) == (0, b"")
     report = harness.report()
@@ -39,7 +39,7 @@ def test_without_a_server_the_program_is_executed(harness: Any, finish: Any) -> 
 def test_the_request_names_the_program(harness: Any, finish: Any, word: str) -> None:
     server = harness.serve()
     program = harness.program("make", directory=harness.top / "elsewhere")
-    runner = given(harness, program, word, "-c", LD_PRELOAD=f"/own.so:{OURS}", SPRAYCC_INTERCEPT="/i", LAST="1")
+    runner = given(harness, program, word, "-c", LD_PRELOAD=f"/own.so:{OURS}", SPRAYCC_EXEC="/i", LAST="1")
     asked = server.accept()
     assert asked.task.program == os.fsencode(program)
     assert asked.task.argv == (first(harness, program, word), b"-c")
@@ -84,7 +84,7 @@ def test_the_library_is_not_in_the_programs_environment(
     harness: Any, finish: Any, way: str, preload: str, left: bytes | None
 ) -> None:
     program = harness.program("gcc")
-    env = {"LD_PRELOAD": preload, "SPRAYCC_INTERCEPT": "/i"}
+    env = {"LD_PRELOAD": preload, "SPRAYCC_EXEC": "/i"}
     if way in ("server", "gone"):
         server = harness.serve()
         if way == "gone":

@@ -1,0 +1,176 @@
+"""SprayCC's own programs on the submit host: copies in the user's data directory.
+
+Builds, shells and build trees name these files, perhaps for longer than the Python environment with the installed
+files lasts. Every build brings the copies up to date at its start. Many builds may do so at once: files appear whole,
+under their final names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from dataclasses import dataclass
+
+from spraycc.commands.interception import LIBRARY_NAME
+from spraycc.errors import SprayccError
+from spraycc.system.preload import can_name
+
+RUNNER = "spraycc-run"
+#: A link to the spraycc command, beside the copy of the runner. The shims of build tools start it.
+COMMAND = "spraycc"
+#: Make's SHELL with `--wrap-shell`.
+_RECIPE_SHELL = "spraycc-shell"
+#: Not in a directory that may be on PATH.
+_PROGRAMS = "bin"
+_LIBRARIES = "lib"
+#: The last bytes of each shim. The runners look for them, too: native/runner/find_program.c, runner/fallback.py.
+SHIM_MARK = b"\nspraycc-shim\n"
+
+
+class NoRunner(SprayccError):
+    """There is no runner, so no task can go to an executor."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerFiles:
+    """Absolute paths of the copies."""
+
+    #: the user's data directory
+    data: str
+    runner: bytes
+    #: the library that intercepts executions; None if it is not installed, or LD_PRELOAD can't hold the path
+    library: bytes | None
+
+    @property
+    def shell(self) -> bytes:
+        """A shell for make's recipe lines."""
+        return os.path.join(os.path.dirname(self.runner), os.fsencode(_RECIPE_SHELL))
+
+
+def data_dir() -> str:
+    """The user's data directory for SprayCC."""
+    import platformdirs
+
+    return os.path.abspath(platformdirs.user_data_dir("spraycc"))
+
+
+def install(data: str | None = None, runner: str | None = None) -> RunnerFiles:
+    """Bring the copies up to date.
+
+    Args:
+        data: in place of :func:`data_dir`.
+        runner: in place of :func:`installed_runner`.
+
+    Raises:
+        NoRunner: no runner is installed, or a copy can't be written.
+    """
+    data = data_dir() if data is None else data
+    runner = installed_runner() if runner is None else runner
+    programs = os.path.join(data, _PROGRAMS)
+    try:
+        make_directory(data)
+        make_directory(programs)
+        _copy(runner, os.path.join(programs, RUNNER))
+        _copy(os.path.join(os.path.dirname(__file__), "runner", "recipe-shell"), os.path.join(programs, _RECIPE_SHELL))
+        _link(os.path.join(programs, COMMAND), os.path.join(os.path.dirname(runner), COMMAND))
+        library = _copy_library(data, runner)
+    except OSError as exc:
+        raise NoRunner(
+            f"{data}: the runner can't be copied: {exc.strerror}; "
+            "set XDG_DATA_HOME to a directory that you can write to"
+        ) from None
+    return RunnerFiles(data, os.fsencode(os.path.join(programs, RUNNER)), library)
+
+
+def installed_runner() -> str:
+    """The runner that was installed with this SprayCC: beside this Python, or beside the command that was called.
+
+    Raises:
+        NoRunner: the runner is in neither place.
+    """
+    # Symbolic links stay: a virtual environment's Python is a link, and its scripts lie beside the link.
+    places = [os.path.dirname(sys.executable), os.path.dirname(os.path.abspath(sys.argv[0]))]
+    for place in places:
+        if os.path.isfile(os.path.join(place, RUNNER)):
+            return os.path.join(place, RUNNER)
+    import sysconfig
+
+    for scheme in (None, "posix_user"):
+        place = sysconfig.get_path("scripts") if scheme is None else sysconfig.get_path("scripts", scheme)
+        if place not in places and os.path.isfile(os.path.join(place, RUNNER)):
+            return os.path.join(place, RUNNER)
+        places.append(place)
+    raise NoRunner(
+        f"no {RUNNER} in {', '.join(dict.fromkeys(places))}; install SprayCC again (pip install, or pip install -e .)"
+    )
+
+
+def is_runner(path: str | bytes) -> bool:
+    """True for a runner under any name: spraycc-run behind symbolic links, or a shim."""
+    path = os.fsencode(path)
+    if os.path.basename(os.path.realpath(path)) == os.fsencode(RUNNER):
+        return True
+    try:
+        with open(path, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            return os.pread(file.fileno(), len(SHIM_MARK), max(0, size - len(SHIM_MARK))) == SHIM_MARK
+    except OSError:
+        return False
+
+
+def make_directory(path: str) -> None:
+    """Make a directory to which no other user can write, whatever the umask: builds execute what lies there."""
+    os.makedirs(path, exist_ok=True)
+    status = os.stat(path)
+    if status.st_mode & 0o022 and status.st_uid == os.geteuid():
+        os.chmod(path, status.st_mode & 0o7755)
+
+
+def temporary_name(path: str) -> str:
+    """A unique name beside ``path``. Not from the process id: hosts may share the directory."""
+    return f"{path}.{os.urandom(6).hex()}.new"
+
+
+def _copy_library(data: str, runner: str) -> bytes | None:
+    target = os.path.join(data, _LIBRARIES, LIBRARY_NAME)
+    source = os.path.join(os.path.dirname(os.path.dirname(runner)), "lib", "spraycc", LIBRARY_NAME)
+    if not can_name(os.fsencode(target)) or not os.path.isfile(source):
+        return None
+    make_directory(os.path.dirname(target))
+    _copy(source, target)
+    # From such a file system, the loader maps no library, and each program would print the loader's complaint.
+    return None if os.statvfs(target).f_flag & os.ST_NOEXEC else os.fsencode(target)
+
+
+def _copy(source: str, target: str) -> None:
+    """Copy a program. Does nothing if the copy is there, by its size, time and mode."""
+    import shutil
+
+    wanted = os.stat(source)
+    with contextlib.suppress(FileNotFoundError):
+        found = os.stat(target)
+        if (found.st_size, found.st_mtime_ns, found.st_mode & 0o777) == (wanted.st_size, wanted.st_mtime_ns, 0o755):
+            return
+    temporary = temporary_name(target)
+    try:
+        # Exclusive and private until the content is whole.
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as to, open(source, "rb") as from_:
+            shutil.copyfileobj(from_, to)
+        os.chmod(temporary, 0o755)
+        os.utime(temporary, ns=(wanted.st_atime_ns, wanted.st_mtime_ns))
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _link(path: str, target: str) -> None:
+    with contextlib.suppress(OSError):
+        if os.readlink(path) == target:
+            return
+    temporary = temporary_name(path)
+    os.symlink(target, temporary)
+    os.replace(temporary, path)
