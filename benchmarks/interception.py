@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import RUNNER, Place, spread
-from spraycc.commands.interception import LIBRARY_NAME, configuration, environment
+from spraycc.commands.interception import LIBRARY_NAME, configuration, variables
 
 #: Executes the program again and again, and prints the milliseconds of each.
 _LOOP = """
@@ -29,8 +29,8 @@ def interception(place: Place) -> dict[str, Any]:
     file = place.root / "intercept"
     file.write_bytes(configuration(runner=bytes(RUNNER), library=bytes(library), workspace=bytes(place.workspace)))
     plain = {**place.env, "SPRAYCC_SOCKET": "/nowhere", "SPRAYCC_BUILD": "b"}
-    entries = [os.fsencode(f"{name}={value}") for name, value in plain.items()]
-    intercepted = dict(os.fsdecode(e).split("=", 1) for e in environment(entries, bytes(library), bytes(file)))
+    ours = variables({}, bytes(library), bytes(file))
+    intercepted = plain | {os.fsdecode(name): os.fsdecode(value) for name, value in ours.items()}
     without: list[float] = []
     through: list[float] = []
     for _ in range(2 if place.quick else 10):

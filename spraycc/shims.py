@@ -91,7 +91,7 @@ def _programs(path: str, is_wanted: Callable[[str], bool]) -> dict[str, str]:
 
 def _directory(files: RunnerFiles, programs: Mapping[str, str]) -> bytes:
     kinds = {name: _kind(name, file) for name, file in programs.items()}
-    text = "\n".join(f"{name}\t{kind}" for name, kind in sorted(kinds.items()))
+    text = "\n".join(f"{name}\t{line}" for name, (line, _) in sorted(kinds.items()))
     key = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
     directory = os.path.join(files.data, _DIRECTORY, key)
     try:
@@ -104,17 +104,17 @@ def _directory(files: RunnerFiles, programs: Mapping[str, str]) -> bytes:
     return os.fsencode(directory)
 
 
-def _kind(name: str, file: str) -> str:
-    """The line about the program in its shim. Empty for a build tool, which no compiler cache looks at."""
+def _kind(name: str, file: str) -> tuple[str, int | None]:
+    """The line about the program in its shim, and the shim's time. A cache of compiles looks at no build tool."""
     if name in SHIMMED:
-        return ""
+        return "", None
     status = os.stat(file)
     # No device number: hosts may share the directory, and each numbers its mounts by itself.
-    return f"{os.path.realpath(file)} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
+    return f"{os.path.realpath(file)} {status.st_ino} {status.st_size} {status.st_mtime_ns}", status.st_mtime_ns
 
 
-def _fill(directory: str, kinds: Mapping[str, str], runner: str) -> None:
-    """Write the shims: one file for each line, with a hard link for each name.
+def _fill(directory: str, kinds: Mapping[str, tuple[str, int | None]], runner: str) -> None:
+    """Write the shims: one file for each kind, with a hard link for each name.
 
     The directory's time is the runner's when all shims are there.
     """
@@ -127,17 +127,17 @@ def _fill(directory: str, kinds: Mapping[str, str], runner: str) -> None:
     with open(runner, "rb") as file:
         content = file.read()
     first: dict[str, str] = {}
-    for name, kind in kinds.items():
+    for name, (line, time_ns) in kinds.items():
         shim = os.path.join(directory, name)
         temporary = temporary_name(shim)
         try:
-            if kind not in first or not _hard_link(first[kind], temporary):
-                _write(temporary, content + b"\n" + os.fsencode(kind) + SHIM_MARK, version.st_mtime_ns)
+            if line not in first or not _hard_link(first[line], temporary):
+                _write(temporary, content + b"\n" + os.fsencode(line) + SHIM_MARK, time_ns or version.st_mtime_ns)
             os.replace(temporary, shim)
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
-        first.setdefault(kind, shim)
+        first.setdefault(line, shim)
     os.utime(directory, ns=(version.st_mtime_ns, version.st_mtime_ns))
 
 

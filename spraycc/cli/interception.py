@@ -85,7 +85,7 @@ def write_configuration(files: RunnerFiles, settings: Settings, root: bytes, dir
         runner=files.runner, library=files.library, workspace=os.path.realpath(root), wrap=settings.wrapped
     )
     path = os.path.join(directory, runtime_dir.BUILDS, os.fsencode(build), _FILE)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(fd, "wb") as file:
         file.write(text)
     return path

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from spraycc import __version__
-from spraycc.cli.tool_environment import for_ccache, not_for_ccache
+from spraycc.commands.interception import LIBRARY_NAME
 from spraycc.jobserver.makeflags import compose_cargo
 from spraycc.wire.runner import (
     RUNNER_PROTOCOL,
@@ -80,41 +80,23 @@ def test_the_tools_environment(setup: Setup, server: FakeServer) -> None:
     )
     env, fd, is_fifo, blocking, descriptors = json.loads(done.stdout)
     fifo = setup.directory / "builds" / "b1" / "fifo"
-    shims = Path(setup.env["XDG_DATA_HOME"]) / "spraycc" / "shims"
+    library = Path(setup.env["XDG_DATA_HOME"]) / "spraycc" / "lib" / LIBRARY_NAME
     assert env["SPRAYCC_SOCKET"] == str(setup.directory / "socket")
     assert env["SPRAYCC_BUILD"] == "b1"
-    assert env["SPRAYCC_SHIMS"] == str(shims)
-    assert env["PATH"] == f"{shims}:{setup.tools}:/usr/bin"
+    assert env["SPRAYCC_EXEC"] == str(fifo.parent / "intercept")
+    assert env["LD_PRELOAD"] == str(library)
+    assert library.is_file()
+    assert env["PATH"] == f"{setup.tools}:/usr/bin"
     assert "-k" in env["MAKEFLAGS"].split()
     assert "-j3" not in env["MAKEFLAGS"]
     assert f"--jobserver-auth=fifo:{fifo}" in env["MAKEFLAGS"]
     assert "-j3" not in env["MFLAGS"]
     assert env["CARGO_MAKEFLAGS"] == compose_cargo(fd).decode()
     assert "SPRAYCC_SLOT" not in env
-    assert env["CCACHE_COMPILERCHECK"] == "%compiler% -v"
-    assert (shims / "gcc").is_symlink() or not Path("/usr/bin/gcc").exists()
     assert 100 <= fd <= 1023
     assert (is_fifo, blocking) == (True, True)
     # The tool has the terminal's three descriptors, the pool, and the listing's own; none of SprayCC's.
     assert [n for n in descriptors if n > 2 and n != fd] == [max(n for n in descriptors if n != fd)]
-
-
-@pytest.mark.parametrize(
-    ("told", "left"),
-    [
-        (None, "%compiler% -v"),
-        ("mtime", "%compiler% -v"),
-        ("content", "%compiler% -v"),
-        ("none", "none"),
-        ("string:12.2", "string:12.2"),
-        ("%compiler% -dumpfullversion", "%compiler% -dumpfullversion"),
-    ],
-)
-def test_ccache_does_not_take_the_shim_for_the_compiler(told: str | None, left: str) -> None:
-    env = {} if told is None else {b"CCACHE_COMPILERCHECK": told.encode()}
-    assert {**env, **for_ccache(env)} == {b"CCACHE_COMPILERCHECK": left.encode()}
-    ours = left == "%compiler% -v"
-    assert not_for_ccache({**env, **for_ccache(env)}) == ({b"CCACHE_COMPILERCHECK": b"mtime"} if ours else {})
 
 
 def test_make_is_a_client_of_the_pool_and_keeps_its_words(setup: Setup, server: FakeServer) -> None:
@@ -232,19 +214,6 @@ def test_its_own_files_go_while_the_tool_runs(setup: Setup, tmp_path: Path) -> N
     assert done.returncode == 7
     assert done.stderr.startswith("spraycc: 35 tasks"), done.stderr
     assert json.loads(summary.read_text())["exit_status"] == 7
-
-
-@pytest.mark.parametrize(("tasks", "hinted"), [(0, True), (35, False)])
-def test_nothing_came_from_a_tree_of_cmakes(setup: Setup, tasks: int, hinted: bool) -> None:
-    """The user is told the reason and the next step, unless a task arrived. The tool runs longer than one with nothing to do."""
-    tree = setup.project / "b"
-    tree.mkdir()
-    (tree / "CMakeCache.txt").write_text("CMAKE_C_COMPILER:FILEPATH=/usr/bin/cc\n")
-    (tree / "Makefile").write_text("all:\n\t@sleep 1.1\n")
-    with setup.server(hooks={CloseBuild: lambda _, send: send(Summary(FIGURES | {"tasks": tasks}))}):
-        done = setup.run("make", "-C", "b")
-    assert done.returncode == 0
-    assert ("to use SprayCC, run: cmake -DCMAKE_C_COMPILER_LAUNCHER=/" in done.stderr) == hinted, done.stderr
 
 
 def test_a_tool_killed_by_a_signal(setup: Setup, server: FakeServer) -> None:
@@ -502,6 +471,49 @@ def test_inside_a_build_the_tool_is_executed_at_once(setup: Setup, server: FakeS
     assert f"fifo:{fifo}" in makeflags
     assert build == "b1"
     assert server.received == []
+
+
+def test_a_tool_that_a_runner_names(setup: Setup, server: FakeServer) -> None:
+    """The runner passes the words as they are, and the program's path in a variable."""
+    setup.tool("make", "exit 1")
+    tool = setup.project / "elsewhere" / "make"
+    tool.parent.mkdir()
+    tool.write_text('#!/bin/sh\necho "$0 $*" "${SPRAYCC_PROGRAM-unset}"\n')
+    tool.chmod(0o755)
+    done = setup.run("--shim", "make", "-j9", "all", env={"SPRAYCC_PROGRAM": str(tool)})
+    assert done.stdout == f"{tool} all unset\n"
+
+
+def test_inside_a_build_that_is_over_nothing_is_intercepted(setup: Setup) -> None:
+    """Otherwise a runner would start this command again, and so on."""
+    setup.tool("make", 'echo "$@" "${SPRAYCC_EXEC-unset}"')
+    ours = {"SPRAYCC_SOCKET": "/nowhere/socket", "SPRAYCC_BUILD": "b0", "SPRAYCC_EXEC": "/nowhere/intercept"}
+    assert setup.run("make", "-j9", "all", env=ours).stdout == "all \n"
+    assert setup.run("make", "--version", env=ours).stdout == "--version \n"
+
+
+def test_shims_on_request(setup: Setup, server: FakeServer) -> None:
+    show = 'echo "${SPRAYCC_SHIMS-unset} ${LD_PRELOAD-unset} ${SPRAYCC_EXEC-unset}"; echo "$PATH"'
+    setup.tool("make", show)
+    (setup.tools / "gcc").write_text("")
+    (setup.tools / "gcc").chmod(0o755)
+    path = f"{setup.tools}:/bin"
+    shims, path_line = setup.run("--intercept", "path", "make", env={"PATH": path}).stdout.splitlines()
+    directory = shims.partition(" ")[0]
+    assert shims == f"{directory} unset unset"
+    assert path_line == f"{directory}:{path}"
+    assert {"gcc", "make"} <= set(os.listdir(directory))
+
+
+@pytest.mark.needs("cc", package="gcc")
+def test_a_static_build_tool_has_shims(setup: Setup, server: FakeServer) -> None:
+    """It loads no library."""
+    source = setup.project / "tool.c"
+    source.write_text('#include <unistd.h>\nint main(void) { return execl("/usr/bin/env", "env", (char *)0); }\n')
+    subprocess.run(["cc", "-static", "-o", setup.tools / "static", source], check=True)
+    env = dict(line.split("=", 1) for line in setup.run("build", "--", "static").stdout.splitlines())
+    assert env["PATH"].startswith(env["SPRAYCC_SHIMS"] + ":")
+    assert not {"LD_PRELOAD", "SPRAYCC_EXEC"} & env.keys()
 
 
 def test_a_ninja_without_a_jobserver_is_given_a_width(setup: Setup, server: FakeServer) -> None:

@@ -376,7 +376,7 @@ def test_doctor_names_every_subject(setup: Setup, server: FakeServer) -> None:
         "workspace",
         "configuration",
         "runner",
-        "shims",
+        "interception",
         "capture",
         "recorder",
         "user namespaces",

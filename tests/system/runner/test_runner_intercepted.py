@@ -38,7 +38,7 @@ def test_without_a_server_the_program_is_executed(harness: Any, finish: Any) -> 
 @pytest.mark.parametrize("word", ["gcc", "", "spraycc-run", "make"])
 def test_the_request_names_the_program(harness: Any, finish: Any, word: str) -> None:
     server = harness.serve()
-    program = harness.program("make", directory=harness.top / "elsewhere")
+    program = harness.program("g++", directory=harness.top / "elsewhere")
     runner = given(harness, program, word, "-c", LD_PRELOAD=f"/own.so:{OURS}", SPRAYCC_EXEC="/i", LAST="1")
     asked = server.accept()
     assert asked.task.program == os.fsencode(program)
@@ -143,3 +143,84 @@ def test_below_a_runner_the_program_is_executed_at_once(harness: Any, finish: An
     assert finish(given(harness, program, "gcc", SPRAYCC_SLOT="1")).returncode == 0
     assert server.nobody_connected()
     assert harness.report().argv == [first(harness, program, "gcc")]
+
+
+#: Stands for the spraycc command beside the runner.
+COMMAND = """\
+#!/bin/sh
+printf '%s\\n' "$SPRAYCC_PROGRAM" "$LD_PRELOAD" "$@"
+"""
+
+
+@pytest.fixture
+def command(harness: Any) -> Any:
+    path = harness.runner.parent / "spraycc"
+    path.write_text(COMMAND)
+    path.chmod(0o755)
+    yield path
+    path.unlink()
+
+
+def test_a_build_tool_is_no_task_and_keeps_the_library(harness: Any, finish: Any) -> None:
+    server = harness.serve()
+    program = harness.program("make", directory=harness.top / "elsewhere")
+    done = finish(given(harness, program, "make", "all", LD_PRELOAD=OURS, SPRAYCC_EXEC="/i"))
+    assert done.returncode == 0
+    assert server.nobody_connected()
+    report = harness.report()
+    assert report.argv == [first(harness, program, "make"), b"all"]
+    assert b"LD_PRELOAD=" + os.fsencode(OURS) in report.env
+    assert b"SPRAYCC_EXEC=/i" in report.env
+    assert not [entry for entry in report.env if entry.startswith(b"SPRAYCC_PROGRAM")]
+
+
+@pytest.mark.parametrize(
+    ("words", "preload"),
+    [(["-j8", "all"], OURS), (["all"], ""), (["all"], "/own.so")],
+    ids=["leaves the jobserver", "lacks the library", "lacks our library"],
+)
+def test_the_command_prepares_a_build_tool(
+    harness: Any, finish: Any, command: Path, words: list[str], preload: str
+) -> None:
+    harness.serve()
+    program = harness.program("make", directory=harness.top / "elsewhere")
+    done = finish(given(harness, program, "make", *words, LD_PRELOAD=preload, SPRAYCC_EXEC="/i"))
+    assert os.fsdecode(done.stdout).splitlines() == [
+        str(program), preload, "--shim", os.fsdecode(first(harness, program, "make")), *words,
+    ]  # fmt: skip
+    assert harness.reports() == []
+
+
+@pytest.mark.parametrize("words", [["--build", "b"], ["--workflow", "x"], ["-S", "."], ["--install", "b"], []])
+@pytest.mark.parametrize("in_build", [False, True])
+def test_only_a_cmake_that_builds_opens_a_build(
+    harness: Any, finish: Any, command: Path, words: list[str], in_build: bool
+) -> None:
+    """In a shell of `spraycc env`. Another cmake must not find the shims of make and ninja: it writes them down."""
+    harness.program("cmake")
+    path = f"{harness.shims}:{harness.real}:/usr/bin:/bin"
+    if in_build:
+        harness.serve()
+    env = {"SPRAYCC_SHIMS": str(harness.shims), "PATH": path}
+    done = finish(harness.start("cmake", *words, file=harness.shim("cmake"), env=env))
+    builds = words[:1] in (["--build"], ["--workflow"])
+    if builds and not in_build:
+        assert os.fsdecode(done.stdout).splitlines() == ["", "", "--shim", "cmake", *words]
+    else:
+        found = [entry for entry in harness.report().env if entry.startswith(b"PATH=")]
+        assert found == [b"PATH=" + os.fsencode(path if in_build else path.partition(":")[2])]
+
+
+def test_a_marked_file_is_a_shim(harness: Any, finish: Any) -> None:
+    """A copy of a runner, perhaps of another release."""
+    copy = harness.top / "copies" / "gcc"
+    copy.parent.mkdir()
+    copy.write_bytes(b"#!/bin/false\n/usr/bin/gcc 1 2 3\nspraycc-shim\n")
+    copy.chmod(0o755)
+    program = harness.program("gcc")
+    env = {"PATH": f"{copy.parent}:{harness.real}"}
+    assert finish(harness.start("gcc", "-c", env=env)).returncode == 0
+    assert harness.report().argv == [b"gcc", b"-c"]
+    harness.report_file.unlink()
+    assert finish(harness.start(str(copy), "-c", env=env)).returncode == 0
+    assert harness.report().argv == [os.fsencode(program), b"-c"]

@@ -53,48 +53,6 @@ def test_the_launchers_wish_and_a_missing_build(harness: Any, finish: Any, wish:
     assert finish(runner).returncode == 0
 
 
-def masquerade(harness: Any, script: str) -> Path:
-    """A directory with a ``gcc`` that is a link to ccache. On PATH it comes before the real programs."""
-    directory: Path = harness.top / "masquerade"
-    directory.mkdir()
-    (directory / "gcc").symlink_to(harness.program("ccache", script, harness.top / "cache"))
-    harness.env[b"PATH"] = os.fsencode(f"{harness.shims}:{directory}:{harness.real}:/usr/bin:/bin")
-    return directory
-
-
-def test_ccache_under_a_compilers_name_starts_at_once_and_finds_the_shim(harness: Any, finish: Any) -> None:
-    """A hit in ccache's store costs no task. The shim that ccache starts does not find ccache again."""
-    server = harness.serve()
-    compiler = harness.program("gcc")
-    masquerade(harness, 'exec gcc -c below "$@"')
-    runner = harness.start("gcc", "x.c", file=harness.shim("gcc"))
-    asked = server.accept()
-    assert asked.task.program == os.fsencode(compiler)
-    assert asked.task.argv == (b"gcc", b"-c", b"below", b"x.c")
-    assert not [entry for entry in asked.task.env if entry.startswith(b"SPRAYCC_")]
-    asked.send(DONE)
-    assert finish(runner).returncode == 0
-    assert harness.reports() == []
-
-
-@pytest.mark.parametrize("case", ["--local", "--remote", "below ccache", "no shims on PATH"])
-def test_ccache_under_a_compilers_name_is_a_task_where_it_would_not_find_the_shim(
-    harness: Any, finish: Any, case: str
-) -> None:
-    server = harness.serve()
-    link = masquerade(harness, "exit 1") / "gcc"
-    harness.shim("gcc")
-    if case == "below ccache":
-        harness.env[b"SPRAYCC_CCACHE"] = b"1"
-    if case == "no shims on PATH":
-        harness.env[b"PATH"] = os.fsencode(f"{link.parent}:/usr/bin:/bin")
-    runner = harness.start(*([case] if case[0] == "-" else []), str(link), "-c", "x.c")
-    asked = server.accept()
-    assert asked.task.program == os.fsencode(link)
-    asked.send(DONE)
-    assert finish(runner).returncode == 0
-
-
 def test_large_environments_and_arguments(harness: Any, finish: Any) -> None:
     server = harness.serve()
     harness.env.update({b"V%d" % n: bytes([65 + n % 26]) * 1000 for n in range(200)})
