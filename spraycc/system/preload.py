@@ -14,7 +14,7 @@ _NOT_IN_LD_PRELOAD = frozenset(b": $\t\n")
 
 _ELF_MAGIC = b"\x7fELF"
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
-_DT_NEEDED, _DT_STRTAB = 1, 5
+_DT_NEEDED, _DT_STRTAB, _DT_STRSZ = 1, 5, 10
 _MOST_HEADER_BYTES = 4096
 #: A script's interpreter may be a script. Linux allows one more.
 _MOST_SCRIPTS = 4
@@ -60,7 +60,7 @@ def _can_preload(program: bytes, scripts: int) -> bool:
             if head.startswith(b"#!"):
                 words = head[2:].split(b"\n", 1)[0].split(None, 1)
                 return scripts > 0 and bool(words) and _can_preload(words[0], scripts - 1)
-            answer = (head[:6], head[18:20]) == _our_identity() and _loads(head, file.fileno())
+            answer = (head[:6], head[18:20]) == _our_identity() and _loads(head, file.fileno(), program)
     except (OSError, struct.error):
         return False
     _could_preload[key] = answer
@@ -75,6 +75,12 @@ def _our_identity() -> tuple[bytes, bytes] | None:
     return (head[:6], head[18:20]) if head.startswith(_ELF_MAGIC) and len(head) == 20 else None
 
 
+@functools.cache
+def _our_loader() -> bytes | None:
+    with open("/proc/self/exe", "rb", buffering=0) as file:
+        return _Program(file.read(_MOST_HEADER_BYTES), file.fileno()).loader()
+
+
 @dataclass(frozen=True, slots=True)
 class _Segment:
     kind: int
@@ -83,42 +89,78 @@ class _Segment:
     size: int
 
 
-def _loads(head: bytes, fd: int) -> bool:
-    """Whether glibc's loader starts the program, and no library that the program names must come first.
+class _Program:
+    """The parts of an open ELF file: Elf32_Ehdr, Elf64_Ehdr and so on of elf(5)."""
 
-    Elf32_Ehdr, Elf64_Ehdr and so on: elf(5).
-    """
-    is_64 = head[4] == 2
-    order = "<" if head[5] == 1 else ">"
-    # e_phoff, e_phentsize, e_phnum
-    table, size, count = struct.unpack_from(order + ("32xQ14xHH" if is_64 else "28xI10xHH"), head)
-    headers = os.pread(fd, min(size * count, _MOST_HEADER_BYTES), table)
-    # p_type, p_offset, p_vaddr, p_filesz
-    layout = order + ("I4xQQ8xQ" if is_64 else "III4xI")
-    segments = [
-        _Segment(*struct.unpack_from(layout, headers, start))
-        for start in range(0, len(headers) - size + 1, size or 1)
-    ]  # fmt: skip
-    loaders = [segment for segment in segments if segment.kind == _PT_INTERP]
-    if not loaders:
+    def __init__(self, head: bytes, fd: int) -> None:
+        self._fd = fd
+        is_64 = head[4] == 2
+        order = "<" if head[5] == 1 else ">"
+        # e_phoff, e_phentsize, e_phnum
+        table, size, count = struct.unpack_from(order + ("32xQ14xHH" if is_64 else "28xI10xHH"), head)
+        headers = os.pread(fd, min(size * count, _MOST_HEADER_BYTES), table)
+        # p_type, p_offset, p_vaddr, p_filesz
+        layout = order + ("I4xQQ8xQ" if is_64 else "III4xI")
+        self._segments = [
+            _Segment(*struct.unpack_from(layout, headers, start))
+            for start in range(0, len(headers) - size + 1, size or 1)
+        ]  # fmt: skip
+        self._entry = order + ("QQ" if is_64 else "II")
+
+    def loader(self) -> bytes | None:
+        """The path of the program's loader."""
+        loaders = [segment for segment in self._segments if segment.kind == _PT_INTERP]
+        if not loaders:
+            return None
+        return os.pread(self._fd, min(loaders[-1].size, _MOST_HEADER_BYTES), loaders[-1].offset).rstrip(b"\0")
+
+    def needed(self) -> list[bytes]:
+        """The first bytes of the names of the libraries that the program itself needs: enough for ``_COME_FIRST``."""
+        texts, entries = self._texts()
+        return [os.pread(self._fd, 32, texts + value) for tag, value in entries if tag == _DT_NEEDED]
+
+    def texts(self) -> bytes:
+        """The names of libraries, symbols and versions."""
+        start, entries = self._texts()
+        size = next((value for tag, value in entries if tag == _DT_STRSZ), 0)
+        return os.pread(self._fd, size, start)
+
+    def _texts(self) -> tuple[int, list[tuple[int, int]]]:
+        """The offset of the texts in the file, and the entries of the dynamic segment."""
+        entries: list[tuple[int, int]] = []
+        for segment in self._segments:
+            if segment.kind == _PT_DYNAMIC:
+                size = struct.calcsize(self._entry)
+                data = os.pread(self._fd, min(segment.size, _MOST_HEADER_BYTES), segment.offset)
+                entries += struct.iter_unpack(self._entry, data[: len(data) // size * size])
+        texts = 0
+        for tag, value in entries:
+            for segment in self._segments:
+                if tag == _DT_STRTAB and segment.kind == _PT_LOAD and 0 <= value - segment.address < segment.size:
+                    texts = value - segment.address + segment.offset
+        return texts, entries
+
+
+def _loads(head: bytes, fd: int, path: bytes) -> bool:
+    """Whether a loader of glibc starts the program and can load the library, and no other library must come first."""
+    program = _Program(head, fd)
+    loader = program.loader()
+    if loader is None:
+        # The loader may be executed with a program's path as its word.
+        return _is_name_of_loader(path) and _is_recent(program)
+    if not _is_name_of_loader(loader):
         return False
-    path = os.pread(fd, min(loaders[-1].size, _MOST_HEADER_BYTES), loaders[-1].offset).rstrip(b"\0")
-    if not os.path.basename(path).startswith((b"ld-linux", b"ld64.so", b"ld.so.1")):
-        return False
-    return not any(_comes_first(name) for name in _needed(fd, segments, order + ("QQ" if is_64 else "II")))
+    if loader != _our_loader():
+        with open(loader, "rb", buffering=0) as file:
+            if not _is_recent(_Program(file.read(_MOST_HEADER_BYTES), file.fileno())):
+                return False
+    return not any(map(_comes_first, program.needed()))
 
 
-def _needed(fd: int, segments: Sequence[_Segment], layout: str) -> list[bytes]:
-    """The first bytes of the names of the libraries that the program itself needs: enough for ``_COME_FIRST``."""
-    entries: list[tuple[int, int]] = []
-    for segment in segments:
-        if segment.kind == _PT_DYNAMIC:
-            size = struct.calcsize(layout)
-            data = os.pread(fd, min(segment.size, _MOST_HEADER_BYTES), segment.offset)
-            entries += struct.iter_unpack(layout, data[: len(data) // size * size])
-    texts = 0
-    for tag, value in entries:
-        for segment in segments:
-            if tag == _DT_STRTAB and segment.kind == _PT_LOAD and 0 <= value - segment.address < segment.size:
-                texts = value - segment.address + segment.offset
-    return [os.pread(fd, 32, texts + value) for tag, value in entries if tag == _DT_NEEDED]
+def _is_name_of_loader(path: bytes) -> bool:
+    return os.path.basename(path).startswith((b"ld-linux", b"ld64.so", b"ld.so.1"))
+
+
+def _is_recent(loader: _Program) -> bool:
+    """Whether this is the loader of glibc 2.35 or later, by its own versions. Older ones may lack dlsym (program.c)."""
+    return b"GLIBC_2.35\0" in loader.texts()

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@ enum {
 	MOST_ENTRIES = 256,
 	SOME_ENTRIES = 8,
 	NAME_BYTES = 32,
+	CHUNK_BYTES = 256,
 };
 
 /* The ELF header of this library, by a name that the linker defines. */
@@ -45,18 +47,6 @@ static size_t read_text(int fd, char *buffer, size_t size, uint64_t offset)
 	size_t length = read_at(fd, buffer, size - 1, offset);
 	buffer[length] = '\0';
 	return length;
-}
-
-static bool is_glibcs_loader(int fd, const Elf64_Phdr *header)
-{
-	static const char *const loaders[] = {"ld-linux", "ld64.so", "ld.so.1"};
-	char path[NAME_BYTES + 1]; /* the end of the loader's path */
-	uint64_t before = header->p_filesz > NAME_BYTES ? header->p_filesz - NAME_BYTES : 0;
-	read_text(fd, path, header->p_filesz - before + 1, header->p_offset + before);
-	for (size_t i = 0; i < sizeof loaders / sizeof loaders[0]; i++)
-		if (strncmp(base_name(path), loaders[i], strlen(loaders[i])) == 0)
-			return true;
-	return false;
 }
 
 /* A table in the file. Only some entries are read at a time: a signal handler's stack may have two pages. */
@@ -110,27 +100,116 @@ static bool needs_first(int fd, struct table headers, struct table dynamic)
 	return false;
 }
 
-static bool loads(int fd)
+/* The parts of an ELF file of this library's kind. */
+struct parts {
+	struct table headers;
+	struct table dynamic;
+	Elf64_Phdr loader; /* its type is PT_INTERP, or PT_NULL if there is none */
+};
+
+static bool read_parts(int fd, struct parts *parts)
 {
 	Elf64_Ehdr elf;
 	Elf64_Phdr header;
-	struct table dynamic = {0, 0};
-	bool is_glibcs = false;
+	*parts = (struct parts){0};
 	if (read_at(fd, &elf, sizeof elf, 0) != sizeof elf || memcmp(elf.e_ident, __ehdr_start.e_ident, EI_VERSION) != 0 ||
 	    elf.e_machine != __ehdr_start.e_machine || elf.e_phentsize != sizeof header || elf.e_phnum > MOST_HEADERS)
 		return false;
-	struct table headers = {elf.e_phoff, elf.e_phnum};
-	for (size_t i = 0; i < headers.count; i++) {
-		if (!read_header(fd, headers, i, &header))
+	parts->headers = (struct table){elf.e_phoff, elf.e_phnum};
+	for (size_t i = 0; i < parts->headers.count; i++) {
+		if (!read_header(fd, parts->headers, i, &header))
 			return false;
 		if (header.p_type == PT_INTERP)
-			is_glibcs = is_glibcs_loader(fd, &header);
+			parts->loader = header;
 		if (header.p_type == PT_DYNAMIC)
-			dynamic = (struct table){header.p_offset, header.p_filesz / sizeof(Elf64_Dyn)};
+			parts->dynamic = (struct table){header.p_offset, header.p_filesz / sizeof(Elf64_Dyn)};
 	}
-	if (dynamic.count > MOST_ENTRIES)
-		dynamic.count = MOST_ENTRIES;
-	return is_glibcs && !needs_first(fd, headers, dynamic);
+	if (parts->dynamic.count > MOST_ENTRIES)
+		parts->dynamic.count = MOST_ENTRIES;
+	return true;
+}
+
+static bool is_name_of_loader(const char *path)
+{
+	static const char *const loaders[] = {"ld-linux", "ld64.so", "ld.so.1"};
+	for (size_t i = 0; i < sizeof loaders / sizeof loaders[0]; i++)
+		if (strncmp(base_name(path), loaders[i], strlen(loaders[i])) == 0)
+			return true;
+	return false;
+}
+
+/* True if the loader's own texts have the version GLIBC_2.35. An older libc may lack dlsym, which was in a library of its
+ * own up to 2.33, and the program would end with "undefined symbol". */
+static __attribute__((noinline)) bool is_recent_loader(int fd)
+{
+	static const char version[] = "GLIBC_2.35";
+	enum { OVERLAP = sizeof version };
+	Elf64_Dyn entries[SOME_ENTRIES];
+	char texts[CHUNK_BYTES];
+	struct parts parts;
+	uint64_t start = 0, size = 0;
+	size_t count;
+	if (!read_parts(fd, &parts))
+		return false;
+	for (size_t at = 0; (count = read_entries(fd, parts.dynamic, at, entries)) != 0; at += count)
+		for (size_t i = 0; i < count; i++) {
+			if (entries[i].d_tag == DT_STRTAB)
+				start = offset_of_address(fd, parts.headers, entries[i].d_un.d_ptr);
+			if (entries[i].d_tag == DT_STRSZ)
+				size = entries[i].d_un.d_val;
+		}
+	for (uint64_t at = 0; at < size; at += CHUNK_BYTES - OVERLAP) {
+		size_t length = read_at(fd, texts, sizeof texts, start + at);
+		for (size_t i = 0; i + sizeof version <= length; i++)
+			if (memcmp(texts + i, version, sizeof version) == 0)
+				return true;
+	}
+	return false;
+}
+
+/* The path of the loader that has loaded this program. NULL if the loader itself was executed. */
+static const char *own_loader(void)
+{
+	const Elf64_Phdr *headers = (const Elf64_Phdr *)getauxval(AT_PHDR); /* NOLINT(performance-no-int-to-ptr) */
+	size_t count = getauxval(AT_PHNUM);
+	uintptr_t start = 0;
+	for (size_t i = 0; headers && i < count; i++) {
+		if (headers[i].p_type == PT_PHDR)
+			start = (uintptr_t)headers - headers[i].p_vaddr;
+		if (headers[i].p_type == PT_INTERP)
+			return (const char *)(start + headers[i].p_vaddr); /* NOLINT(performance-no-int-to-ptr) */
+	}
+	return NULL;
+}
+
+/* True if the program's loader is one of glibc's, and can load this library. */
+static __attribute__((noinline)) bool has_fitting_loader(int fd, const Elf64_Phdr *header)
+{
+	char path[CHUNK_BYTES];
+	const char *own = own_loader();
+	if (header->p_type != PT_INTERP || header->p_filesz >= sizeof path)
+		return false;
+	read_text(fd, path, header->p_filesz + 1, header->p_offset);
+	if (!is_name_of_loader(path))
+		return false;
+	if (own && strcmp(path, own) == 0)
+		return true;
+	int loader = program_open(AT_FDCWD, path);
+	bool fits = loader >= 0 && is_recent_loader(loader);
+	if (loader >= 0)
+		raw_syscall(SYS_close, loader);
+	return fits;
+}
+
+static bool loads(int fd, const char *path)
+{
+	struct parts parts;
+	if (!read_parts(fd, &parts))
+		return false;
+	/* The loader may be executed with a program's path as its word. */
+	if (parts.loader.p_type != PT_INTERP && is_name_of_loader(path))
+		return is_recent_loader(fd);
+	return has_fitting_loader(fd, &parts.loader) && !needs_first(fd, parts.headers, parts.dynamic);
 }
 
 int program_open(int dirfd, const char *path)
@@ -180,7 +259,7 @@ static enum program follow(int dirfd, const char *path, const struct examiner *e
 			return problem;
 		size_t length = read_text(fd, line, sizeof line, 0);
 		bool is_elf = length >= SELFMAG && memcmp(line, ELFMAG, SELFMAG) == 0;
-		bool accepted = is_elf && loads(fd) && (!examiner->accepts || examiner->accepts(fd));
+		bool accepted = is_elf && loads(fd, path) && (!examiner->accepts || examiner->accepts(fd));
 		raw_syscall(SYS_close, fd);
 		if (is_elf)
 			return accepted ? PROGRAM_LOADS : PROGRAM_REFUSES;

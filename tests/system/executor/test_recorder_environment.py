@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from spraycc import stamps
-from spraycc.system.preload import can_preload
+from spraycc.system.preload import _our_loader, can_preload
 from tests.pure.system.test_preload import elf
 from tests.system.executor import recording
 from tests.system.executor.recording import HERE, Recorder, compiled, plain, shared, stamps_of
@@ -141,6 +141,13 @@ def test_the_library_decides_as_the_executor_does(recorder: Recorder, runs: Path
     elf(work / "other-order", at_5=order)
     elf(work / "other-machine", at_18=0xF7)
     elf(work / "other-libc", loader=b"/lib/ld-musl-x86_64.so.1\0")
+    # Another path than that of this process's loader: the file must show its version.
+    loader = Path(os.fsdecode(_our_loader() or b""))
+    shutil.copy(loader, work / "ld-linux-copy.so.2")
+    (work / "ld-linux-old.so.2").write_bytes(loader.read_bytes().replace(b"GLIBC_2.35\0", b"GLIBC_2.33\0"))
+    elf(work / "loader-copy", loader=bytes(work / "ld-linux-copy.so.2") + b"\0")
+    elf(work / "loader-old", loader=bytes(work / "ld-linux-old.so.2") + b"\0")
+    elf(work / "loader-missing", loader=bytes(work / "ld-linux-missing.so.2") + b"\0")
     elf(work / "no-header", at_56=0)
     elf(work / "wild-table", at_39=0x7F)
     elf(work / "no-size", at_54=0)
@@ -167,3 +174,5 @@ def test_the_library_decides_as_the_executor_does(recorder: Recorder, runs: Path
     assert decisions[work / "script-9"] == "1"
     assert decisions[work / "script-10"] == "0"  # one script too many
     assert decisions[work / "asan-gcc"] == "0"
+    names = ("ld-linux-copy.so.2", "loader-copy", "ld-linux-old.so.2", "loader-old", "loader-missing")
+    assert [decisions[work / name] for name in names] == ["1", "1", "0", "0", "0"]
