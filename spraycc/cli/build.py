@@ -17,6 +17,7 @@ from spraycc import config, runtime_dir, shims, workspace
 from spraycc.build_tools import MAKES, NINJAS
 from spraycc.cli import server_start
 from spraycc.cli.build_tool import ToolNotFound, ToolRun, environ_path, execute, find_program
+from spraycc.cli.interception import with_library
 from spraycc.cli.messages import inform, warn
 from spraycc.cli.opened_build import OpenedBuild, Plan, is_first_to_tell, open_build, tell_server_is_gone
 from spraycc.cli.suspended_server import SuspendedServerCheck
@@ -54,7 +55,7 @@ def build_by_shim(words: Sequence[str]) -> int:
         warn(f"{exc}\n{words[0]} runs without SprayCC")
         env = without_build(dict(os.environb))
         argv = tuple(map(os.fsencode, words))
-        execute(find_program(argv[0], environ_path(env)), argv, env)
+        execute(find_program(argv[0], environ_path(env)), argv, env | {interception.VARIABLE: b""})
 
 
 def open_for_shell(flags: Mapping[str, Any], shell: int, fd: int) -> tuple[bytes, dict[bytes, bytes]]:
@@ -94,9 +95,10 @@ def build(words: Sequence[str], flags: Mapping[str, Any], *, by_shim: bool = Fal
     began = time.monotonic()
     env = dict(os.environb)
     argv = tuple(map(os.fsencode, words))
-    program = env.pop(interception.PROGRAM, b"") or find_program(argv[0], environ_path(without_build(env)))
-    name = os.path.basename(words[0])
-    stripped = strip(words[0], argv, env.get(b"MAKEFLAGS", b""))
+    given = env.pop(interception.PROGRAM, b"")
+    program = given or find_program(argv[0], environ_path(without_build(env)))
+    name = os.path.basename(os.fsdecode(given) or words[0])
+    stripped = strip(name if given else words[0], argv, env.get(b"MAKEFLAGS", b""))
     if not stripped.jobserver:
         execute(program, argv, without_build(env))
     if b"SPRAYCC_BUILD" in env:
@@ -238,8 +240,7 @@ def _inside(env: dict[bytes, bytes]) -> dict[bytes, bytes] | None:
         fd = open_for_tool(fifo)
     except (OSError, SprayccError):
         return None
-    if file := env.get(interception.VARIABLE):
-        env = env | interception.variables(env, install().library or b"", file)
+    env = env | with_library(env)
     return env | {
         b"MAKEFLAGS": compose(fifo, fd, env.get(b"MAKEFLAGS", b"")),
         b"CARGO_MAKEFLAGS": compose_cargo(fd),

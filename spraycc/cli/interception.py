@@ -67,6 +67,17 @@ def prepare(settings: Settings, program: bytes | None, path: bytes) -> Intercept
     return Interception(files, shims.of_all_tools(files, os.fsdecode(path), settings.wrapped))
 
 
+def with_library(env: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """The variables by which programs below this process load the library, in a build that has one."""
+    file = env.get(interception.VARIABLE, b"")
+    try:
+        with open(file, "rb") as opened:
+            library = interception.library_in(opened.read())
+    except OSError:  # no file is named, or the build is over
+        return {}
+    return interception.variables(env, library, file) if library else {}
+
+
 def write_configuration(files: RunnerFiles, settings: Settings, root: bytes, directory: bytes, build: str) -> bytes:
     """Write the library's configuration; returns its path.
 

@@ -74,6 +74,12 @@ def _tidy(pattern: str) -> bytes:
     return b"./" + path[2:].lstrip(b"/") if path.startswith(b"./") else path
 
 
+def library_in(text: bytes) -> bytes | None:
+    """The library's path in a configuration."""
+    values = (line.partition(b"\t")[2] for line in text.split(b"\n") if line.startswith(b"library\t"))
+    return next(values, None)
+
+
 def variables(env: Mapping[bytes, bytes], library: bytes, path: bytes) -> dict[bytes, bytes]:
     """The variables with which programs are intercepted by the configuration in ``path``.
 

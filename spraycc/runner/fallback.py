@@ -414,6 +414,7 @@ def execve(program: bytes, argv: list[bytes], env: Environment) -> None:
 def exec_command(task: Task, name: bytes, given: bytes | None) -> None:
     """Execute the spraycc command, which opens a build and runs the tool in it. Returns if that fails."""
     directory = os.path.dirname(os.path.realpath(os.fsencode(__file__)))
+    task.env.strip_preload()
     env = Environment([*task.env.entries, PROGRAM + b"=" + given] if given else task.env.entries)
     for place in (b"spraycc", b"../../bin/spraycc"):
         command = os.path.join(directory, place)

@@ -43,12 +43,15 @@ static const char *find_command(void)
 	return NULL;
 }
 
-/* Executes the spraycc command, which opens a build and runs the tool in it. Returns if that fails. */
+/* Executes the spraycc command, which opens a build and runs the tool in it. Returns if that fails.
+ *
+ * The command does not get the library, and hands it to the tool: the library would execute this runner again. */
 static void exec_command(const struct task *task, const char *name, const char *given)
 {
 	const char *words[] = {find_command(), "--shim", given ? task->argv[0] : name};
 	if (!words[0])
 		return;
+	environment_strip_preload();
 	if (given)
 		environment_give_program(given);
 	exec_words(words, 3, task->argv);

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hatch_build import EXEC_LIBRARY
-from spraycc.commands.interception import LIBRARY_NAME, configuration, variables, without
+from spraycc.commands.interception import LIBRARY_NAME, configuration, library_in, variables, without
 from spraycc.commands.names import tool_of
 
 NATIVE = Path(__file__).resolve().parents[3] / "spraycc" / "native"
@@ -82,6 +82,11 @@ def test_variables(before: bytes | None, after: bytes) -> None:
 )
 def test_without(before: dict[bytes, bytes], after: dict[bytes, bytes]) -> None:
     assert without(before) == after
+
+
+def test_the_library_in_a_configuration() -> None:
+    assert library_in(configuration(**PATHS)) == PATHS["library"]
+    assert library_in(b"") is None
 
 
 def test_all_parts_call_the_library_by_the_same_name() -> None:

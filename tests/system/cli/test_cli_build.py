@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from spraycc import __version__
-from spraycc.commands.interception import LIBRARY_NAME
+from spraycc.commands.interception import LIBRARY_NAME, configuration
 from spraycc.jobserver.makeflags import compose_cargo
 from spraycc.wire.runner import (
     RUNNER_PROTOCOL,
@@ -482,6 +482,18 @@ def test_a_tool_that_a_runner_names(setup: Setup, server: FakeServer) -> None:
     tool.chmod(0o755)
     done = setup.run("--shim", "make", "-j9", "all", env={"SPRAYCC_PROGRAM": str(tool)})
     assert done.stdout == f"{tool} all unset\n"
+
+
+def test_inside_a_build_the_tool_gets_the_library(setup: Setup, server: FakeServer) -> None:
+    """A runner has started this command without it."""
+    setup.tool("make", 'echo "$LD_PRELOAD" "$SPRAYCC_EXEC"')
+    fifo = setup.directory / "builds" / "b1" / "fifo"
+    fifo.parent.mkdir(parents=True)
+    os.mkfifo(fifo, 0o600)
+    file = setup.project / "intercept"
+    file.write_bytes(configuration(runner=b"/run", library=b"/nowhere/own.so", workspace=b"/w"))
+    ours = {"SPRAYCC_SOCKET": str(setup.directory / "socket"), "SPRAYCC_BUILD": "b1", "SPRAYCC_EXEC": str(file)}
+    assert setup.run("make", "all", env=ours).stdout == f"/nowhere/own.so {file}\n"
 
 
 def test_inside_a_build_that_is_over_nothing_is_intercepted(setup: Setup) -> None:
