@@ -25,7 +25,7 @@ _RECIPE_SHELL = "spraycc-shell"
 _PROGRAMS = "bin"
 _LIBRARIES = "lib"
 #: The last bytes of each shim. The runners look for them, too: native/runner/find_program.c, runner/fallback.py.
-SHIM_MARK = b"\nspraycc-shim\n"
+SHIM_MARK = b"\n# spraycc-shim\n"
 
 
 class NoRunner(SprayccError):

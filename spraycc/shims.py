@@ -132,13 +132,18 @@ def _fill(directory: str, kinds: Mapping[str, tuple[str, int | None]], runner: s
         temporary = temporary_name(shim)
         try:
             if line not in first or not _hard_link(first[line], temporary):
-                _write(temporary, content + b"\n" + os.fsencode(line) + SHIM_MARK, time_ns or version.st_mtime_ns)
+                _write(temporary, content + _comment(line) + SHIM_MARK, time_ns or version.st_mtime_ns)
             os.replace(temporary, shim)
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
         first.setdefault(line, shim)
     os.utime(directory, ns=(version.st_mtime_ns, version.st_mtime_ns))
+
+
+def _comment(line: str) -> bytes:
+    """The line as a comment, because the Python runner is a script."""
+    return b"\n# " + os.fsencode(line).replace(b"\n", b" ")
 
 
 def _hard_link(source: str, target: str) -> bool:

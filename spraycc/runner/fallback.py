@@ -30,7 +30,7 @@ PROGRAM = b"SPRAYCC_PROGRAM"
 #: as in spraycc/build_tools.py
 SHIMMED = (b"make", b"gmake", b"ninja", b"ninja-build", b"ctest", b"cargo", b"cmake")
 #: as in spraycc/shims.py
-SHIM_MARK = b"\nspraycc-shim\n"
+SHIM_MARK = b"\n# spraycc-shim\n"
 #: The build hook replaces this text by the release.
 VERSION = "@VERSION@"
 PROTOCOL = 1

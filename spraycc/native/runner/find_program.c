@@ -32,7 +32,7 @@ static bool is_this_program(const struct stat *status)
 /* True if the file ends with the mark of a shim. */
 static bool is_marked(const char *file, const struct stat *status)
 {
-	static const char mark[] = "\nspraycc-shim\n";
+	static const char mark[] = "\n# spraycc-shim\n";
 	enum { LENGTH = sizeof mark - 1 };
 	char end[LENGTH];
 	int fd = S_ISREG(status->st_mode) && status->st_size > LENGTH ? open(file, O_RDONLY | O_CLOEXEC) : -1;

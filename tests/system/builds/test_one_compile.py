@@ -1,7 +1,7 @@
-"""A build that is a single compile: the shim starts the compiler, and the compiler finds its own parts.
+"""A build that is a single compile: the runner starts the compiler, and the compiler finds its own parts.
 
-GCC looks for its own name on PATH, because its parts are beside it. If the real GCC is started with the shims first on
-PATH, it takes the shim for itself and finds no cc1.
+GCC looks for its own name on PATH, because its parts are beside it. If the real GCC is started with shims first on PATH,
+it takes the shim for itself and finds no cc1.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.needs("clang")]
 COMPILERS = ("gcc", "gcc-12", "x86_64-linux-gnu-gcc", "clang", "clang-14")
 
 
+@pytest.mark.parametrize("intercept", ["exec", "path"])
 @pytest.mark.parametrize("leads", [(), ("build", "--")], ids=["build", "build-in-a-build"])
-def test_is_the_same_and_remote(sandbox: Sandbox, leads: tuple[str, ...]) -> None:
+def test_is_the_same_and_remote(sandbox: Sandbox, leads: tuple[str, ...], intercept: str) -> None:
+    sandbox.settings["SPRAYCC_INTERCEPT"] = intercept
     sandbox.write({"u.c": "#include <stddef.h>\nint f(void) { return (int)sizeof(size_t); }\n"})
     lead = (str(sandbox.bin / "spraycc"), *leads) if leads else ()
     found = []

@@ -101,11 +101,23 @@ def test_another_compiler_is_another_file(place: Place) -> None:
     assert place.all_tools() / "gcc" == shim[2]
 
 
+def test_a_shim_of_a_script_is_a_script(place: Place) -> None:
+    """The Python runner. A compiler's path may have any byte."""
+    place.runner.write_text(f"#!{sys.executable}\nimport sys\nprint(sys.argv[0])\n")
+    odd = place.bins[1] / "a\nimport nothing"
+    odd.mkdir()
+    (odd / "gcc").write_text("gcc")
+    (odd / "gcc").chmod(0o755)
+    (place.bins[0] / "gcc").symlink_to(odd / "gcc")
+    shim = place.all_tools() / "gcc"
+    assert subprocess.check_output([shim], text=True) == f"{shim}\n"
+
+
 def test_shims_of_build_tools_share_one_file(place: Place) -> None:
     place.add("make", "ninja")
     directory = place.build_tools()
     assert (directory / "make").samefile(directory / "ninja")
-    assert (directory / "make").read_bytes() == RUNNER.encode() + b"\n" + SHIM_MARK
+    assert (directory / "make").read_bytes() == RUNNER.encode() + b"\n# " + SHIM_MARK
 
 
 @pytest.mark.parametrize("there", [False, True])

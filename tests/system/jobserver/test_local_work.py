@@ -79,7 +79,7 @@ def test_memory_that_is_there_is_used(ready: Any) -> None:
 
 def test_what_a_link_starts_takes_no_slot_of_its_own(ready: Any) -> None:
     """gcc with shims for as and ld: these runners are below a runner that has the only slot, so they would wait for ever."""
-    ready.sandbox.settings["SPRAYCC_WRAP"] = "as ld"
+    ready.sandbox.settings |= {"SPRAYCC_WRAP": "as ld", "SPRAYCC_INTERCEPT": "path"}
     linkers, assemblers = count(ready, "ld", "/usr/bin/ld"), count(ready, "as", "/usr/bin/as")
     names = [f"p{i}" for i in range(6)]
     rules = f"all: {' '.join(names)}\n" + "".join(f'{name}:\n\t@gcc -B"$$SPRAYCC_SHIMS/" -o $@ m.c\n' for name in names)

@@ -215,7 +215,7 @@ def test_a_marked_file_is_a_shim(harness: Any, finish: Any) -> None:
     """A copy of a runner, perhaps of another release."""
     copy = harness.top / "copies" / "gcc"
     copy.parent.mkdir()
-    copy.write_bytes(b"#!/bin/false\n/usr/bin/gcc 1 2 3\nspraycc-shim\n")
+    copy.write_bytes(b"#!/bin/false\n/usr/bin/gcc 1 2 3\n# spraycc-shim\n")
     copy.chmod(0o755)
     program = harness.program("gcc")
     env = {"PATH": f"{copy.parent}:{harness.real}"}
