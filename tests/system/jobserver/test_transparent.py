@@ -95,6 +95,10 @@ def test_a_shell_can_be_a_build_for_tools_that_have_no_shim(ready: Any, shell: s
         pytest.param("spraycc", "make r", id="a make in a recipe that is not recursive"),
         pytest.param("spraycc", "MAKEFLAGS=-j3 make r", id="a MAKEFLAGS in the place of ours"),
         pytest.param("spraycc", "export MAKEFLAGS=kj3; $(MAKE) r", id="letters without a dash"),
+        pytest.param("spraycc", "/usr/bin/make -j8 r", id="a make by its path"),
+        pytest.param("spraycc", "cp Makefile j.mk; make -fj.mk r", id="a word with a j that is no -j"),
+        pytest.param("spraycc", "env -i PATH=$$PATH make -j8 r", id="a make without an environment"),
+        pytest.param("spraycc", "env -u LD_PRELOAD /usr/bin/make r", id="a make without the library"),
     ],
 )
 def test_what_runs_in_a_build_is_part_of_it(ready: Any, outer: str, inner: str) -> None:
