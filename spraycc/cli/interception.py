@@ -14,8 +14,9 @@ from spraycc.runner_files import RunnerFiles, install
 from spraycc.settings import Settings
 from spraycc.system.preload import can_preload
 
-#: The configuration of the library, in the build's directory.
-_FILE = b"intercept"
+#: In the build's directory: the configuration of the library, and the names of wrapped programs for `--wrap-shell`.
+_CONFIGURATION = b"intercept"
+_NAMES = b"names"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,20 @@ def write_configuration(files: RunnerFiles, settings: Settings, root: bytes, dir
     text = interception.configuration(
         runner=files.runner, library=files.library, workspace=os.path.realpath(root), wrap=settings.wrapped
     )
-    path = os.path.join(directory, runtime_dir.BUILDS, os.fsencode(build), _FILE)
+    return _write(directory, build, _CONFIGURATION, text)
+
+
+def write_names(settings: Settings, directory: bytes, build: str) -> None:
+    """Write the names of wrapped programs for the shell of `--wrap-shell`.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    _write(directory, build, _NAMES, interception.shell_function(settings.wrapped))
+
+
+def _write(directory: bytes, build: str, name: bytes, text: bytes) -> bytes:
+    path = os.path.join(directory, runtime_dir.BUILDS, os.fsencode(build), name)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(fd, "wb") as file:
         file.write(text)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from spraycc import runtime_dir
 from spraycc.cli import server_start
 from spraycc.cli.build_tool import environ_path
-from spraycc.cli.interception import Interception, prepare, write_configuration
+from spraycc.cli.interception import Interception, prepare, write_configuration, write_names
 from spraycc.cli.messages import inform, warn
 from spraycc.cli.tool_environment import in_build, without_build
 from spraycc.jobserver.cmdline import Stripped
@@ -93,6 +93,8 @@ def open_build(plan: Plan, settings: Settings, root: bytes, env: Mapping[bytes, 
         file = b""
         if interception.files.library is not None:
             file = write_configuration(interception.files, settings, root, directory, reply.build)
+        if settings.wrap_shell:
+            write_names(settings, directory, reply.build)
         fd = open_for_tool(reply.fifo) if reply.fifo else None
         tool_env = in_build(
             env,

@@ -6,9 +6,10 @@ docs/interception.md describes the format.
 from __future__ import annotations
 
 import os.path
+import re
 from collections.abc import Iterable, Mapping
 
-from spraycc.build_tools import JOBSERVER_TOOLS
+from spraycc.build_tools import JOBSERVER_TOOLS, SHIMMED
 from spraycc.commands.names import grammar
 
 #: Name of the library, in ``lib/spraycc`` of the installation.
@@ -72,6 +73,27 @@ def _tidy(pattern: str) -> bytes:
     """The pattern in bytes. ``./test`` means ``test`` at the top of the workspace: a path, not a name."""
     path = os.fsencode(pattern)
     return b"./" + path[2:].lstrip(b"/") if path.startswith(b"./") else path
+
+
+def shell_function(wrap: Iterable[str] = ()) -> bytes:
+    """Shell code for ``--wrap-shell``: ``may_be_wrapped WORD NAME`` is true if the word may be a wrapped program.
+
+    Args:
+        wrap: as for :func:`configuration`.
+    """
+    stems = [os.fsdecode(value) for key, value in grammar() if key == b"stem"]
+    names = [
+        shape.format(stem) for stem in stems for shape in ("{}", "*-{}", "{}-*", "*-{}-*", "{}[0-9]*", "*-{}[0-9]*")
+    ]
+    names += [*SHIMMED, "spraycc*"]
+    # A shell would take other characters as its grammar. Without a pattern, the line has a slot of this host.
+    wrap = [pattern for pattern in wrap if re.fullmatch(r"[\w./*?\[\]+@%,:=-]+", pattern, re.ASCII)]
+    names += [pattern for pattern in wrap if "/" not in pattern]
+    paths = [pattern for pattern in wrap if "/" in pattern]
+    # A path may be relative to any directory.
+    tests = [("$2", names), ("$1", [shape + pattern for pattern in paths for shape in ("", "*/")])]
+    lines = [f"case {word} in {'|'.join(patterns)}) return 0 ;; esac" for word, patterns in tests if patterns]
+    return "\n".join(["may_be_wrapped() {", *lines, "return 1", "}", ""]).encode()
 
 
 def library_in(text: bytes) -> bytes | None:

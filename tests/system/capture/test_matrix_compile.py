@@ -153,7 +153,7 @@ ROWS = {
     "E-in-place": Row("cp u.c z.c; ln -s z.c l.c; CC -E l.c -o z.c; cmp u.c z.c", ("gcc",), predicted=HERE),
     "E-MD": Row("CC -E -MD u.c -o obj/u.i"),
     "E-MMD-MF": Row("CC -E -MMD -MF obj/x.d u.c -o obj/u.i"),
-    "environment-made-anew": Row('env -i PATH="$PATH" CC -g -MMD -c u.c -o obj/u.o', ran=()),
+    "environment-made-anew": Row('env -i PATH="$PATH" CC -g -MMD -c u.c -o obj/u.o'),
     "at-file-quoted": Row("CC @quoted"),
     "incbin-of-a-new-file": Row("CC -c inc.s -o obj/i.o; echo new > old.o; CC -c inc.s -o obj/j.o", ran=("remote", "remote")),
     "CPATH": Row("CPATH='h e:.' CC -MD -c angled.c"),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from spraycc.commands.interception import configuration
+from spraycc.commands.interception import configuration, shell_function
 from spraycc.commands.names import grammar, is_launcher, is_shim_name, tool_of
 from tests.pure.commands.test_command_names import OTHERS, TOOLS
 from tests.system.exec.intercepting import HERE
@@ -89,6 +89,20 @@ def test_names_of_tools(ask: Ask) -> None:
         tool_of(b"ld"),
         tool_of(b"as"),
     }
+
+
+def test_the_recipe_shell_misses_no_tool(tmp_path: Path) -> None:
+    """With a slot of this host, a line with a compiler would keep the compile on this host."""
+    names = [name for text in TOOLS.values() for name in text.split()]
+    names += [name for name in invented_names()[:5000] if tool_of(os.fsencode(name)) is not None]
+    others = ["echo", "tar", "cp", "mkdir", "-o", "car", "unit", "tests/unit", "./a", "cases"]
+    wrapped = ["my-tool", "x/my-tool", "work/tests/unit", "../tests/unit"]
+    (tmp_path / "names").write_bytes(shell_function(["my-tool", "tests/*", "a$(b)"]))
+    script = '. "$0"; for word do may_be_wrapped "$word" "${word##*/}" && echo 1 || echo 0; done'
+    words = [*names, "/usr/bin/make", "cmake", "spraycc", *wrapped, "echo", *others[:8]]
+    done = subprocess.run(["sh", "-c", script, tmp_path / "names", *words], capture_output=True, text=True, check=True)
+    found = dict(zip(words, done.stdout.split(), strict=True))
+    assert [word for word in words if found[word] == "0"] == [word for word in words if word in others]
 
 
 def test_launchers(ask: Ask) -> None:

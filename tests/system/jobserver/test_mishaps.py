@@ -64,7 +64,8 @@ def test_it_ends_with_all_tasks_done(ready: Any, makefile: str, words: tuple[str
 
 
 def test_a_make_that_left_the_jobserver_is_named_once(ready: Any) -> None:
-    makefile = "all: r\n\t+@/usr/bin/make -j3 s\n" + remotes("r", 2, 0.1) + remotes("s", 6, 0.1)
+    makefile = "all: r\n\t+@$(MAKE) -f own.mk s\n" + remotes("r", 2, 0.1)
+    ready.sandbox.write({"own.mk": "MAKEFLAGS += -j3\n" + remotes("s", 6, 0.1)})
     finished = build(ready, makefile).ok()
     assert sum("left the jobserver" in line for line in finished.own_lines()) == 1
 
