@@ -50,6 +50,10 @@ class Description:
     native: bool = False
     #: a successful run writes ``outputs`` and nothing else
     complete: bool = False
+    #: only an executor with an overlay may run the command
+    needs_overlay: bool = False
+    #: programs that the command starts and on which its outputs depend: names, or paths (also of their directories)
+    starts: tuple[bytes, ...] = ()
     #: further files that the line names for reading (-include), as written
     reads: tuple[bytes, ...] = ()
     #: directories of the header search path that the line names, as written

@@ -6,6 +6,7 @@ The command line sends them to the server as a map. ``--help`` shows the help te
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -24,6 +25,11 @@ def usable_cpus() -> int:
 def setting(default: Any, help_text: str) -> Any:
     """A field of Settings."""
     return field(default=default, metadata={"help": help_text})
+
+
+def _is_selective(pattern: str) -> bool:
+    """False if the pattern fits nearly every name or path (``*``, ``?*``, ``*/*``, ``[!.]*``), or no program."""
+    return re.fullmatch(r"(?:[*?/.]|\[[^]]*\])*", pattern) is None and not any(sign in pattern for sign in "\n\0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +156,17 @@ class Settings:
     link_memory_mb: Annotated[int, Ge(0)] = setting(
         512, "Memory in MiB that must be free on this host for each further link. 0: links wait for slots only."
     )
+    tools_like_gcc: tuple[str, ...] = setting((), "Patterns of names of further compilers with GCC's command line.")
+    tools_like_clang: tuple[str, ...] = setting((), "Patterns of names of further compilers with Clang's command line.")
+    tools_overlay_only: tuple[str, ...] = setting(
+        (),
+        "Patterns of names of further compilers with -c and -o, whose outputs are unknown. "
+        "Only executors with an overlay run them.",
+    )
     policy_remote: tuple[str, ...] = setting(
-        (), "Patterns of programs (with a blank: of whole command lines) that go to an executor."
+        (),
+        "Patterns of programs' names (with a slash: of their paths, with a blank: of whole command lines) "
+        "that go to an executor.",
     )
     policy_here_heavy: tuple[str, ...] = setting(
         (), "Patterns of programs or command lines that run on this host and count as links."
@@ -169,10 +184,19 @@ class Settings:
 
     @property
     def wrapped(self) -> tuple[str, ...]:
-        """Names that need a shim, beside the known programs: those of ``wrap``, and plain names in the policy."""
+        """Patterns of programs to intercept beside the known ones: from ``wrap``, ``tools_…`` and the policy.
+
+        A pattern that fits every program is left out: its rule is for programs that are intercepted for other reasons.
+        """
         rules = (*self.policy_remote, *self.policy_here_heavy, *self.policy_here_light)
-        names = [rule.split(" ", 1)[0] for rule in rules]
-        return tuple(dict.fromkeys((*self.wrap, *(n for n in names if n and not any(c in n for c in "/*?[")))))
+        tools = (*self.tools_like_gcc, *self.tools_like_clang, *self.tools_overlay_only)
+        patterns = (*self.wrap, *tools, *(rule.split(" ", 1)[0] for rule in rules))
+        return tuple(dict.fromkeys(filter(_is_selective, patterns)))
+
+    @property
+    def wrapped_names(self) -> tuple[str, ...]:
+        """The plain names among ``wrapped``: those that can get a shim."""
+        return tuple(pattern for pattern in self.wrapped if not any(sign in pattern for sign in "/*?["))
 
     @property
     def executors_in_force(self) -> int:

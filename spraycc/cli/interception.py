@@ -65,7 +65,7 @@ def prepare(settings: Settings, program: bytes | None, path: bytes) -> Intercept
     files = install()
     if settings.intercept != "path" and files.library and (program is None or can_preload(program)):
         return Interception(files)
-    return Interception(files, shims.of_all_tools(files, os.fsdecode(path), settings.wrapped))
+    return Interception(files, shims.of_all_tools(files, os.fsdecode(path), settings.wrapped_names))
 
 
 def with_library(env: Mapping[bytes, bytes]) -> dict[bytes, bytes]:

@@ -10,17 +10,18 @@ files. An executor does not suit a command that
 - talks to a process on the submit host.
 
 A launcher (ccache, distcc) stays on the submit host together with the compiler that it starts, because the launcher's
-own files are unknown. nvcc stays too: the compilers that it starts read its private temporary files.
+own files are unknown.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from spraycc.commands.configure_tests import is_configure_test
 from spraycc.commands.languages import ASSEMBLER_STAGES, Stage
-from spraycc.commands.names import Family, Tool, is_launcher, tool_of
+from spraycc.commands.names import NO_TOOLS, Family, Tool, Tools, is_launcher
+from spraycc.commands.opaque import describe_opaque
 from spraycc.commands.outputs import Outputs, is_file, is_header_only, outputs_of
 from spraycc.commands.parse import Input, Mode, ParsedLine, is_module_server, parse
 from spraycc.commands.reasons import Reason
@@ -28,20 +29,6 @@ from spraycc.commands.response import expand
 from spraycc.model import Description, Kind, Placement
 
 ReadFile = Callable[[bytes], bytes | None]
-
-#: Part of the directory or file name of every configure test; searched first, because that is quick.
-_TEST_MARKS = (
-    *(b"conftest", b"TryCompile-", b"CMakeScratch", b"CMakeTmp", b"CompilerId", b"_CMakeLTOTest", b"meson-private"),
-    *(b".sconf_temp", b".conf_check_", b"config.tests", b"/dummy."),
-)
-#: autoconf; CMake's try_compile, compiler identification and LTO check; meson's checks; SCons, waf and qmake; the
-#: config.guess of all autotools' packages.
-_TEST = re.compile(
-    rb"(?:\A|[/\0])(?:conftest[^/\0]*(?=[\0]|\Z)"
-    rb"|TryCompile-[^/\0]*/|CMakeFiles/(?:CMakeScratch|CMakeTmp)/|CMakeFiles/[^/\0]+/CompilerId[^/\0]*/|_CMakeLTOTest[^/\0]*/"
-    rb"|CMake[A-Z]+CompilerId\.|meson-private/(?:tmp|sanitycheck)|\.sconf_temp/|\.conf_check_[^/\0]*/|config\.tests/"
-    rb"|cg(?:[A-Za-z0-9]{6}|\d*-\d+)/dummy\.[co](?=[\0]|\Z))"
-)
 
 #: Variables that make Clang append to a file, each with the name of that file.
 _CLANG_LOGS = (
@@ -57,7 +44,12 @@ _LINKER_QUERIES = frozenset([b"--version", b"-v", b"-V", b"--help", b"-version"]
 
 
 def describe(
-    argv: Sequence[bytes], program: bytes, cwd: bytes, env: Mapping[bytes, bytes], read_file: ReadFile
+    argv: Sequence[bytes],
+    program: bytes,
+    cwd: bytes,
+    env: Mapping[bytes, bytes],
+    read_file: ReadFile,
+    tools: Tools = NO_TOOLS,
 ) -> Description:
     """Describes one command line. Never raises, whatever the words are.
 
@@ -68,13 +60,16 @@ def describe(
         env: the environment; only variables that change a compiler's outputs count.
         read_file: returns the content of a response file by its name as written (relative to ``cwd``), or None if the
             file can't be read.
+        tools: the user's own compilers.
     """
     called = argv[0] if argv else b""
     if is_launcher(program) or is_launcher(called):
         return Description(Kind.UNKNOWN, Placement.HERE_LIGHT, Reason.LAUNCHER.value)
-    tool = tool_of(program[program.rfind(b"/") + 1 :]) or tool_of(called[called.rfind(b"/") + 1 :])
+    tool = tools.named(program[program.rfind(b"/") + 1 :], called[called.rfind(b"/") + 1 :])
     if tool is None:
         return Description(Kind.UNKNOWN, Placement.HERE_LIGHT, Reason.UNKNOWN_PROGRAM.value)
+    if tool.is_opaque:
+        return describe_opaque(tool, argv[1:], cwd, env, read_file)
     family = tool.family
     if family is None:
         return _describe_other(tool, argv[1:])
@@ -150,7 +145,8 @@ def _probe_reason(line: ParsedLine, sources: list[Input], cwd: bytes) -> Reason 
             return Reason.INHERITED_FD
     if line.mode is Mode.SYNTAX:
         return Reason.SYNTAX_ONLY
-    if _is_configure_test(line, cwd):
+    names = [source.name for source in line.inputs]
+    if is_configure_test([*names, line.output] if line.output is not None else names, cwd):
         return Reason.CONFIGURE_TEST
     if line.mode is Mode.PREPROCESS and not is_file(line.output):
         return Reason.PREPROCESS_STDOUT
@@ -182,18 +178,6 @@ def _special_input(name: bytes) -> Reason | None:
         if name.startswith((b"/dev/", b"/proc/self/", b"/proc/thread-self/")) or b"/fd/" in name
         else None
     )
-
-
-def _is_configure_test(line: ParsedLine, cwd: bytes) -> bool:
-    names = [source.name for source in line.inputs]
-    if line.output is not None:
-        names.append(line.output)
-    text = cwd + b"/\0" + b"\0".join(names)
-    # Not any(): a generator costs more than the search.
-    for mark in _TEST_MARKS:
-        if mark in text:
-            return _TEST.search(text) is not None
-    return False
 
 
 def _kind(line: ParsedLine, sources: list[Input]) -> tuple[Kind, Reason]:
@@ -251,11 +235,6 @@ def _is_own_fragment(line: ParsedLine) -> bool:
 
 def _describe_other(tool: Tool, words: Sequence[bytes]) -> Description:
     """Describes a program that is no compiler driver: it stays on the submit host, and only the quota differs."""
-    if tool is Tool.NVCC:
-        sources = tuple(word for word in words if word.endswith(b".cu") and not word.startswith(b"-"))
-        if len(sources) == 1 and any(word in (b"-c", b"--compile", b"-dc", b"--device-c") for word in words):
-            return Description(Kind.COMPILE, Placement.HERE_HEAVY, Reason.CUDA.value, sources)
-        return Description(Kind.UNKNOWN, Placement.HERE_LIGHT, Reason.UNKNOWN_PROGRAM.value)
     if words and all(word in _BINUTILS_QUERIES for word in words):
         return Description(Kind.PROBE, Placement.HERE_NOW, Reason.QUERY.value)
     if tool in _ARCHIVERS:

@@ -125,6 +125,12 @@ _TABLES = {
 }
 
 
+#: Suffixes of all sources that compilers of any family compile; headers are none.
+SOURCE_SUFFIXES = frozenset(
+    suffix for _, name, suffixes in _SUFFIXES for suffix in suffixes.split() if BY_NAME[name].stage is not Stage.HEADER
+)
+
+
 def by_suffix(family: Family, *, cxx: bool) -> dict[bytes, Language]:
     """The languages by suffix; upper and lower case differ. A file with another suffix is for the linker.
 

@@ -9,8 +9,10 @@ thread model behind (``x86_64-w64-mingw32-gcc-posix``). All other names are unkn
 from __future__ import annotations
 
 import enum
+import fnmatch
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 
@@ -38,11 +40,25 @@ class Tool(enum.Enum):
     LD = "ld"
     AS = "as"
     NVCC = "nvcc"
+    HIPCC = "hipcc"
+    #: icx, icpx, ifx
+    INTEL = "intel"
+    #: nvc, nvc++, nvfortran
+    NVHPC = "nvhpc"
+    #: a compiler driver of which no more is known than -c, -S, -E and -o: Fortran, Arm, the user's own
+    DRIVER = "driver"
+    NASM = "nasm"
+    YASM = "yasm"
 
     @property
     def family(self) -> Family | None:
         """The grammar of the command line; None if the program is no C or C++ compiler driver."""
         return _FAMILIES.get(self)
+
+    @property
+    def is_opaque(self) -> bool:
+        """True if the outputs of a command line can't be predicted, see :mod:`.opaque`."""
+        return self in _OPAQUE
 
     @property
     def is_cxx(self) -> bool:
@@ -58,6 +74,7 @@ _FAMILIES = {
     Tool.CC: Family.EITHER,
     Tool.CXX: Family.EITHER,
 }
+_OPAQUE = frozenset({Tool.NVCC, Tool.HIPCC, Tool.INTEL, Tool.NVHPC, Tool.DRIVER, Tool.NASM, Tool.YASM})
 
 _STEMS = {
     b"cc": Tool.CC,
@@ -92,6 +109,23 @@ _STEMS = {
     b"as": Tool.AS,
     b"llvm-as": Tool.AS,
     b"nvcc": Tool.NVCC,
+    b"hipcc": Tool.HIPCC,
+    b"icx": Tool.INTEL,
+    b"icpx": Tool.INTEL,
+    b"ifx": Tool.INTEL,
+    b"nvc": Tool.NVHPC,
+    b"nvc++": Tool.NVHPC,
+    b"nvfortran": Tool.NVHPC,
+    b"gfortran": Tool.DRIVER,
+    b"f77": Tool.DRIVER,
+    b"f95": Tool.DRIVER,
+    b"flang": Tool.DRIVER,
+    b"flang-new": Tool.DRIVER,
+    b"armclang": Tool.DRIVER,
+    b"armclang++": Tool.DRIVER,
+    b"armflang": Tool.DRIVER,
+    b"nasm": Tool.NASM,
+    b"yasm": Tool.YASM,
 }
 
 #: A prefix of a tool's name counts as a target only if it begins with an architecture, or ends with an operating system
@@ -117,8 +151,9 @@ _NAME = re.compile(
     rb"(?:-posix|-win32)?"
 )
 
-#: Names that have a version without a hyphen on some systems (``gcc12``, ``llvm-ar16``). ``cc1`` is another program.
-_NUMBERED = (b"gcc", b"g++", b"clang", b"llvm-")
+#: Names that have a version without a hyphen on some systems (``gcc12``, ``llvm-ar16``). ``cc1`` and
+#: ``f951`` are other programs.
+_NUMBERED = (b"gcc", b"g++", b"gfortran", b"clang", b"flang", b"llvm-")
 
 #: NAME_MAX of Linux: no file has a longer name, so a longer word needs no match.
 _NAME_MAX = 255
@@ -132,16 +167,8 @@ _LAUNCHERS = frozenset(
 _LAUNCHER_DIRECTORIES = b"ccache sccache distcc icecc icecream colorgcc buildcache".split()
 _MASQUERADE = re.compile(rb"/(?:" + b"|".join(_LAUNCHER_DIRECTORIES) + rb")/(?:[^/]+/)?[^/]*\Z")
 
-#: Tools of which every name on PATH gets a shim. The linker and the assembler get none: the compiler starts them under
-#: its own slot. nvcc gets a shim although it stays on the submit host: the compilers that it starts read its
-#: private temporary files, and must stay with it.
-_SHIMMED = frozenset(tool for tool in Tool if tool.family is not None) | {
-    Tool.AR,
-    Tool.RANLIB,
-    Tool.STRIP,
-    Tool.OBJCOPY,
-    Tool.NVCC,
-}
+#: Tools of which no name on PATH gets a shim: the compiler starts them under its own slot.
+_WITHOUT_SHIM = (Tool.LD, Tool.AS)
 
 
 @lru_cache(maxsize=1024)
@@ -151,6 +178,46 @@ def tool_of(name: bytes) -> Tool | None:
     if match is None or (match[2] and not match[1].startswith(_NUMBERED)):
         return None
     return _STEMS[match[1]]
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The user's own compilers: patterns of basenames. They come before the grammar of this module."""
+
+    like_gcc: tuple[str, ...] = ()
+    like_clang: tuple[str, ...] = ()
+    overlay_only: tuple[str, ...] = ()
+
+    def names(self, name: bytes) -> bool:
+        """True if a pattern of the user has this basename."""
+        return _tool_in(self, name) is not None
+
+    def named(self, program: bytes, called: bytes) -> Tool | None:
+        """The tool with one of these basenames.
+
+        Args:
+            program: basename of the program's file. It counts more than ``called``.
+            called: basename of argv[0].
+        """
+        return _tool_in(self, program) or _tool_in(self, called) or tool_of(program) or tool_of(called)
+
+
+#: The user names no compiler.
+NO_TOOLS = Tools()
+
+
+@lru_cache(maxsize=1024)
+def _tool_in(tools: Tools, name: bytes) -> Tool | None:
+    text = name.decode("utf-8", "surrogateescape")
+    is_cxx = "++" in text
+    for patterns, tool in (
+        (tools.overlay_only, Tool.DRIVER),
+        (tools.like_gcc, Tool.GXX if is_cxx else Tool.GCC),
+        (tools.like_clang, Tool.CLANGXX if is_cxx else Tool.CLANG),
+    ):
+        if any(fnmatch.fnmatchcase(text, pattern) for pattern in patterns):
+            return tool
+    return None
 
 
 @lru_cache(maxsize=1024)
@@ -165,7 +232,8 @@ def is_launcher(program: bytes) -> bool:
 
 def is_shim_name(name: bytes) -> bool:
     """True if a program with this basename in a directory of PATH gets a shim."""
-    return tool_of(name) in _SHIMMED
+    tool = tool_of(name)
+    return tool is not None and tool not in _WITHOUT_SHIM
 
 
 def grammar() -> list[tuple[bytes, bytes]]:

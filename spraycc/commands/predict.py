@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from spraycc.commands.languages import Stage
-from spraycc.commands.names import Family, tool_of
+from spraycc.commands.names import NO_TOOLS, Family, Tools
 from spraycc.commands.outputs import outputs_of
 from spraycc.commands.parse import Mode, ParsedLine, SaveTemps, parse
 from spraycc.commands.response import expand
@@ -44,16 +44,19 @@ def predict(
     program: bytes,
     env: Mapping[bytes, bytes],
     read_file: Callable[[bytes], bytes | None],
+    tools: Tools = NO_TOOLS,
 ) -> Prediction | None:
     """The rewritten line; None if an output is uncertain.
 
     Args:
         argv: a line that :func:`~spraycc.commands.describe.describe` sends to an executor.
-        program: the program behind all links, because the name ``cc`` does not show the family.
+        program: the program. If the user has not named it, it is the one behind all links, because the name ``cc`` does
+            not show the family.
         env: the line's environment.
         read_file: as for ``describe``.
+        tools: the user's own compilers.
     """
-    tool = tool_of(program[program.rfind(b"/") + 1 :])
+    tool = tools.named(program[program.rfind(b"/") + 1 :], b"")
     if tool is None or tool.family not in (Family.GCC, Family.CLANG):
         return None
     family = tool.family

@@ -28,14 +28,15 @@ class Reason(enum.Enum):
     CONFIGURE_TEST = "configure test"
     SYNTAX_ONLY = "checks syntax only"
     PREPROCESS_STDOUT = "preprocess to standard output"
+    WRITES_STDOUT = "writes to standard output"
 
     # on the submit host, with a local slot
     LINK = "link"
     ARCHIVE = "archive"
     ASSEMBLER = "assembler run by itself"
-    CUDA = "CUDA compile"
 
     # compiles that must stay on the submit host
+    GPU = "asks for the GPU of its host"
     WRAPPER = "runs the compiler's parts through another program"
     APPENDS = "appends to a shared file"
     MODULE_SERVER = "talks to a module server"

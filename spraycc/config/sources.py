@@ -77,17 +77,23 @@ def from_file(path: str) -> dict[str, Given]:
     return {key: Given(value, path, textual=False) for key, value in table.items()}
 
 
+#: Tables whose keys are settings with the table's name in front.
+_TABLES = ("policy", "tools")
+
+
 def _flat(path: str, table: dict[str, Any]) -> dict[str, Any]:
-    """The table ``[policy]`` with its keys as settings: ``here-heavy`` is policy_here_heavy."""
-    rules = table.get("policy", {})
-    if not isinstance(rules, dict):
-        raise ConfigError(f"{path}: policy = {rules!r}: is a table: [policy], with remote, here-heavy and here-light")
-    known = {key.removeprefix("policy_").replace("_", "-"): key for key in KEYS if key.startswith("policy_")}
-    for name in rules:
-        if name not in known:
-            raise ConfigError(f"{path}: unknown key {name!r} in [policy]{_hint(nearest(name, known))}")
-    flat = {key: value for key, value in table.items() if key != "policy"}
-    return flat | {known[name]: value for name, value in rules.items()}
+    """The keys of the tables as settings: ``here-heavy`` in ``[policy]`` is policy_here_heavy."""
+    flat = {key: value for key, value in table.items() if key not in _TABLES}
+    for name in _TABLES:
+        values = table.get(name, {})
+        known = {key.removeprefix(name + "_").replace("_", "-"): key for key in KEYS if key.startswith(name + "_")}
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: {name} = {values!r}: is a table: [{name}], with {', '.join(known)}")
+        for key, value in values.items():
+            if key.replace("_", "-") not in known:
+                raise ConfigError(f"{path}: unknown key {key!r} in [{name}]{_hint(nearest(key, known))}")
+            flat[known[key.replace("_", "-")]] = value
+    return flat
 
 
 def from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Given], list[str]]:

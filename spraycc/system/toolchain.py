@@ -19,6 +19,8 @@ CPU = b"cpu"
 _TIMEOUT_S = 20.0
 #: Programs that GCC's driver starts. Clang's driver starts the assembler if Clang has no integrated assembler.
 _PARTS = ("cc1", "cc1plus", "as")
+#: gfortran starts this one, too. It does not count for gcc: hosts without Fortran can compile C.
+_FORTRAN_PART = "f951"
 #: Directories in which a driver looks for names without a directory.
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 #: Files other than ELF files (scripts around a compiler) are read as a whole up to this size.
@@ -51,7 +53,7 @@ def program_identity(program: bytes) -> str:
     path = os.fsdecode(program)
     version = _output_of(path, "--version")
     facts = [version, _file(path)]
-    for part in _PARTS:
+    for part in (*_PARTS, _FORTRAN_PART) if version.startswith("GNU Fortran") else _PARTS:
         place = _output_of(path, f"-print-prog-name={part}").strip()
         found = place if os.path.isabs(place) else shutil.which(place, path=_PATH) if place else None
         facts.append(_file(found) if found else "")

@@ -116,6 +116,9 @@ class ExecutorLink:
             # The task's build starts no executors on other hosts; this executor is another build's.
             self._refuse(task, "the files that it reads can't be proved on another host")
             return attempt
+        if self.capture != "overlay" and task.description.needs_overlay:
+            self._refuse(task, "its outputs can't be predicted, and this executor has no overlay")
+            return attempt
         if self.capture == "predict":
             if task.prediction is None:
                 self._refuse(task, "not all that it writes is certain, and this host has no overlay")

@@ -9,7 +9,8 @@ from dataclasses import replace
 from functools import partial
 
 from spraycc.commands.describe import describe
-from spraycc.commands.policy import Policy
+from spraycc.commands.names import Tools
+from spraycc.commands.policy import Policy, paths_of
 from spraycc.model import BuildId, Command, Description, Kind, Placement, TaskId
 from spraycc.server.dispatcher import Dispatcher
 from spraycc.server.host.unix_connection import Peer
@@ -41,7 +42,8 @@ class Decider:
         settings = dispatcher.settings
         command = request.command()
         rules = Policy(settings.policy_remote, settings.policy_here_heavy, settings.policy_here_light)
-        decide = partial(_decide, command, rules, request.wish, self._workspace, self._home)
+        tools = Tools(settings.tools_like_gcc, settings.tools_like_clang, settings.tools_overlay_only)
+        decide = partial(_decide, command, rules, tools, request.wish, self._workspace, self._home)
         description, plan, by_default = await dispatcher.tasks.disk.do("read", decide)
         task = Task(
             id=TaskId(next(_task_ids)),
@@ -51,6 +53,7 @@ class Decider:
             peer=peer,
             plan=plan,
             live=description.kind not in HELD_KINDS,
+            tools=tools,
         )
         if plan is None:
             return task, by_default
@@ -67,14 +70,15 @@ class Decider:
 
 
 def _decide(
-    command: Command, rules: Policy, wish: str, workspace: bytes, home: bytes
+    command: Command, rules: Policy, tools: Tools, wish: str, workspace: bytes, home: bytes
 ) -> tuple[Description, CaptureRoots | None, bool]:
     """The description, the capture's plan, and True if the command line alone decided the placement. Reads files.
 
     The plan is None if the command runs on the submit host.
     """
-    description = _describe(command)
-    ruled = rules.apply(description, command.argv, command.program)
+    description = _describe(command, tools)
+    paths = _paths(command, workspace) if rules.has_paths else ()
+    ruled = rules.apply(description, command.argv, command.program, paths)
     by_default = ruled is description and wish == "auto"
     description = _apply_wish(ruled, wish)
     if description.placement is not Placement.REMOTE:
@@ -89,11 +93,18 @@ def _decide(
     return description, plan, by_default
 
 
-def _describe(command: Command) -> Description:
+def _paths(command: Command, workspace: bytes) -> tuple[bytes, ...]:
+    called = command.argv[0] if command.argv else b""
+    given = [command.program, *([os.path.join(command.cwd, called)] if b"/" in called else [])]
+    absolute = [*map(os.path.normpath, given), *map(os.path.realpath, given)]
+    return paths_of(called, absolute, workspace)
+
+
+def _describe(command: Command, tools: Tools) -> Description:
     def read_file(name: bytes) -> bytes | None:
         return read_response_file(os.path.join(command.cwd, name))
 
-    return describe(command.argv, command.program, command.cwd, Environment(command.env), read_file)
+    return describe(command.argv, command.program, command.cwd, Environment(command.env), read_file, tools)
 
 
 def _is_special(path: bytes) -> bool:

@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 
 import trio
 
+from spraycc.commands.names import NO_TOOLS, Tools
 from spraycc.commands.predict import Prediction, predict
 from spraycc.model import Command, TaskId
 from spraycc.server.host.offload import Disk
@@ -32,7 +33,7 @@ class Predictions:
 
     async def make(self, task: Task) -> None:
         """Set ``task.prediction``."""
-        task.prediction = await self._disk.do("read", partial(redirect, task.command))
+        task.prediction = await self._disk.do("read", partial(redirect, task.command, task.tools))
 
     async def begin(self) -> None:
         """Return when each task that waits has its prediction. Call it before an executor that needs them joins."""
@@ -49,7 +50,7 @@ class Predictions:
                 raise
 
 
-def redirect(command: Command) -> Prediction | None:
+def redirect(command: Command, tools: Tools = NO_TOOLS) -> Prediction | None:
     """The command line with other output paths, and its outputs as absolute real paths.
 
     None: no executor with capture "predict" can run the command.
@@ -60,7 +61,10 @@ def redirect(command: Command) -> Prediction | None:
     def read_file(name: bytes) -> bytes | None:
         return read_response_file(os.path.join(command.cwd, name))
 
-    found = predict(command.argv, _behind_links(command.program), Environment(command.env), read_file)
+    program = command.program
+    if not tools.names(os.path.basename(program)):
+        program = _behind_links(program)
+    found = predict(command.argv, program, Environment(command.env), read_file, tools)
     if found is None:
         return None
     outputs = []

@@ -6,6 +6,7 @@ import enum
 import time
 from dataclasses import dataclass, field
 
+from spraycc.commands.names import NO_TOOLS, Tools
 from spraycc.commands.predict import Prediction
 from spraycc.model import BuildId, Command, Description, ExecutorId, TaskId, Usage
 from spraycc.server.coherence.inputs import Expected
@@ -91,6 +92,8 @@ class Task:
     plan: CaptureRoots | None
     #: the runner gets output as it comes, because the user watches it; False: at the end
     live: bool
+    #: the user's own compilers
+    tools: Tools = NO_TOOLS
     #: programs (or the CPU) that the executor's host must have exactly as the submit host has them
     same: tuple[tuple[bytes, str], ...] = ()
     #: files that the command is expected to read; None if executors run on this host and see the same files

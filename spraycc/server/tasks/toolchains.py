@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import trio
 
 from spraycc.model import Command, Description, Kind
+from spraycc.server.tasks.command_files import Environment
 from spraycc.system.threads import run_in_thread
 from spraycc.system.toolchain import CPU, identity
 
@@ -28,7 +30,8 @@ class Toolchains:
         """The programs (or the CPU) that an executor's host must have exactly as this host has them."""
         if description.kind not in _COMPILED:
             return ()
-        names = (command.program, CPU) if description.native else (command.program,)
+        started = [path for name in description.starts if (path := _path_of(name, command))]
+        names = [command.program, *started, *([CPU] if description.native else [])]
         return tuple([(name, await self._identity(name)) for name in names])
 
     async def _identity(self, name: bytes) -> str:
@@ -40,6 +43,15 @@ class Toolchains:
                 if known is None or known[0] != stamp:
                     known = self._known[name] = (stamp, await run_in_thread(identity, name))
         return known[1]
+
+
+def _path_of(name: bytes, command: Command) -> bytes | None:
+    """The file of a program that the command starts. A directory stands for the gcc in it."""
+    if b"/" not in name:
+        found = shutil.which(os.fsdecode(name), path=os.fsdecode(Environment(command.env).get(b"PATH", b"")))
+        return os.fsencode(found) if found and os.path.isabs(found) else None
+    path = os.path.join(command.cwd, name)
+    return os.path.join(path, b"gcc") if os.path.isdir(path) else path
 
 
 def needs_of(same: Identities) -> str:

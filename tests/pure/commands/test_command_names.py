@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spraycc.commands.names import Family, Tool, is_launcher, is_shim_name, tool_of
+from spraycc.commands.names import Family, Tool, Tools, is_launcher, is_shim_name, tool_of
 
 TOOLS = {
     Tool.GCC: "gcc gcc-12 gcc-13.2 gcc-4.8.5 gcc12 gcc-mp-13 x86_64-linux-gnu-gcc x86_64-linux-gnu-gcc-12 arm-none-eabi-gcc avr-gcc "
@@ -26,6 +26,13 @@ TOOLS = {
     Tool.STRIP: "strip llvm-strip x86_64-linux-gnu-strip",
     Tool.OBJCOPY: "objcopy arm-none-eabi-objcopy llvm-objcopy-16",
     Tool.NVCC: "nvcc",
+    Tool.HIPCC: "hipcc",
+    Tool.INTEL: "icx icpx ifx icx-2024",
+    Tool.NVHPC: "nvc nvc++ nvfortran",
+    Tool.DRIVER: "gfortran gfortran-12 gfortran12 x86_64-linux-gnu-gfortran-12 f77 f95 flang flang-new flang-new-19 flang-19 "
+    "flang-mp-19 armclang armclang++ armflang",
+    Tool.NASM: "nasm nasm-2.16",
+    Tool.YASM: "yasm",
 }
 OTHERS = [
     "gcc-hardening-check",
@@ -37,7 +44,11 @@ OTHERS = [
     "afl-clang-fast",
     "my-gcc",
     "gccgo",
-    "gfortran",
+    "f951",
+    "f77x",
+    "ifort",
+    "nvcc12",
+    "vsyasm",
     "clang-tidy",
     "clang-format",
     "clang-cl",
@@ -101,6 +112,17 @@ def test_families() -> None:
     assert Tool.AR.family is None
     assert Tool.GXX.is_cxx
     assert not Tool.CC.is_cxx
+
+
+def test_the_users_names_come_before_the_grammar() -> None:
+    tools = Tools(like_gcc=("mpicc*", "gcc-site", "mpic++"), like_clang=("zig-*", "ar"), overlay_only=("ifort", "icx"))
+    expected = {
+        b"mpicc.openmpi": Tool.GCC, b"gcc-site": Tool.GCC, b"mpic++": Tool.GXX, b"zig-c++": Tool.CLANGXX, b"ar": Tool.CLANG,
+        b"ifort": Tool.DRIVER, b"icx": Tool.DRIVER, b"icpx": Tool.INTEL, b"gcc": Tool.GCC, b"xmpicc": None, b"\xff": None,
+    }  # fmt: skip
+    assert {name: tools.named(name, b"") for name in expected} == expected
+    assert tools.named(b"gcc", b"ifort") is Tool.DRIVER
+    assert tools.named(b"clang", b"gcc") is Tool.CLANG
 
 
 @pytest.mark.parametrize(

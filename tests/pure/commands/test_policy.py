@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spraycc.commands.policy import Policy
+from spraycc.commands.policy import Policy, paths_of
 from spraycc.model import Description, Kind, Placement
 from spraycc.settings import Settings
 
@@ -45,8 +45,58 @@ def test_probes_are_left_alone():
     assert Policy(remote=("*",)).apply(probe, (b"gcc", b"--version"), b"/usr/bin/gcc") is probe
 
 
-def test_names_that_rules_spell_out_get_a_shim():
+WS = b"/home/u/proj"
+PATHS = [
+    ("./unit_test", b"./unit_test", b"/elsewhere/unit_test", True),
+    ("./unit_test", WS + b"/unit_test", WS + b"/unit_test", True),
+    ("./unit_test", WS + b"/build/unit_test", WS + b"/build/unit_test", False),
+    ("./unit_test", b"unit_test", b"/usr/bin/unit_test", False),
+    ("./*", b"x", WS + b"/build/x", True),
+    ("./*", b"x", b"/opt/x", False),
+    ("build/tests/*", WS + b"/build/tests/a", WS + b"/build/tests/a", True),
+    ("build/tests/*", b"tests/deep/a", WS + b"/build/tests/deep/a", True),
+    ("build/tests/*", b"build/tests/a", b"/other/build/tests/a", True),
+    ("build/tests/*", b"a", WS + b"-2/build/tests/a", False),
+    ("/opt/x/bin/*", b"tool", b"/opt/x/bin/tool", True),
+    ("/opt/x/bin/*", b"tool", b"/opt/y/bin/tool", False),
+    ("tests/a --fast *", b"./a --fast 1", WS + b"/tests/a", True),
+    ("tests/a --fast *", b"./a --slow 1", WS + b"/tests/a", False),
+    ("tests/a", b"./a --fast", WS + b"/tests/a", True),
+    ("a tests/x*", b"/w/a tests/x1", b"/w/a", True),
+    ("tests/\udcff", b"x", WS + b"/tests/\xff", True),
+]
+
+
+@pytest.mark.parametrize(("pattern", "words", "program", "expected"), PATHS)
+def test_rules_for_programs_by_their_paths(pattern, words, program, expected):
+    policy = Policy(here_heavy=(pattern,))
+    before = Description(Kind.UNKNOWN, Placement.HERE_LIGHT, "unknown program")
+    argv = words.split()
+    after = policy.apply(before, argv, program, paths_of(argv[0], [program], WS))
+    assert (after.placement is Placement.HERE_HEAVY) is expected
+    assert policy.has_paths is (not pattern.startswith("a "))
+
+
+def test_patterns_that_select_programs_are_wrapped():
     settings = Settings(
-        wrap=("mycc",), policy_remote=("moc", "gen-*", "prog -x *", "/abs/p"), policy_here_light=("ld.x", "moc")
+        wrap=("mycc",),
+        tools_like_gcc=("mpicc",),
+        tools_overlay_only=("mpif*",),
+        policy_remote=(
+            "moc",
+            "gen-*",
+            "prog -x *",
+            "/abs/p",
+            "./t *",
+            "build/tests/*",
+            "* -x",
+            "?*",
+            "*/*",
+            "/*",
+            "[!a]*",
+        ),
+        policy_here_light=("ld.x", "moc", "**", "a\nb"),
     )
-    assert settings.wrapped == ("mycc", "moc", "prog", "ld.x")
+    expected = ("mycc", "mpicc", "mpif*", "moc", "gen-*", "prog", "/abs/p", "./t", "build/tests/*", "ld.x")
+    assert settings.wrapped == expected
+    assert settings.wrapped_names == ("mycc", "mpicc", "moc", "prog", "ld.x")
