@@ -46,6 +46,8 @@ class Description:
     inputs: tuple[bytes, ...] = ()
     #: the known output files, as written or implied (relative to the working directory), the file of -o last
     outputs: tuple[bytes, ...] = ()
+    #: directories in which the command may make further files, as written
+    directories: tuple[bytes, ...] = ()
     #: the command makes code for the CPU of its own host (-march=native)
     native: bool = False
     #: a successful run writes ``outputs`` and nothing else

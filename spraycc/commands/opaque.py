@@ -14,6 +14,7 @@ have the options that their manuals share with GCC, and options that keep a line
 from __future__ import annotations
 
 import itertools
+import os.path
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -141,7 +142,9 @@ _APPENDS = (b"-time", b"--time", b"-prof-", b"-prof_")
 _APPENDING_VARIABLES = (b"DEPENDENCIES_OUTPUT", b"SUNPRO_DEPENDENCIES")
 #: Options of NVIDIA's compilers that make code for a GPU.
 _NVHPC_GPU = (b"-acc", b"-cuda", b"-gpu", b"-mp=gpu", b"-stdpar", b"-ta", b"-target", b"-Mcuda")
-_SEARCHES = (b"-I", b"-J", b"-module", b"-module-dir", b"-isystem")
+#: Directories of Fortran's modules: the compiler writes and reads files in them.
+_MODULES = (b"-J", b"-module", b"-module-dir")
+_SEARCHES = (b"-I", b"-isystem", *_MODULES)
 
 
 def describe_opaque(
@@ -170,6 +173,7 @@ def describe_opaque(
         placement, reason = Placement.HERE_HEAVY, forced
     return Description(
         kind, placement, reason.value, line.sources, line.outputs, searches=line.arguments(_SEARCHES),
+        directories=line.arguments(_MODULES),
         native=_is_native(tool, line), needs_overlay=True, starts=_starts(tool, line, env),
     )  # fmt: skip
 
@@ -192,6 +196,10 @@ class _Line:
         self.sources = tuple(
             word for word in words if word[:1] != b"-" and _suffix(word) in suffixes and word not in self.outputs
         )
+        if not main and b"-c" in words and not self.prints:
+            # All of these compilers name the object so. A wrong name does no harm: the overlay captures any file.
+            objects = [os.path.splitext(os.path.basename(source))[0] + b".o" for source in self.sources]
+            self.outputs = tuple(dict.fromkeys([*self.outputs, *objects]))
         self.compiles = grammar.kind is Kind.ASSEMBLE or self.prints or not grammar.compiles.isdisjoint(words)
 
     def arguments(self, options: Sequence[bytes]) -> tuple[bytes, ...]:

@@ -124,7 +124,8 @@ class StartTask(Message):
     roots: tuple[bytes, ...]
     #: further such directories, which are captured if possible
     optional_roots: tuple[bytes, ...]
-    #: absolute paths of the known outputs, the file of -o last. The capture has their directories from the start
+    #: absolute paths of the known outputs, the file of -o last. The capture has their directories from the start. A
+    #: path that ends with a slash is a directory in which the command makes files with unknown names
     outputs: tuple[bytes, ...]
     #: with "predict": (name below a scratch directory, absolute path) of each file that the command writes. In ``argv``
     #: a byte 0, which no argument can hold, stands for the scratch directory

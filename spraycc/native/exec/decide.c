@@ -37,19 +37,24 @@ static const struct configuration *rules(void)
 	return &state->configuration;
 }
 
-/* A rule with a slash is for a path: absolute, or relative to the workspace. Any other rule is for a name. */
-static bool rule_fits(const char *rule, const char *real, const char *path)
+static bool fits_in_workspace(const char *rule, const char *path)
 {
 	size_t workspace = strlen(rules()->workspace);
+	if (rule[0] == '.' && rule[1] == '/')
+		rule += 2;
+	return begins_with(path, rules()->workspace) && path[workspace] == '/' &&
+	       pattern_matches(rule, path + workspace + 1, strlen(path + workspace + 1));
+}
+
+/* A rule with a slash is for a path: as the call has it, absolute, or relative to the workspace. Any other rule is for a
+ * name. */
+static bool rule_fits(const char *rule, const char *real, const char *path)
+{
 	if (!strchr(rule, '/'))
 		return pattern_matches(rule, base_name(path), strlen(base_name(path))) ||
 		       pattern_matches(rule, base_name(real), strlen(base_name(real)));
-	if (rule[0] == '.' && rule[1] == '/')
-		rule += 2;
-	if (rule[0] == '/')
-		return pattern_matches(rule, real, strlen(real));
-	return begins_with(real, rules()->workspace) && real[workspace] == '/' &&
-	       pattern_matches(rule, real + workspace + 1, strlen(real + workspace + 1));
+	return pattern_matches(rule, path, strlen(path)) || pattern_matches(rule, real, strlen(real)) ||
+	       fits_in_workspace(rule, path) || fits_in_workspace(rule, real);
 }
 
 static bool any_rule_fits(const char *key, const char *real, const char *path)

@@ -25,7 +25,8 @@ class CaptureRoots:
     roots: tuple[bytes, ...]
     #: captured if the executor's host can
     optional_roots: tuple[bytes, ...]
-    #: absolute paths of the known outputs; the output named by -o comes last
+    #: absolute paths of the known outputs; the output named by -o comes last. A path that ends with a slash is a
+    #: directory in which the command makes files with unknown names
     outputs: tuple[bytes, ...]
 
 
@@ -42,7 +43,7 @@ def capture_roots(
     realpath: Callable[[bytes], bytes] = real_path,
     is_directory: Callable[[bytes], bool] = os.path.isdir,
 ) -> CaptureRoots | None:
-    """The roots for one command: the workspace, its working directory, and the directories of its known outputs.
+    """The roots for one command: the workspace, its working directory, and the known directories of its outputs.
 
     If all outputs are known, only their directories are captured. The command reads all other files through the bare
     mount. This costs an NFS server less: the client caches names, but an overlay looks up each name again.
@@ -56,7 +57,7 @@ def capture_roots(
     named: list[bytes] = []
     # most outputs are named without a directory
     directories = {command.cwd: cwd, cwd: cwd}
-    for output in description.outputs:
+    for output in (*(name + b"/" for name in description.directories), *description.outputs):
         path = os.path.join(cwd, output)
         if path.startswith(b"/dev/") and not is_inside(path, SHARED_MEMORY):
             continue

@@ -156,8 +156,12 @@ def test_files_of_a_line() -> None:
     assert result.inputs == (b"src/m.f90",)
     assert result.outputs == (b"m.d", b"m.o")
     assert result.searches == (b"inc", b"mod")
+    assert result.directories == (b"mod",)
+    assert said("ifx -module mod -c a/m.f90 n.f90").directories == (b"mod",)
+    assert said("ifx -module mod -c a/m.f90 n.f90").outputs == (b"m.o", b"n.o")
+    assert said("gfortran -S m.f90").outputs == ()
     assert said("gfortran -c m.f90 -om.o").outputs == (b"m.o",)
-    assert said("nvcc -c -objtemp m.cu").outputs == ()
+    assert said("nvcc -c -objtemp m.cu").outputs == (b"m.o",)
 
 
 def test_words_in_variables_and_files() -> None:

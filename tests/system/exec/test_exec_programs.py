@@ -228,7 +228,15 @@ def test_rules_for_paths(interception: Interception) -> None:
     assert wrapped(["work/tests/*"], [], *everywhere) == [False, True, True, False, False, False, True]
     assert wrapped(["work/tests/*"], ["*.sh"], *everywhere) == [False, True, True, False, False, False, False]
     assert wrapped(["work/tests/*"], ["work/tests/deep/*"], *everywhere) == [False, True, False, False, False, False, True]  # fmt: skip
-    assert wrapped(["./unit"], [], *everywhere) == [False, False, False, True, False, False, False]
+    # As the call has it, or at the top of the workspace.
+    assert wrapped(["./unit"], [], *everywhere) == [True, False, False, True, False, False, False]
+    assert wrapped(["../*"], [], *everywhere) == [False, False, False, True, False, False, False]
+    assert wrapped(["tests/unit"], [], *everywhere) == [False, True, False, False, False, False, False]
+    assert wrapped(["*/deep/unit"], [], *everywhere) == [False, False, True, False, False, False, False]
+    # A link is known by its own path, too.
+    (interception.work / "link").symlink_to(outside / "unit")
+    for rule in ("work/link", f"{interception.work.resolve()}/l*", f"{outside.resolve()}/unit"):
+        assert wrapped([rule], [], interception.work / "link") == [True]
     assert wrapped(["unit"], [], *everywhere) == [True, True, True, True, True, True, False]
     assert wrapped([f"{outside.resolve()}/*"], [], *everywhere) == [False] * 5 + [True, False]
     assert wrapped(["[tu]*", "*.sh"], ["work/unit"], *everywhere) == [False, True, True, True, False, True, True]

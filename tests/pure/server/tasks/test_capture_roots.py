@@ -64,6 +64,16 @@ def test_roots_where_all_that_is_written_is_known(
     assert found.roots == roots
 
 
+def test_directories_for_files_with_unknown_names() -> None:
+    description = Description(
+        Kind.COMPILE, Placement.REMOTE, "compile", (b"a.f90",), (b"a.o",), directories=(b"mod", b"/out/m/")
+    )
+    found = capture_roots(command(b"/ws/b"), description, WS, HOME, normpath)
+    assert found is not None
+    assert found.roots == (b"/ws", b"/out/m")
+    assert found.outputs == (b"/ws/b/mod/", b"/out/m/", b"/ws/b/a.o")
+
+
 @pytest.mark.parametrize("cwd", [b"/", HOME, b"/tmp", b"/var/tmp", b"/dev/shm"])
 def test_directories_that_are_never_captured_whole(cwd: bytes) -> None:
     assert plan(cwd, b"a.o") is None
