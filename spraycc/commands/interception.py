@@ -49,7 +49,7 @@ def configuration(
         library: absolute path of the library.
         workspace: absolute path of the workspace, without symbolic links.
         wrap: patterns of programs to wrap beside the tools that SprayCC knows. A pattern with a slash is for the
-            program's path: as the call has it, absolute, or relative to the workspace. Any other pattern is for its name.
+            program's path: as the call has it, absolute, or relative to the workspace. Any other is for its name.
         never: the same for programs that are not wrapped, whatever else says so.
 
     Raises:

@@ -1,0 +1,91 @@
+"""Tests that a build has made run on executors, by rules for their paths."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.system.harness import needs
+from tests.system.harness.sandbox import Sandbox
+
+pytestmark = [pytest.mark.e2e, pytest.mark.overlay]
+
+_TEST = '#include <stdio.h>\nint main(int argc, char **argv) { printf("%s %d\\n", argv[0], argc); return argc == 3; }\n'
+_MAKEFILE = """\
+all: unit_test tests/a
+unit_test tests/a: test.c
+	gcc -o $@ $<
+tests/a: | tests
+tests:
+	mkdir $@
+check: all
+	./unit_test x
+	cd tests && ./a
+	$(CURDIR)/tests/a y
+	tests/a 1 2 3
+	tests/../other z
+"""
+_CMAKE = """\
+cmake_minimum_required(VERSION 3.13)
+project(p C)
+enable_testing()
+foreach(i RANGE 1 4)
+  add_executable(t${i} test.c)
+  add_test(NAME t${i} COMMAND t${i} ${i})
+endforeach()
+"""
+
+
+def policy(*patterns: str) -> str:
+    return f"[policy]\nremote = {list(patterns)}\n"
+
+
+def attempts(sandbox: Sandbox) -> int:
+    """Commands that executors ran, by their own count."""
+    sandbox.stop()
+    return sum(int(counters["done"]) for counters in sandbox.executor_counters())
+
+
+def test_make_check(sandbox: Sandbox) -> None:
+    other = {"other": "#!/bin/sh\necho other $*\n"}
+    tree = sandbox.write({"test.c": _TEST, "Makefile": _MAKEFILE, ".spraycc.toml": policy("./unit_test", "tests/*")})
+    sandbox.write(other, tree, mode=0o755)
+    plain = sandbox.run("make", "-s", "check").ok()
+    built = sandbox.build("make", "-s", "check").ok()
+    assert built.out == plain.out
+    assert built.figures["remote"] == 4, built.words()
+    assert attempts(sandbox) == 4
+
+
+def test_ctest(sandbox: Sandbox) -> None:
+    needs.program("cmake")
+    tree = sandbox.write({"test.c": _TEST, "CMakeLists.txt": _CMAKE, ".spraycc.toml": policy("build/t?")})
+    sandbox.run("cmake", "-B", "build").ok()
+    sandbox.run("make", "-C", "build").ok()
+    built = sandbox.build("build", "--", "ctest", "-j4", cwd=tree / "build").ok()
+    assert b"100% tests passed, 0 tests failed out of 4" in built.out
+    assert built.figures["remote"] == 4, built.words()
+    assert attempts(sandbox) == 4
+
+
+def test_a_rule_for_every_program_wraps_none(sandbox: Sandbox) -> None:
+    tree = sandbox.write({"test.c": _TEST, "Makefile": _MAKEFILE, ".spraycc.toml": policy("*", "*/*")})
+    sandbox.write({"other": "#!/bin/sh\n"}, tree, mode=0o755)
+    built = sandbox.build("make", "check").ok()
+    # The policy's rule is for the links only, which are wrapped anyway.
+    assert built.figures["tasks"] == built.figures["remote"] == 2, built.words()
+
+
+def test_a_compiler_that_the_user_names(sandbox: Sandbox) -> None:
+    makefile = "all:\n\ttools/gcc-site -c u.c\n\ttools/odd -c u.c -o v.o\n\ttools/gcc-site -o prog u.o\n"
+    tools = '[tools]\nlike_gcc = ["gcc-site"]\noverlay-only = ["od?"]\n'
+    tree = sandbox.write({"u.c": "int main(void) { return 0; }\n", "Makefile": makefile, ".spraycc.toml": tools})
+    script = '#!/bin/sh\nexec /usr/bin/gcc "$@"\n'
+    sandbox.write({"gcc-site": script, "odd": f"{script[:10]}touch beside\n{script[10:]}"}, tree / "tools", mode=0o755)
+    built = sandbox.build("make").ok()
+    assert built.figures["remote"] == 2, built.words()
+    assert (tree / "u.o").read_bytes() == (tree / "v.o").read_bytes()
+    assert (tree / "beside").exists()
+    # Without an overlay, only the line with GCC's grammar can be predicted.
+    sandbox.stop()
+    built = sandbox.build("make", options=["--capture", "predict"]).ok()
+    assert built.figures["remote"] == 1, built.words()
