@@ -94,6 +94,28 @@ def test_a_fortran_project_with_modules(sandbox: Sandbox, compiler: str) -> None
     assert attempts(sandbox) == 5
 
 
+def test_executors_that_may_see_other_files(sandbox: Sandbox) -> None:
+    """All files that the compiler has read are proved: also the modules that another executor has made just before."""
+    needs.program("gfortran")
+    # Executors that a user's command starts may be on any host.
+    sandbox.settings |= {"SPRAYCC_CLUSTER": "command", "SPRAYCC_START_COMMAND": "/usr/bin/env"}
+    built = compare(sandbox, _FORTRAN)
+    assert (built.figures["remote"], built.figures["stale"]) == (5, 0), built.words()
+    assert attempts(sandbox) == 5
+
+
+def test_cmake_and_ninja(sandbox: Sandbox) -> None:
+    """CMake finds the order of the modules by preprocessing each source to a file."""
+    needs.programs({"gfortran": "gfortran", "cmake": "cmake", "ninja": "ninja-build"})
+    project = "cmake_minimum_required(VERSION 3.13)\nproject(p Fortran)\nadd_executable(prog {})\n"
+    sources = [name for name in _FORTRAN if name != "Makefile"]
+    sandbox.write(_FORTRAN | {"CMakeLists.txt": project.format(" ".join(sources))})
+    sandbox.run("cmake", "-GNinja", "-B", "build").ok()
+    built = sandbox.build("ninja", "-C", "build", executors=3).ok()
+    assert sandbox.run("build/prog").out == b"3\n"
+    assert built.figures["remote"] == 2 * len(sources), built.words()
+
+
 @pytest.mark.parametrize("assembler", ["nasm", "yasm"])
 def test_an_assembler(sandbox: Sandbox, assembler: str) -> None:
     needs.program(assembler)
