@@ -47,11 +47,13 @@ class Toolchains:
 
 def _path_of(name: bytes, command: Command) -> bytes | None:
     """The file of a program that the command starts. A directory stands for the gcc in it."""
-    if b"/" not in name:
-        found = shutil.which(os.fsdecode(name), path=os.fsdecode(Environment(command.env).get(b"PATH", b"")))
-        return os.fsencode(found) if found and os.path.isabs(found) else None
     path = os.path.join(command.cwd, name)
-    return os.path.join(path, b"gcc") if os.path.isdir(path) else path
+    if os.path.isdir(path):
+        return os.path.join(path, b"gcc")
+    if b"/" in name:
+        return path
+    found = shutil.which(os.fsdecode(name), path=os.fsdecode(Environment(command.env).get(b"PATH", b"")))
+    return os.fsencode(found) if found and os.path.isabs(found) else None
 
 
 def needs_of(same: Identities) -> str:

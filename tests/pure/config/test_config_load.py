@@ -268,6 +268,17 @@ def test_shown_values_are_toml(value: Any) -> None:
     assert (tuple(shown) if isinstance(shown, list) else shown) == value
 
 
+def test_the_users_compilers(tmp_path):
+    loaded = load_from(tmp_path, user='[tools]\nlike_gcc = ["mpicc"]\nlike-clang = ["zig"]\noverlay_only = ["ifort"]\n')
+    settings = loaded.settings
+    assert (settings.tools_like_gcc, settings.tools_like_clang) == (("mpicc",), ("zig",))
+    assert settings.tools_overlay_only == ("ifort",)
+    with pytest.raises(ConfigError, match=r"unknown key 'like_gc' in \[tools\]; did you mean 'like-gcc'"):
+        load_from(tmp_path, user='[tools]\nlike_gc = ["x"]\n')
+    with pytest.raises(ConfigError, match=r"is a table: \[tools\], with like-gcc, like-clang, overlay-only"):
+        load_from(tmp_path, user='tools = "x"\n')
+
+
 def test_rules_of_the_policy(tmp_path):
     loaded = load_from(tmp_path, user='[policy]\nremote = ["moc", "gen-*"]\nhere-heavy = ["big *"]\n')
     assert loaded.settings.policy_remote == ("moc", "gen-*")

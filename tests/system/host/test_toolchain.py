@@ -57,6 +57,22 @@ def test_another_part_is_not(tmp_path: Path) -> None:
     assert driver("one") != driver("two")
 
 
+@pytest.mark.parametrize(("version", "counts"), [("GNU Fortran (Debian) 12", True), ("gcc (Debian) 12", False)])
+def test_the_part_for_fortran_counts_for_gfortran(tmp_path: Path, version: str, counts: bool) -> None:
+    """A host without it can still compile C."""
+
+    def driver(part: str) -> str:
+        file, path = tmp_path / "f951", tmp_path / "driver"
+        file.write_text(part)
+        path.write_text(
+            f"#!/bin/sh\ncase $1 in --version) echo '{version}' ;; -print-prog-name=f951) echo {file} ;; esac\n"
+        )
+        path.chmod(0o755)
+        return toolchain.identity(os.fsencode(path))
+
+    assert (driver("one") != driver("two")) is counts
+
+
 def test_a_missing_program_has_an_identity() -> None:
     missing = toolchain.identity(b"/nonexistent/gcc")
     assert toolchain.shown(missing) == "no version"
