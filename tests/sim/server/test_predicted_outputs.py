@@ -147,7 +147,7 @@ def waiting_task(number: int, phase: Phase = Phase.WAITING, *, is_here: bool = F
 
 async def test_only_tasks_that_wait_for_an_executor_are_predicted_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[bytes] = []
-    monkeypatch.setattr(predicted_outputs, "redirect", lambda command: made.append(command.argv[-1]))
+    monkeypatch.setattr(predicted_outputs, "redirect", lambda command, tools: made.append(command.argv[-1]))
     tasks = [waiting_task(1), waiting_task(2, Phase.HERE), waiting_task(3, is_here=True), waiting_task(4)]
     predictions = Predictions(Disk(), {task.id: task for task in tasks})
     async with trio.open_nursery() as nursery:
@@ -167,7 +167,7 @@ async def test_an_executor_that_is_lost_meanwhile_leaves_the_work_to_the_next(mo
     times = iter(range(0, 1000, 100))
     disk = Disk(clock=lambda: next(times), cpu_clock=lambda: 0.0, in_thread=in_thread)
     await disk.do("read", lambda: None)
-    monkeypatch.setattr(predicted_outputs, "redirect", lambda command: made.append(command.argv[-1]))
+    monkeypatch.setattr(predicted_outputs, "redirect", lambda command, tools: made.append(command.argv[-1]))
     tasks = [waiting_task(1), waiting_task(2)]
     predictions = Predictions(disk, {task.id: task for task in tasks})
     with trio.move_on_after(15):
