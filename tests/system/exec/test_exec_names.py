@@ -95,11 +95,11 @@ def test_the_recipe_shell_misses_no_tool(tmp_path: Path) -> None:
     """With a slot of this host, a line with a compiler would keep the compile on this host."""
     names = [name for text in TOOLS.values() for name in text.split()]
     names += [name for name in invented_names()[:5000] if tool_of(os.fsencode(name)) is not None]
-    others = ["echo", "tar", "cp", "mkdir", "-o", "car", "unit", "tests/unit", "./a", "cases"]
+    others = ["echo", "tar", "cp", "mkdir", "-o", "car", "unit", "./a", "cases"]
     wrapped = ["my-tool", "x/my-tool", "work/tests/unit", "../tests/unit"]
     (tmp_path / "names").write_bytes(shell_function(["my-tool", "tests/*", "a$(b)"]))
     script = '. "$0"; for word do may_be_wrapped "$word" "${word##*/}" && echo 1 || echo 0; done'
-    words = [*names, "/usr/bin/make", "cmake", "spraycc", *wrapped, "echo", *others[:8]]
+    words = [*names, "/usr/bin/make", "cmake", "spraycc", *wrapped, *others]
     done = subprocess.run(["sh", "-c", script, tmp_path / "names", *words], capture_output=True, text=True, check=True)
     found = dict(zip(words, done.stdout.split(), strict=True))
     assert [word for word in words if found[word] == "0"] == [word for word in words if word in others]
