@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ class Interception:
     files: RunnerFiles
     #: the directory of shims that is the first on PATH; None: the library intercepts
     shims: bytes | None = None
+    #: patterns of programs that are wrapped beside the known ones
+    wrapped: tuple[str, ...] = ()
 
     def variables(self, env: Mapping[bytes, bytes], file: bytes) -> dict[bytes, bytes]:
         """Variables for the build's tool beside PATH. ``file`` is the library's configuration."""
@@ -44,7 +47,10 @@ class Interception:
         if self.shims is not None:
             return shims.link_of(word, self.shims) or program, {}
         name = os.path.basename(program)
-        if os.fsdecode(name) in SUBCOMMANDS or tool_of(name) is None or is_launcher(program):
+        is_wrapped = tool_of(name) is not None or any(
+            fnmatch.fnmatchcase(os.fsdecode(program if "/" in pattern else name), pattern) for pattern in self.wrapped
+        )
+        if os.fsdecode(name) in SUBCOMMANDS or not is_wrapped or is_launcher(program):
             return program, {}
         return self.files.runner, {interception.PROGRAM: program}
 
@@ -64,7 +70,7 @@ def prepare(settings: Settings, program: bytes | None, path: bytes) -> Intercept
     shims.check_names(settings.wrap)
     files = install()
     if settings.intercept != "path" and files.library and (program is None or can_preload(program)):
-        return Interception(files)
+        return Interception(files, wrapped=settings.wrapped)
     return Interception(files, shims.of_all_tools(files, os.fsdecode(path), settings.wrapped_names))
 
 
