@@ -103,12 +103,6 @@ static bool is_runner(const char *real, const char *path)
 	return strcmp(base_name(real), RUNNER) == 0;
 }
 
-/* A link to the runner starts the build tool by itself. */
-static bool is_build_tool(const char *real, const char *path)
-{
-	return any_rule_fits("tool", path, path) && !is_runner(real, path);
-}
-
 /* True if execve would start the file. For an unknown format, execve fails: the caller must see that. */
 static bool is_startable(int fd, int dirfd, const char *path)
 {
@@ -145,6 +139,12 @@ static bool is_runner_there(void)
 	return raw_syscall(SYS_faccessat, AT_FDCWD, rules()->runner, X_OK) == 0;
 }
 
+/* A link to the runner starts the build tool by itself. */
+static bool is_build_tool(int dirfd, const char *path)
+{
+	return any_rule_fits("tool", path, path) && !ask_about(dirfd, path, is_runner, false);
+}
+
 static enum action look_at(int dirfd, const char *path)
 {
 	static const struct examiner examiner = {.accepts = is_no_product};
@@ -155,7 +155,7 @@ static enum action look_at(int dirfd, const char *path)
 	    ask_about(dirfd, path, is_wrapped, true))
 		return is_runner_there() ? WRAP : LEAVE;
 	if (program == PROGRAM_LOADS && is_library_there())
-		return ask_about(dirfd, path, is_build_tool, false) && is_runner_there() ? HAND_ON : JOIN;
+		return is_build_tool(dirfd, path) && is_runner_there() ? HAND_ON : JOIN;
 	if (program == PROGRAM_LOADS)
 		return LEAVE;
 	/* The runner is static, and as a link in the place of a build tool it hands its environment on. */
