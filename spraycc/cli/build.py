@@ -167,15 +167,14 @@ def _run(plan: Plan, settings: Settings, root: bytes, env: dict[bytes, bytes], b
         if opened is not None:
             opened.close()
     if plan.summary:
-        if (
-            opened is not None
-            and settings.summary_line
-            and "tasks" in figures
-            and (figures["tasks"] or not plan.by_shim)
-        ):
+        if opened is not None and settings.summary_line and "tasks" in figures:
+            from spraycc.ui.no_executor import explanation
             from spraycc.ui.summary import summary_line
 
-            inform(summary_line(figures))
+            if figures["tasks"] or not plan.by_shim:
+                inform(summary_line(figures))
+            if (text := explanation(figures)) is not None:
+                inform(text)
         if settings.summary is not None:
             _write_summary(settings.summary, figures)
     return tool.end_alike()
@@ -202,6 +201,7 @@ def _run_tool(
     # While this descriptor is open, the server can't see that the last process of the build has ended.
     opened.close_fd()
     # Import now: the tool runs meanwhile, and an upgrade may have removed our files when the tool has ended.
+    import spraycc.ui.no_executor
     import spraycc.ui.summary  # noqa: F401
     from spraycc.cli.server_connection import ConnectionEnded
 

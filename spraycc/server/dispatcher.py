@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from spraycc.scheduler.core import Scheduler
 from spraycc.server.builds.build import Builds
 from spraycc.server.fleet.fleet import Fleet
 from spraycc.server.host.memory import MemoryRoom
+from spraycc.server.host.process_tree import read_process
 from spraycc.server.task_table import TaskTable
+from spraycc.server.tasks.stats import is_compile
+from spraycc.server.tasks.task import Task
 from spraycc.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -158,16 +162,23 @@ class Dispatcher:
                 self.builds.figures(task.build).attempt_began(len(self.fleet.links), second=second)
             case actions.RunLocally(task_id, why):
                 task = self.tasks.known[task_id]
+                figures = self.builds.figures(task.build)
+                reason = task.description.reason
                 if why != "placement":
                     log.info("task %d: runs on the submit host (%s)", task_id, why)
                     task.why_here = why
-                    self.builds.figures(task.build).reasons[f"here: {why}"] += 1
+                    reason = f"here: {why}"
+                    figures.reasons[reason] += 1
                 if task.description.placement is Placement.HERE_HEAVY:
                     self._memory.begins()
                 build = self.builds.open.get(task.build)
                 held = task.description.placement is not Placement.HERE_NOW
                 task.run_here(stay=held and build is not None and build.pool is not None and build.pool.holds)
-                self.builds.figures(task.build).local += 1
+                figures.local += 1
+                if is_compile(task.description):
+                    figures.kept[reason] += 1
+                    if reason not in figures.kept_first:
+                        figures.kept_first[reason] = _programs(task)
             case actions.Abort(executor_id, task_id):
                 if link := self.fleet.links.get(executor_id):  # None if the executor went at the server's end
                     link.abort(task_id)
@@ -202,6 +213,13 @@ class Dispatcher:
                         f"'{self.settings.cluster}'); compiling on this host meanwhile, "
                         f"{self.settings.local_slots_in_force} at once (--wait-for-cluster to wait)"
                     )
+
+
+def _programs(task: Task) -> tuple[str, str]:
+    """The program that a task runs, and the name of the program that started it; empty if that has ended."""
+    runner = read_process(task.peer.pid)
+    starter = read_process(runner.parent) if runner is not None else None
+    return os.fsdecode(task.command.program), os.fsdecode(starter.name) if starter is not None else ""
 
 
 class _Alarm:

@@ -80,7 +80,7 @@ class Server:
         self._workspace = workspace
         self._started = time.monotonic()
         self._lag = LoopLag()
-        self._builds = Builds(runtime_dir, nursery, state_dir)
+        self._builds = Builds(runtime_dir, nursery, state_dir, workspace)
         self._history = TaskHistory(state_dir, workspace)
         is_own_disk = not FileSystems().is_shared(workspace)
         tasks = TaskTable(self._builds, self._history, disk, is_own_disk=is_own_disk)

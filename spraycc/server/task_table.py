@@ -13,6 +13,7 @@ from spraycc.server.coherence.watcher import Watcher
 from spraycc.server.host.offload import Disk
 from spraycc.server.tasks.durations import TaskHistory
 from spraycc.server.tasks.predicted_outputs import Predictions
+from spraycc.server.tasks.stats import is_compile
 from spraycc.server.tasks.task import Phase, Task
 from spraycc.server.writeback.commit import WriteBack
 
@@ -50,7 +51,7 @@ class TaskTable:
         figures.attempt_ended()
         if outcome is Outcome.DONE:
             task.usage = usage
-            figures.remote_done(ok, usage, returned_bytes)
+            figures.remote_done(ok, usage, returned_bytes, compiles=is_compile(task.description))
             if ok:
                 self.history.note(task.key, usage)
             if task.second is not None and task.second is task.chosen:

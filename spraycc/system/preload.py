@@ -43,6 +43,26 @@ def can_preload(program: bytes, env: Sequence[bytes] = ()) -> bool:
     return _can_preload(program, _MOST_SCRIPTS)
 
 
+def obstacle(program: bytes) -> str:
+    """Why this ELF program loads no preloaded library; empty if it loads one, or can't be read.
+
+    "set-id": setuid or setgid; "foreign": another class or machine; "static"; "loader": another C library or an old
+    glibc, or a library that must come first.
+    """
+    try:
+        if os.stat(program).st_mode & _SET_ID:
+            return "set-id"
+        with open(program, "rb", buffering=0) as file:
+            head = file.read(_MOST_HEADER_BYTES)
+            if (head[:6], head[18:20]) != _our_identity():
+                return "foreign"
+            if _Program(head, file.fileno()).loader() is None and not _is_name_of_loader(program):
+                return "static"
+    except (OSError, struct.error):
+        return ""
+    return "" if can_preload(program) else "loader"
+
+
 def _comes_first(names: bytes) -> bool:
     return any(name in names for name in _COME_FIRST)
 

@@ -40,7 +40,9 @@ ROOMS: dict[str, set[str]] = {
         SERVER + "host", SERVER + "coherence",
     },
     SERVER + "writeback": {"spraycc.system", "spraycc.wire", SERVER + "host"},
-    SERVER + "builds": {"spraycc.jobserver", "spraycc.wire", SERVER + "host", SERVER + "tasks"},
+    SERVER + "builds": {
+        "spraycc.commands", "spraycc.jobserver", "spraycc.system", "spraycc.wire", SERVER + "host", SERVER + "tasks",
+    },
     SERVER + "task_table": {
         "spraycc.scheduler", *(SERVER + room for room in ("host", "coherence", "tasks", "writeback", "builds")),
     },

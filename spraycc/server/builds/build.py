@@ -19,6 +19,7 @@ from spraycc.jobserver.events import Limits
 from spraycc.jobserver.fifo import JobserverFifo
 from spraycc.model import BuildId, TaskId
 from spraycc.server.builds.token_pool import TokenPool
+from spraycc.server.builds.unwrapped import CompilerWatch
 from spraycc.server.host.unix_connection import Peer
 from spraycc.server.tasks.log import Record
 from spraycc.server.tasks.stats import Figures
@@ -59,6 +60,8 @@ class Build:
     record: Record | None = None
     #: texts that the user has seen
     noticed: set[str] = field(default_factory=set)
+    #: None: the tool's process is not known
+    compiler_watch: CompilerWatch | None = None
 
     @property
     def tool(self) -> str:
@@ -131,10 +134,13 @@ def clear_builds(runtime_dir: Path) -> None:
 class Builds:
     """All open builds, and the figures of tasks without a build."""
 
-    def __init__(self, runtime_dir: Path, nursery: trio.Nursery, state_dir: Path | None = None) -> None:
-        """``state_dir`` gets the builds' records; None: no records."""
+    def __init__(
+        self, runtime_dir: Path, nursery: trio.Nursery, state_dir: Path | None = None, workspace: bytes = b""
+    ) -> None:
+        """``state_dir`` gets the builds' records; None: no records. ``workspace`` has no symbolic links."""
         self._directory = runtime_dir / "builds"
         self._state_dir = state_dir
+        self._workspace = workspace
         self._nursery = nursery
         self.open: dict[BuildId, Build] = {}
         self.without_build = Figures()
@@ -202,12 +208,22 @@ class Builds:
             local = max(1, settings.local_slots_in_force // len(pools))
             pool.set_limits(local, max(local, settings.probing_limit_in_force // len(pools)))
 
+    def tool_started(self, build: Build, pid: int) -> None:
+        """The build's tool runs as this process."""
+        if build.pool is not None:
+            build.pool.tool_started(pid)
+        if build.compiler_watch is None:
+            build.compiler_watch = CompilerWatch(build.id, build.figures, self._workspace)
+            self._nursery.start_soon(build.compiler_watch.run, pid)
+
     def close(self, build: Build, settings: Settings) -> None:
         """Remove a build. Its tool has ended, and its figures have been read."""
         del self.open[build.id]
         self.share(settings)
         if build.pool is not None:
             build.pool.close()
+        if build.compiler_watch is not None:
+            build.compiler_watch.close()
         if build.record is not None:
             build.record.close()
         shutil.rmtree(build.directory, ignore_errors=True)

@@ -72,8 +72,8 @@ class Control:
                 elif isinstance(message, ToolProcess):
                     with suppress(OSError):
                         self._tool_pidfd = os.pidfd_open(message.pid)
-                    if self._build is not None and self._build.pool is not None:
-                        self._build.pool.tool_started(message.pid)
+                    if self._build is not None:
+                        self._dispatcher.builds.tool_started(self._build, message.pid)
                 elif isinstance(message, CloseBuild):
                     await self._close(message.status, message.wall_s)
                 elif isinstance(message, AskStatus):

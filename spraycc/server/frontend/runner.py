@@ -13,6 +13,7 @@ from spraycc.server.dispatcher import Dispatcher
 from spraycc.server.frontend.decide import HELD_KINDS, Decider
 from spraycc.server.host.unix_connection import Peer
 from spraycc.server.tasks.command_files import Environment
+from spraycc.server.tasks.stats import is_compile
 from spraycc.server.tasks.task import Phase, Task
 from spraycc.server.tasks.toolchains import needs_of
 from spraycc.wire.runner import FROM_SERVER, RUNNER_PROTOCOL, Refused, RunTask
@@ -27,6 +28,7 @@ async def serve_runner(dispatcher: Dispatcher, decider: Decider, peer: Peer, req
     figures = dispatcher.builds.figures(task.build)
     figures.tasks += 1
     figures.reasons[description.reason] += 1
+    figures.compiles += is_compile(description)
     dispatcher.tasks.known[task.id] = task
     build = dispatcher.builds.open.get(task.build)
     pool = None

@@ -6,7 +6,28 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from spraycc.model import Usage
+from spraycc.commands.reasons import Reason
+from spraycc.model import Description, Kind, Usage
+
+_COMPILES = (Kind.COMPILE, Kind.ASSEMBLE, Kind.PCH)
+#: Reasons of lines that are compiles, as far as SprayCC can tell.
+_COMPILES_NOT_UNDERSTOOD = frozenset(
+    reason.value
+    for reason in (
+        Reason.LAUNCHER,
+        Reason.INNER_COMMAND,
+        Reason.OTHER_DRIVER,
+        Reason.OVERRIDDEN,
+        Reason.RESPONSE_FILE,
+    )
+)
+
+
+def is_compile(description: Description) -> bool:
+    """True for a line that compiles: no configure test, no preprocessing alone, and no link of objects alone."""
+    if description.kind is Kind.LINK:
+        return bool(description.inputs)
+    return description.kind in _COMPILES or description.reason in _COMPILES_NOT_UNDERSTOOD
 
 
 @dataclass(slots=True)
@@ -41,6 +62,18 @@ class Figures:
     tokens_lost: int = 0
     #: why tasks were placed where they were: reason -> tasks
     reasons: Counter[str] = field(default_factory=Counter)
+    #: tasks that compile, and how many of them have a result of an executor
+    compiles: int = 0
+    compiles_remote: int = 0
+    #: why compiles ran on the submit host: reason, as in ``reasons`` -> compiles
+    kept: Counter[str] = field(default_factory=Counter)
+    #: reason -> the first such compile: its program, and the program that started it
+    kept_first: dict[str, tuple[str, str]] = field(default_factory=dict)
+    #: readings of the build's processes, and how many of them have shown a compiler without a runner
+    samples: int = 0
+    samples_unwrapped: int = 0
+    #: the first compiler without a runner: ``Unwrapped.as_map``
+    unwrapped: dict[str, Any] = field(default_factory=dict)
 
     def attempt_began(self, executors: int, *, second: bool) -> None:
         self.running += 1
@@ -51,8 +84,9 @@ class Figures:
     def attempt_ended(self) -> None:
         self.running -= 1
 
-    def remote_done(self, ok: bool, usage: Usage, returned_bytes: int) -> None:
+    def remote_done(self, ok: bool, usage: Usage, returned_bytes: int, *, compiles: bool = False) -> None:
         self.remote += 1
+        self.compiles_remote += compiles
         self.failed += not ok
         self.cpu_s_remote += usage.user_s + usage.system_s
         self.bytes_returned += returned_bytes
@@ -76,4 +110,13 @@ class Figures:
             "tokens_free_at_end": self.tokens_free_at_end,
             "tokens_lost": self.tokens_lost,
             "reasons": dict(self.reasons),
+            "compiles": self.compiles,
+            "compiles_remote": self.compiles_remote,
+            "compiles_here": {
+                "reasons": dict(self.kept),
+                "first": {reason: list(programs) for reason, programs in self.kept_first.items()},
+                "samples": self.samples,
+                "samples_unwrapped": self.samples_unwrapped,
+                "unwrapped": self.unwrapped,
+            },
         }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 from pathlib import Path
 
 import pytest
 
-from spraycc.system.preload import can_name, can_preload
+from spraycc.system.preload import can_name, can_preload, obstacle
 
 
 def elf(path: Path, *, loader: bytes = b"/lib64/ld-linux-x86-64.so.2\0", **changes: int) -> bytes:
@@ -34,6 +35,19 @@ def test_programs_by_their_headers(tmp_path: Path) -> None:
     assert not can_preload(elf(tmp_path / "no-header", at_56=0))
     assert not can_preload(elf(tmp_path / "wild-table", at_39=0x7F))
     assert not can_preload(elf(tmp_path / "no-size", at_54=0))
+
+
+@pytest.mark.skipif(struct.calcsize("P") != 8, reason="the libraries are for 64-bit hosts")
+def test_why_a_program_loads_nothing(tmp_path: Path) -> None:
+    assert obstacle(elf(tmp_path / "same")) == ""
+    assert obstacle(elf(tmp_path / "other-class", at_4=1)) == "foreign"
+    assert obstacle(elf(tmp_path / "other-machine", at_18=0xF7)) == "foreign"
+    assert obstacle(elf(tmp_path / "no-loader", at_56=0)) == "static"
+    assert obstacle(elf(tmp_path / "other-libc", loader=b"/lib/ld-musl-x86_64.so.1\0")) == "loader"
+    set_id = Path(os.fsdecode(elf(tmp_path / "set-id")))
+    set_id.chmod(0o2755)
+    assert obstacle(bytes(set_id)) == "set-id"
+    assert obstacle(bytes(tmp_path / "missing")) == ""
 
 
 @pytest.mark.parametrize("name", [b"libasan.so.8", b"libhwasan.so.0", b"libclang_rt.asan-x86_64.so"])

@@ -31,6 +31,7 @@ class Runner:
     """In place of a runner's connection."""
 
     def __init__(self) -> None:
+        self.pid = os.getpid()
         self.sent: list[Any] = []
         self.dismissed = False
 
