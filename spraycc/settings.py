@@ -108,7 +108,9 @@ class Settings:
         "auto: overlay if the executor's host allows it, else predict.",
     )
     summary: str | None = setting(None, "File for the build's figures, as JSON.")
-    summary_line: bool = setting(True, "Print one line of figures at the end.")
+    summary_line: bool = setting(
+        True, "Print one line of figures at the end, and one that says why no compile ran on an executor."
+    )
     pending_grace_s: Annotated[float, Ge(0)] = setting(
         5.0, "Seconds that the first tasks wait for the first executor before they run on this host."
     )
