@@ -36,7 +36,7 @@ _CAUSES = {
     ),
     "unknown-name": (
         "SprayCC knows no compiler of the name {culprit}",
-        "the setting policy_remote can name it",
+        'see docs/capture.md, "The user\'s own compilers"',
     ),
     "static": ("{culprit} is a static program, which can't be intercepted", _SEE_LIMITS),
     "foreign": ("{culprit} is a program for another kind of CPU, which can't be intercepted", _SEE_LIMITS),

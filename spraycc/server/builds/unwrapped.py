@@ -1,7 +1,8 @@
 """Compilers of a build that run without a runner, so the server gets no task for them: which they are, and why.
 
 The watch reads the host's processes from time to time. It ends with the first compile on an executor, so most builds
-cost at most one reading. GCC's drivers start a program for the work (cc1), and Clang's drivers work themselves.
+cost one reading or none. GCC's drivers start a program for the work (cc1). Other drivers may work themselves, as Clang's
+do.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ def drivers(processes: Mapping[int, Process], top: int, before: Mapping[int, Pro
     for process in processes.values():
         if process.name in _INNER:
             found[process.parent] = True
-        elif _is_clang(process.name):
+        elif _may_work_itself(process.name):
             old = before.get(process.pid)
             if old is not None and old.started == process.started and old.ticks < process.ticks:
                 # Clang may start itself for the work.
@@ -141,9 +142,9 @@ def drivers(processes: Mapping[int, Process], top: int, before: Mapping[int, Pro
     return {pid: has_inner for pid, has_inner in found.items() if len(path_up(processes, pid, top)) > 1}
 
 
-def _is_clang(name: bytes) -> bool:
+def _may_work_itself(name: bytes) -> bool:
     tool = tool_of(name)
-    return tool is not None and tool.family is not None and Family.CLANG in tool.family
+    return tool is not None and (tool.is_opaque or Family.CLANG in (tool.family or Family(0)))
 
 
 def path_up(processes: Mapping[int, Process], pid: int, top: int) -> list[int]:

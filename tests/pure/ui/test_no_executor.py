@@ -85,7 +85,7 @@ def test_nothing_to_explain(figures: dict[str, Any]) -> None:
         (
             build(unwrapped=unwrapped("unknown-name", "mycc")),
             "no compile went through SprayCC: /opt/gcc/bin/g++ was executed by bazel "
-            "(SprayCC knows no compiler of the name mycc); the setting policy_remote can name it",
+            '(SprayCC knows no compiler of the name mycc); see docs/capture.md, "The user\'s own compilers"',
         ),
         (
             build(unwrapped=unwrapped("")),

@@ -39,6 +39,8 @@ MAKE_AND_SHELL = ((TOP, 1, b"make"), (11, TOP, b"sh"))
             {12: False},
             id="clang starts itself",
         ),
+        pytest.param(((12, 11, b"nasm", 1),), ((12, 11, b"nasm", 2),), {12: False}, id="nasm"),
+        pytest.param(((12, 11, b"make", 1),), ((12, 11, b"make", 2),), {}, id="no compiler"),
         pytest.param(((12, 11, b"gcc", 1),), ((12, 11, b"gcc", 2),), {}, id="gcc works in its inner program only"),
     ],
 )  # fmt: skip
