@@ -1,8 +1,8 @@
 """Compilers of a build that run without a runner, so the server gets no task for them: which they are, and why.
 
 The watch reads the host's processes from time to time. It ends with the first compile on an executor, so most builds
-cost one reading or none. GCC's drivers start a program for the work (cc1). Other drivers may work themselves, as Clang's
-do.
+cost one reading or none. GCC's drivers start a program for the work (cc1). Other drivers, such as Clang's, may do the
+work themselves.
 """
 
 from __future__ import annotations
