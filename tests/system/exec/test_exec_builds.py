@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,15 +19,13 @@ from hatch_build import RUNNER, sources_of
 from spraycc.commands.interception import LIBRARY_NAME
 from tests.system.exec import intercepting
 from tests.system.exec.intercepting import Interception, compiled
-from tests.system.harness import needs
+from tests.system.harness import needs, ways
 from tests.system.harness.native import STRICT
+from tests.system.harness.ways import UNITS, Way
 
 library = intercepting.library
 
 pytestmark = [pytest.mark.needs("cc", package="gcc"), pytest.mark.needs("make")]
-
-UNITS = 5
-COMPILERS = ("gcc", "g++", "cc", "c++", "clang")
 
 
 @pytest.fixture(scope="session")
@@ -49,18 +47,8 @@ def interception(tmp_path: Path, library: Path, real_runner: Path, log: Path) ->
 
 
 def write_project(work: Path) -> None:
-    names = [f"u{number}" for number in range(UNITS)]
-    for name in names:
-        (work / f"{name}.c").write_text(f"int {name}(void);\nint {name}(void) {{ return {len(name)}; }}\n")
-    (work / "main.c").write_text("int main(void) { return 0; }\n")
-    objects = " ".join(f"{name}.o" for name in [*names, "main"])
-    (work / "Makefile").write_text(
-        f"prog: {objects}\n\t$(CC) -o $@ $^\n%.o: %.c\n\t$(CC) -g -c $< -o $@\nclean:\n\trm -f *.o prog\n"
-    )
-    (work / "CMakeLists.txt").write_text(
-        "cmake_minimum_required(VERSION 3.13)\nproject(p C)\n"
-        f"add_executable(prog main.c {' '.join(f'{name}.c' for name in names)})\n"
-    )
+    for name, text in ways.PROJECT.items():
+        (work / name).write_text(text)
 
 
 def compiles(log: Path) -> list[str]:
@@ -76,32 +64,24 @@ def products(work: Path) -> dict[str, bytes]:
     }
 
 
-#: Each is a shell line in the project's directory.
-MAKE_WAYS = {
-    "CC=gcc": "make -j3 CC=gcc",
-    "absolute CC": "make -j3 CC=/usr/bin/gcc",
-    "clang": "make -j3 CC=clang",
-    "PATH in the makefile": "make -j3 -f path.mk CC=gcc",
-    "environment cleared": "env -i PATH=/usr/bin:/bin make -j3 CC=gcc",
-    "environment cleared in a recipe": "make -j3 CC='env -i PATH=/usr/bin gcc'",
-    "login shell": "bash -lc 'make -j3 CC=gcc'",
-    "bash as SHELL": "make -j3 SHELL=/bin/bash CC=gcc",
-    "make in make": "make -f outer.mk CC=/usr/bin/cc",
-    "script": "./build.sh",
-    "launcher": "make -j3 CC='ccache gcc'",
-    "ccache's link": "PATH=/usr/lib/ccache:$PATH make -j3 CC=gcc",
-    "old launcher": "make -j3 CC='RUNNER gcc'",
-    "python": "python3 build.py",
-    "perl": "perl build.pl",
-    "xargs": "ls *.c | xargs -n1 -P3 gcc -g -c && gcc -o prog *.o",
-    "find": "find . -name '*.c' -exec gcc -g -c {} ';' && gcc -o prog *.o",
-    "nohup and nice": "nohup nice env -u LD_PRELOAD make -j3 CC=gcc",
+#: Each is a shell line in the project's directory. ``RUNNER`` stands for the runner.
+MAKE_WAYS = ways.MAKE_WAYS | {
+    "CC=gcc": Way("make -j3 CC=gcc"),
+    "clang": Way("make -j3 CC=clang", needs={"clang": "clang"}),
+    "bash as SHELL": Way("make -j3 SHELL=/bin/bash CC=gcc"),
+    "script": Way("./build.sh"),
+    "launcher": Way("make -j3 CC='ccache gcc'", needs={"ccache": "ccache"}),
+    "ccache's link": Way("PATH=/usr/lib/ccache:$PATH make -j3 CC=gcc", needs={"ccache": "ccache"}),
+    "old launcher": Way("make -j3 CC='RUNNER gcc'"),
+    "python": Way("python3 build.py"),
+    "perl": Way("perl build.pl", needs={"perl": "perl"}),
+    "xargs": Way("ls *.c | xargs -n1 -P3 gcc -g -c && gcc -o prog *.o"),
+    "find": Way("find . -name '*.c' -exec gcc -g -c {} ';' && gcc -o prog *.o"),
+    "nohup and nice": Way("nohup nice env -u LD_PRELOAD make -j3 CC=gcc"),
 }
 
 
-def write_ways(work: Path, real_runner: Path) -> None:
-    (work / "path.mk").write_text("export PATH := /usr/bin:/bin\ninclude Makefile\n")
-    (work / "outer.mk").write_text("all:\n\tenv -i PATH=$(PATH) $(MAKE) -j3 CC=$(CC)\n")
+def write_scripts(work: Path) -> None:
     (work / "build.sh").write_text("#!/bin/sh -e\nfor f in *.c; do gcc -g -c $f & done\nwait\ngcc -o prog *.o\n")
     (work / "build.sh").chmod(0o755)
     (work / "build.py").write_text(
@@ -123,13 +103,11 @@ def write_ways(work: Path, real_runner: Path) -> None:
 
 @pytest.mark.parametrize("way", MAKE_WAYS)
 def test_make_and_scripts(interception: Interception, log: Path, real_runner: Path, way: str) -> None:
-    for name in ("clang", "ccache", "perl"):
-        if name in MAKE_WAYS[way]:
-            needs.program(name)
+    needs.programs(dict(MAKE_WAYS[way].needs))
     work = interception.work
     write_project(work)
-    write_ways(work, real_runner)
-    command = ["sh", "-c", MAKE_WAYS[way].replace("RUNNER", str(real_runner))]
+    write_scripts(work)
+    command = ["sh", "-c", MAKE_WAYS[way].line.replace("RUNNER", str(real_runner))]
     results = []
     for run, cache in ((interception.plain, "plain"), (interception.run, "intercepted")):
         assert interception.plain("make", "clean").returncode == 0
@@ -146,43 +124,19 @@ def test_make_and_scripts(interception: Interception, log: Path, real_runner: Pa
         assert len(compiles(log)) == UNITS + 1
 
 
-def toolchain_file(work: Path) -> list[str]:
-    (work / "toolchain.cmake").write_text("set(CMAKE_C_COMPILER /usr/bin/clang)\n")
-    return ["-DCMAKE_TOOLCHAIN_FILE=toolchain.cmake"]
-
-
-def new_ninja() -> str:
-    return str(Path(sys.executable).parent / "ninja")
-
-
-CMAKE_WAYS: dict[str, tuple[Callable[[Path], list[str]], list[str]]] = {
-    "make": (lambda _: ["-GUnix Makefiles"], ["make", "-C", "build", "-j3"]),
-    "cmake --build": (lambda _: ["-GUnix Makefiles"], ["cmake", "--build", "build", "-j3"]),
-    "ninja": (lambda _: ["-GNinja"], ["/usr/bin/ninja", "-C", "build"]),
-    "new ninja": (lambda _: ["-GNinja"], [new_ninja(), "-C", "build"]),
-    "toolchain file": (lambda work: ["-GNinja", *toolchain_file(work)], ["ninja", "-C", "build"]),
-    "multi-config": (lambda _: ["-GNinja Multi-Config"], ["cmake", "--build", "build", "--config", "Release"]),
-    "cmake in a makefile": (lambda _: ["-GNinja"], ["make", "-f", "cmake.mk"]),
-}
-
-
-@pytest.mark.needs("cmake")
-@pytest.mark.needs("ninja", package="ninja-build")
-@pytest.mark.parametrize("way", CMAKE_WAYS)
-def test_cmake(interception: Interception, log: Path, way: str) -> None:
+@pytest.mark.parametrize("way", ways.CMAKE_WAYS.values(), ids=ways.CMAKE_WAYS)
+def test_cmake(interception: Interception, log: Path, way: Way) -> None:
     """The tree is configured plainly, with absolute paths of the compilers."""
-    if way == "toolchain file":
-        needs.program("clang")
+    needs.programs(dict(way.needs))
     work = interception.work
     write_project(work)
-    (work / "cmake.mk").write_text("all:\n\tcmake --build build -j3\n")
-    words, command = CMAKE_WAYS[way]
+    line = way.line.replace("NINJA", str(Path(sys.executable).parent / "ninja"))
     results = []
     for run in (interception.plain, interception.run):
         shutil.rmtree(work / "build", ignore_errors=True)
-        configured = interception.plain("cmake", "-S", ".", "-B", "build", *words(work))
+        configured = interception.plain("sh", "-c", way.configure)
         assert configured.returncode == 0, configured.stderr
-        done = run(*command)
+        done = run(*shlex.split(line))
         assert done.returncode == 0, done.stdout + done.stderr
         results.append(products(work))
     assert results[0] == results[1]
