@@ -64,8 +64,11 @@ class Project:
         self._copy(self._configured, self._sandbox.workspace)
         return made
 
-    def files(self) -> dict[str, bytes]:
-        return contents(self._sandbox.workspace)
+    def check(self, plain: dict[str, bytes]) -> None:
+        """Checks that the files are those of the plain build."""
+        made = contents(self._sandbox.workspace)
+        assert made.keys() == plain.keys()
+        assert [file for file, data in made.items() if plain[file] != data] == []
 
     def _copy(self, source: Path, target: Path) -> None:
         self._sandbox.run("cp", "-a", f"{source}/.", target).ok()
@@ -83,9 +86,24 @@ def test_spraycc_in_front(sandbox: Sandbox, name: str) -> None:
     plain = project.built_plainly()
     built = sandbox.build(*command(project.line), options=["--wait-for-cluster"], cwd=project.tree).ok()
     assert built.figures["remote"] == WAYS[name].compiles, built.words()
-    made = project.files()
-    assert made.keys() == plain.keys()
-    assert [file for file, data in made.items() if plain[file] != data] == []
+    project.check(plain)
+
+
+@pytest.mark.parametrize("name", ["make", "cmake --build", "ninja", "new ninja", "multi-config", "absolute CC", "meson"])
+def test_in_a_prepared_shell(sandbox: Sandbox, name: str) -> None:
+    """Plain make, ninja and cmake --build in a shell that `spraycc env` has prepared."""
+    project = Project(sandbox, WAYS[name])
+    plain = project.built_plainly()
+    tool, _, words = project.line.partition(" ")
+    place, tool = os.path.split(tool)
+    path = f"PATH={place}:$PATH\n" if place else ""
+    summary = sandbox.temp / "summary"
+    settings = {"SUMMARY": str(summary), "EXECUTORS": "2", "LOCAL_SLOTS": "1", "WAIT_FOR_CLUSTER": "true"}
+    script = f"{path}eval \"$(spraycc env)\"\n{tool} {words}"
+    env = {f"SPRAYCC_{setting}": value for setting, value in settings.items()}
+    done = sandbox.run("sh", "-ec", script, cwd=project.tree, env=env).ok()
+    assert sandbox.figures(summary)["remote"] == WAYS[name].compiles, done.words()
+    project.check(plain)
 
 
 @pytest.mark.parametrize("home", ["home", "missing"])
