@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.system.harness import ways
+from tests.system.harness import needs, ways
 from tests.system.harness.projects import c_project, objects
-from tests.system.harness.sandbox import Finished, Sandbox
+from tests.system.harness.sandbox import Finished, Sandbox, program
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.overlay]
 
@@ -172,17 +173,143 @@ CONFIGURED_FILE = """\
 cmake_minimum_required(VERSION 3.13)
 project(p C)
 configure_file(compiler.h.in compiler.h)
-file(WRITE ${CMAKE_BINARY_DIR}/environment "$ENV{PATH} $ENV{CC}")
 add_executable(prog main.c)
 """
 
-#: Each configures a project in ``build``.
-CONFIGURED = {
-    "cmake": (
+#: Each configures a project in ``build``: its files, what comes first, the line, and programs.
+CONFIGURED: dict[str, tuple[Mapping[str, str], str, str, dict[str, str]]] = {
+    "configure_file": (
         {"CMakeLists.txt": CONFIGURED_FILE, "compiler.h.in": "${CMAKE_C_COMPILER} ${CMAKE_AR}\n", "main.c": ""},
+        "",
         "cmake -S . -B build",
+        {"cmake": "cmake"},
     ),
-    "cmake with ninja": (ways.PROJECT, "cmake -GNinja -S . -B build"),
-    "meson": (ways.MESON, "meson setup build"),
-    "autotools": (ways.AUTOTOOLS, "mkdir build && cd build && ../configure"),
+    "cmake": (ways.PROJECT, "", "cmake -GNinja -S . -B build", {"cmake": "cmake", "ninja": "ninja-build"}),
+    "meson": (ways.MESON, "", "meson setup build", {"meson": "meson"}),
+    "autotools": (
+        ways.AUTOTOOLS,
+        "autoreconf -i",
+        "mkdir build && cd build && ../configure",
+        {"autoreconf": "autoconf", "automake": "automake", "libtoolize": "libtool"},
+    ),
 }
+#: Logs name temporary files, times and process ids. Meson writes sets in any order.
+LOGS = ("CMakeOutput.log", "CMakeError.log", "config.log", "meson-log.txt")
+CHANGING = (*LOGS, "build.dat", "coredata.dat")
+
+
+def tree_of(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("shell", ["build", "prepared shell"])
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_a_configured_tree_is_that_of_a_plain_build(sandbox: Sandbox, name: str, shell: str) -> None:
+    """No file names a path or a variable of SprayCC, and another user can take the tree."""
+    files, before, line, packages = CONFIGURED[name]
+    needs.programs(packages)
+    tree = sandbox.write(files)
+    sandbox.run("sh", "-ec", before).ok()
+    sandbox.run("sh", "-ec", line).ok()
+    plain = tree_of(tree / "build")
+    shutil.rmtree(tree / "build")
+    if shell == "build":
+        sandbox.build("build", "--", "sh", "-ec", line, options=[WAIT]).ok()
+    else:
+        sandbox.run("sh", "-ec", f'eval "$(spraycc env)"\n{line}').ok()
+    made = tree_of(tree / "build")
+    if shell == "prepared shell":
+        # Logs have PATH. For `ninja clean`, Meson writes the path of the ninja that it finds on PATH.
+        (shim,) = sandbox.home.glob(".local/share/spraycc/paths/*/ninja")
+        made = {file: data for file, data in made.items() if Path(file).name not in LOGS}
+        plain = {file: data for file, data in plain.items() if Path(file).name not in LOGS}
+        if name == "meson":
+            made["build.ninja"] = made["build.ninja"].replace(bytes(shim), bytes(program("ninja")))
+    ours = [b"SPRAYCC_", b"libspraycc", b"spraycc-run", bytes(sandbox.runtime), bytes(sandbox.home)]
+    assert [(file, word) for file, data in made.items() for word in ours if word in data] == []
+    assert made.keys() == plain.keys()
+    assert [file for file in plain if made[file] != plain[file] and Path(file).name not in CHANGING] == []
+
+
+@pytest.mark.needs("bear")
+@pytest.mark.parametrize("around", [True, False], ids=["bear around the build", "bear in the build"])
+def test_bear_notes_the_plain_commands(sandbox: Sandbox, around: bool) -> None:
+    """Bear's wrapper executes compilers past all preloaded libraries, so no compile goes to an executor."""
+    sandbox.write(ways.PROJECT)
+    make = ["make", "-B", "CC=gcc"]
+    database = sandbox.workspace / "compile_commands.json"
+    sandbox.run("bear", "--", *make).ok()
+    plain = sorted(json.loads(database.read_bytes()), key=str)
+    assert len(plain) == ways.UNITS + 1
+    database.unlink()
+    if around:
+        command, _ = sandbox.build_command(make, options=[WAIT])
+        sandbox.run("bear", "--", *command).ok()
+    else:
+        sandbox.build("build", "--", "bear", "--", *make, options=[WAIT]).ok()
+    assert sorted(json.loads(database.read_bytes()), key=str) == plain
+
+
+def built(sandbox: Sandbox, workspace: Path, *words: str, where: str) -> dict[str, Any]:
+    options = ["--intercept", where, WAIT]
+    return sandbox.build("make", *words, options=options, cwd=workspace).ok().figures
+
+
+@BOTH
+def test_a_rule_about_the_assembler_costs_only_its_own_calls(sandbox: Sandbox, where: str) -> None:
+    """gcc starts an assembler in each compile. Neither this workspace nor another has a task for it."""
+    files = {
+        **c_project(2),
+        "Makefile": "all: u1.o u2.o main.o\n%.o: %.c\n\tgcc -c -o $@ $<\nx.o: x.s\n\tas -o $@ $<\n",
+    }
+    sandbox.write({**files, "x.s": "nop\n", ".spraycc.toml": '[policy]\nremote = ["as"]\n'})
+    other = sandbox.write({**files, "x.s": "nop\n", ".spraycc.toml": ""}, sandbox.base / "other")
+    assert built(sandbox, sandbox.workspace, "x.o", where=where)["remote"] == 1
+    figures = built(sandbox, sandbox.workspace, "all", where=where)
+    assert (figures["tasks"], figures["remote"]) == (3, 3)
+    figures = built(sandbox, other, "all", where=where)
+    assert (figures["tasks"], figures["remote"]) == (3, 3)
+    assert built(sandbox, other, "x.o", where=where)["remote"] == 0
+    sandbox.run(sandbox.bin / "spraycc", "server", "stop", "--now", cwd=other).ok()
+
+
+@pytest.mark.needs("ccache")
+@pytest.mark.needs("cmake")
+def test_ccache_as_cmakes_launcher(sandbox: Sandbox) -> None:
+    """A cold compile goes to an executor, and a result from the cache costs no task."""
+    sandbox.write(ways.PROJECT)
+    env = {"CCACHE_DIR": str(sandbox.temp / "ccache")}
+    sandbox.run("cmake", "-S", ".", "-B", "build", "-DCMAKE_C_COMPILER_LAUNCHER=ccache").ok()
+    # In front of each compile, ccache preprocesses.
+    for expected in ({"compile": ways.UNITS + 1, "preprocess to a file": ways.UNITS + 1, "link": 1}, {"link": 1}):
+        done = sandbox.build("make", "-C", "build", "-j2", options=[WAIT], env=env).ok()
+        assert done.figures["reasons"] == expected, done.words()
+        assert done.figures["local"] == 1
+        assert len(done.own_lines()) == 1, done.words()
+        sandbox.run("make", "-C", "build", "clean").ok()
+
+
+def test_old_trees_that_name_the_runner(sandbox: Sandbox) -> None:
+    """CC with a runner in front, and a link from the time when links on PATH intercepted compilers."""
+    sandbox.write(ways.PROJECT)
+    sandbox.run(sandbox.bin / "spraycc", "env").ok()  # brings the runner's copy
+    shims = sandbox.home / ".local/share/spraycc/shims"
+    shims.mkdir()
+    (shims / "gcc").symlink_to("../bin/spraycc-run")
+    for compiler in ("spraycc-run gcc", f"{sandbox.bin}/spraycc-run /usr/bin/gcc", str(shims / "gcc")):
+        done = sandbox.build("make", "-B", "-j2", f"CC={compiler}", options=[WAIT]).ok()
+        assert done.figures["remote"] == ways.UNITS + 1, done.words()
+        assert len(done.own_lines()) == 1, done.words()
+        sandbox.run("make", "-B", f"CC={compiler}").ok()
+
+
+@pytest.mark.needs("cmake")
+@pytest.mark.parametrize("place", ["bin", "data"])
+def test_old_trees_with_the_runner_as_cmakes_launcher(sandbox: Sandbox, place: str) -> None:
+    sandbox.write(ways.PROJECT)
+    sandbox.run(sandbox.bin / "spraycc", "env").ok()
+    runner = (sandbox.bin if place == "bin" else sandbox.home / ".local/share/spraycc/bin") / "spraycc-run"
+    sandbox.run("cmake", "-S", ".", "-B", "build", f"-DCMAKE_C_COMPILER_LAUNCHER={runner}").ok()
+    done = sandbox.build("make", "-C", "build", "-j2", options=[WAIT]).ok()
+    assert done.figures["remote"] == ways.UNITS + 1, done.words()
+    assert done.figures["tasks"] == ways.UNITS + 2
