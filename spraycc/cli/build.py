@@ -34,7 +34,7 @@ from spraycc.errors import ConfigError, SprayccError
 from spraycc.jobserver.cmdline import Stripped, strip
 from spraycc.jobserver.descriptor import open_for_tool
 from spraycc.jobserver.makeflags import compose, compose_cargo, parse
-from spraycc.runner_files import install
+from spraycc.runner_files import installed_runner
 from spraycc.settings import Settings
 
 
@@ -138,7 +138,8 @@ def run_one(wish: str, words: Sequence[str], flags: Mapping[str, Any]) -> int:
     find_program(argv[0], environ_path(without_build(env)))
     loaded, root = _load(flags)
     if b"SPRAYCC_BUILD" in env:
-        execute(install().runner, (*runner_words, *argv), env)
+        # Not a copy of the runner: HOME may be a directory in the source tree, such as debhelper's.
+        execute(os.fsencode(installed_runner()), (*runner_words, *argv), env)
     plan = Plan(Stripped(argv, None, False), words[0], None, runner_words, jobserver=False, summary=False)
     return _run(plan, loaded.settings, root, env, began)
 
