@@ -13,10 +13,11 @@ SAMURAI = ("samu",)
 
 #: Tools that a runner starts inside a build: it opens the jobserver for them again, and takes their -j away.
 JOBSERVER_TOOLS = (*MAKES, *NINJAS, "ctest", "cargo")
-#: Tools whose shims open builds in a shell that `spraycc env` has prepared. Of cmake only `cmake --build` does.
-SHIMMED = (*JOBSERVER_TOOLS, "cmake")
 #: Subcommands of spraycc: `spraycc make` is short for `spraycc build -- make`.
-SUBCOMMANDS = SHIMMED
+SUBCOMMANDS = (*JOBSERVER_TOOLS, "cmake")
+#: Tools with shims in a shell that `spraycc env` has prepared. The subcommands open builds, cmake only if it builds.
+#: meson has a shim so that `meson setup` does not find that of ninja.
+SHIMMED = (*SUBCOMMANDS, "meson")
 #: Tools that start recipes: in the process tree, each child of such a tool is one recipe.
 RECIPE_STARTERS = (*JOBSERVER_TOOLS, *SAMURAI)
 

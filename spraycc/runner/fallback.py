@@ -28,7 +28,7 @@ LAUNCHER = b"spraycc-run"
 EXEC_LIBRARY = b"libspraycc-exec.so"
 PROGRAM = b"SPRAYCC_PROGRAM"
 #: as in spraycc/build_tools.py
-SHIMMED = (b"make", b"gmake", b"ninja", b"ninja-build", b"ctest", b"cargo", b"cmake")
+SHIMMED = (b"make", b"gmake", b"ninja", b"ninja-build", b"ctest", b"cargo", b"cmake", b"meson")
 #: as in spraycc/shims.py
 SHIM_MARK = b"\n# spraycc-shim\n"
 #: The build hook replaces this text by the release.
@@ -425,8 +425,12 @@ def exec_command(task: Task, name: bytes, given: bytes | None) -> None:
                 pass
 
 
-def is_plain_cmake(name: bytes, argv: list[bytes]) -> bool:
-    return name == b"cmake" and argv[1:2] not in ([b"--build"], [b"--workflow"])
+#: the first words with which tools do not only configure
+BUILDS = {b"cmake": (b"--build", b"--workflow"), b"meson": (b"compile", b"test", b"install")}
+
+
+def configures(name: bytes, argv: list[bytes]) -> bool:
+    return name in BUILDS and not (len(argv) > 1 and argv[1] in BUILDS[name])
 
 
 def may_set_width(argv: list[bytes]) -> bool:
@@ -482,14 +486,15 @@ def run_build_tool(task: Task, name: bytes, given: bytes | None) -> "NoReturn":
     if env.get(b"SPRAYCC_SLOT"):
         task.execute()
     shims = env.get(b"SPRAYCC_SHIMS")
-    is_plain = is_plain_cmake(name, task.argv)
-    if path and build:
-        if not is_plain:
-            if may_set_width(task.argv) or may_have_left(env) or lacks_library(env):
-                exec_command(task, name, given)
-            reopen_jobserver(env, path, build)
-    elif is_plain:
-        env.strip_path(shims)
+    if configures(name, task.argv):
+        if not (path and build):
+            env.strip_path(shims)
+    elif name == b"meson":
+        pass
+    elif path and build:
+        if may_set_width(task.argv) or may_have_left(env) or lacks_library(env):
+            exec_command(task, name, given)
+        reopen_jobserver(env, path, build)
     elif shims:
         exec_command(task, name, given)
     task.execute()

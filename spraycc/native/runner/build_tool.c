@@ -15,7 +15,7 @@
 /* The names are those of SHIMMED in spraycc/build_tools.py; a test compares. */
 bool is_build_tool(const char *name)
 {
-	static const char *const names[] = {"make", "gmake", "ninja", "ninja-build", "ctest", "cargo", "cmake"};
+	static const char *const names[] = {"make", "gmake", "ninja", "ninja-build", "ctest", "cargo", "cmake", "meson"};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		if (strcmp(name, names[i]) == 0)
 			return true;
@@ -58,11 +58,17 @@ static void exec_command(const struct task *task, const char *name, const char *
 	environment_take_program();
 }
 
-/* Most uses of cmake compile nothing. */
-static bool is_plain_cmake(const char *name, char **argv)
+/* True if the tool only configures. The tests that it compiles would open a build for nothing. */
+static bool configures(const char *name, char **argv)
 {
-	return strcmp(name, "cmake") == 0 &&
-	       !(argv[0] && argv[1] && (strcmp(argv[1], "--build") == 0 || strcmp(argv[1], "--workflow") == 0));
+	static const char *const builds[][2] = {
+		{"cmake", "--build"}, {"cmake", "--workflow"}, {"meson", "compile"}, {"meson", "test"}, {"meson", "install"},
+	};
+	const char *first = argv[0] && argv[1] ? argv[1] : "";
+	for (size_t i = 0; i < sizeof builds / sizeof *builds; i++)
+		if (strcmp(name, builds[i][0]) == 0 && strcmp(first, builds[i][1]) == 0)
+			return false;
+	return strcmp(name, "cmake") == 0 || strcmp(name, "meson") == 0;
 }
 
 /* True if a word may be a -j, which makes the tool leave the jobserver. A wrong yes only costs time. */
@@ -120,15 +126,18 @@ _Noreturn void exec_build_tool(const struct task *task, const char *name, const 
 	const char *socket_path = environment_value("SPRAYCC_SOCKET"), *build = environment_value("SPRAYCC_BUILD");
 	if (environment_value("SPRAYCC_SLOT"))
 		exec_here(task);
-	bool in_build = socket_path && build, is_plain = is_plain_cmake(name, task->argv);
-	if (in_build && !is_plain) {
+	bool in_build = socket_path && build;
+	if (configures(name, task->argv)) {
+		/* CMake and Meson write the make and the ninja that they find on PATH into the build tree. */
+		if (!in_build)
+			environment_strip_path(environment_value("SPRAYCC_SHIMS"));
+	} else if (strcmp(name, "meson") == 0) {
+		/* Meson starts ninja, which opens the build and knows the width. */
+	} else if (in_build) {
 		if (may_set_width(task->argv) || may_have_left() || environment_lacks_library())
 			exec_command(task, name, given);
 		reopen_jobserver(socket_path, build);
-	} else if (!in_build && is_plain) {
-		/* CMake writes the make and the ninja that it finds on PATH into the build tree. */
-		environment_strip_path(environment_value("SPRAYCC_SHIMS"));
-	} else if (!in_build && environment_value("SPRAYCC_SHIMS")) {
+	} else if (environment_value("SPRAYCC_SHIMS")) {
 		exec_command(task, name, given);
 	}
 	/* `spraycc env` has not prepared this shell, or SprayCC was removed: behave as if there were no shim. */

@@ -191,24 +191,37 @@ def test_the_command_prepares_a_build_tool(
     assert harness.reports() == []
 
 
-@pytest.mark.parametrize("words", [["--build", "b"], ["--workflow", "x"], ["-S", "."], ["--install", "b"], []])
+@pytest.mark.parametrize(
+    ("tool", "words", "builds"),
+    [
+        ("cmake", ["--build", "b"], True),
+        ("cmake", ["--workflow", "x"], True),
+        ("cmake", ["-S", "."], False),
+        ("cmake", ["--install", "b"], False),
+        ("cmake", [], False),
+        ("meson", ["compile", "-C", "b"], True),
+        ("meson", ["test"], True),
+        ("meson", ["setup", "b"], False),
+        ("meson", ["b"], False),
+        ("meson", ["--build"], False),
+    ],
+)
 @pytest.mark.parametrize("in_build", [False, True])
-def test_only_a_cmake_that_builds_opens_a_build(
-    harness: Any, finish: Any, command: Path, words: list[str], in_build: bool
+def test_only_a_tool_that_builds_opens_a_build(
+    harness: Any, finish: Any, command: Path, tool: str, words: list[str], builds: bool, in_build: bool
 ) -> None:
-    """In a shell of `spraycc env`. Another cmake must not find the shims of make and ninja: it writes them down."""
-    harness.program("cmake")
+    """In a shell of `spraycc env`. Any other must not find the shims of make and ninja: it writes them down."""
+    harness.program(tool)
     path = f"{harness.shims}:{harness.real}:/usr/bin:/bin"
     if in_build:
         harness.serve()
     env = {"SPRAYCC_SHIMS": str(harness.shims), "PATH": path}
-    done = finish(harness.start("cmake", *words, file=harness.shim("cmake"), env=env))
-    builds = words[:1] in (["--build"], ["--workflow"])
-    if builds and not in_build:
-        assert os.fsdecode(done.stdout).splitlines() == ["", "", "--shim", "cmake", *words]
+    done = finish(harness.start(tool, *words, file=harness.shim(tool), env=env))
+    if builds and not in_build and tool == "cmake":
+        assert os.fsdecode(done.stdout).splitlines() == ["", "", "--shim", tool, *words]
     else:
         found = [entry for entry in harness.report().env if entry.startswith(b"PATH=")]
-        assert found == [b"PATH=" + os.fsencode(path if in_build else path.partition(":")[2])]
+        assert found == [b"PATH=" + os.fsencode(path if in_build or builds else path.partition(":")[2])]
 
 
 def test_a_marked_file_is_a_shim(harness: Any, finish: Any) -> None:
