@@ -103,8 +103,8 @@ def build(words: Sequence[str], flags: Mapping[str, Any], *, by_shim: bool = Fal
         execute(program, argv, without_build(env))
     if b"SPRAYCC_BUILD" in env:
         inside = _inside(env)
-        if inside is None:  # without interception, which would call this function again
-            execute(program, stripped.argv, env | {interception.VARIABLE: b""})
+        if inside is None:
+            execute(program, stripped.argv, env | with_library(env))
         links = env.get(b"SPRAYCC_SHIMS")
         execute((links and shims.link_of(argv[0], links)) or program, stripped.argv, inside)
     loaded, root = _load(flags)

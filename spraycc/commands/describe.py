@@ -68,6 +68,16 @@ def describe(
     tool = tools.named(program[program.rfind(b"/") + 1 :], called[called.rfind(b"/") + 1 :])
     if tool is None:
         return Description(Kind.UNKNOWN, Placement.HERE_LIGHT, Reason.UNKNOWN_PROGRAM.value)
+    description = _describe_tool(tool, argv, cwd, env, read_file)
+    # Bear's library in the compiler reports to a process on the submit host. If it can't, it ends the compiler (3.1.1).
+    if description.placement is Placement.REMOTE and env.get(b"INTERCEPT_REPORT_DESTINATION"):
+        return replace(description, placement=Placement.HERE_HEAVY, reason=Reason.WATCHED.value)
+    return description
+
+
+def _describe_tool(
+    tool: Tool, argv: Sequence[bytes], cwd: bytes, env: Mapping[bytes, bytes], read_file: ReadFile
+) -> Description:
     if tool.is_opaque:
         return describe_opaque(tool, argv[1:], cwd, env, read_file)
     family = tool.family

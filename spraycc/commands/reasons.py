@@ -40,6 +40,7 @@ class Reason(enum.Enum):
     WRAPPER = "runs the compiler's parts through another program"
     APPENDS = "appends to a shared file"
     MODULE_SERVER = "talks to a module server"
+    WATCHED = "reports to Bear"
     MODULE_CACHE = "shares a module cache"
     RESPONSE_FILE = "response file can't be read"
 

@@ -496,11 +496,10 @@ def test_inside_a_build_the_tool_gets_the_library(setup: Setup, server: FakeServ
     assert setup.run("make", "all", env=ours).stdout == f"/nowhere/own.so {file}\n"
 
 
-def test_inside_a_build_that_is_over_nothing_is_intercepted(setup: Setup) -> None:
-    """Otherwise a runner would start this command again, and so on."""
+def test_inside_a_build_that_is_over_the_tool_is_executed(setup: Setup) -> None:
     setup.tool("make", 'echo "$@" "${SPRAYCC_EXEC-unset}"')
     ours = {"SPRAYCC_SOCKET": "/nowhere/socket", "SPRAYCC_BUILD": "b0", "SPRAYCC_EXEC": "/nowhere/intercept"}
-    assert setup.run("make", "-j9", "all", env=ours).stdout == "all \n"
+    assert setup.run("make", "-j9", "all", env=ours).stdout == "all /nowhere/intercept\n"
     assert setup.run("make", "--version", env=ours).stdout == "--version \n"
 
 
