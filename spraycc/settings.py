@@ -149,6 +149,11 @@ class Settings:
         "How compilers are intercepted. exec: where they are executed, by a preloaded library. path: by shims first on "
         "PATH. auto: exec if the build tool loads the library.",
     )
+    intercept_below: tuple[str, ...] = setting(
+        (),
+        "Patterns of programs that the build makes in the workspace and that start compilers, for example './python'. "
+        "Compilers below them are intercepted, too.",
+    )
     wrap: tuple[str, ...] = setting((), "Programs to wrap beside the known compilers and archivers.")
     wrap_shell: bool = setting(
         False,

@@ -100,7 +100,11 @@ def write_configuration(files: RunnerFiles, settings: Settings, root: bytes, dir
     """
     assert files.library is not None
     text = interception.configuration(
-        runner=files.runner, library=files.library, workspace=os.path.realpath(root), wrap=settings.wrapped
+        runner=files.runner,
+        library=files.library,
+        workspace=os.path.realpath(root),
+        wrap=settings.wrapped,
+        below=settings.intercept_below,
     )
     return _write(directory, build, _CONFIGURATION, text)
 

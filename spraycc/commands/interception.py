@@ -41,6 +41,7 @@ def configuration(
     workspace: bytes,
     wrap: Iterable[str] = (),
     never: Iterable[str] = (),
+    below: Iterable[str] = (),
 ) -> bytes:
     """The text of the configuration's file.
 
@@ -51,6 +52,7 @@ def configuration(
         wrap: patterns of programs to wrap beside the tools that SprayCC knows. A pattern with a slash is for the
             program's path: as the call has it, absolute, or relative to the workspace. Any other is for its name.
         never: the same for programs that are not wrapped, whatever else says so.
+        below: the same for programs of the workspace that start compilers.
 
     Raises:
         ValueError: a path is not absolute, or a value has a line's end.
@@ -62,7 +64,7 @@ def configuration(
     lines += [(b"path" if b"/" in pattern else b"name", pattern) for pattern in map(_tidy, wrap)]
     lines += [(b"never", pattern) for pattern in map(_tidy, never)]
     lines += [(b"tool", os.fsencode(name)) for name in JOBSERVER_TOOLS]
-    lines += [(b"installed", pattern) for pattern in _INSTALLED]
+    lines += [(b"installed", pattern) for pattern in (*_INSTALLED, *map(_tidy, below))]
     lines += grammar()
     if any(b"\n" in value or b"\0" in value for _, value in lines):
         raise ValueError("a path or a pattern has a line's end")

@@ -43,7 +43,10 @@ _CAUSES = {
     "set-id": ("{culprit} is setuid or setgid, so it can't be intercepted", _SEE_LIMITS),
     "loader": ("{culprit} can't load the library that intercepts", _SEE_LIMITS),
     "other-user": ("{culprit} runs as another user, so it can't be intercepted", _SEE_LIMITS),
-    "workspace": ("{culprit} is in the workspace, and programs that a build has made are not intercepted", _SEE_LIMITS),
+    "workspace": (
+        "{culprit} is in the workspace, and compilers below programs that a build has made are not intercepted",
+        "name the program with --intercept-below",
+    ),
     "replaced": (
         "a program between them can't be intercepted: it is static, say, or it is in the workspace",
         _SEE_LIMITS,

@@ -88,6 +88,12 @@ def test_nothing_to_explain(figures: dict[str, Any]) -> None:
             '(SprayCC knows no compiler of the name mycc); see docs/capture.md, "The user\'s own compilers"',
         ),
         (
+            build(unwrapped=unwrapped("workspace", "/w/python")),
+            "no compile went through SprayCC: /opt/gcc/bin/g++ was executed by bazel "
+            "(/w/python is in the workspace, and compilers below programs that a build has made are not intercepted); "
+            "name the program with --intercept-below",
+        ),
+        (
             build(unwrapped=unwrapped("")),
             "no compile went through SprayCC: /opt/gcc/bin/g++ was executed by bazel "
             '(the cause is not known); see docs/interception.md, "Limits"',

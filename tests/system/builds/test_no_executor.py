@@ -163,6 +163,15 @@ def test_causes(project: Project, cause: str) -> None:
     assert not culprit or noted["culprit"] == culprit
 
 
+def test_compilers_below_a_named_program_of_the_build(sandbox: Sandbox) -> None:
+    """As CPython 3.11 compiles its extension modules."""
+    tool = f'#include <stdlib.h>\nint main(void) {{ return system("{GCC} -c u.c") != 0; }}\n'
+    sandbox.write({"u.c": "int v;\n", "tool.c": tool})
+    sandbox.write({"Makefile": f"u.o: tool u.c\n\t./tool\ntool: tool.c\n\t{GCC} -o $@ $<\n"})
+    for options, remote in ((("--intercept-below", "./tool"), 1), ((), 0)):
+        assert sandbox.build("make", "-B", options=options).ok().figures["remote"] == remote
+
+
 @pytest.mark.slow
 @pytest.mark.needs("ccache")
 def test_a_cache_that_has_all_results_needs_no_executor(sandbox: Sandbox) -> None:
