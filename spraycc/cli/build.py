@@ -95,7 +95,8 @@ def build(words: Sequence[str], flags: Mapping[str, Any], *, by_shim: bool = Fal
     began = time.monotonic()
     env = dict(os.environb)
     argv = tuple(map(os.fsencode, words))
-    given = env.pop(interception.PROGRAM, b"")
+    # Only a runner sets the variable. A stale value in the user's shell would be executed in the place of the tool.
+    given = env.pop(interception.PROGRAM, b"") if by_shim else b""
     program = given or find_program(argv[0], environ_path(without_build(env)))
     name = os.path.basename(os.fsdecode(given) or words[0])
     stripped = strip(name if given else words[0], argv, env.get(b"MAKEFLAGS", b""))

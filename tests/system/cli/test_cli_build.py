@@ -484,6 +484,12 @@ def test_a_tool_that_a_runner_names(setup: Setup, server: FakeServer) -> None:
     assert done.stdout == f"{tool} all unset\n"
 
 
+def test_without_a_runner_the_variable_of_the_runner_names_no_tool(setup: Setup, server: FakeServer) -> None:
+    setup.tool("make", 'echo "$*" "${SPRAYCC_PROGRAM-unset}"')
+    done = setup.run("make", "all", env={"SPRAYCC_PROGRAM": "/bin/false"})
+    assert (done.returncode, done.stdout) == (0, "all unset\n")
+
+
 def test_inside_a_build_the_tool_gets_the_library(setup: Setup, server: FakeServer) -> None:
     """A runner has started this command without it."""
     setup.tool("make", 'echo "$LD_PRELOAD" "$SPRAYCC_EXEC"')
