@@ -71,7 +71,14 @@ class BoxOrder:
             words += (b"--nice", b"%d" % self.nice)
         for resource, soft, hard in self.rlimits:
             words += (b"--rlimit", b"%d" % resource, b"%d" % soft, b"%d" % hard)
-        return [*words, b"--", self.program, *self.argv]
+        return [*words, b"--", self._called, *self.argv]
+
+    @property
+    def _called(self) -> bytes:
+        """The program's path as the build gave it: a script reads this path as $0, and may print it."""
+        given = self.argv[0] if self.argv else b""
+        is_path = b"/" in given and os.path.join(self.cwd, given) == self.program
+        return given if is_path else self.program
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@
 
 #define PROGRAM "SPRAYCC_PROGRAM="
 #define SLOT "SPRAYCC_SLOT="
+#define TRACE "LD_TRACE_LOADED_OBJECTS="
 
 enum {
 	PRELOAD_LENGTH = sizeof PRELOAD - 1,
@@ -54,6 +55,9 @@ static const char *lacking(enum action action, char *const env[], int variable)
 
 bool environment_opts_out(char *const env[])
 {
+	/* ldd: the loader lists the program's libraries. A build may read the list. */
+	if (find_entry(env, TRACE, sizeof TRACE - 1))
+		return true;
 	const char *slot = find_entry(env, SLOT, sizeof SLOT - 1);
 	const char *intercept = find_entry(env, variable_prefixes[INTERCEPT], strlen(variable_prefixes[INTERCEPT]));
 	return (slot && slot[sizeof SLOT - 1] != '\0') ||

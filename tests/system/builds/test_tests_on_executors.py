@@ -46,14 +46,15 @@ def attempts(sandbox: Sandbox) -> int:
 
 
 def test_make_check(sandbox: Sandbox) -> None:
-    other = {"other": "#!/bin/sh\necho other $*\n"}
-    tree = sandbox.write({"test.c": _TEST, "Makefile": _MAKEFILE, ".spraycc.toml": policy("./unit_test", "tests/*")})
+    other = {"other": "#!/bin/sh\necho $0 $*\n"}
+    rules = policy("./unit_test", "./other", "tests/*")
+    tree = sandbox.write({"test.c": _TEST, "Makefile": _MAKEFILE, ".spraycc.toml": rules})
     sandbox.write(other, tree, mode=0o755)
     plain = sandbox.run("make", "-s", "check").ok()
     built = sandbox.build("make", "-s", "check").ok()
     assert built.out == plain.out
-    assert built.figures["remote"] == 4, built.words()
-    assert attempts(sandbox) == 4
+    assert built.figures["remote"] == 5, built.words()
+    assert attempts(sandbox) == 5
 
 
 def test_ctest(sandbox: Sandbox) -> None:

@@ -66,6 +66,14 @@ def test_an_empty_environment_gets_all_that_a_build_needs(interception: Intercep
     assert len(found) == 4
 
 
+def test_ldd_lists_the_libraries_of_the_plain_program(interception: Interception) -> None:
+    shutil.copy("/bin/true", interception.work / "prog")
+    for program in ("/bin/true", "./prog"):
+        listed = interception.run("ldd", program)
+        assert b"libc.so" in listed.stdout
+        assert EXEC_LIBRARY.encode() not in listed.stdout
+
+
 @pytest.mark.parametrize(
     ("given", "joined"),
     [
