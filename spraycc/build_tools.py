@@ -8,6 +8,8 @@ from __future__ import annotations
 
 MAKES = ("make", "gmake")
 NINJAS = ("ninja", "ninja-build")
+#: They find their own files beside argv[0], and search PATH for a bare name. There they would find a shim (seen: 3.25).
+CMAKES = ("cmake", "ctest")
 #: samurai reads the files of ninja. No release of samurai uses a jobserver, so samurai gets no shim and keeps its -j.
 SAMURAI = ("samu",)
 

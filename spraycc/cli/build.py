@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spraycc import config, runtime_dir, shims, workspace
-from spraycc.build_tools import MAKES, NINJAS
+from spraycc.build_tools import CMAKES, MAKES, NINJAS
 from spraycc.cli import server_start
 from spraycc.cli.build_tool import ToolNotFound, ToolRun, environ_path, execute, find_program
 from spraycc.cli.interception import with_library
@@ -100,8 +100,10 @@ def build(words: Sequence[str], flags: Mapping[str, Any], *, by_shim: bool = Fal
     program = given or find_program(argv[0], environ_path(without_build(env)))
     name = os.path.basename(os.fsdecode(given) or words[0])
     stripped = strip(name if given else words[0], argv, env.get(b"MAKEFLAGS", b""))
+    if name in CMAKES and not given:  # a given argv[0] comes from a build without shims on PATH
+        stripped = dataclasses.replace(stripped, argv=(program, *stripped.argv[1:]))
     if not stripped.jobserver:
-        execute(program, argv, without_build(env))
+        execute(program, stripped.argv, without_build(env))
     if b"SPRAYCC_BUILD" in env:
         inside = _inside(env)
         if inside is None:

@@ -932,7 +932,8 @@ def main() -> "NoReturn":
             missing = problem == errno.ENOENT and b"/" not in name
             say(name, b": ", b"command not found" if missing else reason(problem))
             os._exit(127 if problem == errno.ENOENT else 126)
-        if b"/" in argv[0] and is_runner(argv[0]):
+        # CMake's programs search PATH for a bare argv[0], to find their own files, and would find the shim (3.25).
+        if is_runner(argv[0]) if b"/" in argv[0] else name in (b"cmake", b"ctest"):
             argv = [program, *argv[1:]]
     task = Task(env, wish, program, argv)
     if not launched and name in SHIMMED:

@@ -103,8 +103,10 @@ static void find_real_program(struct task *task, const char *name)
 		_exit(problem == ENOENT ? 127 : 126);
 	}
 	complete_argv(task);
-	/* A program may look for its own files beside argv[0]. */
-	if (strchr(task->argv[0], '/') && is_runner(task->argv[0]))
+	/* A program may look for its own files beside argv[0]. CMake's programs search PATH for a bare name, and would find
+	 * the shim (seen: 3.25). */
+	bool is_cmakes = strcmp(name, "cmake") == 0 || strcmp(name, "ctest") == 0;
+	if (strchr(task->argv[0], '/') ? is_runner(task->argv[0]) : is_cmakes)
 		task->argv[0] = (char *)(uintptr_t)task->program;
 }
 

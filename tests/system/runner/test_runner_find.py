@@ -117,6 +117,15 @@ def test_a_shim_named_with_its_path_is_searched_by_its_name(harness: Any) -> Non
     assert harness.report().argv == [os.fsencode(real), b"-v"]
 
 
+@pytest.mark.parametrize("name", ["cmake", "ctest"])
+def test_cmakes_programs_find_their_own_files(harness: Any, name: str) -> None:
+    """They search PATH for a bare argv[0], and would find the shim."""
+    shim = harness.shim(name)
+    real = harness.program(name)
+    assert harness.run(name, "-v", file=shim).returncode == 0
+    assert harness.report().argv == [os.fsencode(real), b"-v"]
+
+
 def test_argv0_with_our_path_becomes_the_real_programs(harness: Any) -> None:
     shim = harness.shim("gcc", harness.top / "elsewhere")
     real = harness.program("gcc")
