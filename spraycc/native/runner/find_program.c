@@ -38,8 +38,7 @@ static bool is_marked(const char *file, const struct stat *status)
 	int fd = S_ISREG(status->st_mode) && status->st_size > LENGTH ? open(file, O_RDONLY | O_CLOEXEC) : -1;
 	if (fd < 0)
 		return false;
-	bool marked =
-		pread(fd, end, LENGTH, status->st_size - LENGTH) == LENGTH && memcmp(end, mark, LENGTH) == 0;
+	bool marked = pread(fd, end, LENGTH, status->st_size - LENGTH) == LENGTH && memcmp(end, mark, LENGTH) == 0;
 	close(fd);
 	return marked;
 }
