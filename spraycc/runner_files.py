@@ -63,7 +63,7 @@ def install(data: str | None = None, runner: str | None = None) -> RunnerFiles:
         runner: in place of :func:`installed_runner`.
 
     Raises:
-        NoRunner: no runner is installed, or a copy can't be written.
+        NoRunner: no runner is installed, or a copy can't be written or executed.
     """
     data = data_dir() if data is None else data
     runner = installed_runner() if runner is None else runner
@@ -80,6 +80,8 @@ def install(data: str | None = None, runner: str | None = None) -> RunnerFiles:
             f"{data}: the runner can't be copied: {exc.strerror}; "
             "set XDG_DATA_HOME to a directory that you can write to"
         ) from None
+    if os.statvfs(programs).f_flag & os.ST_NOEXEC:
+        raise NoRunner(f"{data}: no program can be executed there (noexec); set XDG_DATA_HOME to another directory")
     return RunnerFiles(data, os.fsencode(os.path.join(programs, RUNNER)), library)
 
 
@@ -139,8 +141,7 @@ def _copy_library(data: str, runner: str) -> bytes | None:
         return None
     make_directory(os.path.dirname(target))
     _copy(source, target)
-    # From such a file system, the loader maps no library, and each program would print the loader's complaint.
-    return None if os.statvfs(target).f_flag & os.ST_NOEXEC else os.fsencode(target)
+    return os.fsencode(target)
 
 
 def _copy(source: str, target: str) -> None:

@@ -44,7 +44,7 @@ def of_build_tools(files: RunnerFiles, path: str) -> bytes:
     """The directory with shims of the build tools in ``path``.
 
     Raises:
-        NoRunner: the directory can't be written.
+        NoRunner: the directory can't be written, or PATH can't hold it.
     """
     return _directory(files, _programs(path, SHIMMED.__contains__))
 
@@ -53,7 +53,7 @@ def of_all_tools(files: RunnerFiles, path: str, wrap: Collection[str]) -> bytes:
     """The directory with shims of all programs in ``path`` that are wrapped: the known ones, and the names ``wrap``.
 
     Raises:
-        NoRunner: the directory can't be written.
+        NoRunner: the directory can't be written, or PATH can't hold it.
     """
     from spraycc.commands.names import is_shim_name
 
@@ -90,6 +90,10 @@ def _programs(path: str, is_wanted: Callable[[str], bool]) -> dict[str, str]:
 
 
 def _directory(files: RunnerFiles, programs: Mapping[str, str]) -> bytes:
+    if os.pathsep in files.data:
+        raise NoRunner(
+            f"{files.data}: PATH can't hold a directory with a colon; set XDG_DATA_HOME to another directory"
+        )
     kinds = {name: _kind(name, file) for name, file in programs.items()}
     text = "\n".join(f"{name}\t{line}" for name, (line, _) in sorted(kinds.items()))
     key = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -129,6 +130,18 @@ def test_many_at_once(place: Place) -> None:
     assert problems == []
     assert {entry.name for entry in (place.data / "bin").iterdir()} == {"spraycc", "spraycc-run", "spraycc-shell"}
     assert [entry.name for entry in (place.data / "lib").iterdir()] == [LIBRARY_NAME]
+
+
+@pytest.mark.root
+def test_a_place_where_nothing_can_be_executed(place: Place) -> None:
+    """A build then goes on without a server, and says so."""
+    place.data.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec", "spraycc", place.data], check=True)
+    try:
+        with pytest.raises(NoRunner, match="noexec"):
+            place.install()
+    finally:
+        subprocess.run(["umount", place.data], check=True)
 
 
 def test_a_place_that_cannot_be_written(place: Place) -> None:

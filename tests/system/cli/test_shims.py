@@ -220,6 +220,15 @@ def test_names_that_cannot_be_wrapped(name: str) -> None:
         shims.check_names([name])
 
 
+def test_a_place_that_path_cannot_hold(place: Place) -> None:
+    """The part behind the colon would be a directory below each working directory."""
+    place.add("make")
+    files = RunnerFiles(f"{place.data}/a:b", bytes(place.runner), None)
+    with pytest.raises(NoRunner, match="colon"):
+        shims.of_build_tools(files, place.path)
+    assert not (place.data / "a:b").exists()
+
+
 def test_a_place_that_cannot_be_written(place: Place) -> None:
     place.add("gcc")
     (place.data / "paths").write_text("no directory")
