@@ -22,7 +22,7 @@ _NAMES = b"names"
 
 @dataclass(frozen=True, slots=True)
 class Interception:
-    """What a build needs to intercept its compilers."""
+    """The files by which a build intercepts its compilers."""
 
     files: RunnerFiles
     #: the directory of shims that is the first on PATH; None: the library intercepts

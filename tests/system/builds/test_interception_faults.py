@@ -1,4 +1,4 @@
-"""What went wrong in builds whose compilers were links on PATH, and must not go wrong again."""
+"""Faults of builds whose compilers were links on PATH: none of them comes back."""
 
 from __future__ import annotations
 
