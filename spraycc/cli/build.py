@@ -106,7 +106,7 @@ def build(words: Sequence[str], flags: Mapping[str, Any], *, by_shim: bool = Fal
         execute(program, stripped.argv, without_build(env))
     if b"SPRAYCC_BUILD" in env:
         inside = _inside(env)
-        if inside is None:
+        if inside is None:  # the build is over, or has no jobserver
             execute(program, stripped.argv, env | with_library(env))
         links = env.get(b"SPRAYCC_SHIMS")
         execute((links and shims.link_of(argv[0], links)) or program, stripped.argv, inside)
