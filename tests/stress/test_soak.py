@@ -108,7 +108,6 @@ def test_twenty_builds_and_four_at_once_leave_what_one_leaves(sandbox: Sandbox) 
 
 
 @pytest.mark.root
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs to be root, to be two users")
 def test_two_users_on_one_host(make_account: Any) -> None:
     """With the directories that SprayCC chooses itself: each user gets their own server, executors and scratch files."""
     with ExitStack() as stack:

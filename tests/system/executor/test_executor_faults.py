@@ -53,9 +53,8 @@ def test_a_workspace_that_is_not_here_is_told(server, launch):
     assert process.wait(HANG_S) == 0
 
 
+@pytest.mark.root
 def test_a_read_only_workspace_of_others_is_a_good_one(server, launch, who, executor):
-    if os.geteuid() != 0:
-        pytest.skip("only root can make what belongs to others")
     os.chown(server.workspace, 0, 0)
     second = launch(server.session_file(), "e2")
     peer, ready = server.welcome()
@@ -102,9 +101,8 @@ def test_a_refusing_host_says_so_and_refuses_tasks(server, launch, place, who):
     assert list(server.scratch.glob("spraycc-*/executor-*")) == []
 
 
+@pytest.mark.root
 def test_a_full_scratch_disk_is_a_refusal(server, launch, place, who):
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
     small = place.directory("small")
     options = f"size=1m,uid={who.uid},gid={who.gid},mode=755"
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(small)], check=True)
@@ -144,7 +142,7 @@ def test_a_host_without_a_proc_of_ones_own_does_without_a_pid_namespace(server, 
 
 
 @pytest.mark.overlay
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+@pytest.mark.root
 def test_a_workspace_that_is_mounted_read_only_here(server, launch, place):
     ws = server.workspace
     place.directory("ws/obj")
@@ -161,7 +159,7 @@ def test_a_workspace_that_is_mounted_read_only_here(server, launch, place):
     assert (ws / "a").read_text() == "old"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+@pytest.mark.root
 def test_a_mount_below_the_workspace(server, launch, place):
     ws = server.workspace
     for name in ("m", "src", "obj", "obj/deep"):
@@ -172,7 +170,7 @@ def test_a_mount_below_the_workspace(server, launch, place):
     running.leave()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+@pytest.mark.root
 def test_a_mount_below_an_optional_root_and_below_a_required_one(server, launch, place):
     outer = place.directory("outer")
     for name in ("outer/m", "outer/w", "outer/w/obj"):

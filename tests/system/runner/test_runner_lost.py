@@ -351,9 +351,8 @@ def test_paths_around_the_length_of_an_address(harness: Any, finish: Any, length
         shutil.rmtree(top)
 
 
+@pytest.mark.root
 def test_another_users_server_is_told_nothing(harness: Any) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
     server = harness.serve()
     harness.slots(1)
     os.seteuid(65534)

@@ -127,9 +127,8 @@ def test_looking_at_the_umask_does_not_change_it(harness: Any, finish: Any) -> N
     assert finish(runner).stdout == b"0035\n"
 
 
+@pytest.mark.root
 def test_negative_niceness(harness: Any, finish: Any) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
     server = harness.serve()
     runner = harness.start("probe", preexec_fn=lambda: os.setpriority(os.PRIO_PROCESS, 0, -3))
     asked = server.accept()

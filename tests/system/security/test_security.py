@@ -91,7 +91,6 @@ except OSError as exc:
 
 
 @pytest.mark.root
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs to be root, to be somebody else")
 def test_another_user_of_the_submit_host(sandbox: Sandbox) -> None:
     hello = b"".join(encode_frame(TO_SERVER.pack(m)) for m in (Hello(RUNNER_PROTOCOL, "x"), Stop(True))).hex()
     with running_build(sandbox) as session:
