@@ -1,8 +1,8 @@
-"""The server's directory: one deterministic place for each user, workspace and host.
+"""The server's directory: one deterministic place for each user, workspace, host and context.
 
-The base is ``SPRAYCC_RUNTIME_DIR`` or /tmp/spraycc-<uid>. In the base, a digest of the workspace and the host names the
-directory. XDG_RUNTIME_DIR would not do: cron, ssh and login shells set it differently, and systemd-logind removes that
-directory at the last logout, even during a build.
+The base is ``SPRAYCC_RUNTIME_DIR`` or /tmp/spraycc-<uid>. In the base, two digests name the directory: of the workspace
+and the host, and of the context (:mod:`spraycc.context`). XDG_RUNTIME_DIR would not do: cron, ssh and login shells set
+it differently, and systemd-logind removes that directory at the last logout, even during a build.
 
 Everybody can write to /tmp, so a name in it proves nothing. Each directory must be a real directory, belong to this
 user, and be closed to others. If another user has made /tmp/spraycc-<uid>, all programs of this user take the same
@@ -16,6 +16,7 @@ import hashlib
 import os
 import stat
 
+from spraycc import context
 from spraycc.errors import RuntimeDirError
 from spraycc.jobserver.makeflags import is_plain_path
 
@@ -61,12 +62,12 @@ def state_directory(name: str) -> str:
 
 
 def locate(workspace: bytes, environ: dict[str, str] | os._Environ[str] | None = None) -> bytes:
-    """The directory of the server of ``workspace`` (a real path) on this host. It may not exist; see :func:`ensure`.
+    """The directory of this process's server of ``workspace`` (a real path). It may not exist; see :func:`ensure`.
 
     Raises:
         RuntimeDirError: SPRAYCC_RUNTIME_DIR is not an absolute path, or is so long that no socket fits below it.
     """
-    name = hashlib.sha256(workspace + b"\0" + os.fsencode(os.uname().nodename)).hexdigest()[:12]
+    name = f"{_workspace_name(workspace)}-{_digest(context.of_this_process().encode())[:8]}"
     path = os.path.join(base(environ), name.encode())
     if len(os.path.join(path, SOCKET)) > _MAX_SOCKET_PATH:
         raise RuntimeDirError(
@@ -77,8 +78,27 @@ def locate(workspace: bytes, environ: dict[str, str] | os._Environ[str] | None =
 
 
 def state_directory_of(workspace: bytes) -> str:
-    """The state directory of the server of ``workspace`` on this host."""
+    """The state directory of the server of ``workspace`` for this process."""
     return state_directory(os.fsdecode(os.path.basename(locate(workspace))))
+
+
+def state_directories_of(workspace: bytes) -> list[str]:
+    """The state directories of all servers of ``workspace`` on this host, whatever their context."""
+    start = state_directory(_workspace_name(workspace))
+    parent = os.path.dirname(start)
+    try:
+        names = os.listdir(parent)
+    except OSError:
+        return []
+    return [os.path.join(parent, name) for name in names if name.startswith(f"{os.path.basename(start)}-")]
+
+
+def _workspace_name(workspace: bytes) -> str:
+    return _digest(workspace + b"\0" + os.fsencode(os.uname().nodename))[:12]
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def ensure(path: bytes) -> None:

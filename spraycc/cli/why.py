@@ -59,8 +59,9 @@ def newest_record(root: bytes) -> Path | None:
     """The file of the last build in the workspace ``root`` on this host."""
     from spraycc import runtime_dir
 
-    directory = Path(runtime_dir.state_directory_of(root), "builds")
-    return max(directory.glob("*.jsonl"), default=None)
+    directories = [Path(directory, "builds") for directory in runtime_dir.state_directories_of(root)]
+    records = (path for directory in directories for path in directory.glob("*.jsonl"))
+    return max(records, key=lambda path: path.name, default=None)
 
 
 def reason_counts(tasks: list[dict[str, Any]]) -> list[str]:

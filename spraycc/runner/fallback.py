@@ -297,6 +297,32 @@ def find_program(name: bytes, path: bytes | None, shims: bytes | None) -> tuple[
     return name, why
 
 
+# --- the context, as in spraycc/context.py --------------------------------------------------------------------------
+
+
+def context() -> str:
+    root = os.stat("/")
+    parts = []
+    for name in ("mnt", "user", "pid", "net"):
+        try:
+            parts.append(f"{name}:{os.stat('/proc/self/ns/' + name).st_ino}")
+        except OSError:
+            parts.append(f"{name}:")
+    parts += [f"root:{root.st_dev}/{root.st_ino}", f"uid:{os.geteuid()}", f"gid:{os.getegid()}"]
+    parts.append("groups:" + ",".join(map(str, sorted(set(os.getgroups())))))
+    fields = {}
+    try:
+        with open("/proc/self/status", "rb", buffering=0) as file:
+            for line in (file.read(65535) or b"").split(b"\n"):
+                name, _, value = line.partition(b":")
+                fields[name] = value.strip()
+    except OSError:
+        pass
+    for name in (b"TracerPid", b"CapEff", b"NoNewPrivs", b"Seccomp"):
+        parts.append(name.decode() + ":" + fields.get(name, b"").decode())
+    return " ".join(parts)
+
+
 # --- the task -------------------------------------------------------------------------------------------------------
 
 
@@ -345,7 +371,7 @@ class Task:
         program = os.path.join(cwd, self.program)
         item = [
             "task", PROTOCOL, self.wish, build, self.argv, program, cwd, self.env.without_ours(), umask, limits,
-            os.getpriority(os.PRIO_PROCESS, 0), self.streams, self.window(),
+            os.getpriority(os.PRIO_PROCESS, 0), self.streams, self.window(), context(),
         ]  # fmt: skip
         body = encode(item)
         return len(body).to_bytes(4, "big") + body
@@ -768,9 +794,11 @@ def run_without_server(
 # --- with a server --------------------------------------------------------------------------------------------------
 
 
-def connect(path: bytes) -> "socket.socket | None":
+def connect(path: bytes) -> "tuple[socket.socket | None, bool]":
+    """The connection; without one, whether the server is gone, and not another user's."""
     link = None
     directory = -1
+    problem = errno.EACCES
     try:
         link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         if len(path) > 107:
@@ -779,15 +807,15 @@ def connect(path: bytes) -> "socket.socket | None":
         link.connect(path)
         credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         if int.from_bytes(credentials[4:8], sys.byteorder) == os.geteuid():
-            return link
-    except OSError:
-        pass
+            return link, False
+    except OSError as exc:
+        problem = exc.errno or errno.EIO
     finally:
         if directory >= 0:
             os.close(directory)
     if link is not None:
         link.close()
-    return None
+    return None, problem not in (errno.EACCES, errno.EPERM)
 
 
 def receive(link: "socket.socket", count: int) -> bytes:
@@ -950,9 +978,9 @@ def main() -> "NoReturn":
     if not path:
         task.execute()
     task.examine_streams()
-    link = connect(path)
+    link, gone = connect(path)
     if link is None:
-        run_without_server(task, path, build, gone=True)
+        run_without_server(task, path, build, gone)
     try:
         request = task.request(build)
     except OSError:

@@ -33,6 +33,8 @@ class RunTask(Message):
     streams: tuple[tuple[str, int, int], tuple[str, int, int], tuple[str, int, int]]
     #: rows and columns of the terminal that is stdout, or else stderr; 0 without a terminal
     window: tuple[int, int] = (0, 0)
+    #: the runner's context, as in spraycc/context.py; empty from an older runner
+    context: str = ""
 
     def command(self) -> Command:
         stdin, stdout, stderr = (StdStream(*s) for s in self.streams)

@@ -236,7 +236,7 @@ int main(int argc, char **argv)
 	plug_standard_streams();
 	int fd = server_connect(socket_path);
 	if (fd < 0)
-		run_without_server(&task, socket_path, build, (struct skip){0}, true);
+		run_without_server(&task, socket_path, build, (struct skip){0}, fd == SERVER_GONE);
 	struct buffer request = {0};
 	bool encoded = task_encode(&task, build, &request);
 	bool sent = encoded && server_send(fd, request.data, request.length);

@@ -43,35 +43,40 @@ static int make_address(struct sockaddr_un *address, const char *path)
 	return -2;
 }
 
-static bool connect_to(int fd, const char *path)
+/* Returns 0 or an errno. */
+static int connect_to(int fd, const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int directory = make_address(&address, path);
 	if (directory == -2)
-		return false;
-	int status;
+		return errno;
+	int status, problem;
 	do /* Blocking on purpose: a non-blocking connect reports success even if the server's backlog is full. */
 		status = connect(fd, (struct sockaddr *)&address, sizeof address);
 	while (status < 0 && errno == EINTR);
+	problem = status < 0 ? errno : 0;
 	if (directory >= 0)
 		close(directory);
-	return status == 0;
+	return problem;
 }
 
 int server_connect(const char *socket_path)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		return -1;
+		return SERVER_GONE;
 	struct ucred peer;
 	socklen_t size = sizeof peer;
+	int problem = connect_to(fd, socket_path);
+	if (problem == 0 && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+		problem = errno;
 	/* Never send the environment to another user's process. */
-	if (!connect_to(fd, socket_path) || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 ||
-	    peer.uid != geteuid()) {
-		close(fd);
-		return -1;
-	}
-	return fd;
+	if (problem == 0 && peer.uid != geteuid())
+		problem = EACCES;
+	if (problem == 0)
+		return fd;
+	close(fd);
+	return problem == EACCES || problem == EPERM ? SERVER_OF_ANOTHER : SERVER_GONE;
 }
 
 bool server_send(int fd, const void *bytes, size_t n)

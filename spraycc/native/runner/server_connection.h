@@ -8,7 +8,10 @@
 /* Opens the directory of the socket, which is the server's own (O_PATH). -1 on failure. */
 int open_socket_directory(const char *socket_path);
 
-/* A blocking connection to the server at this socket, which must be a process of this user; -1 if there is none. */
+/* Instead of a connection: there is no server, or it is another user's (after sudo in a recipe). */
+enum { SERVER_GONE = -1, SERVER_OF_ANOTHER = -2 };
+
+/* A blocking connection to the server at this socket, which must be a process of this user. */
 int server_connect(const char *socket_path);
 
 /* Sends all bytes. False if the server is gone. */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cbor.h"
+#include "context.h"
 #include "environment.h"
 #include "message.h"
 
@@ -139,6 +140,17 @@ static void add_streams(struct buffer *out, const struct stream streams[3])
 	}
 }
 
+static void add_context(struct buffer *out)
+{
+	struct buffer text = {0};
+	context_add(&text);
+	buffer_add(&text, "", 1);
+	out->failed = out->failed || text.failed;
+	if (!text.failed)
+		cbor_text(out, (const char *)text.data);
+	buffer_free(&text);
+}
+
 bool task_encode(struct task *task, const char *build, struct buffer *out)
 {
 	const char *cwd = working_directory();
@@ -146,7 +158,7 @@ bool task_encode(struct task *task, const char *build, struct buffer *out)
 		return false;
 	size_t start = out->length;
 	buffer_add(out, "\0\0\0", 4); /* place of the frame's length */
-	cbor_array(out, 13);
+	cbor_array(out, 14);
 	cbor_text(out, "task");
 	cbor_uint(out, RUNNER_PROTOCOL);
 	cbor_text(out, task->wish);
@@ -162,6 +174,7 @@ bool task_encode(struct task *task, const char *build, struct buffer *out)
 	cbor_array(out, 2);
 	cbor_uint(out, task->window[0]);
 	cbor_uint(out, task->window[1]);
+	add_context(out);
 	if (out->failed || out->length - start - 4 > MAX_FRAME_BYTES)
 		return false;
 	uint32_t n = (uint32_t)(out->length - start - 4);

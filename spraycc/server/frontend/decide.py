@@ -8,6 +8,7 @@ import stat
 from dataclasses import replace
 from functools import partial
 
+from spraycc import context
 from spraycc.commands.describe import describe
 from spraycc.commands.names import Tools
 from spraycc.commands.policy import Policy, paths_of
@@ -34,6 +35,7 @@ class Decider:
         self._dispatcher = dispatcher
         self._workspace = workspace
         self._home = home
+        self._context = context.of_this_process()
         self._toolchains = Toolchains()
 
     async def task_of(self, peer: Peer, request: RunTask) -> tuple[Task, bool]:
@@ -43,7 +45,8 @@ class Decider:
         command = request.command()
         rules = Policy(settings.policy_remote, settings.policy_here_heavy, settings.policy_here_light)
         tools = Tools(settings.tools_like_gcc, settings.tools_like_clang, settings.tools_overlay_only)
-        decide = partial(_decide, command, rules, tools, request.wish, self._workspace, self._home)
+        elsewhere = context.difference(self._context, request.context or self._context)
+        decide = partial(_decide, command, rules, tools, request.wish, elsewhere, self._workspace, self._home)
         description, plan, by_default = await dispatcher.tasks.disk.do("read", decide)
         task = Task(
             id=TaskId(next(_task_ids)),
@@ -70,17 +73,19 @@ class Decider:
 
 
 def _decide(
-    command: Command, rules: Policy, tools: Tools, wish: str, workspace: bytes, home: bytes
+    command: Command, rules: Policy, tools: Tools, wish: str, elsewhere: str, workspace: bytes, home: bytes
 ) -> tuple[Description, CaptureRoots | None, bool]:
     """The description, the capture's plan, and True if the command line alone decided the placement. Reads files.
 
-    The plan is None if the command runs on the submit host.
+    The plan is None if the command runs on the submit host. ``elsewhere``: how its context differs from the server's.
     """
     description = _describe(command, tools)
     paths = _paths(command, workspace) if rules.has_paths else ()
     ruled = rules.apply(description, command.argv, command.program, paths)
     by_default = ruled is description and wish == "auto"
     description = _apply_wish(ruled, wish)
+    if elsewhere and description.placement is Placement.REMOTE:
+        description = _here(description, f"runs {elsewhere}")
     if description.placement is not Placement.REMOTE:
         return description, None, by_default
     plan = capture_roots(command, description, workspace, home)

@@ -1,0 +1,105 @@
+#include "context.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../common/text.h"
+
+static void add_number(struct buffer *out, uint64_t number)
+{
+	char space[DECIMAL_BYTES];
+	buffer_add_text(out, decimal(space, number));
+}
+
+static void add_namespace(struct buffer *out, const char *name)
+{
+	char path[64], *last = path + sizeof path - 1;
+	struct stat status;
+	append(append(path, last, "/proc/self/ns/"), last, name);
+	buffer_add_text(out, name);
+	buffer_add_text(out, ":");
+	if (stat(path, &status) == 0)
+		add_number(out, status.st_ino);
+	buffer_add_text(out, " ");
+}
+
+static int compare(const void *one, const void *other)
+{
+	gid_t a = *(const gid_t *)one, b = *(const gid_t *)other;
+	return a < b ? -1 : a > b;
+}
+
+static void add_groups(struct buffer *out)
+{
+	int count = getgroups(0, NULL);
+	struct buffer room = {0};
+	buffer_add_text(out, "groups:");
+	if (count <= 0 || !buffer_reserve(&room, (size_t)count * sizeof(gid_t)))
+		return;
+	gid_t *groups = (gid_t *)(void *)room.data;
+	count = getgroups(count, groups);
+	if (count > 0)
+		qsort(groups, (size_t)count, sizeof *groups, compare);
+	for (int i = 0; i < count; i++) {
+		if (i && groups[i] == groups[i - 1])
+			continue;
+		if (i)
+			buffer_add_text(out, ",");
+		add_number(out, groups[i]);
+	}
+	buffer_free(&room);
+}
+
+/* Adds the value of a line of /proc/self/status. */
+static void add_line(struct buffer *out, const char *text, const char *name)
+{
+	size_t length = strlen(name);
+	buffer_add_text(out, " ");
+	buffer_add_text(out, name);
+	buffer_add_text(out, ":");
+	for (const char *line = text; line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (strncmp(line, name, length) != 0 || line[length] != ':')
+			continue;
+		const char *value = line + length + 1;
+		value += strspn(value, " \t");
+		buffer_add(out, value, strcspn(value, " \t\n"));
+		return;
+	}
+}
+
+static void add_status(struct buffer *out)
+{
+	static const char *const names[] = {"TracerPid", "CapEff", "NoNewPrivs", "Seccomp"};
+	static char text[65536];
+	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+	if (fd >= 0)
+		close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		add_line(out, text, names[i]);
+}
+
+void context_add(struct buffer *out)
+{
+	static const char *const namespaces[] = {"mnt", "user", "pid", "net"};
+	struct stat root = {0};
+	for (size_t i = 0; i < sizeof namespaces / sizeof *namespaces; i++)
+		add_namespace(out, namespaces[i]);
+	(void)stat("/", &root);
+	buffer_add_text(out, "root:");
+	add_number(out, root.st_dev);
+	buffer_add_text(out, "/");
+	add_number(out, root.st_ino);
+	buffer_add_text(out, " uid:");
+	add_number(out, geteuid());
+	buffer_add_text(out, " gid:");
+	add_number(out, getegid());
+	buffer_add_text(out, " ");
+	add_groups(out);
+	add_status(out);
+}
