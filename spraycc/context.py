@@ -9,6 +9,7 @@ writes the same text).
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 #: Namespaces (namespaces(7)): a path's meaning (mnt), the ids of users and files (user), the ids of processes (pid),
 #: and the addresses at which executors reach a server (net).
@@ -31,6 +32,8 @@ _WORDS = {
     "NoNewPrivs": "without the privileges of setuid programs",
     "Seccomp": "under another system call filter",
 }
+#: Variables of preloaded libraries that replace paths: fakechroot(1), and libredirect of Nixpkgs.
+_REDIRECTING = (b"FAKECHROOT_BASE", b"NIX_REDIRECTS")
 
 
 def of_this_process() -> str:
@@ -50,6 +53,15 @@ def difference(one: str, other: str) -> str:
         return ""
     ours, theirs = _fields(one), _fields(other)
     return next((words for name, words in _WORDS.items() if ours.get(name) != theirs.get(name)), "in another context")
+
+
+def of_preloaded(env: Iterable[bytes]) -> str:
+    """In words, the other root that a preloaded library shows to a command; empty without one."""
+    for entry in env:
+        name, _, value = entry.partition(b"=")
+        if name in _REDIRECTING and value:
+            return f"with other files ({name.decode()})"
+    return ""
 
 
 def _namespace(name: str) -> str:

@@ -77,6 +77,16 @@ def locate(workspace: bytes, environ: dict[str, str] | os._Environ[str] | None =
     return path
 
 
+def locate_all(workspace: bytes) -> list[bytes]:
+    """The directories of this user's servers of ``workspace``, in every context that shares the base."""
+    top, start = base(), f"{_workspace_name(workspace)}-".encode()
+    try:
+        names = os.listdir(top)
+    except OSError:
+        return []
+    return [os.path.join(top, name) for name in sorted(names) if name.startswith(start)]
+
+
 def state_directory_of(workspace: bytes) -> str:
     """The state directory of the server of ``workspace`` for this process."""
     return state_directory(os.fsdecode(os.path.basename(locate(workspace))))

@@ -48,13 +48,14 @@ def _stop(flags: dict[str, Any], now: bool, force: bool) -> int:
     from spraycc.cli.messages import inform
 
     root = workspace.find()
-    connection = server_start.connect(runtime_dir.locate(root), inform)
-    if connection is None:
-        inform(f"no server runs for {os.fsdecode(root)}")
-    else:
+    # The servers of other contexts, too: of a container that shares /tmp, or from before `newgrp`.
+    connections = [server_start.connect(directory, inform) for directory in runtime_dir.locate_all(root)]
+    for connection in filter(None, connections):
         connection.stop(now or force)
         connection.close()
         inform(f"the server of {os.fsdecode(root)} has ended")
+    if not any(connections):
+        inform(f"no server runs for {os.fsdecode(root)}")
     return _cancel_leftovers(root) if force else 0
 
 

@@ -10,6 +10,7 @@ are no outputs.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -84,7 +85,7 @@ def prepare_layers(
     for layer in layers:
         status = os.stat(layer.root)
         if identity.uid == 0:
-            os.chown(layer.upper, status.st_uid, status.st_gid)
+            _give(layer.upper, status)
         mode = _mode(layer.root, status, identity)
         prepared.directories[layer.root] = mode
         prepared.directory_times[layer.root] = status.st_mtime_ns
@@ -112,6 +113,16 @@ def _layer_of(path: bytes, layers: tuple[Layer, ...]) -> Layer | None:
 def upper_path(layer: Layer, path: bytes) -> bytes:
     """The place in the upper layer of ``path``, which is inside the layer's root."""
     return layer.upper + path[len(layer.root.rstrip(b"/")) :]
+
+
+def _give(path: bytes, like: os.stat_result) -> None:
+    try:
+        os.chown(path, like.st_uid, like.st_gid)
+    except OSError as exc:
+        # The owner has no number in this user namespace. Then the command may write to this copy of the directory,
+        # though not to the directory: the server can't write there either, and runs the command itself.
+        if exc.errno != errno.EINVAL:
+            raise
 
 
 def _mode(path: bytes, status: os.stat_result, identity: Identity) -> int:

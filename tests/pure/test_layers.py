@@ -26,7 +26,8 @@ ROOMS: dict[str, set[str]] = {
     "spraycc.system": set(),
     "spraycc.landmarks": set(),
     "spraycc.history": set(),
-    "spraycc.runtime_dir": {"spraycc.jobserver"},
+    "spraycc.context": set(),
+    "spraycc.runtime_dir": {"spraycc.context", "spraycc.jobserver"},
     "spraycc.workspace": {"spraycc.config"},
     "spraycc.runner_files": {"spraycc.commands", "spraycc.system"},
     "spraycc.shims": {"spraycc.commands", "spraycc.runner_files"},
@@ -56,7 +57,7 @@ ROOMS: dict[str, set[str]] = {
     },
     SERVER + "lifetime": {"spraycc.system", SERVER + "dispatcher"},
     SERVER + "frontend": {
-        "spraycc.commands", "spraycc.scheduler", "spraycc.wire",
+        "spraycc.commands", "spraycc.context", "spraycc.scheduler", "spraycc.wire",
         *(SERVER + room for room in ("host", "tasks", "builds", "task_table", "dispatcher", "lifetime")),
     },
     SERVER + "server": {

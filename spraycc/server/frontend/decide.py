@@ -46,6 +46,7 @@ class Decider:
         rules = Policy(settings.policy_remote, settings.policy_here_heavy, settings.policy_here_light)
         tools = Tools(settings.tools_like_gcc, settings.tools_like_clang, settings.tools_overlay_only)
         elsewhere = context.difference(self._context, request.context or self._context)
+        elsewhere = elsewhere or context.of_preloaded(command.env)
         decide = partial(_decide, command, rules, tools, request.wish, elsewhere, self._workspace, self._home)
         description, plan, by_default = await dispatcher.tasks.disk.do("read", decide)
         task = Task(

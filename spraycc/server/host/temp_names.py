@@ -6,20 +6,23 @@ import hashlib
 import os
 import re
 import socket
+import time
 from contextlib import suppress
 
 _NAME = re.compile(rb"\.spraycc-([0-9a-f]{8})-(\d+)-[0-9-]+\.tmp")
+#: No server takes so long to write one file. Older files were left, whoever made them.
+_LEFT_AFTER_S = 24 * 3600
 
 
 class Temporaries:
-    """The temporary names of one server. A name contains the host and the server's process id, so another server can
-    see if its maker still lives.
+    """The temporary names of one server. A name shows the server's process id, and the host and the process namespace
+    in which the id is valid. So another server can see if the maker still lives.
 
     Few are needed: if the file system has unnamed files, only the replacement of an existing file needs a name.
     """
 
     def __init__(self) -> None:
-        self._host = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8].encode("ascii")
+        self._place = hashlib.sha256(f"{socket.gethostname()} {_process_namespace()}".encode()).hexdigest()[:8].encode()
         self._pid = os.getpid()
         self._counter = 0
         #: directories in which left-over files were removed
@@ -31,13 +34,22 @@ class Temporaries:
             self._known.add(directory)
             self._clear(directory)
         self._counter += 1
-        return b"%s/.spraycc-%s-%d-%s-%d.tmp" % (directory, self._host, self._pid, token, self._counter)
+        return b"%s/.spraycc-%s-%d-%s-%d.tmp" % (directory, self._place, self._pid, token, self._counter)
 
     def _clear(self, directory: bytes) -> None:
         with suppress(OSError):
             for name in os.listdir(directory):
                 found = _NAME.fullmatch(name)
-                if found is None or found[1] != self._host or int(found[2]) == self._pid:
+                if found is None:
                     continue
-                if not os.path.exists(f"/proc/{int(found[2])}"):
-                    os.unlink(os.path.join(directory, name))
+                path = os.path.join(directory, name)
+                of_the_dead = found[1] == self._place and not os.path.exists(f"/proc/{int(found[2])}")
+                if of_the_dead or time.time() - os.lstat(path).st_mtime > _LEFT_AFTER_S:
+                    os.unlink(path)
+
+
+def _process_namespace() -> int:
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0

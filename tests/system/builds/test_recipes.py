@@ -112,7 +112,8 @@ def test_a_tool_in_a_recipe(sandbox: Sandbox, tool: str) -> None:
     built = sandbox.build("make", options=OPTIONS).ok()
     assert said(built) == said(plain)
     assert (sandbox.workspace / "u.o").read_bytes() == data
-    assert built.figures["remote"] == 1
+    # A tracer may show other files to its command.
+    assert built.figures["remote"] == (tool != "strace")
 
 
 @pytest.mark.parametrize("tool", AROUND)

@@ -435,7 +435,10 @@ class Sandbox:
                         left.append(path)
         # The user's own directory and the lock for tidying it stay, in the scratch directory and in TMPDIR.
         kept = {
-            base / f"spraycc-{self.account.uid}{lock}" for base in (self.scratch, self.temp) for lock in ("", "/lock")
+            base / f"spraycc-{uid}{lock}"
+            for base in (self.scratch, self.temp)
+            for uid in (self.account.uid, 0)  # the user is 0 in a user namespace
+            for lock in ("", "/lock")
         }
         # The host's copy of the pack stays, too.
         packs = self.scratch / f"spraycc-packs-{self.account.uid}"

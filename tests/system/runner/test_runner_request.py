@@ -37,7 +37,7 @@ def test_the_request_is_whole(harness: Any, finish: Any) -> None:
     assert task.cwd == os.fsencode(harness.work)
     assert list(task.env) == expected
     assert asked.item[0] == "task"
-    assert len(asked.item) == 13
+    assert len(asked.item) == 14
     asked.send(DONE)
     assert finish(runner).returncode == 0
     assert harness.reports() == []  # nothing ran on the submit host
