@@ -79,7 +79,7 @@ def settings_line(settings: Settings) -> bytes:
 
 
 def connect(directory: bytes, on_notice: Callable[[str], None], for_build: bool = False) -> ServerConnection | None:
-    """A connection to the running server, or None. ``for_build``: an idle server of another release must end.
+    """A connection to the running server, or None. ``for_build``: a server that must be replaced is not used.
 
     Raises:
         RuntimeDirError: the server's directory can't be trusted.

@@ -64,6 +64,8 @@ class Setup:
             "PYTHONPATH": str(ROOT),
             "PATH": f"{self.tools}:/usr/bin:/bin",
         }
+        if measured.KEPT:
+            self.env["SPRAYCC_KEPT_VARIABLES"] = " ".join(measured.KEPT)
         self.directory = Path(os.fsdecode(runtime_dir.locate(os.fsencode(self.project.resolve()), self.env)))
 
     @staticmethod
