@@ -5,6 +5,6 @@ import sys
 
 __version__ = "0.1.0"
 
-if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
-    # Python 3.11 keeps a .pyc that it could write in part only. No later run could import that module.
-    sys.dont_write_bytecode = True
+# Under a limit of file sizes, Python 3.11 keeps a .pyc of which it could write only a part, and no later run can import
+# that module. This file's own .pyc is short enough. -1: no limit.
+sys.dont_write_bytecode |= resource.getrlimit(resource.RLIMIT_FSIZE)[0] != -1

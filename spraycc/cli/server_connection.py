@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import socket
 import struct
 import time
@@ -146,8 +148,16 @@ class ServerConnection:
         self._send(ToolProcess(pid))
 
     def close_build(self, status: int, wall_s: float) -> dict[str, Any]:
-        """Report the end of the tool; returns the build's figures."""
-        return self._ask(CloseBuild(status, wall_s), Summary).figures
+        """Report the end of the tool; returns the build's figures. If the server ends with the build, waits for it.
+
+        The end of this process may kill the server (a sandbox that ends with its first process), and the server must
+        remove its files before.
+        """
+        figures = self._ask(CloseBuild(status, wall_s), Summary).figures
+        if figures.pop("server_ends", False):
+            with contextlib.suppress(OSError):
+                _wait_for_exit(self.pid)
+        return figures
 
     def status(self) -> dict[str, Any]:
         return self._ask(AskStatus(), Status).figures
@@ -233,3 +243,16 @@ class ServerConnection:
 
 
 _LOG_HINT = "its log, which `spraycc doctor` names"
+
+
+def _wait_for_exit(pid: int) -> None:
+    """Wait until a process has ended, at most ANSWER_TIMEOUT_S.
+
+    Raises:
+        OSError: the process is gone already, or is in another pid namespace.
+    """
+    pidfd = os.pidfd_open(pid)
+    try:
+        select.select([pidfd], [], [], ANSWER_TIMEOUT_S)
+    finally:
+        os.close(pidfd)

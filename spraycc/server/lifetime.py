@@ -36,6 +36,11 @@ class Lifetime:
         #: the server ends after its last build
         self._is_stopping = False
 
+    @property
+    def is_over(self) -> bool:
+        """True if the server does not linger, and no build is open."""
+        return not (self._lingers or self._dispatcher.builds.open)
+
     def stop(self, now: bool) -> None:
         """End at once, or after the last build."""
         log.info("stopping %s", "now" if now else "after the last build")
@@ -61,7 +66,7 @@ class Lifetime:
             await trio.sleep(min(1.0 if self._lingers else _SOON_S, max(0.05, limit_s / 4)))
             now = trio.current_time()
             had_peers = had_peers or bool(self.peers)
-            if had_peers and not (self._lingers or self.peers or self._dispatcher.builds.open):
+            if had_peers and not self.peers and self.is_over:
                 log.info("the last build has ended")
                 self.stop(now=True)
                 return

@@ -66,7 +66,7 @@ ROOMS: dict[str, set[str]] = {
         "spraycc.system",
         *(SERVER + room for room in ("host", "tasks", "builds", "task_table", "dispatcher", "lifetime", "frontend")),
     },
-    SERVER + "__main__": {"spraycc.system", "spraycc.runtime_dir", SERVER + "server"},
+    SERVER + "__main__": {"spraycc.system", "spraycc.runtime_dir", SERVER + "host", SERVER + "server"},
     "spraycc.ui": {"spraycc.wire"},
     "spraycc.cli": {
         "spraycc.cluster", "spraycc.commands", "spraycc.config", "spraycc.executor", "spraycc.history", "spraycc.jobserver",

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from spraycc import runtime_dir
+from tests import measured
 from tests.system.cli.fake_server import FakeServer
 
 ROOT = Path(__file__).resolve().parents[3]
