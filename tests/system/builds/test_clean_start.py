@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from spraycc import kept_variables
+from tests.system.harness import needs
 from tests.system.harness.projects import c_project, objects
 from tests.system.harness.sandbox import MARKER, Process, Sandbox
 
@@ -89,8 +90,7 @@ def check_later_build(sandbox: Sandbox, expected: dict[str, bytes]) -> None:
 @pytest.mark.parametrize("words", WRAPPERS)
 def test_a_wrapper_around_the_first_build(sandbox: Sandbox, words: str) -> None:
     program = words.split()[0]
-    if shutil.which(program) is None:
-        pytest.skip(f"not installed: {program}; apt-get install {WRAPPERS[words]}")
+    needs.program(program, WRAPPERS[words])
     sandbox.write(c_project(UNITS))
     expected = plain(sandbox)
     under(sandbox, words)
@@ -194,8 +194,7 @@ PACKAGES = {"bwrap": "bubblewrap", "unshare": "util-linux"}
 
 @pytest.mark.parametrize("program", SURROUNDINGS)
 def test_nobody_waits_for_a_server_in_a_sandbox_or_under_a_tracer(sandbox: Sandbox, program: str) -> None:
-    if shutil.which(program) is None:
-        pytest.skip(f"not installed: {program}; apt-get install {PACKAGES.get(program, program)}")
+    needs.program(program, PACKAGES.get(program))
     words = SURROUNDINGS[program]
     tried = subprocess.run(sandbox.account.command([*words.split(), "true"]), capture_output=True, text=True)
     if tried.returncode:
