@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 #: A server that does not linger ends at most this many seconds after its last build.
 _SOON_S = 0.1
+#: The process that starts such a server connects in milliseconds, or never will (under fakeroot).
+_FIRST_PEER_S = 10.0
 
 
 class Lifetime:
@@ -63,6 +65,8 @@ class Lifetime:
         had_peers = False
         while True:
             limit_s = self._dispatcher.settings.idle_shutdown_s
+            if not self._lingers:
+                limit_s = min(limit_s, _FIRST_PEER_S)
             await trio.sleep(min(1.0 if self._lingers else _SOON_S, max(0.05, limit_s / 4)))
             now = trio.current_time()
             had_peers = had_peers or bool(self.peers)

@@ -74,6 +74,14 @@ async def test_a_server_that_does_not_linger_ends_with_its_last_build_and_its_ex
             await world.ended.wait()
 
 
+async def test_a_server_that_does_not_linger_does_not_wait_long_for_its_first_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch, lingers=False) as world:
+        with trio.fail_after(11):
+            await world.ended.wait()
+
+
 async def test_a_server_whose_socket_is_gone_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(tmp_path, monkeypatch) as world:
         build = await world.build()
