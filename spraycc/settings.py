@@ -144,6 +144,11 @@ class Settings:
     executor_prefix: tuple[str, ...] = setting(
         (), "Words before each executor's command line, for example nice or taskset."
     )
+    kept_variables: tuple[str, ...] = setting(
+        (),
+        "Patterns of names of further variables that the server, its executors and the cluster manager's commands keep "
+        "from your environment, for example 'APPTAINER_*'. A running server keeps its own until it is stopped.",
+    )
     intercept: Literal["exec", "path"] | None = setting(
         None,
         "How compilers are intercepted. exec: where they are executed, by a preloaded library. path: by shims first on "

@@ -11,5 +11,8 @@ _NAMES = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
 
 ENVIRONMENT = {name: os.environ[name] for name in _NAMES if name in os.environ}
 
+#: Words of the setting `kept_variables`, so that servers and executors keep the variables.
+KEPT = tuple(ENVIRONMENT)
+
 #: For a test that checks which modules a process imports: in an inherited environment these values turn coverage off.
 WITHOUT = dict.fromkeys(ENVIRONMENT, "")

@@ -42,12 +42,14 @@ def _show(flags: dict[str, Any], count: int | None) -> None:
 
 def _executors(settings: Any, directory: Path) -> tuple[str, ...]:
     """The command line with which the server would start executors."""
+    from spraycc.cli import server_start
     from spraycc.cluster.executor_command import executor_command
     from spraycc.server.fleet.pack import packs_dir, planned_pack
 
     is_local = settings.cluster == "local"
     session = directory / "session-XXXXXXXXXXXXXXXX.json"
-    environ, pack = (None, None) if is_local else (os.environ, planned_pack(packs_dir(directory)))
+    environ = None if is_local else server_start.server_environment(settings.kept_variables)
+    pack = None if is_local else planned_pack(packs_dir(directory))
     return executor_command(session, settings.executor_prefix, environ, pack, settings.scratch_dir)
 
 
@@ -74,7 +76,7 @@ def _show_batch(settings: Any, wanted: int, directory: Path) -> None:
     click.echo(shlex.join(command.argv) + " <<'END'")
     click.echo(command.stdin.decode("utf-8", "replace") + "END")
     click.echo("# with this environment and no more:")
-    for key, value in sorted(client_environment(os.environ).items()):
+    for key, value in sorted(client_environment(os.environ, settings.kept_variables).items()):
         click.echo(f"{key}={shlex.quote(value)}")
 
 

@@ -56,13 +56,13 @@ def _stop(flags: dict[str, Any], now: bool, force: bool) -> int:
         inform(f"the server of {os.fsdecode(root)} has ended")
     if not any(connections):
         inform(f"no server runs for {os.fsdecode(root)}")
-    return _cancel_leftovers(root) if force else 0
+    return _cancel_leftovers(root, flags) if force else 0
 
 
 @click.pass_obj
 def _run(flags: dict[str, Any]) -> int:
     from spraycc import config, runtime_dir, workspace
-    from spraycc.cli import server_start
+    from spraycc.cli import direct_exec, server_start
     from spraycc.errors import ServerUnavailable
 
     root = workspace.find()
@@ -78,22 +78,21 @@ def _run(flags: dict[str, Any]) -> int:
     os.close(write)
     os.dup2(read, 0)
     os.close(read)
-    os.execve(command_line[0], command_line, server_start.server_environment())
+    direct_exec.execute(command_line, server_start.server_environment(settings.kept_variables))
 
 
-def _cancel_leftovers(root: bytes) -> int:
+def _cancel_leftovers(root: bytes, flags: dict[str, Any]) -> int:
     import subprocess
     import sys
 
-    from spraycc import runtime_dir
+    from spraycc import config, runtime_dir
     from spraycc.cli import server_start
     from spraycc.cli.messages import inform
 
     # In a process of its own, because the command line does not import trio.
     argv = [sys.executable, "-P", "-m", "spraycc.server.fleet.stale_jobs", runtime_dir.state_directory_of(root)]
-    done = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=server_start.server_environment()
-    )
+    environ = server_start.server_environment(config.load(root, flags=flags).settings.kept_variables)
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environ)
     if done.returncode:
         inform(f"batch jobs may be left: {done.stderr.strip()}")
         return 1

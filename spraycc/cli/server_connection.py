@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import socket
 import struct
 import time
@@ -10,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from spraycc import __version__
+from spraycc.cli.hampered_server import is_hampered
 from spraycc.errors import ProtocolError, ServerUnavailable
 from spraycc.wire.framing import FrameReader, encode_frame
 from spraycc.wire.runner import (
@@ -44,7 +47,7 @@ class ConnectionEnded(ServerUnavailable):
 
 
 class ServerReplaced(ServerUnavailable):
-    """The server had another version and no build, and has ended. The caller may start a new server."""
+    """The server had no build, and another version or fewer rights. It has ended: the caller may start a new server."""
 
 
 class ServerConnection:
@@ -70,13 +73,14 @@ class ServerConnection:
         Args:
             path: the server's socket.
             on_notice: gets each line that the server wants to show to the user.
-            for_build: check the server's version, and end an idle server of another version. Without ``for_build``
-                the caller may ask for status and stop only, which are the same in every version.
+            for_build: check the server's version and rights, and end an idle server of another version or with fewer
+                rights. Without ``for_build`` the caller may ask for status and stop only, which are the same in every
+                version.
 
         Raises:
             FileNotFoundError, ConnectionRefusedError: no server.
             ConnectionEnded: the server went away.
-            ServerReplaced: the server had another version, and has ended.
+            ServerReplaced: the server had another version or fewer rights, and has ended.
             ServerUnavailable: the server is another user's, does not answer, or is busy and speaks another protocol
                 version (``for_build``).
         """
@@ -96,23 +100,23 @@ class ServerConnection:
             connection._send(Hello(RUNNER_PROTOCOL, __version__))
             connection.welcome = connection._answer(Welcome)
             if for_build:
-                connection._check_version()
+                connection._replace_if_idle()
         except BaseException:
             sock.close()
             raise
         return connection
 
-    def _check_version(self) -> None:
-        """End an idle server of another release. Use a busy one if it speaks our protocol."""
+    def _replace_if_idle(self) -> None:
+        """End an idle server of another release or with fewer rights. Use a busy one if it speaks our protocol."""
         welcome = self.welcome
         speaks = welcome.version == RUNNER_PROTOCOL
-        if speaks and welcome.release == __version__:
+        if speaks and welcome.release == __version__ and not is_hampered(self.pid):
             return
         try:
             self._send(Stop(if_idle=True))
             self._answer(Welcome)
         except ConnectionEnded:
-            raise ServerReplaced(f"a server of release {welcome.release} was replaced") from None
+            raise ServerReplaced(f"process {self.pid}, a server of release {welcome.release}, was replaced") from None
         except ServerUnavailable as exc:
             if speaks:
                 return
@@ -144,8 +148,16 @@ class ServerConnection:
         self._send(ToolProcess(pid))
 
     def close_build(self, status: int, wall_s: float) -> dict[str, Any]:
-        """Report the end of the tool; returns the build's figures."""
-        return self._ask(CloseBuild(status, wall_s), Summary).figures
+        """Report the end of the tool; returns the build's figures. If the server ends with the build, waits for it.
+
+        The end of this process may kill the server (a sandbox that ends with its first process), and the server must
+        remove its files before.
+        """
+        figures = self._ask(CloseBuild(status, wall_s), Summary).figures
+        if figures.pop("server_ends", False):
+            with contextlib.suppress(OSError):
+                _wait_for_exit(self.pid)
+        return figures
 
     def status(self) -> dict[str, Any]:
         return self._ask(AskStatus(), Status).figures
@@ -231,3 +243,16 @@ class ServerConnection:
 
 
 _LOG_HINT = "its log, which `spraycc doctor` names"
+
+
+def _wait_for_exit(pid: int) -> None:
+    """Wait until a process has ended, at most ANSWER_TIMEOUT_S.
+
+    Raises:
+        OSError: the process is gone already, or is in another pid namespace.
+    """
+    pidfd = os.pidfd_open(pid)
+    try:
+        select.select([pidfd], [], [], ANSWER_TIMEOUT_S)
+    finally:
+        os.close(pidfd)

@@ -12,12 +12,12 @@ import fcntl
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from spraycc import runtime_dir
-from spraycc.build_tools import MAKE_VARIABLES
+from spraycc import kept_variables, runtime_dir
+from spraycc.cli import direct_exec
 from spraycc.commands import interception
 from spraycc.errors import RuntimeDirError, ServerUnavailable
 from spraycc.settings import Settings
@@ -35,15 +35,6 @@ _POLL_S = 0.005
 #: A longer log is renamed when a server starts.
 _MAX_LOG_BYTES = 8 * 1024 * 1024
 
-#: Variables of one build, or of the make around this process. The server outlives both.
-_NOT_FOR_THE_SERVER = (
-    "SPRAYCC_SOCKET",
-    "SPRAYCC_BUILD",
-    "SPRAYCC_SHIMS",
-    "SPRAYCC_SLOT",
-    *MAKE_VARIABLES,
-)
-
 
 def server_command(directory: bytes, workspace: bytes) -> list[str]:
     """The server's command line. -P: never import from the working directory, which may be a stranger's source tree."""
@@ -53,18 +44,31 @@ def server_command(directory: bytes, workspace: bytes) -> list[str]:
     ]
 
 
-def server_environment() -> dict[str, str]:
-    """The environment for a server: ours without the build around us, and with this installation importable."""
-    environ = {
-        os.fsdecode(name): os.fsdecode(value)
-        for name, value in interception.without(os.environb).items()
-        if os.fsdecode(name) not in _NOT_FOR_THE_SERVER
-    }
-    # In a source tree Python finds SprayCC through the working directory, which -P excludes.
+def server_environment(more: Iterable[str] = ()) -> dict[str, str]:
+    """The environment for a server: the variables that outlive this build, and the way to this installation.
+
+    Args:
+        more: the patterns of the setting `kept_variables`.
+    """
+    outside = {os.fsdecode(name): os.fsdecode(value) for name, value in interception.without(os.environb).items()}
+    environ = kept_variables.for_server(outside, more)
+    if (import_path := _import_path(environ.get("PYTHONPATH", ""))) is not None:
+        environ["PYTHONPATH"] = import_path
+    # Empty: it keeps a library of a build around us away from the server.
+    name = os.fsdecode(interception.VARIABLE)
+    return environ | ({name: outside[name]} if name in outside else {})
+
+
+def _import_path(kept: str) -> str | None:
+    """PYTHONPATH for the server; None: the server finds this installation without it. ``kept``: its value so far."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    named = os.environ.get("PYTHONPATH", "")
+    if root in map(os.path.abspath, filter(None, named.split(os.pathsep))):
+        return named  # other entries may hold the packages that SprayCC needs
     if root not in map(os.path.abspath, sys.path[1:]):
-        environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environ.get("PYTHONPATH"))))
-    return environ
+        # In a source tree Python finds SprayCC through the working directory, which -P excludes.
+        return os.pathsep.join(filter(None, (root, kept)))
+    return kept or None
 
 
 def settings_line(settings: Settings) -> bytes:
@@ -75,7 +79,7 @@ def settings_line(settings: Settings) -> bytes:
 
 
 def connect(directory: bytes, on_notice: Callable[[str], None], for_build: bool = False) -> ServerConnection | None:
-    """A connection to the running server, or None. ``for_build``: an idle server of another release must end.
+    """A connection to the running server, or None. ``for_build``: a server that must be replaced is not used.
 
     Raises:
         RuntimeDirError: the server's directory can't be trusted.
@@ -239,6 +243,7 @@ def _is_still_at(path: bytes, fd: int) -> bool:
 def _spawn(directory: bytes, settings: Settings, command: Sequence[str]) -> subprocess.Popen[bytes]:
     import subprocess
 
+    environ = server_environment(settings.kept_variables)
     log = os.path.join(directory, runtime_dir.LOG)
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
@@ -250,9 +255,10 @@ def _spawn(directory: bytes, settings: Settings, command: Sequence[str]) -> subp
             stdout=fd,
             stderr=fd,
             cwd="/",
-            env=server_environment(),
+            env=environ,
             start_new_session=True,
             close_fds=True,
+            preexec_fn=direct_exec.call(command, environ),
         )
     finally:
         os.close(fd)

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-#: Variables of the server that an executor also needs. Cluster managers do not pass them on.
-_NEEDED = ("PYTHONPATH", "SPRAYCC_BOX")
+from spraycc.kept_variables import OF_AN_EXECUTOR
+
 #: The start from a pack, run by its path so that Python need not search for the module.
 _START = Path(__file__).parents[1] / "executor" / "start.py"
 
@@ -22,9 +22,10 @@ def executor_command(
     """The command line of an executor, without its id. It holds no secret, only the session file's path.
 
     With a ``pack`` the executor copies the pack to ``scratch_dir`` or another local directory and starts from the copy.
+    A cluster manager may pass no variables on, so the command line sets the variables that an executor needs.
     ``-P`` keeps the current directory off Python's module path; ``-S`` skips site-packages.
     """
-    needed = [f"{name}={environ[name]}" for name in _NEEDED if environ.get(name)] if environ else []
+    needed = [f"{name}={environ[name]}" for name in OF_AN_EXECUTOR if environ.get(name)] if environ else []
     start = ["/usr/bin/env", *needed] if needed else []
     program: tuple[str, ...] = (sys.executable, "-P", "-m", "spraycc.executor")
     if pack is not None:

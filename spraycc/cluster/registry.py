@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from spraycc import kept_variables
 from spraycc.cluster.driver import Driver
 from spraycc.cluster.gridengine import GridEngine
 from spraycc.cluster.lsf import OPENLAVA, Lsf
@@ -17,15 +18,6 @@ BATCH = frozenset({"slurm", "gridengine", "pbs", "lsf", "openlava"})
 #: At most this many seconds at the end of its wall time an executor gets no new task.
 MOST_LAST_TASK_S = 120.0
 
-#: Variables of the server's environment that the cluster manager's commands get: those of the user and of the cluster's
-#: software. Slurm and LSF pass the environment on to the batch job, and a site's logs may show the environment, so it
-#: may hold no secret. If the server itself runs in a batch job, SLURM_… and SBATCH_… would change the defaults.
-_KEPT = frozenset({
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "LD_LIBRARY_PATH", "KRB5CCNAME",
-    "SLURM_CONF", "SGE_ROOT", "SGE_CELL", "SGE_CLUSTER_NAME", "SGE_QMASTER_PORT", "SGE_EXECD_PORT", "PBS_CONF_FILE",
-    "PBS_DEFAULT", "PBS_SERVER", "PBS_EXEC", "PBS_HOME", "LSF_ENVDIR", "LSF_SERVERDIR", "LSF_LIBDIR", "LSF_BINDIR",
-    "XLSF_UIDDIR", "EGO_TOP",
-})  # fmt: skip
 #: Without LSB_NTRIES, LSF's commands wait for ever for daemons that are down. LSB_JOB_REPORT_MAIL stops mail reports.
 _SET = {"LSB_NTRIES": "1", "LSB_JOB_REPORT_MAIL": "N", "LC_ALL": "C"}
 
@@ -65,6 +57,6 @@ def driver_for(settings: Settings, user: str) -> Driver:
             raise AssertionError(f"{other} has no batch jobs")
 
 
-def client_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a cluster manager's command."""
-    return {name: value for name, value in environ.items() if name in _KEPT} | _SET
+def client_environment(environ: Mapping[str, str], more: Iterable[str] = ()) -> dict[str, str]:
+    """The environment of a cluster manager's command. ``more``: the patterns of the setting `kept_variables`."""
+    return kept_variables.for_cluster_command(environ, more) | _SET

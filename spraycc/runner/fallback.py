@@ -314,12 +314,12 @@ def context() -> str:
     try:
         with open("/proc/self/status", "rb", buffering=0) as file:
             for line in (file.read(65535) or b"").split(b"\n"):
-                name, _, value = line.partition(b":")
-                fields[name] = value.strip()
+                field, _, value = line.partition(b":")
+                fields[field] = value.strip()
     except OSError:
         pass
-    for name in (b"TracerPid", b"CapEff", b"NoNewPrivs", b"Seccomp"):
-        parts.append(name.decode() + ":" + fields.get(name, b"").decode())
+    for field in (b"TracerPid", b"CapEff", b"NoNewPrivs", b"Seccomp"):
+        parts.append(field.decode() + ":" + fields.get(field, b"").decode())
     return " ".join(parts)
 
 

@@ -12,17 +12,19 @@ import json
 import logging
 import logging.handlers
 import os
-import resource
 import socket
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import trio
 
 from spraycc import runtime_dir as directories
 from spraycc.errors import SprayccError
-from spraycc.server.server import BACKLOG, raise_descriptor_limit, serve
+from spraycc.server.host.fresh_process import begin_afresh
+from spraycc.server.host.surroundings import why_not_linger
+from spraycc.server.server import BACKLOG, serve
 from spraycc.settings import Settings
 from spraycc.system.allocator import keep_freed_memory
 
@@ -42,8 +44,7 @@ def main() -> int:
     except SprayccError as exc:
         sys.stderr.write(f"spraycc server: {exc}\n")
         return 1
-    keep_no_core()
-    detach()
+    begin_afresh()
     _log_to(state_dir / "server.log")
     log = logging.getLogger("spraycc.server")
     runtime_dir: Path = arguments.dir
@@ -51,7 +52,6 @@ def main() -> int:
     if lock is None:
         log.info("another server holds %s", runtime_dir)
         return 0
-    raise_descriptor_limit()
     path = runtime_dir / "socket"
     try:
         with suppress(FileNotFoundError):
@@ -60,7 +60,11 @@ def main() -> int:
         log.info("process %d serves %s in %s", os.getpid(), arguments.workspace, runtime_dir)
         spare_the_collector()
         keep_freed_memory(64 * 1024 * 1024)
-        trio.run(serve, listener, runtime_dir, state_dir, os.fsencode(arguments.workspace), settings)
+        why = why_not_linger()
+        if why:
+            log.info("this server ends after its last build: %s", why)
+        workspace = os.fsencode(arguments.workspace)
+        trio.run(partial(serve, listener, runtime_dir, state_dir, workspace, settings, lingers=not why))
     except SprayccError as exc:
         log.error("%s", exc)
         return 1
@@ -99,17 +103,6 @@ def leave_directory(path: Path) -> None:
             os.close(start_lock)
 
 
-def detach() -> None:
-    """Detach from the process that started the server: its session, directory, umask, and descriptors but the log."""
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.closerange(3, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < 1 << 20 else 1 << 20)
-    with suppress(PermissionError):  # the server leads a session already
-        os.setsid()
-    os.chdir("/")
-    os.umask(0o077)
-
-
 def spare_the_collector() -> None:
     """Run the cyclic garbage collector rarely: with a thousand executors, a full pass visits all that waits.
 
@@ -118,11 +111,6 @@ def spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-
-
-def keep_no_core() -> None:
-    """Write no core files: a core would contain the session's secret. Commands get the runner's limit."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def take_lock(path: Path) -> int | None:

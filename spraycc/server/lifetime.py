@@ -14,14 +14,21 @@ from spraycc.system.signals import receive_signals
 
 log = logging.getLogger(__name__)
 
+#: A server that does not linger ends at most this many seconds after its last build.
+_SOON_S = 0.1
+#: The process that starts such a server connects in milliseconds, or never will (under fakeroot).
+_FIRST_PEER_S = 10.0
+
 
 class Lifetime:
     """Cancels the server's nursery at the end."""
 
-    def __init__(self, nursery: trio.Nursery, dispatcher: Dispatcher, socket_path: Path) -> None:
+    def __init__(self, nursery: trio.Nursery, dispatcher: Dispatcher, socket_path: Path, lingers: bool) -> None:
         self._nursery = nursery
         self._dispatcher = dispatcher
         self._socket_path = socket_path
+        #: False: end with the last peer
+        self._lingers = lingers
         #: inode of the server's socket: another inode at the path is another server's socket
         self._socket_inode = -1
         with suppress(OSError):
@@ -30,6 +37,11 @@ class Lifetime:
         self.peers = 0
         #: the server ends after its last build
         self._is_stopping = False
+
+    @property
+    def is_over(self) -> bool:
+        """True if the server does not linger, and no build is open."""
+        return not (self._lingers or self._dispatcher.builds.open)
 
     def stop(self, now: bool) -> None:
         """End at once, or after the last build."""
@@ -50,10 +62,18 @@ class Lifetime:
         """End the server after its last build, after idleness, or if no process can reach it."""
         fleet = self._dispatcher.fleet
         busy_at = trio.current_time()
+        had_peers = False
         while True:
             limit_s = self._dispatcher.settings.idle_shutdown_s
-            await trio.sleep(min(1.0, max(0.05, limit_s / 4)))
+            if not self._lingers:
+                limit_s = min(limit_s, _FIRST_PEER_S)
+            await trio.sleep(min(1.0 if self._lingers else _SOON_S, max(0.05, limit_s / 4)))
             now = trio.current_time()
+            had_peers = had_peers or bool(self.peers)
+            if had_peers and not self.peers and self.is_over:
+                log.info("the last build has ended")
+                self.stop(now=True)
+                return
             if self.peers or fleet.links or fleet.has_processes:
                 busy_at = now
             if self._is_stopping and not self._dispatcher.builds.open:

@@ -8,7 +8,7 @@ import resource
 import shutil
 import socket
 import time
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ async def serve(
     workspace: bytes,
     settings: Settings,
     disk: Disk | None = None,
+    lingers: bool = True,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve one user's builds in one workspace on one host. Returns when the server is stopped, or long idle.
@@ -52,10 +53,11 @@ async def serve(
         workspace: the directory in which builds run.
         settings: for the time before the first build.
         disk: does work on the workspace's files; None: a new one.
+        lingers: the server stays after its last build, until it was idle for some time.
     """
     with closing(listener), ExitStack() as at_end:
         async with trio.open_nursery() as nursery:
-            server = Server(nursery, runtime_dir, state_dir, workspace, settings, disk or Disk())
+            server = Server(nursery, runtime_dir, state_dir, workspace, settings, disk or Disk(), lingers)
             at_end.callback(server.clear_away)  # when all coroutines have ended
             task_status.started(server)
             await server.run(listener)
@@ -72,6 +74,7 @@ class Server:
         workspace: bytes,
         settings: Settings,
         disk: Disk,
+        lingers: bool,
     ) -> None:
         workspace, home = os.path.realpath(workspace), os.path.realpath(os.fsencode(_home()))
         self._nursery = nursery
@@ -85,7 +88,7 @@ class Server:
         is_own_disk = not FileSystems().is_shared(workspace)
         tasks = TaskTable(self._builds, self._history, disk, is_own_disk=is_own_disk)
         self._dispatcher = Dispatcher(nursery, settings, self._builds, tasks, state_dir, workspace)
-        self.lifetime = Lifetime(nursery, self._dispatcher, runtime_dir / "socket")
+        self.lifetime = Lifetime(nursery, self._dispatcher, runtime_dir / "socket", lingers)
         decider = Decider(self._dispatcher, workspace, home)
         self._frontend = Frontend(nursery, self._dispatcher, self.lifetime, decider, self.status)
 
@@ -150,14 +153,6 @@ def _make_slots(directory: Path, count: int) -> None:
     directory.mkdir(mode=0o700)
     for number in range(count):
         (directory / str(number)).touch(mode=0o600)
-
-
-def raise_descriptor_limit() -> None:
-    """Raise the limit of open files to the hard limit."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _home() -> str:

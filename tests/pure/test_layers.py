@@ -11,7 +11,10 @@ ROOT = Path(__file__).resolve().parents[2] / "spraycc"
 
 #: Each room, and the rooms that it may import beside itself. A room is a package, or a module that stands alone. It may
 #: import only rooms above it in this list. All rooms may import VALUES.
-VALUES = {"spraycc", "spraycc.build_tools", "spraycc.errors", "spraycc.model", "spraycc.settings", "spraycc.stamps"}
+VALUES = {
+    "spraycc", "spraycc.build_tools", "spraycc.errors", "spraycc.kept_variables", "spraycc.model", "spraycc.settings",
+    "spraycc.stamps",
+}  # fmt: skip
 SERVER = "spraycc.server."
 ROOMS: dict[str, set[str]] = {
     **dict.fromkeys(sorted(VALUES), VALUES),
@@ -64,7 +67,7 @@ ROOMS: dict[str, set[str]] = {
         "spraycc.system",
         *(SERVER + room for room in ("host", "tasks", "builds", "task_table", "dispatcher", "lifetime", "frontend")),
     },
-    SERVER + "__main__": {"spraycc.system", "spraycc.runtime_dir", SERVER + "server"},
+    SERVER + "__main__": {"spraycc.system", "spraycc.runtime_dir", SERVER + "host", SERVER + "server"},
     "spraycc.ui": {"spraycc.wire"},
     "spraycc.cli": {
         "spraycc.cluster", "spraycc.commands", "spraycc.config", "spraycc.executor", "spraycc.history", "spraycc.jobserver",

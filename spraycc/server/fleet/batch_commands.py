@@ -39,7 +39,7 @@ class BatchCommands:
         #: the name of all batch jobs of this server
         self.name = batch_name(settings, state_dir.name)
         self._timeout_s = settings.cluster_timeout_s
-        self._environment = client_environment(os.environ)
+        self._environment = client_environment(os.environ, settings.kept_variables)
         self._run_command = run
 
     async def _run(self, argv: Sequence[str], stdin: bytes = b"") -> Reply:

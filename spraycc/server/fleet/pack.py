@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 import spraycc
+from spraycc import kept_variables
 from spraycc.cluster.driver import ClusterError
-from spraycc.server.host.subprocesses import executor_environment, run_command
+from spraycc.server.host.subprocesses import run_command
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ async def ready_pack(directory: Path) -> Path | None:
     argv = [sys.executable, "-P", "-m", "spraycc.executor.pack", os.fspath(directory), _key()]
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        reply = await run_command(argv, b"", executor_environment(os.environ), _TIMEOUT_S)
+        reply = await run_command(argv, b"", kept_variables.for_executor(os.environ), _TIMEOUT_S)
     except (OSError, ClusterError) as exc:
         log.warning("executors start without a pack: %s", exc)
         return None
@@ -60,7 +61,7 @@ async def ready_pack(directory: Path) -> Path | None:
 
 def _key() -> str:
     """Identifies the installation: Python and the path of the modules. Each installation has its own pack."""
-    changed = [os.environ.get(name, "") for name in ("PYTHONPATH", "SPRAYCC_BOX")]
+    changed = [os.environ.get(name, "") for name in kept_variables.OF_AN_EXECUTOR]
     place = "|".join([sys.version, sys.executable, spraycc.__file__, *changed])
     return hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import trio
 
+from spraycc import kept_variables
 from spraycc.cluster.hosts import Host, read_hosts, ssh_argv, template_argv
 from spraycc.server.fleet.launcher import Failed
-from spraycc.server.host.subprocesses import executor_environment, see_off, start_process
+from spraycc.server.host.subprocesses import see_off, start_process
 from spraycc.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -136,7 +137,8 @@ class ProcessLauncher:
         """Start a process and wait for its end. Report its executors that have not connected."""
         begin = _size(self._log_path)
         try:
-            process = await start_process(argv, executor_environment(os.environ), self._log_path)
+            environ = kept_variables.for_executor(os.environ, self._settings.kept_variables)
+            process = await start_process(argv, environ, self._log_path)
             log.info("executors %s: started as process %d", " ".join(ids), process.pid)
             try:
                 status = await process.wait()

@@ -126,7 +126,11 @@ class Control:
             raise ProtocolError("no build to close")
         figures = self._finish()
         figures |= {"exit_status": status, "wall_s": round(wall_s, 3)}
+        if self._lifetime.is_over:
+            figures["server_ends"] = True
         await self._peer.send(FROM_SERVER.pack(Summary(figures)))
+        if self._lifetime.is_over:
+            self._lifetime.stop(now=True)
 
     def _finish(self) -> dict[str, Any]:
         build = self._build

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import trio
 
-from spraycc.build_tools import MAKE_VARIABLES
 from spraycc.cluster.driver import ClusterError, Reply, Trouble
 
 log = logging.getLogger(__name__)
@@ -24,15 +23,6 @@ GRACE_S = 3.0
 _MOST_BYTES = 64 * 1024 * 1024
 #: The host has not enough resources to start a process. The program itself may be in order.
 _SHORT_OF = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
-
-
-def executor_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of an executor that the server starts: the server's own, without the variables of builds."""
-    return {
-        name: value
-        for name, value in environ.items()
-        if name not in MAKE_VARIABLES and (not name.startswith("SPRAYCC_") or name == "SPRAYCC_BOX")
-    }
 
 
 async def run_command(argv: Sequence[str], stdin: bytes, env: Mapping[str, str], timeout_s: float) -> Reply:

@@ -49,6 +49,39 @@ async def test_executors_that_nobody_uses_are_released_and_the_server_ends(
         await world.ended.wait()
 
 
+async def test_a_server_that_does_not_linger_ends_with_its_last_build_and_its_executors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch, lingers=False) as world:
+        await trio.sleep(5)
+        assert not world.ended.is_set()  # no build has come yet
+        first, second = await world.build(), await world.build()
+        runner = world.compile(first, "a")
+        await settle()
+        executor = await world.executor("e1")
+        await executor.done(await executor.task())
+        await runner.result()
+        runner.close()
+        await first.finish()
+        first.close()
+        await trio.sleep(5)
+        assert not world.ended.is_set()  # the second build is open
+        await second.finish()
+        second.close()
+        with trio.fail_after(0.5):
+            assert await executor.next() == Leave()
+            executor.link.close()
+            await world.ended.wait()
+
+
+async def test_a_server_that_does_not_linger_does_not_wait_long_for_its_first_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch, lingers=False) as world:
+        with trio.fail_after(11):
+            await world.ended.wait()
+
+
 async def test_a_server_whose_socket_is_gone_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(tmp_path, monkeypatch) as world:
         build = await world.build()

@@ -218,7 +218,7 @@ class Executor:
 class World:
     """A running server."""
 
-    def __init__(self, base: Path, nursery: trio.Nursery, settings: Settings, disk: Disk | None) -> None:
+    def __init__(self, base: Path, nursery: trio.Nursery, settings: Settings, disk: Disk | None, lingers: bool) -> None:
         self.run_dir, self.state_dir, self.workspace = base / "run", base / "state" / "server", base / "ws"
         for directory in (self.run_dir, self.state_dir, self.workspace):
             directory.mkdir(parents=True, mode=0o700, exist_ok=True)
@@ -231,12 +231,13 @@ class World:
         self._nursery = nursery
         self._links: list[Link] = []
         self._disk = disk
+        self._lingers = lingers
         #: set by :meth:`run` when it has started
         self.server: Server
 
     async def run(self, task_status: trio.TaskStatus[Server]) -> None:
         await serve(
-            self.door, self.run_dir, self.state_dir, os.fsencode(self.workspace), self.settings, self._disk, task_status  # type: ignore[arg-type]
+            self.door, self.run_dir, self.state_dir, os.fsencode(self.workspace), self.settings, self._disk, self._lingers, task_status  # type: ignore[arg-type]
         )  # fmt: skip
         self.ended.set()
 
@@ -296,11 +297,11 @@ async def settle() -> None:
 
 @asynccontextmanager
 async def serving(
-    base: Path, monkeypatch: pytest.MonkeyPatch, disk: Disk | None = None, **settings: Any
+    base: Path, monkeypatch: pytest.MonkeyPatch, disk: Disk | None = None, lingers: bool = True, **settings: Any
 ) -> AsyncIterator[World]:
     """A server with these settings. It is stopped at the end."""
     async with trio.open_nursery() as nursery:
-        world = World(base, nursery, replace(SETTINGS, **settings), disk)
+        world = World(base, nursery, replace(SETTINGS, **settings), disk, lingers)
 
         def acceptor(host: str) -> Pairs:
             world.ports.append(Pairs())

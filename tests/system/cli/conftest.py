@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from spraycc import runtime_dir
+from tests import measured
 from tests.system.cli.fake_server import FakeServer
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -64,6 +65,8 @@ class Setup:
             "PYTHONPATH": str(ROOT),
             "PATH": f"{self.tools}:/usr/bin:/bin",
         }
+        if measured.KEPT:
+            self.env["SPRAYCC_KEPT_VARIABLES"] = " ".join(measured.KEPT)
         self.directory = Path(os.fsdecode(runtime_dir.locate(os.fsencode(self.project.resolve()), self.env)))
 
     @staticmethod

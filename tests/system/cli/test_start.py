@@ -37,8 +37,9 @@ class Starter:
 
     def start(self, **options: Any) -> Any:
         command = [sys.executable, str(FAKE), "run", "--dir", str(self.directory)]
+        settings = Settings(executors=7, kept_variables=("FAKE_SERVER_MODE",))
         return server_start.connect_or_start(
-            self.path, WORKSPACE, Settings(executors=7), self.notices.append, command=command, **options
+            self.path, WORKSPACE, settings, self.notices.append, command=command, **options
         )
 
     def starts(self) -> list[dict[str, Any]]:

@@ -49,6 +49,7 @@ def bad(sandbox: Sandbox, **how: str | int | Path) -> list[str]:
 def start_bad_server(sandbox: Sandbox, **how: str | int | Path) -> None:
     """Executors and their processes do not load bad_host.c."""
     names = ["LD_PRELOAD", *(f"BAD_HOST_{name}" for name in how)]
+    sandbox.settings["SPRAYCC_KEPT_VARIABLES"] += " LD_PRELOAD BAD_HOST_*"
     sandbox.settings["SPRAYCC_EXECUTOR_PREFIX"] = shlex.join(["env", *(w for name in names for w in ("-u", name))])
     sandbox.run(*bad(sandbox, **how), sandbox.bin / "spraycc", "server", "start").ok()
 

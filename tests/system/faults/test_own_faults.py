@@ -120,6 +120,7 @@ class Faulty:
         self.directory = self.sandbox.aside / "fault"
         functions = "".join(f"{f.program} {f.function}\n" for f in (*IN_A_BUILD, *AT_START_OR_END))
         self.sandbox.write({"sitecustomize.py": _FAILS, "functions": functions}, self.directory)
+        self.sandbox.settings["SPRAYCC_KEPT_VARIABLES"] += " PYTHONPATH OWN_FAULTS"
         self.sandbox.settings |= {
             "PYTHONPATH": str(self.directory),
             "OWN_FAULTS": str(self.directory),

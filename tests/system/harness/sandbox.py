@@ -204,6 +204,8 @@ class Sandbox:
             "SPRAYCC_PENDING_GRACE_S": "200",
             "SPRAYCC_RELEASE_DELAY_S": "600",
             "SPRAYCC_IDLE_SHUTDOWN_S": "600",
+            # Server and executors keep no other variables that only tests have.
+            "SPRAYCC_KEPT_VARIABLES": " ".join([MARKER, *measured.KEPT]),
         }
         #: the test made interpreters run out of memory: their tracebacks are no internal errors
         self.short_of_memory = False

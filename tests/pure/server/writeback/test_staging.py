@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -62,10 +63,12 @@ def test_what_a_killed_server_left_is_removed_by_the_next_in_that_directory(
     (root / "d").mkdir()
     (root / "other").mkdir()
     kept = set()
-    for host, pid in ((b"00000000", NO_PROCESS), (None, os.getppid())):
+    for place, pid in ((b"00000000", NO_PROCESS), (None, os.getppid())):
         for directory in (root / "d", root / "other"):
-            kept.add(left(directory, pid, host))
+            kept.add(left(directory, pid, place))
     gone, elsewhere = left(root / "d", NO_PROCESS), left(root / "other", NO_PROCESS)
+    old = left(root / "d", NO_PROCESS, b"11111111")
+    os.utime(old, (time.time() - 90_000,) * 2)
     (root / "d" / ".spraycc.toml").touch()
     work = staging(root)
     work.take(file(root / "d" / "a.o", b"object"))
@@ -77,13 +80,14 @@ def test_what_a_killed_server_left_is_removed_by_the_next_in_that_directory(
     assert all(path.exists() for path in kept)
     assert elsewhere.exists()  # until a server writes into this directory
     assert not gone.exists()
+    assert not old.exists()
 
 
-def left(directory: Path, pid: int, host: bytes | None = None) -> Path:
-    """A temporary file as the server with process id ``pid`` makes it, on this host or on another."""
+def left(directory: Path, pid: int, place: bytes | None = None) -> Path:
+    """A temporary file as the server with process id ``pid`` makes it, on this host or in another place."""
     maker = Temporaries()
     maker._pid = pid
-    maker._host = host or maker._host
+    maker._place = place or maker._place
     maker._known.add(os.fsencode(directory))
     path = Path(os.fsdecode(maker.name(os.fsencode(directory), b"7-1")))
     path.write_bytes(b"half an obj")
