@@ -7,16 +7,32 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cache
 
 from spraycc.executor.box import BoxOrder
 from spraycc.executor.fence import Fence
 from spraycc.executor.proof import ToldStamp, directory_of, prove
 from spraycc.executor.recorder import RecordFile, environment
-from spraycc.stamps import Lookup, Stamp
+from spraycc.stamps import (
+    CONTENTS,
+    EXISTS,
+    FILE,
+    LINK,
+    MISSING,
+    NAMES,
+    PERMISSIONS,
+    Lookup,
+    Stamp,
+    is_failure,
+    is_regular,
+    of_existence,
+)
 from spraycc.system.file_cache import cached
+from spraycc.system.file_contents import FileContents
 from spraycc.system.filesystems import FileSystems
 from spraycc.system.paths import is_inside
 from spraycc.system.preload import can_preload
+from spraycc.system.threads import run_in_thread
 from spraycc.wire.executor import Reads, StartTask
 
 _log = logging.getLogger(__name__)
@@ -32,13 +48,17 @@ _SYSTEM = tuple(
     b"/" + name
     for name in (
         b"usr/bin usr/sbin usr/lib usr/lib32 usr/lib64 usr/libx32 usr/libexec usr/share usr/local/bin usr/local/lib "
-        b"usr/local/share bin sbin lib lib32 lib64 libx32 etc run var proc sys dev"
+        b"usr/local/share bin sbin lib lib32 lib64 libx32 etc run var/cache var/log var/run var/spool proc sys dev"
     ).split()
 )
+#: Directories in which each host has files of its own. Programs depend on them everywhere, or nowhere.
+_OWN_TO_EACH_HOST = tuple(b"/" + name for name in b"etc run var/cache var/log var/run var/spool proc sys dev".split())
 #: The executor sends no longer list of lookups. The record then counts as incomplete.
 _MOST_BYTES = 8 * 1024 * 1024
 #: The executor keeps the real paths of this many directories at most.
 _MOST_DIRECTORIES = 10_000
+#: The kinds of lookups that a fence can refresh.
+_FENCED = (FILE, NAMES, LINK)
 
 
 class Coherence:
@@ -65,6 +85,7 @@ class Coherence:
         self._fence = fence or Fence()
         self._look = look
         self._file_systems = file_systems or FileSystems()
+        self._contents = FileContents()
         self._real_directories: dict[bytes, bytes] = {}
         self._told: dict[Lookup, ToldStamp] = {}
         self._by_number: dict[int, Lookup] = {}
@@ -87,7 +108,7 @@ class Coherence:
                 continue
             self._by_number[number] = lookup
             self._told[lookup] = ToldStamp(number, stamp)
-            if self._concerns(directory_of(lookup)):
+            if lookup[:1] in _FENCED and self._concerns(directory_of(lookup)):
                 stamps.append((lookup, stamp))
         try:
             await self._fence.pass_with(stamps)
@@ -118,7 +139,7 @@ class Coherence:
         writable = order.writable if order.in_place else (*order.writable, os.path.dirname(self._record.path))
         return replace(order, env=environment(order.env, self._library, self._record.path), writable=writable)
 
-    def reads(self, start: StartTask, failed: bool) -> Reads | None:
+    async def reads(self, start: StartTask, failed: bool) -> Reads | None:
         """The files that the ended command read, for the server. None if the server does not ask.
 
         Args:
@@ -129,8 +150,7 @@ class Coherence:
         # Some file systems keep each cached name for a fixed time, so a refresh may not reach the file server.
         refreshed = self._refreshes(start) and self._file_systems.names_follow_directory(self._workspace)
         if not self._is_recording or self._record is None:
-            # Without shared files there is nothing to prove.
-            return Reads(start.task, not self._file_systems.is_shared(self._workspace), refreshed)
+            return Reads(start.task, False, refreshed)
         reads = self._record.read()
         # An assembler examines the old object before it makes the new one, which does not depend on the old one.
         # The recorder belongs to the executor, and may be in a directory of this host alone.
@@ -140,15 +160,20 @@ class Coherence:
         lookups = [
             (lookup, stamp) for lookup, stamp, is_write in reads.entries
             if not (
-                products.take(lookup[1:], is_write) or lookup[1:] in ignored or is_inside(lookup[1:], scratch)
+                products.take(lookup[1:], is_write) or is_inside(lookup[1:], scratch)
+                or (lookup[1:] in ignored and lookup[:1] not in PERMISSIONS)
                 or _OF_EACH_HOST.match(lookup[1:])
             )
         ]  # fmt: skip
+        own = _OwnDisk(self._contents, self._real, reads.opened, is_strict=failed or bool(start.same))
+        concerns = cache(self._concerns)
+        if unread := own.unread(lookups, concerns):
+            await run_in_thread(own.read, unread)
         proof = prove(
             lookups,
             self._told,
-            self._concerns,
-            lambda directory: not failed and _is_in(self._real(directory), _SYSTEM),
+            concerns,
+            own.compared,
             self._file_systems.names_follow_directory,
             self._look,
         )
@@ -177,6 +202,71 @@ class Coherence:
         if real is None:
             real = self._real_directories[directory] = os.path.realpath(directory)
         return real
+
+
+class _OwnDisk:
+    """What counts of one command's lookups on this host's own disks."""
+
+    def __init__(
+        self,
+        contents: FileContents,
+        real: Callable[[bytes], bytes],
+        opened: frozenset[Lookup],
+        is_strict: bool,
+    ) -> None:
+        """
+        Args:
+            contents: the contents that were read before.
+            real: a directory's path without links.
+            opened: the lookups by which the command had contents.
+            is_strict: lookups in the system's directories count, too.
+        """
+        self._contents = contents
+        self._real = real
+        self._opened = opened
+        self._is_strict = is_strict
+        #: directory -> whether files in it are compared by contents, whether all lookups in it count
+        self._directories: dict[bytes, tuple[bool, bool]] = {}
+
+    def unread(
+        self, lookups: Iterable[tuple[Lookup, Stamp]], concerns: Callable[[bytes], bool]
+    ) -> list[tuple[bytes, Stamp]]:
+        """The files whose contents count and are not known yet, each with the state that the command saw."""
+        found = []
+        for lookup, stamp in lookups:
+            if lookup in self._opened and is_regular(stamp):
+                path = lookup[1:]
+                directory = os.path.dirname(path)
+                if not concerns(directory) and self._rules(directory)[0] and not self._contents.known(path, stamp):
+                    found.append((path, stamp))
+        return found
+
+    def read(self, files: Iterable[tuple[bytes, Stamp]]) -> None:
+        """Learn the contents of these files. For a thread."""
+        for path, stamp in files:
+            self._contents.stamp(path, stamp)
+
+    def compared(self, lookup: Lookup, stamp: Stamp) -> tuple[Lookup, Stamp] | None:
+        """The lookup and stamp that the server compares; None if the lookup means nothing."""
+        kind, path = lookup[:1], lookup[1:]
+        has_contents, counts = self._rules(os.path.dirname(path))
+        if kind == FILE and is_regular(stamp) and lookup in self._opened:
+            if not has_contents:
+                return None
+            return CONTENTS + path, self._contents.known(path, stamp) or self._contents.stamp(path, stamp)
+        if not counts:
+            return None
+        if stamp == MISSING or (kind == FILE and not is_failure(stamp)):
+            return EXISTS + path, of_existence(stamp)
+        return (lookup, stamp) if is_failure(stamp) else None
+
+    def _rules(self, directory: bytes) -> tuple[bool, bool]:
+        rules = self._directories.get(directory)
+        if rules is None:
+            real = self._real(directory)
+            counts = self._is_strict or not _is_in(real, _SYSTEM)
+            rules = self._directories[directory] = (not _is_in(real, _OWN_TO_EACH_HOST), counts)
+        return rules
 
 
 class _ProductsByRealPath:

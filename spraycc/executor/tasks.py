@@ -231,7 +231,7 @@ class Tasks:
         end = await self._run(attempt, order)
         if attempt.cancelled:
             return end
-        if (reads := self._coherence.reads(start, failed=bool(end.code or end.signal))) is not None:
+        if (reads := await self._coherence.reads(start, failed=bool(end.code or end.signal))) is not None:
             attempt.frames += frame_of(reads)
         if (scanner := attempt.scanner) is not None:
             if scanner.error is not None:
