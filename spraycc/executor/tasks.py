@@ -215,7 +215,7 @@ class Tasks:
             directories, outputs = _resolved(start)
             roots = host.plan(start.roots, start.optional_roots, directories)
             assert slot is not None
-            attempt.scanner = CaptureErrorScanner(start.env)
+            attempt.scanner = CaptureErrorScanner(start.env, finds_denials=start.prove and not start.same)
             order = host.overlaid(command, slot, roots)
             prepared = prepare_layers(order.layers, directories, outputs, host.identity)
         elif start.capture == "predict" and slot is not None:
