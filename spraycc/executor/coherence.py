@@ -5,27 +5,22 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
 from spraycc.executor.box import BoxOrder
 from spraycc.executor.fence import Fence
+from spraycc.executor.own_disk import OwnDisk, is_in
 from spraycc.executor.proof import ToldStamp, directory_of, prove
 from spraycc.executor.recorder import RecordFile, environment
 from spraycc.stamps import (
-    CONTENTS,
-    EXISTS,
     FILE,
     LINK,
-    MISSING,
     NAMES,
     PERMISSIONS,
     Lookup,
     Stamp,
-    is_failure,
-    is_regular,
-    of_existence,
 )
 from spraycc.system.file_cache import cached
 from spraycc.system.file_contents import FileContents
@@ -42,17 +37,6 @@ _log = logging.getLogger(__name__)
 _USERS = (b"/tmp", b"/var/tmp", b"/dev/shm", b"/home", b"/root")
 #: Files of Java's shared counters. Each host has its own, and Java does not depend on them.
 _OF_EACH_HOST = re.compile(rb"/tmp/(hsperfdata_|\.java_pid|\.attach_pid)")
-#: Directories of the system in which programs look for many files that change nothing. /usr/include, /usr/local and
-#: /opt are not in this list: if a header is only on the submit host, a compile may find another header.
-_SYSTEM = tuple(
-    b"/" + name
-    for name in (
-        b"usr/bin usr/sbin usr/lib usr/lib32 usr/lib64 usr/libx32 usr/libexec usr/share usr/local/bin usr/local/lib "
-        b"usr/local/share bin sbin lib lib32 lib64 libx32 etc run var/cache var/log var/run var/spool proc sys dev"
-    ).split()
-)
-#: Directories in which each host has files of its own. Programs depend on them everywhere, or nowhere.
-_OWN_TO_EACH_HOST = tuple(b"/" + name for name in b"etc run var/cache var/log var/run var/spool proc sys dev".split())
 #: The executor sends no longer list of lookups. The record then counts as incomplete.
 _MOST_BYTES = 8 * 1024 * 1024
 #: The executor keeps the real paths of this many directories at most.
@@ -165,7 +149,7 @@ class Coherence:
                 or _OF_EACH_HOST.match(lookup[1:])
             )
         ]  # fmt: skip
-        own = _OwnDisk(self._contents, self._real, reads.opened, is_strict=failed or bool(start.same))
+        own = OwnDisk(self._contents, self._real, reads.opened, failed=failed, compiles=bool(start.same))
         concerns = cache(self._concerns)
         if unread := own.unread(lookups, concerns):
             await run_in_thread(own.read, unread)
@@ -190,7 +174,7 @@ class Coherence:
 
     def _concerns(self, directory: bytes) -> bool:
         """True if files in this directory must be the submit host's."""
-        if is_inside(directory, self._workspace) or _is_in(self._real(directory), _USERS):
+        if is_inside(directory, self._workspace) or is_in(self._real(directory), _USERS):
             return True
         return self._file_systems.is_shared(directory)
 
@@ -202,71 +186,6 @@ class Coherence:
         if real is None:
             real = self._real_directories[directory] = os.path.realpath(directory)
         return real
-
-
-class _OwnDisk:
-    """What counts of one command's lookups on this host's own disks."""
-
-    def __init__(
-        self,
-        contents: FileContents,
-        real: Callable[[bytes], bytes],
-        opened: frozenset[Lookup],
-        is_strict: bool,
-    ) -> None:
-        """
-        Args:
-            contents: the contents that were read before.
-            real: a directory's path without links.
-            opened: the lookups by which the command had contents.
-            is_strict: lookups in the system's directories count, too.
-        """
-        self._contents = contents
-        self._real = real
-        self._opened = opened
-        self._is_strict = is_strict
-        #: directory -> whether files in it are compared by contents, whether all lookups in it count
-        self._directories: dict[bytes, tuple[bool, bool]] = {}
-
-    def unread(
-        self, lookups: Iterable[tuple[Lookup, Stamp]], concerns: Callable[[bytes], bool]
-    ) -> list[tuple[bytes, Stamp]]:
-        """The files whose contents count and are not known yet, each with the state that the command saw."""
-        found = []
-        for lookup, stamp in lookups:
-            if lookup in self._opened and is_regular(stamp):
-                path = lookup[1:]
-                directory = os.path.dirname(path)
-                if not concerns(directory) and self._rules(directory)[0] and not self._contents.known(path, stamp):
-                    found.append((path, stamp))
-        return found
-
-    def read(self, files: Iterable[tuple[bytes, Stamp]]) -> None:
-        """Learn the contents of these files. For a thread."""
-        for path, stamp in files:
-            self._contents.stamp(path, stamp)
-
-    def compared(self, lookup: Lookup, stamp: Stamp) -> tuple[Lookup, Stamp] | None:
-        """The lookup and stamp that the server compares; None if the lookup means nothing."""
-        kind, path = lookup[:1], lookup[1:]
-        has_contents, counts = self._rules(os.path.dirname(path))
-        if kind == FILE and is_regular(stamp) and lookup in self._opened:
-            if not has_contents:
-                return None
-            return CONTENTS + path, self._contents.known(path, stamp) or self._contents.stamp(path, stamp)
-        if not counts:
-            return None
-        if stamp == MISSING or (kind == FILE and not is_failure(stamp)):
-            return EXISTS + path, of_existence(stamp)
-        return (lookup, stamp) if is_failure(stamp) else None
-
-    def _rules(self, directory: bytes) -> tuple[bool, bool]:
-        rules = self._directories.get(directory)
-        if rules is None:
-            real = self._real(directory)
-            counts = self._is_strict or not _is_in(real, _SYSTEM)
-            rules = self._directories[directory] = (not _is_in(real, _OWN_TO_EACH_HOST), counts)
-        return rules
 
 
 class _ProductsByRealPath:
@@ -291,10 +210,6 @@ class _ProductsByRealPath:
         if real is None:
             real = self._real[directory] = os.path.realpath(directory)
         return real
-
-
-def _is_in(directory: bytes, places: Iterable[bytes]) -> bool:
-    return any(is_inside(directory, place) for place in places)
 
 
 def make_record(scratch: bytes) -> RecordFile:
