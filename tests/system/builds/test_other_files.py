@@ -24,7 +24,6 @@ all: $(objects)
 	@$(CC) $(CFLAGS) -MMD -c $< -o $@
 """
 UNITS = 3
-HEADER = Path("/usr/include/stdc-predef.h")
 
 
 def project(text: str) -> dict[str, str]:
@@ -81,15 +80,27 @@ def test_the_same_files_behind_a_command(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.overlay
-def test_another_system_header(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("compiler", ["gcc", pytest.param("clang", marks=pytest.mark.needs("clang", "clang"))])
+def test_another_system_header(sandbox: Sandbox, compiler: str) -> None:
     """The host with another header compiles nothing. The user is told once, with the file and the setting."""
-    cover = sandbox.write({"other.h": HEADER.read_text() + "#define OTHER 1\n"}, sandbox.aside) / "other.h"
-    text = "#ifdef OTHER\nint other;\n#endif\nint f(void) { return NUMBER; }\n"
-    sandbox.write(project(text))
-    done = build_as_plain(sandbox, with_mount(sandbox, HEADER, cover))
+    header = Path("/usr/include/ar.h")
+    cover = sandbox.write({"other.h": header.read_text() + "#define OTHER 1\n"}, sandbox.aside) / "other.h"
+    sandbox.write(project("#include <ar.h>\n#ifdef OTHER\nint other;\n#endif\nint f(void) { return NUMBER; }\n"))
+    done = build_as_plain(sandbox, with_mount(sandbox, header, cover), f"CC={compiler}")
     assert done.figures["remote"] == 0, done.words()
-    (line,) = [line for line in done.own_lines() if str(HEADER) in line]
+    assert done.figures["reasons"]["here: unfit"] == UNITS
+    (line,) = [line for line in done.own_lines() if str(header) in line]
     assert "executor_prefix" in line
+    assert attempts(sandbox) == (1, 0)
+
+
+@pytest.mark.overlay
+def test_another_file_that_the_assembler_reads(sandbox: Sandbox) -> None:
+    data = Path("/usr/share/common-licenses/BSD")
+    cover = sandbox.write({"other": data.read_bytes().swapcase()}, sandbox.aside) / "other"
+    sandbox.write(project(f'__asm__(".incbin \\"{data}\\"");\nint f(void) {{ return NUMBER; }}\n'))
+    done = build_as_plain(sandbox, with_mount(sandbox, data, cover))
+    assert done.figures["remote"] == 0, done.words()
     assert attempts(sandbox) == (1, 0)
 
 
