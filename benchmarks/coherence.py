@@ -99,6 +99,10 @@ async def _server(tree: _Tree, tasks: int) -> dict[str, Any]:
     }
 
 
+def _always(directory: bytes) -> bool:
+    return True
+
+
 def _executor(tree: _Tree, tasks: int) -> dict[str, Any]:
     reads = tree.reads
     told = {lookup: ToldStamp(number, stamp) for number, (lookup, stamp) in enumerate(reads)}
@@ -113,7 +117,7 @@ def _executor(tree: _Tree, tasks: int) -> dict[str, Any]:
         spent = []
         for _ in range(tasks):
             began = time.process_time()
-            proof = prove(lookups, told, lambda directory: True, lambda directory: False, lambda directory: True, look)
+            proof = prove(lookups, told, _always, lambda lookup, stamp: None, _always, look)
             spent.append((time.process_time() - began) * 1e3)
             assert not proof.others
         figures[name] = round(statistics.median(spent), 4)

@@ -142,7 +142,7 @@ class Settings:
         "auto: the first usable of TMPDIR, /var/tmp, /tmp and /dev/shm.",
     )
     executor_prefix: tuple[str, ...] = setting(
-        (), "Words before each executor's command line, for example nice or taskset."
+        (), "Words before each executor's command line, for example nice, taskset or the run command of a container."
     )
     kept_variables: tuple[str, ...] = setting(
         (),

@@ -19,6 +19,7 @@ from spraycc.commands.interception import LIBRARY_NAME
 from spraycc.config.load import DEFAULT_ORIGIN
 from spraycc.errors import RuntimeDirError, SprayccError
 from spraycc.settings import Settings
+from spraycc.system.filesystems import FileSystems
 
 #: Descriptors for each executor (its connection, its task's runner, a file that is written), and for the rest.
 _DESCRIPTORS_PER_EXECUTOR = 3
@@ -124,6 +125,8 @@ def box(root: bytes, settings: Settings) -> Iterator[Finding]:
     except FileNotFoundError as exc:
         yield Finding("capture", False, str(exc), remedy)
         return
+    is_elsewhere = settings.cluster != "local" or bool(settings.executor_prefix)
+    needs_recorder = is_elsewhere or FileSystems().is_shared(root)
     host = Host(program, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
     try:
         trio.run(explore, host, root, settings.scratch_dir, f"doctor-{os.getpid()}")
@@ -134,7 +137,7 @@ def box(root: bytes, settings: Settings) -> Iterator[Finding]:
             yield Finding("capture", False, f"no overlay: {host.refusals.get('overlay', 'no reason given')}", remedy)
         if host.recorder is not None:
             yield Finding("recorder", True, os.fsdecode(host.recorder))
-        elif reason := host.refusals.get("recorder"):
+        elif needs_recorder and (reason := host.refusals.get("recorder")):
             yield Finding("recorder", False, reason, "a cluster's hosts need it: docs/nfs.md")
     finally:
         if host.scratch is not None:

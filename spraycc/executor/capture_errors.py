@@ -32,6 +32,9 @@ _CAPTURE_ERRNOS = {
     errno.ENOSPC: CaptureRefusal.NO_SPACE,
     errno.EDQUOT: CaptureRefusal.NO_SPACE,
 }
+#: An executor may lack the user's supplementary groups. The proof finds that out when the command has ended. But the
+#: output of most commands is shown earlier, so the text of this error counts for them.
+_DENIED_ERRNOS = {errno.EACCES: CaptureRefusal.COPY_UP}
 # Errors on a host that lacks a resource. Another executor or the submit host may have more of it.
 _STARVED_ERRNOS = (errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
 # Texts about a lack of memory, beside those of ENOMEM: libiberty's xmalloc, in GCC and binutils, and LLVM.
@@ -61,6 +64,7 @@ _MOVE_FAILED = "inter-device move failed: %s to %s; unable to remove target"
 # The texts of the C locale; os.strerror() would use this process's language.
 _ENGLISH = {
     errno.EPERM: "Operation not permitted",
+    errno.EACCES: "Permission denied",
     errno.EROFS: "Read-only file system",
     errno.EXDEV: "Invalid cross-device link",
     errno.EOVERFLOW: "Value too large for defined data type",
@@ -77,8 +81,10 @@ _ENGLISH = {
 class CaptureErrorScanner:
     """Scans a command's output for errors of the capture. The user gets only the output before such an error."""
 
-    def __init__(self, env: Sequence[bytes]) -> None:
+    def __init__(self, env: Sequence[bytes], *, finds_denials: bool = False) -> None:
+        """``finds_denials``: the user may have other permissions on this host, and output is shown at once."""
         self._env = env
+        self._finds_denials = finds_denials
         self._lines: dict[int, bytes] = {}
         #: the end of the part of an unfinished line that was passed on: the text of an error may begin there
         self._before: dict[int, bytes] = {}
@@ -90,7 +96,9 @@ class CaptureErrorScanner:
         if self.error is not None:
             return b""
         text = self._lines.pop(descriptor, b"") + data
-        self.error = capture_error(self._before.pop(descriptor, b"") + text, self._env)
+        self.error = capture_error(
+            self._before.pop(descriptor, b"") + text, self._env, finds_denials=self._finds_denials
+        )
         if self.error is not None:
             return b""
         end = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
@@ -135,7 +143,7 @@ class OutputDelay:
         return pieces
 
 
-def capture_error(output: bytes, env: Sequence[bytes]) -> CaptureError | None:
+def capture_error(output: bytes, env: Sequence[bytes], *, finds_denials: bool = False) -> CaptureError | None:
     """The refusal for a command whose output has the text of an error that the capture can cause, else None.
 
     The exit status does not matter, because a shell continues after a failed line. The command runs again on the submit
@@ -144,13 +152,14 @@ def capture_error(output: bytes, env: Sequence[bytes]) -> CaptureError | None:
     Args:
         output: of the command.
         env: its environment, which sets the language of the messages.
+        finds_denials: denied permissions count, too.
     """
     texts = _texts(_languages(env))
-    for number in _CAPTURE_ERRNOS:
+    for number, kind in (_CAPTURE_ERRNOS | _DENIED_ERRNOS if finds_denials else _CAPTURE_ERRNOS).items():
         for text in texts[number]:
             if text in output:
                 name = f"{errno.errorcode[number]} ({_ENGLISH[number]})"
-                return CaptureError(_CAPTURE_ERRNOS[number], f"the command met {name} inside the capture")
+                return CaptureError(kind, f"the command met {name} inside the capture")
     return None
 
 

@@ -5,18 +5,29 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 from spraycc.executor.box import BoxOrder
 from spraycc.executor.fence import Fence
+from spraycc.executor.own_disk import OwnDisk, is_in
 from spraycc.executor.proof import ToldStamp, directory_of, prove
 from spraycc.executor.recorder import RecordFile, environment
-from spraycc.stamps import Lookup, Stamp
+from spraycc.stamps import (
+    FILE,
+    LINK,
+    NAMES,
+    PERMISSIONS,
+    Lookup,
+    Stamp,
+)
 from spraycc.system.file_cache import cached
+from spraycc.system.file_contents import FileContents
 from spraycc.system.filesystems import FileSystems
 from spraycc.system.paths import is_inside
 from spraycc.system.preload import can_preload
+from spraycc.system.threads import run_in_thread
 from spraycc.wire.executor import Reads, StartTask
 
 _log = logging.getLogger(__name__)
@@ -26,19 +37,12 @@ _log = logging.getLogger(__name__)
 _USERS = (b"/tmp", b"/var/tmp", b"/dev/shm", b"/home", b"/root")
 #: Files of Java's shared counters. Each host has its own, and Java does not depend on them.
 _OF_EACH_HOST = re.compile(rb"/tmp/(hsperfdata_|\.java_pid|\.attach_pid)")
-#: Directories of the system in which programs look for many files that change nothing. /usr/include, /usr/local and
-#: /opt are not in this list: if a header is only on the submit host, a compile may find another header.
-_SYSTEM = tuple(
-    b"/" + name
-    for name in (
-        b"usr/bin usr/sbin usr/lib usr/lib32 usr/lib64 usr/libx32 usr/libexec usr/share usr/local/bin usr/local/lib "
-        b"usr/local/share bin sbin lib lib32 lib64 libx32 etc run var proc sys dev"
-    ).split()
-)
 #: The executor sends no longer list of lookups. The record then counts as incomplete.
 _MOST_BYTES = 8 * 1024 * 1024
 #: The executor keeps the real paths of this many directories at most.
 _MOST_DIRECTORIES = 10_000
+#: The kinds of lookups that a fence can refresh.
+_FENCED = (FILE, NAMES, LINK)
 
 
 class Coherence:
@@ -65,6 +69,7 @@ class Coherence:
         self._fence = fence or Fence()
         self._look = look
         self._file_systems = file_systems or FileSystems()
+        self._contents = FileContents()
         self._real_directories: dict[bytes, bytes] = {}
         self._told: dict[Lookup, ToldStamp] = {}
         self._by_number: dict[int, Lookup] = {}
@@ -87,7 +92,7 @@ class Coherence:
                 continue
             self._by_number[number] = lookup
             self._told[lookup] = ToldStamp(number, stamp)
-            if self._concerns(directory_of(lookup)):
+            if lookup[:1] in _FENCED and self._concerns(directory_of(lookup)):
                 stamps.append((lookup, stamp))
         try:
             await self._fence.pass_with(stamps)
@@ -118,7 +123,7 @@ class Coherence:
         writable = order.writable if order.in_place else (*order.writable, os.path.dirname(self._record.path))
         return replace(order, env=environment(order.env, self._library, self._record.path), writable=writable)
 
-    def reads(self, start: StartTask, failed: bool) -> Reads | None:
+    async def reads(self, start: StartTask, failed: bool) -> Reads | None:
         """The files that the ended command read, for the server. None if the server does not ask.
 
         Args:
@@ -129,8 +134,7 @@ class Coherence:
         # Some file systems keep each cached name for a fixed time, so a refresh may not reach the file server.
         refreshed = self._refreshes(start) and self._file_systems.names_follow_directory(self._workspace)
         if not self._is_recording or self._record is None:
-            # Without shared files there is nothing to prove.
-            return Reads(start.task, not self._file_systems.is_shared(self._workspace), refreshed)
+            return Reads(start.task, False, refreshed)
         reads = self._record.read()
         # An assembler examines the old object before it makes the new one, which does not depend on the old one.
         # The recorder belongs to the executor, and may be in a directory of this host alone.
@@ -140,15 +144,20 @@ class Coherence:
         lookups = [
             (lookup, stamp) for lookup, stamp, is_write in reads.entries
             if not (
-                products.take(lookup[1:], is_write) or lookup[1:] in ignored or is_inside(lookup[1:], scratch)
+                products.take(lookup[1:], is_write) or is_inside(lookup[1:], scratch)
+                or (lookup[1:] in ignored and lookup[:1] not in PERMISSIONS)
                 or _OF_EACH_HOST.match(lookup[1:])
             )
         ]  # fmt: skip
+        own = OwnDisk(self._contents, self._real, reads.opened, failed=failed, compiles=bool(start.same))
+        concerns = cache(self._concerns)
+        if unread := own.unread(lookups, concerns):
+            await run_in_thread(own.read, unread)
         proof = prove(
             lookups,
             self._told,
-            self._concerns,
-            lambda directory: not failed and _is_in(self._real(directory), _SYSTEM),
+            concerns,
+            own.compared,
             self._file_systems.names_follow_directory,
             self._look,
         )
@@ -165,7 +174,7 @@ class Coherence:
 
     def _concerns(self, directory: bytes) -> bool:
         """True if files in this directory must be the submit host's."""
-        if is_inside(directory, self._workspace) or _is_in(self._real(directory), _USERS):
+        if is_inside(directory, self._workspace) or is_in(self._real(directory), _USERS):
             return True
         return self._file_systems.is_shared(directory)
 
@@ -201,10 +210,6 @@ class _ProductsByRealPath:
         if real is None:
             real = self._real[directory] = os.path.realpath(directory)
         return real
-
-
-def _is_in(directory: bytes, places: Iterable[bytes]) -> bool:
-    return any(is_inside(directory, place) for place in places)
 
 
 def make_record(scratch: bytes) -> RecordFile:

@@ -22,7 +22,7 @@ from spraycc.executor.recorder import LIBRARY_NAME, environment, find_recorder
 from spraycc.executor.scratch import Scratch, Slot, candidates, remove_tree
 from spraycc.model import TaskId
 from spraycc.stamps import FILE
-from spraycc.system.filesystems import FileSystems, mounts
+from spraycc.system.filesystems import mounts
 from spraycc.system.memory import Memory
 from spraycc.wire.executor import MadeFile
 
@@ -158,8 +158,7 @@ async def _find_recorder(host: Host) -> None:
     except OSError as exc:
         reason = str(exc)
     _log.info("no recorder: %s", reason)
-    if FileSystems().is_shared(host.workspace):
-        host.refusals["recorder"] = reason
+    host.refusals["recorder"] = reason
 
 
 async def _try_recorder(host: Host, library: bytes, scratch: bytes) -> str:

@@ -11,10 +11,14 @@ whose client drops cached names when it sees that the directory has changed, suc
 own time. The server does not tell stamps of directories in which the build keeps making files, because these stamps
 change with each file. In directories without a told stamp the missing names are listed.
 
-Files on this host's own disks are not compared, because each host may have its own tools and libraries. But the submit
-host may have a file that this host lacks, or lets nobody read. So names that are missing on this host count. In the
-system's own directories programs look for many files that change nothing: catalogues of messages, libraries, each
-program of PATH. A name that is missing in such a directory counts only if the command has failed.
+On its own disks each host has another inode and other times for the same file. So a file there is compared by its
+contents if the command had them (CONTENTS), and otherwise only by its existence (EXISTS). A name that is missing on
+this host counts as well: the submit host may have the file. In the system's own directories programs look for many
+files that change nothing: catalogues of messages, libraries, each program of PATH. A lookup by which the command had no
+contents counts in such a directory only if the command compiles or has failed.
+
+A file's state may be equal on both hosts although only one of them lets the user read the file: the user may have other
+groups there. So a denied call has a lookup of its own (PERMISSIONS), which is compared everywhere.
 
 A program that lists a directory sees the overlay's directory, whose stamp is not the file server's. So such a read
 counts only if the server has told the directory's stamp, and the stamp holds before and after the command.
@@ -26,7 +30,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from spraycc.stamps import FILE, LINK, MISSING, NAMES, Lookup, Stamp, is_failure
+from spraycc.stamps import FILE, LINK, MISSING, NAMES, Lookup, Stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ def prove(
     reads: Iterable[tuple[Lookup, Stamp]],
     told: dict[Lookup, ToldStamp],
     is_compared: Callable[[bytes], bool],
-    ignores_missing: Callable[[bytes], bool],
+    on_own_disk: Callable[[Lookup, Stamp], tuple[Lookup, Stamp] | None],
     names_follow_directory: Callable[[bytes], bool],
     look: Callable[[Lookup], Stamp],
 ) -> Proof:
@@ -61,7 +65,7 @@ def prove(
         reads: each lookup of the command once, with the stamp of the first time. The command's products are left out.
         told: the told stamps, by lookup.
         is_compared: whether the files in a directory (absolute path) must be the submit host's.
-        ignores_missing: whether a missing name means nothing, for a directory that is not compared.
+        on_own_disk: the lookup and stamp to compare for a lookup in another directory; None if it means nothing.
         names_follow_directory: whether no cached name in a directory is older than the cached directory itself.
         look: this host's cached stamp now; called for NAMES of directories only.
     """
@@ -78,7 +82,14 @@ def prove(
         relevant = compared.get(directory)
         if relevant is None:
             relevant = compared[directory] = is_compared(directory)
-        if not relevant and (not is_failure(stamp) or ignores_missing(directory)):
+        if not relevant:
+            own = on_own_disk(lookup, stamp)
+            if own is not None:
+                known = told.get(own[0])
+                if known is not None and known.stamp == own[1]:
+                    matched.add(known.number)
+                else:
+                    others.append(own)
             continue
         if stamp == MISSING and lookup[:1] in (FILE, LINK) and known is None:
             missing.setdefault(directory, []).append(lookup)

@@ -6,7 +6,7 @@ spraycc/native/recorder/recorder.h, in the host's byte order:
 
 ====================  =====================================================================================
 0, 64 bytes           magic, position, flags, pending, and 4 numbers of the library's, 64 bits each
-64, 48 bytes each     262,144 records: a stamp (spraycc/stamps.py) and a mark (1: whole, 2: the command's product)
+64, 48 bytes each     262,144 records: a stamp (spraycc/stamps.py) and a mark (see below)
 12,582,976, 32 MiB    for each record, in the same order, the lookup and a NUL
 ====================  =====================================================================================
 
@@ -14,6 +14,8 @@ The high half of ``position`` counts records, the low half the bytes of the look
 missing. ``pending`` counts programs that were executed and have not loaded the library. The executor writes 1 for the
 command; each program takes 1 away. So a program that the recorder can't see (a static one, for instance) leaves another
 number than 0.
+
+A mark is a sum: 1 for a whole record, 2 for the command's product, 4 if the command had the file's contents.
 
 The kind of a product's stamp says where the name leads now. This decides which later reads are of products:
 
@@ -58,6 +60,7 @@ FILE_BYTES = TEXT_START + TEXT_BYTES
 #: Marks of a record.
 DONE = 1
 WRITTEN = 2
+OPENED = 4
 
 _LOW_HALF = 0xFFFFFFFF
 _EMPTY = HEADER.pack(MAGIC, 0, 0, 1)
@@ -72,6 +75,8 @@ class Accesses:
     #: In order, only the first access of each lookup: lookup, stamp, and True if the command made, replaced or removed
     #: the file. Such a file is the command's own product: the stamp means nothing, and later reads are left out.
     entries: list[tuple[Lookup, Stamp, bool]]
+    #: the lookups by which the command had a file's contents, and not only its state
+    opened: frozenset[Lookup] = frozenset()
 
 
 class RecordFile:
@@ -144,13 +149,16 @@ def parse(header: bytes, records: bytes, texts: bytes) -> Accesses:
         and count == len(lookups)
     )
     entries: dict[Lookup, tuple[Lookup, Stamp, bool]] = {}
+    opened: set[Lookup] = set()
     products = _Products()
     names = products.names
     # A few thousand records are usual, so the common case calls no function.
     for index in _untidy(texts):
         lookups[index] = _tidy(lookups[index])
     for lookup, (stamp, mark) in zip(lookups, RECORD.iter_unpack(records), strict=False):
-        if mark == DONE:
+        if mark & ~OPENED == DONE:
+            if mark != DONE:
+                opened.add(lookup)
             known = entries.get(lookup)
             if known is not None and not known[2]:
                 continue
@@ -167,7 +175,7 @@ def parse(header: bytes, records: bytes, texts: bytes) -> Accesses:
             # A process was killed while it wrote this record. The lookups after this one may belong to other records.
             complete = False
             break
-    return Accesses(complete, list(entries.values()))
+    return Accesses(complete, list(entries.values()), frozenset(opened))
 
 
 def _untidy(texts: bytes) -> set[int]:

@@ -215,7 +215,7 @@ class Tasks:
             directories, outputs = _resolved(start)
             roots = host.plan(start.roots, start.optional_roots, directories)
             assert slot is not None
-            attempt.scanner = CaptureErrorScanner(start.env)
+            attempt.scanner = CaptureErrorScanner(start.env, finds_denials=start.prove and not start.same)
             order = host.overlaid(command, slot, roots)
             prepared = prepare_layers(order.layers, directories, outputs, host.identity)
         elif start.capture == "predict" and slot is not None:
@@ -231,7 +231,7 @@ class Tasks:
         end = await self._run(attempt, order)
         if attempt.cancelled:
             return end
-        if (reads := self._coherence.reads(start, failed=bool(end.code or end.signal))) is not None:
+        if (reads := await self._coherence.reads(start, failed=bool(end.code or end.signal))) is not None:
             attempt.frames += frame_of(reads)
         if (scanner := attempt.scanner) is not None:
             if scanner.error is not None:

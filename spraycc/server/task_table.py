@@ -8,6 +8,7 @@ from spraycc.model import TaskId, Usage
 from spraycc.scheduler.events import Outcome
 from spraycc.server.builds.build import Builds
 from spraycc.server.coherence.inputs import Inputs
+from spraycc.server.coherence.submit_host import SubmitHost
 from spraycc.server.coherence.tracker import Tracker
 from spraycc.server.coherence.watcher import Watcher
 from spraycc.server.host.offload import Disk
@@ -37,7 +38,8 @@ class TaskTable:
     def inputs(self) -> Inputs:
         """The files that tasks read. Made when first needed: a server without a cluster watches no directories."""
         if self._inputs is None:
-            self._inputs = Inputs(Tracker(Watcher.open()), self.disk)
+            host = SubmitHost()
+            self._inputs = Inputs(Tracker(Watcher.open(), look=host.look), self.disk, host.is_slow)
         return self._inputs
 
     def build_begins(self) -> None:

@@ -56,8 +56,13 @@ static int visit(struct dl_phdr_info *info, size_t size, void *data)
 	if (gone(look->now) == gone(look->before) && look->count <= added(look->before) - gone(look->before))
 		return 0;
 	/* The program itself has an empty name. The kernel's own object has a name without a slash. */
-	if (strchr(info->dlpi_name, '/'))
+	if (!strchr(info->dlpi_name, '/'))
+		return 0;
+	/* The objects of the program's start are a part of the program. A later object may be a plugin. */
+	if (look->before == 0)
 		record_lookup(LOOKUP_FILE, AT_FDCWD, info->dlpi_name);
+	else
+		record_loaded(LOOKUP_FILE, AT_FDCWD, info->dlpi_name);
 	return 0;
 }
 

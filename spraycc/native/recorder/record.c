@@ -357,13 +357,18 @@ bool record_same_file(const char *path, const char *other)
 	       one.stx_dev_minor == two.stx_dev_minor;
 }
 
-void record_read(int kind, int dirfd, const char *path, const struct stamp *stamp)
+static void put_read(int kind, int dirfd, const char *path, const struct stamp *stamp, uint64_t mark)
 {
 	struct record_file *map = record_map();
 	int saved = errno;
 	if (map)
-		put_path(map, kind, dirfd, path, stamp, MARK_DONE);
+		put_path(map, kind, dirfd, path, stamp, mark);
 	errno = saved;
+}
+
+void record_read(int kind, int dirfd, const char *path, const struct stamp *stamp)
+{
+	put_read(kind, dirfd, path, stamp, MARK_DONE);
 }
 
 /* The path's memory is unreadable. The call itself refuses such a path, or has failed for another reason. */
@@ -372,13 +377,23 @@ static bool unreadable(const struct stamp *stamp)
 	return stamp->kind == STAMP_ERROR && stamp->inode == EFAULT;
 }
 
-void record_lookup(int kind, int dirfd, const char *path)
+static void put_now(int kind, int dirfd, const char *path, uint64_t mark)
 {
 	if (!record_map())
 		return;
 	struct stamp stamp = stamp_now(kind, dirfd, path);
 	if (!unreadable(&stamp))
-		record_read(kind, dirfd, path, &stamp);
+		put_read(kind, dirfd, path, &stamp, mark);
+}
+
+void record_lookup(int kind, int dirfd, const char *path)
+{
+	put_now(kind, dirfd, path, MARK_DONE);
+}
+
+void record_loaded(int kind, int dirfd, const char *path)
+{
+	put_now(kind, dirfd, path, MARK_DONE | MARK_OPENED);
 }
 
 void record_opened(int kind, int dirfd, const char *path, int fd, bool only_a_place)
@@ -392,7 +407,7 @@ void record_opened(int kind, int dirfd, const char *path, int fd, bool only_a_pl
 	if (error == 0 && S_ISDIR(status.stx_mode) && !only_a_place)
 		kind = LOOKUP_NAMES;
 	struct stamp stamp = error != 0 ? stamp_of_error(error) : stamp_of_statx(&status, kind == LOOKUP_NAMES);
-	put_path(map, kind, dirfd, path, &stamp, MARK_DONE);
+	put_path(map, kind, dirfd, path, &stamp, only_a_place ? MARK_DONE : MARK_DONE | MARK_OPENED);
 	errno = saved;
 }
 
@@ -462,4 +477,13 @@ void record_failed(int kind, int dirfd, const char *path, int error)
 	}
 	put_path(map, kind, dirfd, path, &stamp, MARK_DONE);
 	errno = saved;
+}
+
+void record_denied(int kind, int dirfd, const char *path, int error)
+{
+	/* Not EROFS: the box itself makes directories read-only. */
+	if (error != EACCES && error != EPERM)
+		return;
+	struct stamp stamp = stamp_of_error(EACCES);
+	record_read(kind, dirfd, path, &stamp);
 }

@@ -78,6 +78,7 @@ struct stamp {
 enum {
 	MARK_DONE = 1,
 	MARK_WRITTEN = 2, /* the command made, replaced or removed the file */
+	MARK_OPENED = 4, /* the command had the file's contents, not only its state */
 };
 
 /* What the name of a MARK_WRITTEN record leads to after the call. The stamp of the record has it as its kind. */
@@ -107,6 +108,11 @@ enum {
 	LOOKUP_FILE = 'f',
 	LOOKUP_NAMES = 'n',
 	LOOKUP_LINK = 'l',
+	/* The user may read, write or execute the file, or make and remove the name. */
+	LOOKUP_READ = 'r',
+	LOOKUP_WRITE = 'w',
+	LOOKUP_EXECUTE = 'x',
+	LOOKUP_CHANGE = 'd',
 };
 
 /* The kind of lookup for the flags of fstatat and similar functions. */
@@ -138,6 +144,8 @@ struct stamp stamp_of_stat(const struct stat *status);
 void record_read(int kind, int dirfd, const char *path, const struct stamp *stamp);
 /* Records a read with stamp_now. */
 void record_lookup(int kind, int dirfd, const char *path);
+/* The same, for a file of which the command has the contents. */
+void record_loaded(int kind, int dirfd, const char *path);
 /* Records a read that opened fd. A directory becomes LOOKUP_NAMES, unless the descriptor is only a place (O_PATH). */
 void record_opened(int kind, int dirfd, const char *path, int fd, bool only_a_place);
 /* Records that the command changed the file that the name leads to. */
@@ -150,6 +158,9 @@ uint64_t record_named(int name_now, int dirfd, const char *path, uint64_t moved_
 void record_made(int name_now, int dirfd, const char *path);
 /* Records a call that failed with this errno. */
 void record_failed(int kind, int dirfd, const char *path, int error);
+/* Records that this user may not do this with the file, if the errno says so. The file's state may be equal on two hosts
+ * on which the user has different groups. */
+void record_denied(int kind, int dirfd, const char *path, int error);
 
 /* wrap_open.c: before and after a call that opens a file with these flags of open(2). */
 
@@ -171,6 +182,8 @@ int removal_after(int result, const struct removal *removal, int dirfd, const ch
 
 /* After a call that examines a file, and whose result gives no stamp. */
 void stat_after(bool success, int kind, int dirfd, const char *path);
+/* The same for access(2) with this mode. */
+void access_after(bool success, int kind, int dirfd, const char *path, int mode);
 /* After readlink(2), with the stamp from before the call. */
 void readlink_after(ssize_t length, int dirfd, const char *path, const struct stamp *old);
 

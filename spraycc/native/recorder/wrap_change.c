@@ -48,6 +48,8 @@ static int renaming_failed(int result, const struct renaming *renaming)
 	/* Only the target must be empty, so ENOTEMPTY does not concern the names in `from`. */
 	record_failed(LOOKUP_LINK, renaming->from_dirfd, renaming->from, error == ENOTEMPTY ? EEXIST : error);
 	record_failed(LOOKUP_LINK, renaming->dirfd, renaming->to, error);
+	record_denied(LOOKUP_CHANGE, renaming->from_dirfd, renaming->from, error);
+	record_denied(LOOKUP_CHANGE, renaming->dirfd, renaming->to, error);
 	return result;
 }
 
@@ -130,13 +132,19 @@ EXPORT int linkat(int from_dirfd, const char *from, int dirfd, const char *to, i
 	return linked(REAL(linkat)(from_dirfd, from, dirfd, to, flags), kind, &renaming);
 }
 
+static void naming_failed(int dirfd, const char *path)
+{
+	record_failed(LOOKUP_LINK, dirfd, path, errno);
+	record_denied(LOOKUP_CHANGE, dirfd, path, errno);
+}
+
 /* The call succeeds only if the name is missing, so this lookup needs no stamp from before the call. */
 static int made(int result, int name_now, int dirfd, const char *path)
 {
 	if (result == 0)
 		record_made(name_now, dirfd, path);
 	else
-		record_failed(LOOKUP_LINK, dirfd, path, errno);
+		naming_failed(dirfd, path);
 	return result;
 }
 
@@ -177,7 +185,7 @@ int removal_after(int result, const struct removal *removal, int dirfd, const ch
 		record_read(removal->kind, dirfd, path, &removal->old);
 		record_named(NAME_IS_ANOTHER, dirfd, path, 0);
 	} else {
-		record_failed(LOOKUP_LINK, dirfd, path, errno);
+		naming_failed(dirfd, path);
 	}
 	return result;
 }
@@ -208,6 +216,7 @@ REMOVE(remove, (const char *path), (path), AT_FDCWD, path)
 			record_written(dirfd, path); \
 		} else { \
 			record_failed(kind, dirfd, path, errno); \
+			record_denied(LOOKUP_WRITE, dirfd, path, errno); \
 		} \
 		return result; \
 	}

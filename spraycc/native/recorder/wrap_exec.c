@@ -50,9 +50,12 @@ static bool executable(const char *path)
 {
 	struct stamp stamp = stamp_now(LOOKUP_FILE, AT_FDCWD, path);
 	int error = errno;
-	bool found = stamp.kind == STAMP_REGULAR && raw_syscall(SYS_faccessat, AT_FDCWD, path, X_OK) == 0;
-	errno = error;
+	bool is_file = stamp.kind == STAMP_REGULAR;
+	bool found = is_file && raw_syscall(SYS_faccessat, AT_FDCWD, path, X_OK) == 0;
 	record_read(LOOKUP_FILE, AT_FDCWD, path, &stamp);
+	if (is_file && !found)
+		record_denied(LOOKUP_EXECUTE, AT_FDCWD, path, errno);
+	errno = error;
 	return found;
 }
 
@@ -76,13 +79,20 @@ static int not_started(int result)
 	return result;
 }
 
+/* The program with this path could not be executed, for the reason in errno. */
+static int not_executed(int result, int dirfd, const char *path)
+{
+	record_denied(LOOKUP_EXECUTE, dirfd, path, errno);
+	return not_started(result);
+}
+
 WRAPS(execve);
 int own_execve(const char *path, char *const argv[], char *const env[])
 {
 	bool loads = starts(AT_FDCWD, path);
 	HAND_ON(given, env, loads);
 	loaded_update();
-	return not_started(REAL(execve)(path, argv, given));
+	return not_executed(REAL(execve)(path, argv, given), AT_FDCWD, path);
 }
 
 WRAPS(execvpe);
@@ -119,7 +129,7 @@ EXPORT int execveat(int dirfd, const char *path, char *const argv[], char *const
 	bool loads = of_descriptor ? starts_descriptor(dirfd) : starts(dirfd, path);
 	HAND_ON(given, env, loads);
 	loaded_update();
-	return not_started(REAL(execveat)(dirfd, path, argv, given, flags));
+	return not_executed(REAL(execveat)(dirfd, path, argv, given, flags), dirfd, path);
 }
 #endif
 
@@ -133,6 +143,8 @@ EXPORT int execveat(int dirfd, const char *path, char *const argv[], char *const
 		bool loads = look; \
 		HAND_ON(given, env, loads); \
 		int error = REAL(function)(pid, file, actions, attributes, argv, given); \
+		if (error != 0 && strchr(file, '/')) \
+			record_denied(LOOKUP_EXECUTE, AT_FDCWD, file, error); \
 		return error != 0 ? not_started(error) : 0; \
 	}
 

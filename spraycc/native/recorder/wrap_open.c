@@ -59,11 +59,19 @@ struct stamp open_before(int dirfd, const char *path, int flags)
 void open_after(int fd, int dirfd, const char *path, int flags, const struct stamp *old)
 {
 	int kind = kind_of(flags);
+	if (fd < 0) {
+		int error = errno;
+		if (!unnamed(flags))
+			record_failed(kind, dirfd, path, error);
+		if ((flags & O_ACCMODE) != O_WRONLY)
+			record_denied(LOOKUP_READ, dirfd, path, error);
+		if (writes(flags))
+			record_denied(LOOKUP_WRITE, dirfd, path, error);
+		return;
+	}
 	if (unnamed(flags))
 		return;
-	if (fd < 0)
-		record_failed(kind, dirfd, path, errno);
-	else if (flags & O_PATH)
+	if (flags & O_PATH)
 		record_opened(kind, dirfd, path, fd, true);
 	else if (!writes(flags))
 		record_opened(kind, dirfd, path, fd, false);
@@ -196,12 +204,18 @@ FOPEN(__setmntent)
 FREOPEN(freopen)
 FREOPEN(freopen64)
 
+static void listing_failed(int dirfd, const char *path)
+{
+	record_failed(LOOKUP_NAMES, dirfd, path, errno);
+	record_denied(LOOKUP_READ, dirfd, path, errno);
+}
+
 WRAPS(opendir);
 EXPORT DIR *opendir(const char *path)
 {
 	DIR *directory = REAL(opendir)(path);
 	if (!directory)
-		record_failed(LOOKUP_NAMES, AT_FDCWD, path, errno);
+		listing_failed(AT_FDCWD, path);
 	else
 		record_opened(LOOKUP_NAMES, AT_FDCWD, path, dirfd(directory), false);
 	return directory;
@@ -212,7 +226,7 @@ EXPORT DIR *opendir(const char *path)
 static void scanned(int count, int dirfd, const char *path, const struct stamp *old)
 {
 	if (count < 0)
-		record_failed(LOOKUP_NAMES, dirfd, path, errno);
+		listing_failed(dirfd, path);
 	else
 		record_read(LOOKUP_NAMES, dirfd, path, old);
 }

@@ -97,6 +97,19 @@ void stat_after(bool success, int kind, int dirfd, const char *path)
 		record_failed(kind, dirfd, path, errno);
 }
 
+void access_after(bool success, int kind, int dirfd, const char *path, int mode)
+{
+	stat_after(success, kind, dirfd, path);
+	if (success)
+		return;
+	if ((mode & R_OK) != 0)
+		record_denied(LOOKUP_READ, dirfd, path, errno);
+	if ((mode & W_OK) != 0)
+		record_denied(LOOKUP_WRITE, dirfd, path, errno);
+	if ((mode & X_OK) != 0)
+		record_denied(LOOKUP_EXECUTE, dirfd, path, errno);
+}
+
 WRAPS(statx);
 EXPORT int statx(int dirfd, const char *restrict path, int flags, unsigned int mask, struct statx *restrict status)
 {
@@ -105,6 +118,20 @@ EXPORT int statx(int dirfd, const char *restrict path, int flags, unsigned int m
 	stat_after(result == 0, KIND_AT(flags), dirfd, path);
 	return result;
 }
+
+#define ACCESS(function, kind, parameters, arguments, dirfd) \
+	WRAPS(function); \
+	EXPORT int function parameters \
+	{ \
+		int result = REAL(function) arguments; \
+		access_after(result == 0, kind, dirfd, path, mode); \
+		return result; \
+	}
+
+ACCESS(access, LOOKUP_FILE, (const char *path, int mode), (path, mode), AT_FDCWD)
+ACCESS(euidaccess, LOOKUP_FILE, (const char *path, int mode), (path, mode), AT_FDCWD)
+ACCESS(eaccess, LOOKUP_FILE, (const char *path, int mode), (path, mode), AT_FDCWD)
+ACCESS(faccessat, KIND_AT(flags), (int dirfd, const char *path, int mode, int flags), (dirfd, path, mode, flags), dirfd)
 
 /* Functions that return -1 on failure. */
 #define ASK(type, function, kind, parameters, arguments, dirfd, path) \
@@ -121,11 +148,6 @@ EXPORT int statx(int dirfd, const char *restrict path, int flags, unsigned int m
 #define ASK_LINK(type, function, parameters, arguments) \
 	ASK(type, function, LOOKUP_LINK, parameters, arguments, AT_FDCWD, path)
 
-ASK_FILE(int, access, (const char *path, int mode), (path, mode))
-ASK_FILE(int, euidaccess, (const char *path, int mode), (path, mode))
-ASK_FILE(int, eaccess, (const char *path, int mode), (path, mode))
-ASK(int, faccessat, KIND_AT(flags), (int dirfd, const char *path, int mode, int flags), (dirfd, path, mode, flags),
-    dirfd, path)
 ASK_FILE(key_t, ftok, (const char *path, int project), (path, project))
 ASK_FILE(ssize_t, getxattr, (const char *path, const char *name, void *value, size_t size), (path, name, value, size))
 ASK_LINK(ssize_t, lgetxattr, (const char *path, const char *name, void *value, size_t size), (path, name, value, size))
@@ -265,5 +287,8 @@ EXPORT int chdir(const char *path)
 	/* The loader keeps the relative names that dlopen was called with. */
 	loaded_update();
 	record_lookup(LOOKUP_FILE, AT_FDCWD, path);
-	return REAL(chdir)(path);
+	int result = REAL(chdir)(path);
+	if (result != 0)
+		record_denied(LOOKUP_EXECUTE, AT_FDCWD, path, errno);
+	return result;
 }

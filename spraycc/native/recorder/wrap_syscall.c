@@ -42,6 +42,13 @@ static long examines(long number, const long a[6], int kind, int dirfd, const ch
 	return result;
 }
 
+static long asks_access(long number, const long a[6], int kind, int dirfd, const char *path, int mode)
+{
+	long result = pass(number, a);
+	access_after(result == 0, kind, dirfd, path, mode);
+	return result;
+}
+
 static long reads_link(long number, const long a[6], int dirfd, const char *path)
 {
 	struct stamp old = stamp_before(LOOKUP_LINK, dirfd, path);
@@ -68,20 +75,22 @@ EXPORT long syscall(long number, ...)
 	case SYS_statx:
 		return examines(number, a, KIND_AT(a[2]), (int)a[0], path_of(a[1]));
 	case SYS_newfstatat:
+		return examines(number, a, KIND_AT(a[3]), (int)a[0], path_of(a[1]));
 #ifdef SYS_faccessat2
 	case SYS_faccessat2:
+		return asks_access(number, a, KIND_AT(a[3]), (int)a[0], path_of(a[1]), (int)a[2]);
 #endif
-		return examines(number, a, KIND_AT(a[3]), (int)a[0], path_of(a[1]));
 	case SYS_faccessat:
-		return examines(number, a, LOOKUP_FILE, (int)a[0], path_of(a[1]));
+		return asks_access(number, a, LOOKUP_FILE, (int)a[0], path_of(a[1]), (int)a[2]);
 	case SYS_readlinkat:
 		return reads_link(number, a, (int)a[0], path_of(a[1]));
 #ifdef SYS_open
 	case SYS_open:
 		return opens(number, a, AT_FDCWD, path_of(a[0]), (int)a[1]);
 	case SYS_stat:
-	case SYS_access:
 		return examines(number, a, LOOKUP_FILE, AT_FDCWD, path_of(a[0]));
+	case SYS_access:
+		return asks_access(number, a, LOOKUP_FILE, AT_FDCWD, path_of(a[0]), (int)a[1]);
 	case SYS_lstat:
 		return examines(number, a, LOOKUP_LINK, AT_FDCWD, path_of(a[0]));
 	case SYS_readlink:

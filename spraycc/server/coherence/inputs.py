@@ -18,10 +18,24 @@ from functools import partial
 import trio
 
 from spraycc.model import Command, Description, Kind
-from spraycc.server.coherence.tracker import Tracker
+from spraycc.server.coherence.tracker import Reading, Tracker
 from spraycc.server.coherence.view import TableFullError, bits_of, directory_of, ids_of
 from spraycc.server.host.offload import Disk
-from spraycc.stamps import FILE, LINK, MISSING, NAMES, Lookup, Stamp, describe, tidy
+from spraycc.stamps import (
+    CONTENTS,
+    FILE,
+    KINDS,
+    LINK,
+    MISSING,
+    NAMES,
+    OWN,
+    PERMISSIONS,
+    Lookup,
+    Stamp,
+    describe,
+    is_contents,
+    tidy,
+)
 
 #: The server remembers the reads of this many tasks, the latest.
 _REMEMBERED = 20_000
@@ -30,6 +44,8 @@ _REMEMBERED = 20_000
 _INLINE = 200
 #: An executor is told this many directories in which builds make files, the latest.
 _BUSY_TOLD = 500
+#: An executor is told this many stamps of files on hosts' own disks, the first that any task read.
+_OWN_TOLD = 20_000
 #: The server examines this many words of a command line as names of files, and remembers this many tools whose record
 #: was incomplete.
 _WORDS = 1_000
@@ -81,8 +97,17 @@ class Mismatch:
     #: None: the executor's host saw the stamp that it was told, but the submit host's has changed
     theirs: Stamp | None
 
+    @property
+    def is_of_own_disk(self) -> bool:
+        """Whether the executor's host has another file on its own disk, so that no refresh helps."""
+        if self.lookup[:1] != CONTENTS or self.theirs is None or not is_contents(self.theirs):
+            return False
+        return self.ours == MISSING or is_contents(self.ours)
+
     def __str__(self) -> str:
         path = os.fsdecode(self.lookup[1:])
+        if self.lookup[:1] in PERMISSIONS and self.theirs is not None:
+            return f"{path}: permission denied for the command, but not on the submit host"
         if self.theirs is None:
             return (
                 f"{path} has changed on the submit host since its executor was told of it (now: {describe(self.ours)})"
@@ -93,9 +118,17 @@ class Mismatch:
 class Inputs:
     """The expectations and checks of all tasks of a server."""
 
-    def __init__(self, tracker: Tracker, disk: Disk, clock: Callable[[], float] = trio.current_time) -> None:
+    def __init__(
+        self,
+        tracker: Tracker,
+        disk: Disk,
+        is_slow: Callable[[Lookup], bool] = lambda lookup: False,
+        clock: Callable[[], float] = trio.current_time,
+    ) -> None:
+        """``is_slow``: whether the tracker reads a whole file for the lookup."""
         self._tracker = tracker
         self._disk = disk
+        self._is_slow = is_slow
         self._clock = clock
         self._reads: OrderedDict[object, int] = OrderedDict()
         #: Directories in which builds make files, in the order in which that was seen. Executors are told no stamps of
@@ -105,6 +138,9 @@ class Inputs:
         #: key -> the directories (NAMES) that tasks with this key list. They are told even if they are busy.
         self._listings: OrderedDict[object, int] = OrderedDict()
         self._incomplete: dict[object, None] = {}
+        #: Lookups on hosts' own disks that were proved. All tasks read the same system headers, so each executor is
+        #: told these stamps once, and not only with the tasks that read them before.
+        self._own_ids = 0
 
     # -- before
 
@@ -167,7 +203,7 @@ class Inputs:
         reading = tracker.plan(wanted, self._clock())
         if reading is not None:
             stale = bits_of(entry for entry, _ in reading.entries)
-            if len(reading.entries) <= _INLINE and not self._disk.is_slow("read"):
+            if self._is_inline(reading) and not self._disk.is_slow("read"):
                 tracker.read(reading)
                 tracker.learn(reading)
                 stale = view.stale(stale, self._clock()) & ~bits_of(entry for entry, _ in reading.results)
@@ -176,6 +212,8 @@ class Inputs:
         stamps = [(entry, view.lookup_of(entry), NO_STAMP) for entry in ids_of(dropped)]
         told.ids &= ~(view.changed_since(told.version) | dropped)
         told.version = view.version
+        if new := self._own_ids & ~told.ids:
+            wanted |= new & ~view.stale(new, self._clock())
         for entry in ids_of(wanted & ~told.ids):
             stamp = view.stamp_of(entry)
             if stamp is not None:
@@ -222,6 +260,8 @@ class Inputs:
                 wrong.append(Mismatch(lookup, ours, stamp))
         if not wrong:
             self._remember(expected, known | found)
+            if self._own_ids.bit_count() < _OWN_TOLD:
+                self._own_ids |= self._ids(lookup for lookup, _ in proper if lookup[:1] in OWN)
             return None
         for mismatch in wrong:
             if mismatch.lookup[:1] != NAMES:
@@ -234,7 +274,7 @@ class Inputs:
         surprises = self._ids((*expected.surprises, *expected.listings))
         told.ids &= ~surprises
         await self._refresh(surprises)  # the stamps go with the next attempt
-        return wrong[0]
+        return next((mismatch for mismatch in wrong if mismatch.is_of_own_disk), wrong[0])
 
     # -- internal
 
@@ -263,6 +303,7 @@ class Inputs:
             self._listings.clear()
             self._busy.clear()
             self._busy_ids = 0
+            self._own_ids = 0
             return self._tracker.ids(lookups)
 
     def _remember(self, expected: Expected, reads: int) -> None:
@@ -291,11 +332,16 @@ class Inputs:
         if reading is None:
             return
         read = partial(self._tracker.read, reading)
-        if len(reading.entries) > _INLINE:  # many requests in a row
-            await self._disk.do_in_thread(read)
-        else:
+        if self._is_inline(reading):
             await self._disk.do("read", read)
+        else:
+            await self._disk.do_in_thread(read)
         self._tracker.learn(reading)
+
+    def _is_inline(self, reading: Reading) -> bool:
+        """Whether the disk answers so soon that no thread is worth its price."""
+        entries = reading.entries
+        return len(entries) <= _INLINE and not any(self._is_slow(lookup) for _, lookup in entries)
 
 
 def _tool_of(program: bytes, words: Sequence[bytes]) -> object:
@@ -308,4 +354,4 @@ def _tool_of(program: bytes, words: Sequence[bytes]) -> object:
 
 def _is_proper(lookup: Lookup) -> bool:
     """True if the lookup can be made: an absolute path without a null byte."""
-    return lookup[:1] in (FILE, NAMES, LINK) and lookup[1:2] == b"/" and b"\0" not in lookup
+    return lookup[:1] in KINDS and lookup[1:2] == b"/" and b"\0" not in lookup

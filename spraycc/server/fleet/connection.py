@@ -319,7 +319,7 @@ class ExecutorLink:
             task.refusals.append(why)
             log.info("task %d on %s: attempt does not count (%s): %s", task.id, self.id, outcome.value, why)
             if outcome is Outcome.UNFIT:
-                self._fleet.host_differs(task, ended.text)
+                self._fleet.host_differs(task, why)
         usage = Usage(ended.user_s, ended.system_s, ended.peak_rss_bytes, ended.wall_s)
         results.attempt_over(task, outcome, usage, returned, ended.code == 0 and ended.signal == 0)
         self.flight = None

@@ -164,8 +164,8 @@ class Fleet:
 
     @property
     def uses_other_hosts(self) -> bool:
-        """True if executors run or will run on other hosts, so that the reads of commands must be proved."""
-        return self.settings.cluster != "local" or any(launch.landmarks is not None for launch in self._launches)
+        """True if executors see or will see another host's files, so that the reads of commands must be proved."""
+        return _see_other_files(self.settings) or any(launch.landmarks is not None for launch in self._launches)
 
     @property
     def _launchers(self) -> list[Launcher]:
@@ -193,7 +193,7 @@ class Fleet:
         """
         credentials = await run_in_thread(make_credentials)
         is_local = settings.cluster == "local"
-        landmarks = None if is_local else await run_in_thread(Landmarks, self._workspace)
+        landmarks = await run_in_thread(Landmarks, self._workspace) if _see_other_files(settings) else None
         bound = listening_host(settings.listen, local=is_local)
         listener = ExecutorListener(self, self._results, credentials, TcpAcceptor(bound), self._proved, landmarks)
         try:
@@ -306,6 +306,11 @@ async def _close(launcher: Launcher) -> None:
     except Exception:
         # Not raised: the batch jobs of the other launchers must be cancelled too.
         log.exception("some executors may not have been ended")
+
+
+def _see_other_files(settings: Settings) -> bool:
+    """Whether executors may see other files than the server: on another host, or in a container (executor_prefix)."""
+    return settings.cluster != "local" or bool(settings.executor_prefix)
 
 
 def _way(settings: Settings) -> tuple[object, ...]:

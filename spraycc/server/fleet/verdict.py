@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 from spraycc.errors import CaptureRefusal
 from spraycc.model import Kind
 from spraycc.scheduler.events import Outcome
-from spraycc.server.coherence.inputs import Expected, Inputs, Told
+from spraycc.server.coherence.inputs import Expected, Inputs, Mismatch, Told
 from spraycc.server.fleet.in_flight import InFlight
+from spraycc.stamps import MISSING, describe
 from spraycc.wire.executor import TaskEnded
 
 #: After this many attempts on hosts that saw other files than the submit host, a task runs on the submit host.
@@ -73,6 +76,9 @@ async def _prove(
     if reads is None or (must_be_complete and not reads.complete):
         return Outcome.REFUSED, "the executor could not record which files the command read"
     mismatch = await inputs.check(expected, told, flight.version, reads.matched, reads.others)
+    if mismatch is not None and mismatch.is_of_own_disk:
+        # Another host may have the same file. A command without a compiler has no need that the scheduler could know.
+        return Outcome.UNFIT if flight.task.same else Outcome.REFUSED, _other_system(mismatch, host)
     if mismatch is not None:
         return Outcome.STALE, f"host {host} saw other files: {mismatch}"
     if not reads.complete and not reads.refreshed:
@@ -82,3 +88,12 @@ async def _prove(
         inputs.note_incomplete(expected)
         return Outcome.STALE, unknown
     return Outcome.DONE, why
+
+
+def _other_system(mismatch: Mismatch, host: str) -> str:
+    path = os.fsdecode(mismatch.lookup[1:])
+    theirs, ours = describe(mismatch.theirs or MISSING), describe(mismatch.ours)
+    return (
+        f"{path} on host {host} is not the submit host's: {theirs} in place of {ours}. Install the same packages on "
+        "both, or start executors in the submit host's container (executor_prefix)"
+    )

@@ -37,6 +37,14 @@ def test_words_of_the_capture(output, kind):
     assert (error and error.kind) == kind
 
 
+def test_a_denied_permission_counts_only_if_asked():
+    said = b"cat: secret: Permission denied\n"
+    assert capture_error(said, (b"LANG=C",)) is None
+    error = capture_error(said, (b"LANG=C",), finds_denials=True)
+    assert error is not None
+    assert error.kind is CaptureRefusal.COPY_UP
+
+
 def test_the_words_are_those_of_this_libc():
     for number, text in capture_errors._ENGLISH.items():
         assert os.strerror(number) == text  # pytest runs with messages of the C locale

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
-
 import pytest
 
 from spraycc.executor.proof import ToldStamp, bit_set, prove
-from spraycc.stamps import LAYOUT, MISSING, Lookup, Stamp, of_error
+from spraycc.stamps import DENIED, EXISTS, LAYOUT, MISSING, Lookup, Stamp, of_existence
 
 OLD, NEW, NAMES_1, NAMES_2 = (LAYOUT.pack(kind, n, 0, 0, 0) for n, kind in ((1, 1), (2, 1), (3, 3), (4, 3)))
 
@@ -21,13 +19,12 @@ def proved(
     reads: list[tuple[Lookup, Stamp]],
     told: dict[Lookup, ToldStamp],
     now: dict[Lookup, Stamp] | None = None,
-    system: bytes = b"/usr",
 ) -> tuple[set[int], tuple[tuple[Lookup, Stamp], ...]]:
     proof = prove(
         reads,
         told,
         lambda d: d.startswith(b"/w"),
-        lambda d: d.startswith(system),
+        lambda lookup, stamp: None if lookup.startswith(b"f/usr/bin/") else (EXISTS + lookup[1:], of_existence(stamp)),
         lambda d: d != b"/w/fuse",
         (now or {}).__getitem__,
     )
@@ -78,19 +75,16 @@ def test_a_missing_name_that_was_told_to_be_missing_needs_no_directory() -> None
     assert proved([(b"f/w/inc/a.h", MISSING)], {b"f/w/inc/a.h": ToldStamp(9, MISSING)}) == ({9}, ())
 
 
-def test_files_of_this_host_alone_do_not_count() -> None:
-    reads = [(b"f/usr/include/stdio.h", OLD), (b"f/usr/include/x.h", MISSING), (b"n/usr/include", OLD)]
-    assert proved(reads, {}) == (set(), ())
+def test_files_on_this_host_s_own_disks_go_back_as_another_lookup() -> None:
+    reads = [(b"f/usr/bin/ls", OLD), (b"f/usr/include/x.h", MISSING), (b"f/opt/y.h", OLD), (b"f/opt/z.h", NEW)]
+    told = {b"e/opt/z.h": ToldStamp(6, of_existence(NEW)), b"f/opt/z.h": ToldStamp(7, OLD)}
+    assert proved(reads, told) == ({6}, ((b"e/usr/include/x.h", MISSING), (b"e/opt/y.h", of_existence(OLD))))
 
 
-def test_a_name_that_this_host_alone_may_lack_counts_outside_the_system() -> None:
-    reads = [(b"f/data/inc/a.h", MISSING), (b"f/data/inc/b.h", OLD)]
-    assert proved(reads, {}) == (set(), ((b"f/data/inc/a.h", MISSING),))
-
-
-def test_so_does_a_file_that_this_host_lets_nobody_read() -> None:
-    refused = of_error(errno.EACCES)
-    assert proved([(b"f/data/inc/a.h", refused), (b"f/usr/x", refused)], {}) == (set(), ((b"f/data/inc/a.h", refused),))
+def test_a_denied_permission_goes_back_as_it_is() -> None:
+    told = {b"f/w/a.h": ToldStamp(3, OLD)}
+    reads = [(b"f/w/a.h", OLD), (b"r/w/a.h", DENIED)]
+    assert proved(reads, told) == ({3}, ((b"r/w/a.h", DENIED),))
 
 
 def test_a_listed_directory_counts_by_the_file_server_s_stamp() -> None:

@@ -16,6 +16,7 @@ from spraycc.executor.recorder import (
     HEADER,
     LIBRARY_NAME,
     MAGIC,
+    OPENED,
     RECORD,
     RECORD_COUNT,
     TEXT_BYTES,
@@ -174,8 +175,15 @@ def test_what_the_header_says_makes_it_incomplete(changes: dict[str, int]) -> No
     assert parse(*parts(SOME, **changes)) == Accesses(False, [(b"f/a", ONE, False), (b"f/b", TWO, False)])
 
 
+def test_the_files_whose_contents_were_read() -> None:
+    records = [(b"f/a", ONE, READ), (b"f/b", TWO, READ | OPENED), (b"f/a", ONE, READ | OPENED), (b"f/c", ONE, READ)]
+    accesses = parse(*parts(records))
+    assert accesses.entries == [(b"f/a", ONE, False), (b"f/b", TWO, False), (b"f/c", ONE, False)]
+    assert accesses.opened == {b"f/a", b"f/b"}
+
+
 def test_a_record_without_its_mark_makes_it_incomplete() -> None:
-    for mark in (UNFINISHED, WRITTEN, 4 | DONE):
+    for mark in (UNFINISHED, WRITTEN, 8 | DONE):
         assert parse(*parts([SOME[0], (b"f/x", TWO, mark), SOME[1]])) == Accesses(False, [(b"f/a", ONE, False)])
 
 

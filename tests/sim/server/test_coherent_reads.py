@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spraycc.stamps import FILE, MISSING, look
+from spraycc.stamps import CONTENTS, DIGEST_BYTES, FILE, MISSING, look, of_contents
 from spraycc.wire import runner as wire
 from tests.sim.server.silent_watcher import SilentWatcher
 from tests.sim.server.world import serving, settle
@@ -163,3 +163,30 @@ async def test_a_command_that_fails_and_of_which_that_is_not_known_runs_here(
         assert isinstance((await runner.result())[1], wire.RunHere)
         runner.close()
         await build.finish()
+
+
+async def test_a_host_with_another_system_file_gets_no_more_compiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other host's file does not become the submit host's by a second attempt."""
+    async with serving(tmp_path, monkeypatch) as world:
+        monkeypatch.setattr("spraycc.server.tasks.toolchains.identity", lambda name: "gcc 12\nthe same")
+        system = tmp_path / "system.h"
+        system.write_text("ours")
+        build = await world.build()
+        runner = world.compile(build, "a")
+        await settle()
+        executor = await world.executor("e1")
+        start = await executor.task()
+        other = of_contents(4, b"x" * DIGEST_BYTES)
+        await executor.done(start, words=b"wrong\n", reads=((CONTENTS + bytes(system), other),))
+        output, last = await runner.result()
+        assert isinstance(last, wire.RunHere)
+        assert output == {1: b"", 2: b""}
+        runner.close()
+        second = world.compile(build, "b")
+        assert isinstance((await second.result())[1], wire.RunHere)
+        second.close()
+        figures = await build.finish()
+        assert (figures["local"], figures["remote"], figures["stale"], figures["retried"]) == (2, 0, 0, 1)
+        assert figures["reasons"]["here: unfit"] == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,20 @@ from spraycc.model import Command, Description, Kind, Placement
 from spraycc.server.coherence.inputs import NO_STAMP, Expected, Inputs, Stamps, Told
 from spraycc.server.coherence.tracker import Tracker
 from spraycc.server.host.offload import Disk
-from spraycc.stamps import FILE, MISSING, NAMES, Lookup, Stamp
+from spraycc.stamps import (
+    ALLOWED,
+    CONTENTS,
+    DENIED,
+    EXISTS,
+    FILE,
+    MISSING,
+    NAMES,
+    READ,
+    Lookup,
+    Stamp,
+    of_contents,
+    of_error,
+)
 from tests.sim.server.silent_watcher import SilentWatcher
 
 SOURCE, HEADER, OBJECT = b"/w/src/u.c", b"/w/inc/a.h", b"/w/obj/u.o"
@@ -286,7 +300,7 @@ async def test_an_incomplete_record_is_remembered_for_the_tool(words: tuple[byte
     assert host.inputs.was_incomplete(host.expect_words(*words)) is same
 
 
-@pytest.mark.parametrize("lookup", [b"", b"f", b"frelative", b"x/w/a", b"f/w/a\0b"])
+@pytest.mark.parametrize("lookup", [b"", b"f", b"frelative", b"y/w/a", b"f/w/a\0b"])
 async def test_lookups_that_are_none_are_ignored(lookup: bytes) -> None:
     host = Host()
     expected = host.expect()
@@ -345,3 +359,54 @@ async def test_a_stamp_that_an_executor_was_told_for_an_earlier_task_is_not_take
     stamps, version = host.inputs.tell(new, x)
     assert low not in told_by(stamps)
     assert await host.inputs.check(new, x, version, number, []) is not None
+
+
+async def test_stamps_of_hosts_own_disks_are_told_with_any_task() -> None:
+    """All tasks read the same system headers, also those that were never compiled before."""
+    host = Host(fresh=True)
+    system, lacking = CONTENTS + b"/usr/include/s.h", EXISTS + b"/usr/local/include/s.h"
+    host.disk[system] = stamp(8)
+    expected = host.expect()
+    _, version = host.inputs.tell(expected, told := Told())
+    others = [(system, stamp(8)), (lacking, MISSING), (FILE + HEADER, stamp(2))]
+    assert await host.inputs.check(expected, told, version, b"", others) is None
+    stamps, _ = host.inputs.tell(host.expect(b"src/v.c", b"/w/obj/v.o"), told)
+    assert told_by(stamps)[system] == stamp(8)
+    assert told_by(stamps)[lacking] == MISSING
+    assert FILE + HEADER not in told_by(stamps)
+    again, _ = host.inputs.tell(host.expect(b"src/x.c", b"/w/obj/x.o"), told)
+    assert not {system, lacking} & set(told_by(again))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "is_other"),
+    [
+        (of_contents(4, b"a" * 24), of_contents(4, b"b" * 24), True),
+        (MISSING, of_contents(4, b"b" * 24), True),
+        # A file that changes at this moment, and a file that the user may not read here, say nothing about the host.
+        (of_contents(4, b"a" * 24), of_error(errno.ESTALE), False),
+        (of_error(errno.EACCES), of_contents(4, b"b" * 24), False),
+    ],
+)
+async def test_another_file_on_a_host_s_own_disk(ours: Stamp, theirs: Stamp, is_other: bool) -> None:
+    host = Host()
+    system = CONTENTS + b"/usr/include/s.h"
+    host.disk[system] = ours
+    expected = host.expect()
+    _, version = host.inputs.tell(expected, told := Told())
+    others = [(FILE + HEADER, stamp(7)), (system, theirs)]
+    mismatch = await host.inputs.check(expected, told, version, b"", others)
+    assert mismatch is not None
+    assert mismatch.is_of_own_disk == is_other
+
+
+async def test_a_denied_permission_is_a_mismatch_unless_it_is_denied_here_too() -> None:
+    host = Host()
+    host.disk[READ + HEADER] = ALLOWED
+    others = [(FILE + HEADER, stamp(2)), (READ + HEADER, DENIED)]
+    expected = host.expect()
+    _, version = host.inputs.tell(expected, told := Told())
+    mismatch = await host.inputs.check(expected, told, version, b"", others)
+    assert str(mismatch) == "/w/inc/a.h: permission denied for the command, but not on the submit host"
+    host.disk[READ + HEADER] = DENIED
+    assert await host.inputs.check(expected, told, version, b"", others) is None
