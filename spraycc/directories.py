@@ -166,12 +166,7 @@ def data() -> Place:
     return _first("data", False)
 
 
-def state_places() -> list[str]:
-    """All directories that :func:`state` may give. A home that was unusable for some time has not all records."""
-    return _places("state")
-
-
-def data_places() -> list[Place]:
+def usable_data() -> list[Place]:
     """The usable directories for programs, the preferred one first."""
     return list(_usable("data", False))
 
@@ -212,7 +207,7 @@ def _first(kind: str, probe: bool) -> Place:
 def _usable(kind: str, probe: bool) -> Iterator[Place]:
     problem = ""
     own = set(_own_places(kind))
-    for path in _places(kind):
+    for path in places(kind):
         obstacle = _obstacle(path) or (_cannot_take_a_file(path) if probe else "")
         if not obstacle:
             yield Place(path, f"{problem}; meanwhile {path} is used" if problem else "", path not in own)
@@ -220,12 +215,15 @@ def _usable(kind: str, probe: bool) -> Iterator[Place]:
         problem = problem or f"{obstacle}, or set {_KINDS[kind][0]} to a directory of your own"
 
 
-def _places(kind: str) -> list[str]:
-    """All places for these files, the preferred one first. They may not be usable."""
-    places = list(_own_places(kind))
+def places(kind: str) -> list[str]:
+    """All directories for "state", "data" or "config" files, the preferred one first. They may not be usable.
+
+    Earlier files may be in any of them: the preferred one may have been full for some time.
+    """
+    found = list(_own_places(kind))
     with contextlib.suppress(RuntimeDirError):
-        places.append(os.path.join(os.fsdecode(base()), kind))
-    return list(dict.fromkeys(places))
+        found.append(os.path.join(os.fsdecode(base()), kind))
+    return list(dict.fromkeys(found))
 
 
 def _own_places(kind: str) -> Iterator[str]:

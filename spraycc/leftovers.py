@@ -51,7 +51,7 @@ def servers(base: bytes) -> list[str]:
 
 
 def states(place: str) -> list[State]:
-    """The state directories of all servers in a directory of :func:`~spraycc.directories.state_places`."""
+    """The state directories of all servers in a directory of ``directories.places("state")``."""
     found = ((name, _STATE_NAME.fullmatch(name)) for name in sorted(_names(place)))
     return [State(os.path.join(place, name), match["host"], match["name"]) for name, match in found if match]
 
@@ -135,7 +135,7 @@ def prune(own: str) -> list[str]:
                         remove(os.fsdecode(directory))
                         removed.append(os.fsdecode(directory))
         alive = set(servers(base))
-        for place in directories.state_places():
+        for place in directories.places("state"):
             for state in states(place)[:_MOST_EXAMINED]:
                 old = state.name not in alive and now - _last_use(state.path) > STATE_AGE_S
                 if old and not has_batch_jobs(state) and len(removed) < _MOST_REMOVED:

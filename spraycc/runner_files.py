@@ -56,7 +56,7 @@ def install(data: str | None = None, runner: str | None = None) -> RunnerFiles:
     """Bring the copies up to date.
 
     Args:
-        data: in place of the first usable directory of :func:`~spraycc.directories.data_places`.
+        data: in place of the first usable directory of :func:`~spraycc.directories.usable_data`.
         runner: in place of :func:`installed_runner`.
 
     Raises:
@@ -66,7 +66,7 @@ def install(data: str | None = None, runner: str | None = None) -> RunnerFiles:
     if data is not None:
         return _install(data, runner)
     problem = ""
-    for place in directories.data_places():
+    for place in directories.usable_data():
         try:
             files = _install(place.path, runner)
         except NoRunner as exc:

@@ -66,7 +66,7 @@ def state_directories_of(workspace: bytes) -> list[str]:
     """The state directories of all servers of ``workspace`` on this host, whatever their context."""
     start = f"{os.uname().nodename}-{_workspace_name(workspace)}-"
     found: list[str] = []
-    for place in directories.state_places():
+    for place in directories.places("state"):
         with contextlib.suppress(OSError):
             found += [os.path.join(place, name) for name in os.listdir(place) if name.startswith(start)]
     return found
