@@ -24,6 +24,7 @@ build directories. Use --shims if there are no such shells and build directories
 #: Below the data directory: what each build makes anew, and the shims.
 _PROGRAMS = ("bin", "lib")
 _SHIMS = "paths"
+_END_TIMEOUT_S = 10.0
 
 
 def command(name: str) -> click.Command:
@@ -142,9 +143,19 @@ def _end_if_idle(directory: bytes, dry: bool) -> str:
         if not dry:
             # A build that begins now is not disturbed: the server ends after it.
             connection.stop(now=False)
+            _await_end(directory)
         return ""
     finally:
         connection.close()
+
+
+def _await_end(directory: bytes) -> None:
+    """Wait until a server that has closed its socket has removed its files, too."""
+    from spraycc.cli import server_start
+
+    deadline = time.monotonic() + _END_TIMEOUT_S
+    while server_start.server_lives(directory) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _clean_history(report: _Report, root: bytes) -> None:
