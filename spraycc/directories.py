@@ -4,9 +4,8 @@ State is what servers write: logs, records of builds, the history. Data are the 
 the runner and of the library, and shims. For both there are several places. The first that can be used counts:
 
 1. the variable XDG_STATE_HOME or XDG_DATA_HOME. The XDG Base Directory Specification says to ignore a relative path.
-2. HOME
-3. the home directory in the user's passwd entry. Containers may have neither entry nor HOME.
-4. below the runtime directory, which is on this host's own disk, so executors on other hosts can't read it.
+2. the home directory: HOME, or else the passwd entry's. Containers may have neither.
+3. below the runtime directory, which is on this host's own disk, so executors on other hosts can't read it.
 
 A directory of somebody else is passed over. After ``sudo -E``, HOME is the directory of the user who called sudo: files
 of root there would lock that user out, and a configuration there would let that user decide what root executes.
@@ -124,14 +123,15 @@ def known_homes() -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(os.path.isabs, (_passwd_home(), os.environ.get("HOME", "")))))
 
 
-def _homes() -> Iterator[str]:
-    """This user's home directories, the preferred one first.
+def _home() -> str | None:
+    """This user's home directory, if there is one: HOME, or else the passwd entry's.
 
     ``/`` is none: containers set HOME to ``/`` for users without an entry, and services have it in their entries.
     """
     for path in (os.environ.get("HOME", ""), _passwd_home()):
         if os.path.isabs(path) and os.path.normpath(path).strip("/") and _is_own_home(path):
-            yield path
+            return path
+    return None
 
 
 def _is_own_home(path: str) -> bool:
@@ -230,7 +230,8 @@ def _own_places(kind: str) -> Iterator[str]:
     variable, below = _KINDS[kind]
     given = os.environ.get(variable, "")
     parents = [given] if os.path.isabs(given) else []
-    parents += [os.path.join(home, below) for home in _homes()]
+    home = _home()
+    parents += [os.path.join(home, below)] if home else []
     yield from (path for path in (os.path.join(parent, _NAME) for parent in parents) if _is_own(path))
 
 
@@ -294,7 +295,8 @@ _PROBE_BYTES = 64 * 1024
 
 
 def _is_in_home(path: str) -> bool:
-    return any(path == home or path.startswith(f"{home.rstrip('/')}/") for home in _homes())
+    home = _home()
+    return home is not None and f"{path}/".startswith(f"{home.rstrip('/')}/")
 
 
 def _is_strangers(path: bytes) -> bool:

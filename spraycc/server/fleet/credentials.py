@@ -82,7 +82,7 @@ def write_session_file(session: Session, directory: Path) -> Path:
     except OSError as exc:
         path.unlink(missing_ok=True)
         raise NoSessionFile(
-            f"{directory}: the session file can't be written: {exc.strerror}; make room there, or set XDG_STATE_HOME to "
+            f"{directory}: the session file can't be written: {exc.strerror}; make room, or set XDG_STATE_HOME to "
             "another directory and run `spraycc server stop`"
         ) from None
     return path
