@@ -201,7 +201,8 @@ def _clean_shared(report: _Report, elsewhere: list[leftovers.State], shims: bool
         elif os.path.lexists(path):
             report.keep(path, why or "shells and build directories may name these shims; --shims removes them")
         _remove_empty(report, place)
-    _remove_empty(report, os.fsdecode(directories.base()))
+    if not os.environ.get("SPRAYCC_RUNTIME_DIR"):  # the user may have made that directory
+        _remove_empty(report, os.fsdecode(directories.base()))
 
 
 def _remove_empty(report: _Report, path: str) -> None:
