@@ -119,22 +119,25 @@ def check(path: bytes) -> None:
 
 
 def known_homes() -> tuple[str, ...]:
-    """The home directories that the passwd entry and HOME name, whoever owns them."""
-    return tuple(dict.fromkeys(filter(os.path.isabs, (_passwd_home(), os.environ.get("HOME", "")))))
+    """The user's home directories, whoever owns them: HOME, and if that is somebody else's, the passwd entry's."""
+    home = os.environ.get("HOME", "")
+    # No look at the entry without need: a directory service may take its time.
+    entry = "" if _is_own_home(home) else passwd_home()
+    return tuple(filter(os.path.isabs, (home, entry)))
 
 
 def _home() -> str | None:
-    """This user's home directory, if there is one: HOME, or else the passwd entry's.
-
-    ``/`` is none: containers set HOME to ``/`` for users without an entry, and services have it in their entries.
-    """
-    for path in (os.environ.get("HOME", ""), _passwd_home()):
-        if os.path.isabs(path) and os.path.normpath(path).strip("/") and _is_own_home(path):
-            return path
-    return None
+    """This user's home directory, if there is one: HOME, or else the passwd entry's."""
+    return next(filter(_is_own_home, known_homes()), None)
 
 
 def _is_own_home(path: str) -> bool:
+    """True if this user may keep files in the directory.
+
+    ``/`` is no home: containers set HOME to ``/`` for users without an entry, and services have it in their entries.
+    """
+    if not os.path.isabs(path) or not os.path.normpath(path).strip("/"):
+        return False
     try:
         status = os.stat(path)
     except OSError:
@@ -144,7 +147,8 @@ def _is_own_home(path: str) -> bool:
     return is_own and stat.S_ISDIR(status.st_mode)
 
 
-def _passwd_home() -> str:
+def passwd_home() -> str:
+    """The home directory in the user's passwd entry; empty without an entry."""
     import pwd
 
     try:

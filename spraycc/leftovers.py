@@ -167,11 +167,14 @@ def _is_open(build: bytes) -> bool:
 
 
 def _last_use(path: str) -> float:
-    """The latest change of a directory or of a file in it (seconds since the epoch); 0.0: there is none."""
+    """The latest change of a directory or of the files that servers write all the time (seconds since the epoch).
+
+    Not of all files: a state directory has hundreds, and may be on NFS.
+    """
     times = [0.0]
-    for file in (path, *(os.path.join(path, name) for name in _names(path)[:_MOST_EXAMINED])):
+    for name in ("", "server.log", "builds", "lock", "start.lock"):
         with contextlib.suppress(OSError):
-            times.append(os.lstat(file).st_mtime)
+            times.append(os.lstat(os.path.join(path, name)).st_mtime)
     return max(times)
 
 

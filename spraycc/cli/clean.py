@@ -79,7 +79,7 @@ def _clean(one: bool, shims: bool, dry_run: bool) -> int:
     if root is not None:
         _clean_history(report, root)
     else:
-        _clean_shared(report, [state for state in states if state not in here], shims)
+        _clean_shared(report, base, [state for state in states if state not in here], shims)
     click.echo(f"{size_text(report.removed_bytes)} {'would be ' if dry_run else ''}removed")
     return int(report.is_used)
 
@@ -170,7 +170,7 @@ def _clean_history(report: _Report, root: bytes) -> None:
             click.echo(f"forgotten: {count} targets of {os.fsdecode(root)} in {path}")
 
 
-def _clean_shared(report: _Report, elsewhere: list[leftovers.State], shims: bool) -> None:
+def _clean_shared(report: _Report, base: bytes, elsewhere: list[leftovers.State], shims: bool) -> None:
     """Remove what all servers and builds of this user share, unless one of them may use it."""
     for state in elsewhere:
         report.keep(state.path, f"of the host {state.host}; run `spraycc clean` on that host")
@@ -187,6 +187,8 @@ def _clean_shared(report: _Report, elsewhere: list[leftovers.State], shims: bool
             else:
                 report.remove(path)
         _remove_empty(report, place)
+    # A server may have started meanwhile. Its first build copies the programs again if it does not find them.
+    why = why or next((f"{name}: a server runs" for name in leftovers.servers(base) if _lives(base, name)), "")
     for place in directories.places("data"):
         for name in _PROGRAMS:
             path = os.path.join(place, name)
@@ -202,7 +204,11 @@ def _clean_shared(report: _Report, elsewhere: list[leftovers.State], shims: bool
             report.keep(path, why or "shells and build directories may name these shims; --shims removes them")
         _remove_empty(report, place)
     if not os.environ.get("SPRAYCC_RUNTIME_DIR"):  # the user may have made that directory
-        _remove_empty(report, os.fsdecode(directories.base()))
+        _remove_empty(report, os.fsdecode(base))
+
+
+def _lives(base: bytes, name: str) -> bool:
+    return runtime_dir.is_locked(os.path.join(base, name.encode(), runtime_dir.LOCK))
 
 
 def _remove_empty(report: _Report, path: str) -> None:

@@ -90,6 +90,9 @@ def open_build(plan: Plan, settings: Settings, root: bytes, env: Mapping[bytes, 
             plan.live_tokens,
         )
         interception = found[0]
+        if not os.path.exists(interception.files.library or interception.files.runner):
+            # `spraycc clean` has removed the files before it could see this build.
+            interception = prepare(settings, plan.program, path)
         _tell_of_directories(interception.files, settings)
         file = b""
         if interception.files.library is not None:

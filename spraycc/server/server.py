@@ -77,8 +77,8 @@ class Server:
         settings: Settings,
         disk: Disk,
     ) -> None:
-        homes = directories.known_homes() or ("/nonexistent",)
-        workspace, home = os.path.realpath(workspace), os.path.realpath(os.fsencode(homes[0]))
+        home_name = directories.passwd_home() or os.environ.get("HOME") or "/nonexistent"
+        workspace, home = os.path.realpath(workspace), os.path.realpath(os.fsencode(home_name))
         self._nursery = nursery
         self._runtime_dir = runtime_dir
         self._state_dir = state_dir

@@ -16,7 +16,7 @@ def entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The home directory of the passwd entry; no variable is set."""
     home = tmp_path / "entry"
     home.mkdir()
-    monkeypatch.setattr(directories, "_passwd_home", lambda: str(home))
+    monkeypatch.setattr(directories, "passwd_home", lambda: str(home))
     for kind in ("STATE", "DATA", "CONFIG"):
         monkeypatch.delenv(f"XDG_{kind}_HOME", raising=False)
     monkeypatch.delenv("XDG_CONFIG_DIRS", raising=False)
@@ -55,7 +55,7 @@ def test_relative_and_empty_variables_do_not_count(monkeypatch: pytest.MonkeyPat
 def test_without_a_home_there_is_the_runtime_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str
 ) -> None:
-    monkeypatch.setattr(directories, "_passwd_home", lambda: "")
+    monkeypatch.setattr(directories, "passwd_home", lambda: "")
     monkeypatch.setenv("HOME", home)
     assert directories.state() == directories.Place(str(tmp_path / "run/state"), is_last_resort=True)
     assert directories.data().path == str(tmp_path / "run/data")
@@ -112,11 +112,15 @@ def test_no_place_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry:
         directories.state()
 
 
-def test_no_home_is_a_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: Path) -> None:
-    """HOME and the entry may differ after sudo, and both may be under version control."""
+@pytest.mark.parametrize("foreign", [False, True])
+def test_no_home_is_a_workspace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, entry: Path, foreign: bool) -> None:
+    """Home directories may be under version control. After sudo, HOME is foreign: then the entry's counts, too."""
     home = tmp_path / "home"
     monkeypatch.setenv("HOME", str(home))
     for directory in (home, entry):
         (directory / ".git").mkdir(parents=True)
         (directory / "project").mkdir()
+    if foreign:
+        monkeypatch.setattr(directories, "_is_own_home", lambda path: path != str(home))
+    for directory in (home, entry) if foreign else (home,):
         assert workspace.find(os.fsencode(directory / "project")) == os.fsencode((directory / "project").resolve())
