@@ -188,7 +188,8 @@ def _clean_shared(report: _Report, base: bytes, elsewhere: list[leftovers.State]
                 report.remove(path)
         _remove_empty(report, place)
     # A server may have started meanwhile. Its first build copies the programs again if it does not find them.
-    why = why or next((f"{name}: a server runs" for name in leftovers.servers(base) if _lives(base, name)), "")
+    started = [] if report.dry else [name for name in leftovers.servers(base) if _lives(base, name)]
+    why = why or (f"{started[0]}: a server runs" if started else "")
     for place in directories.places("data"):
         for name in _PROGRAMS:
             path = os.path.join(place, name)
