@@ -24,6 +24,8 @@ build directories. Use --shims if there are no such shells and build directories
 #: Below the data directory: what each build makes anew, and the shims.
 _PROGRAMS = ("bin", "lib")
 _SHIMS = "paths"
+#: The slot of runners whose server's directory was deleted (native/runner/local_slots.c).
+_LAST_SLOTS = "fallback-slots"
 _END_TIMEOUT_S = 10.0
 
 
@@ -204,6 +206,11 @@ def _clean_shared(report: _Report, base: bytes, elsewhere: list[leftovers.State]
         elif os.path.lexists(path):
             report.keep(path, why or "shells and build directories may name these shims; --shims removes them")
         _remove_empty(report, place)
+    slots = os.path.join(os.fsdecode(base), _LAST_SLOTS)
+    if runtime_dir.is_locked(os.path.join(os.fsencode(slots), b"0")):
+        report.keep(slots, "a build goes on without its server", is_used=True)
+    else:
+        report.remove(slots)
     if not os.environ.get("SPRAYCC_RUNTIME_DIR"):  # the user may have made that directory
         _remove_empty(report, os.fsdecode(base))
 

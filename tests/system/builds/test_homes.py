@@ -204,6 +204,9 @@ def test_clean_removes_all_but_configuration_and_shims(sandbox: Sandbox) -> None
     sandbox.write({".config/spraycc/config.toml": ""}, sandbox.home)
     sandbox.build("make", "-j4").ok()
     sandbox.run("sh", "-c", 'eval "$(spraycc env)"').ok()
+    sandbox.run(
+        "sh", "-c", f"umask 077; mkdir {sandbox.runtime}/fallback-slots; : >{sandbox.runtime}/fallback-slots/0"
+    ).ok()
     before = listing(sandbox.home)
     planned = sandbox.run(sandbox.bin / "spraycc", "clean", "--dry-run").ok()
     assert listing(sandbox.home) == before
