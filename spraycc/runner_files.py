@@ -8,12 +8,14 @@ under their final names.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 from dataclasses import dataclass
 
+from spraycc import directories
 from spraycc.commands.interception import LIBRARY_NAME
-from spraycc.errors import SprayccError
+from spraycc.errors import RuntimeDirError, SprayccError
 from spraycc.system.preload import can_name
 
 RUNNER = "spraycc-run"
@@ -41,6 +43,8 @@ class RunnerFiles:
     runner: bytes
     #: the library that intercepts executions; None if it is not installed, or LD_PRELOAD can't hold the path
     library: bytes | None
+    #: why the copies are not where the user would expect them, and what to do; empty: they are
+    problem: str = ""
 
     @property
     def shell(self) -> bytes:
@@ -48,36 +52,44 @@ class RunnerFiles:
         return os.path.join(os.path.dirname(self.runner), os.fsencode(_RECIPE_SHELL))
 
 
-def data_dir() -> str:
-    """The user's data directory for SprayCC."""
-    import platformdirs
-
-    return os.path.abspath(platformdirs.user_data_dir("spraycc"))
-
-
 def install(data: str | None = None, runner: str | None = None) -> RunnerFiles:
     """Bring the copies up to date.
 
     Args:
-        data: in place of :func:`data_dir`.
+        data: in place of the first usable directory of :func:`~spraycc.directories.usable_data`.
         runner: in place of :func:`installed_runner`.
 
     Raises:
         NoRunner: no runner is installed, or a copy can't be written or executed.
     """
-    data = data_dir() if data is None else data
     runner = installed_runner() if runner is None else runner
+    if data is not None:
+        return _install(data, runner)
+    problem = ""
+    for place in directories.usable_data():
+        try:
+            files = _install(place.path, runner)
+        except NoRunner as exc:
+            problem = problem or place.problem or str(exc)
+            continue
+        problem = f"{problem}; meanwhile {files.data} is used" if problem else place.problem
+        return dataclasses.replace(files, problem=problem)
+    raise NoRunner(problem or "there is no directory for the runner; set XDG_DATA_HOME to a directory of your own")
+
+
+def _install(data: str, runner: str) -> RunnerFiles:
     programs = os.path.join(data, _PROGRAMS)
     try:
+        directories.make(data)
         make_directory(data)
         make_directory(programs)
         _copy(runner, os.path.join(programs, RUNNER))
         _copy(os.path.join(os.path.dirname(__file__), "runner", "recipe-shell"), os.path.join(programs, _RECIPE_SHELL))
         _link(os.path.join(programs, COMMAND), os.path.join(os.path.dirname(runner), COMMAND))
         library = _copy_library(data, runner)
-    except OSError as exc:
+    except (OSError, RuntimeDirError) as exc:
         raise NoRunner(
-            f"{data}: the runner can't be copied: {exc.strerror}; "
+            f"{data}: the runner can't be copied: {getattr(exc, 'strerror', exc)}; "
             "set XDG_DATA_HOME to a directory that you can write to"
         ) from None
     if os.statvfs(programs).f_flag & os.ST_NOEXEC:
@@ -100,7 +112,8 @@ def installed_runner() -> str:
 
     for scheme in (None, "posix_user"):
         place = sysconfig.get_path("scripts") if scheme is None else sysconfig.get_path("scripts", scheme)
-        if place not in places and os.path.isfile(os.path.join(place, RUNNER)):
+        # Without a home directory the user's scheme is below "~", which is a name in any stranger's source tree.
+        if os.path.isabs(place) and place not in places and os.path.isfile(os.path.join(place, RUNNER)):
             return os.path.join(place, RUNNER)
         places.append(place)
     raise NoRunner(

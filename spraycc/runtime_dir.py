@@ -12,13 +12,15 @@ other place, in the user's state directory. The choice is not random, so the pro
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
-import stat
 
-from spraycc import context
+from spraycc import context, directories
+from spraycc.directories import base as base
+from spraycc.directories import check as check
+from spraycc.directories import ensure as ensure
 from spraycc.errors import RuntimeDirError
-from spraycc.jobserver.makeflags import is_plain_path
 
 #: Names in the server's directory.
 SOCKET = b"socket"
@@ -31,34 +33,12 @@ BUILDS = b"builds"
 _MAX_SOCKET_PATH = 107
 
 
-def base(environ: dict[str, str] | os._Environ[str] | None = None) -> bytes:
-    """The directory that holds all of this user's servers on this host. It may not exist."""
-    environ = os.environ if environ is None else environ
-    chosen = environ.get("SPRAYCC_RUNTIME_DIR")
-    if chosen:
-        path = os.fsencode(chosen)
-        if not os.path.isabs(path):
-            raise RuntimeDirError(
-                f"SPRAYCC_RUNTIME_DIR={chosen}: must be an absolute path, as every program must find it"
-            )
-        if not is_plain_path(path):
-            raise RuntimeDirError(
-                f"SPRAYCC_RUNTIME_DIR={chosen}: must be of letters, digits and /._+-, as MAKEFLAGS names it"
-            )
-        return os.path.normpath(path)
-    path = os.fsencode(f"/tmp/spraycc-{os.getuid()}")
-    if not _is_strangers(path):
-        return path
-    import platformdirs
+def state_directory(name: str, state: str | None = None) -> str:
+    """The directory for the log, the session file and the builds' records of the server with this directory name.
 
-    return os.path.join(os.fsencode(platformdirs.user_state_dir("spraycc")), os.fsencode(f"run-{os.uname().nodename}"))
-
-
-def state_directory(name: str) -> str:
-    """The directory for the log, the session file and the builds' records of the server with this directory name."""
-    import platformdirs
-
-    return os.path.join(platformdirs.user_state_dir("spraycc"), f"{os.uname().nodename}-{name}")
+    ``state``: in place of :func:`spraycc.directories.state`.
+    """
+    return os.path.join(state or directories.state().path, f"{os.uname().nodename}-{name}")
 
 
 def locate(workspace: bytes, environ: dict[str, str] | os._Environ[str] | None = None) -> bytes:
@@ -79,12 +59,12 @@ def locate(workspace: bytes, environ: dict[str, str] | os._Environ[str] | None =
 
 def locate_all(workspace: bytes) -> list[bytes]:
     """The directories of this user's servers of ``workspace``, in every context that shares the base."""
-    top, start = base(), f"{_workspace_name(workspace)}-".encode()
+    top = base()
     try:
         names = os.listdir(top)
     except OSError:
         return []
-    return [os.path.join(top, name) for name in sorted(names) if name.startswith(start)]
+    return [os.path.join(top, name) for name in sorted(names) if is_of(workspace, os.fsdecode(name))]
 
 
 def state_directory_of(workspace: bytes) -> str:
@@ -94,13 +74,32 @@ def state_directory_of(workspace: bytes) -> str:
 
 def state_directories_of(workspace: bytes) -> list[str]:
     """The state directories of all servers of ``workspace`` on this host, whatever their context."""
-    start = state_directory(_workspace_name(workspace))
-    parent = os.path.dirname(start)
+    start = f"{os.uname().nodename}-{_workspace_name(workspace)}-"
+    found: list[str] = []
+    for place in directories.places("state"):
+        with contextlib.suppress(OSError):
+            found += [os.path.join(place, name) for name in os.listdir(place) if name.startswith(start)]
+    return found
+
+
+def is_of(workspace: bytes, name: str) -> bool:
+    """True if ``name`` is the name of a server's directory for ``workspace``, in any context."""
+    return name.partition("-")[0] == _workspace_name(workspace)
+
+
+def is_locked(path: bytes) -> bool:
+    """True if a process holds the lock of this file."""
     try:
-        names = os.listdir(parent)
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
-        return []
-    return [os.path.join(parent, name) for name in names if name.startswith(f"{os.path.basename(start)}-")]
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def _workspace_name(workspace: bytes) -> str:
@@ -109,66 +108,3 @@ def _workspace_name(workspace: bytes) -> str:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def ensure(path: bytes) -> None:
-    """Make ``path`` and its parent, the base, if they are missing, and check that both can be trusted.
-
-    Raises:
-        RuntimeDirError: one of the two can't be made, is not a directory, belongs to another user or is open to others.
-    """
-    parent = os.path.dirname(path)
-    # The user is responsible for the directories above the base, so they get the usual modes.
-    with contextlib.suppress(OSError):
-        os.makedirs(os.path.dirname(parent), exist_ok=True)
-    for directory in (parent, path):
-        try:
-            os.mkdir(directory, 0o700)
-        except FileExistsError:
-            pass
-        except OSError as exc:
-            raise RuntimeDirError(
-                f"{os.fsdecode(directory)}: can't be made: {exc.strerror}; "
-                "set SPRAYCC_RUNTIME_DIR to a directory on this host's own disk that you can write to"
-            ) from None
-        check(directory)
-
-
-def check(path: bytes) -> None:
-    """Check that ``path`` is a directory of this user that nobody else can enter.
-
-    Raises:
-        RuntimeDirError: the check failed; the text says why and what to do.
-    """
-    shown = os.fsdecode(path)
-    try:
-        status = os.lstat(path)
-    except OSError as exc:
-        raise RuntimeDirError(f"{shown}: {exc.strerror}") from None
-    if not stat.S_ISDIR(status.st_mode):
-        what = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "no directory"
-        raise RuntimeDirError(f"{shown}: is {what}; remove it, or set SPRAYCC_RUNTIME_DIR to a directory of your own")
-    if status.st_uid != os.getuid():
-        raise RuntimeDirError(
-            f"{shown}: belongs to {_user(status.st_uid)}, not to {_user(os.getuid())}; "
-            "set SPRAYCC_RUNTIME_DIR to a directory of your own"
-        )
-    if status.st_mode & 0o077:
-        raise RuntimeDirError(f"{shown}: is open to others (mode {status.st_mode & 0o7777:04o}); run chmod 700 {shown}")
-
-
-def _is_strangers(path: bytes) -> bool:
-    """True if ``path`` exists and belongs to another user, so that this user can neither use nor remove it."""
-    try:
-        return os.lstat(path).st_uid != os.getuid()
-    except OSError:
-        return False
-
-
-def _user(uid: int) -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"

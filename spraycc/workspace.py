@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import stat
 
+from spraycc import directories
 from spraycc.config.sources import WORKSPACE_FILE
 from spraycc.errors import ConfigError
 
@@ -25,7 +26,7 @@ def find(cwd: bytes | None = None, home: bytes | None = None) -> bytes:
 
     Args:
         cwd: in place of the working directory.
-        home: in place of the home directory.
+        home: in place of the home directories that HOME and the passwd entry name.
 
     Raises:
         ConfigError: the working directory does not exist any more, or neither it nor a directory above it may be a
@@ -37,12 +38,13 @@ def find(cwd: bytes | None = None, home: bytes | None = None) -> bytes:
         raise ConfigError(
             "the working directory does not exist any more; change into the project's directory"
         ) from None
-    home = os.path.realpath(os.path.expanduser(b"~") if home is None else home)
+    names = map(os.fsencode, directories.known_homes()) if home is None else [home]
+    homes = frozenset(map(os.path.realpath, names))
     mark = os.fsencode(WORKSPACE_FILE)
     vcs_root = None
     directory = start
     while True:
-        if _may_be_root(directory, home):
+        if _may_be_root(directory, homes):
             if os.path.isfile(os.path.join(directory, mark)):
                 return directory
             if vcs_root is None and any(os.path.lexists(os.path.join(directory, vcs)) for vcs in _VCS_MARKS):
@@ -54,7 +56,7 @@ def find(cwd: bytes | None = None, home: bytes | None = None) -> bytes:
     if vcs_root is not None:
         return vcs_root
     # Not _may_be_root: the user has chosen this directory, even if everybody may write to it.
-    if start in _NEVER or start == home:
+    if start in _NEVER | homes:
         raise ConfigError(
             f"{os.fsdecode(start)} can't be a workspace as a whole; work in a subdirectory, one for each project "
             f"(its root is where {WORKSPACE_FILE}, .git, .hg or .svn is, else the directory you are in)"
@@ -62,8 +64,8 @@ def find(cwd: bytes | None = None, home: bytes | None = None) -> bytes:
     return start
 
 
-def _may_be_root(directory: bytes, home: bytes) -> bool:
-    if directory in _NEVER or directory == home:
+def _may_be_root(directory: bytes, homes: frozenset[bytes]) -> bool:
+    if directory in _NEVER | homes:
         return False
     try:
         mode = os.stat(directory).st_mode

@@ -54,12 +54,11 @@ def _executors(settings: Any, directory: Path) -> tuple[str, ...]:
 
 
 def _show_batch(settings: Any, wanted: int, directory: Path) -> None:
-    import getpass
-
     from spraycc.cluster.driver import Submission
     from spraycc.cluster.registry import batch_name, client_environment, driver_for
+    from spraycc.server.fleet.batch_commands import user_name
 
-    driver = driver_for(settings, getpass.getuser())
+    driver = driver_for(settings, user_name())
     executors = _executors(settings, directory)
     batch_jobs = -(-wanted // settings.cpus_per_executor)
     limit = settings.array_limit or driver.array_limit

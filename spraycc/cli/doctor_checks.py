@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spraycc import __version__, config, runner_files, runtime_dir, workspace
+from spraycc import __version__, config, directories, runner_files, runtime_dir, workspace
 from spraycc.cli import server_start
 from spraycc.cli.build_tool import ToolNotFound, environ_path, find_program
 from spraycc.cli.tool_environment import without_build
@@ -59,6 +59,7 @@ def all_findings(flags: Mapping[str, Any]) -> Iterator[Finding]:
     yield user_namespaces()
     yield from build_tools()
     yield compilers()
+    yield state_directory(loaded.settings)
     yield from server_directory(root)
     yield descriptors(loaded.settings)
 
@@ -71,6 +72,8 @@ def runner(settings: Settings) -> Iterator[Finding]:
     except SprayccError as exc:
         yield Finding("runner", False, str(exc), "without a runner no task goes to an executor", essential=True)
         return
+    if files.problem:
+        yield Finding("data directory", False, files.problem)
     said, problem = _output([os.fsdecode(files.runner), "--version"])
     if problem:
         yield Finding(
@@ -220,6 +223,18 @@ def compilers() -> Finding:
             "a compiler by another name is wrapped with --wrap NAME, or `wrap` in .spraycc.toml",
         )
     return Finding("compilers", True, " ".join(sorted(names)))
+
+
+def state_directory(settings: Settings) -> Finding:
+    """The directory for all that servers write, and whether it is the usual one and has space."""
+    try:
+        place = directories.state(probe=True)
+    except RuntimeDirError as exc:
+        return Finding("state directory", False, str(exc), essential=True)
+    if place.problem:
+        return Finding("state directory", False, place.problem)
+    remedy = "executors on other hosts can't read it; set XDG_STATE_HOME to a directory that all hosts share"
+    return Finding("state directory", not place.is_last_resort or settings.cluster == "local", place.path, remedy)
 
 
 def server_directory(root: bytes) -> Iterator[Finding]:

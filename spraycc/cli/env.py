@@ -49,10 +49,14 @@ def _env(flags: dict[str, Any], off: bool, makeflags: bool) -> int:
     else:
         from spraycc import runner_files, shims
         from spraycc.cli.build_tool import environ_path
+        from spraycc.cli.messages import warn
         from spraycc.cli.tool_environment import without_build
 
         path = environ_path(without_build(os.environb))
-        directory = shims.of_build_tools(runner_files.install(), os.fsdecode(path))
+        files = runner_files.install()
+        if files.problem:
+            warn(files.problem)
+        directory = shims.of_build_tools(files, os.fsdecode(path))
         lines = {b"PATH": b":".join((directory, path)), b"SPRAYCC_SHIMS": directory}
     _print(_exports(lines))
     return 0

@@ -77,12 +77,14 @@ def _clear() -> int:
 
 def _store() -> tuple[Store, str, bool]:
     """The workspace's store, the workspace, and whether its file exists."""
-    from spraycc import runtime_dir, workspace
+    from spraycc import directories, workspace
     from spraycc.cli.messages import warn
     from spraycc.history.store import FILE_NAME, Store
 
     root = workspace.find()
-    path = Path(runtime_dir.state_directory_of(root)).parent / FILE_NAME
+    # A server that found the first place full or unwritable has used another one.
+    paths = [Path(place) / FILE_NAME for place in directories.places("state")]
+    path = next(filter(Path.exists, paths), paths[0])
     return Store(path, os.path.realpath(root), warn), os.fsdecode(root), path.exists()
 
 

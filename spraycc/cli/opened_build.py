@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spraycc import runtime_dir
+from spraycc import directories, runtime_dir
 from spraycc.cli import server_start
 from spraycc.cli.build_tool import environ_path
 from spraycc.cli.interception import Interception, prepare, write_configuration, write_names
@@ -90,6 +90,10 @@ def open_build(plan: Plan, settings: Settings, root: bytes, env: Mapping[bytes, 
             plan.live_tokens,
         )
         interception = found[0]
+        if not os.path.exists(interception.files.library or interception.files.runner):
+            # `spraycc clean` has removed the files before it could see this build.
+            interception = prepare(settings, plan.program, path)
+        _tell_of_directories(interception.files, settings)
         file = b""
         if interception.files.library is not None:
             file = write_configuration(interception.files, settings, root, directory, reply.build)
@@ -112,6 +116,18 @@ def open_build(plan: Plan, settings: Settings, root: bytes, env: Mapping[bytes, 
             os.close(fd)
         raise
     return OpenedBuild(connection, directory, reply.build, interception, file, tool_env, fd)
+
+
+def _tell_of_directories(files: RunnerFiles, settings: Settings) -> None:
+    """Warn if SprayCC's files are not where the user would expect them."""
+    state = directories.state()
+    if text := state.problem or files.problem:
+        warn(text)
+    elif state.is_last_resort and settings.cluster != "local":
+        warn(
+            f"you have no home directory, so {state.path} has the server's files, and executors on other hosts can't "
+            "read them; set XDG_STATE_HOME to a directory that all hosts share"
+        )
 
 
 def _recipe_shell(settings: Settings, files: RunnerFiles) -> bytes:

@@ -49,14 +49,16 @@ def _stop(flags: dict[str, Any], now: bool, force: bool) -> int:
 
     root = workspace.find()
     # The servers of other contexts, too: of a container that shares /tmp, or from before `newgrp`.
-    connections = [server_start.connect(directory, inform) for directory in runtime_dir.locate_all(root)]
+    places = dict.fromkeys([*runtime_dir.locate_all(root), runtime_dir.locate(root)])
+    connections = [server_start.connect(directory, inform) for directory in places]
     for connection in filter(None, connections):
         connection.stop(now or force)
         connection.close()
         inform(f"the server of {os.fsdecode(root)} has ended")
     if not any(connections):
         inform(f"no server runs for {os.fsdecode(root)}")
-    return _cancel_leftovers(root, flags) if force else 0
+    states = [runtime_dir.state_directory(os.fsdecode(os.path.basename(directory))) for directory in places]
+    return _cancel_leftovers(root, states, flags) if force else 0
 
 
 @click.pass_obj
@@ -81,16 +83,16 @@ def _run(flags: dict[str, Any]) -> int:
     direct_exec.execute(command_line, server_start.server_environment(settings.kept_variables))
 
 
-def _cancel_leftovers(root: bytes, flags: dict[str, Any]) -> int:
+def _cancel_leftovers(root: bytes, states: list[str], flags: dict[str, Any]) -> int:
     import subprocess
     import sys
 
-    from spraycc import config, runtime_dir
+    from spraycc import config
     from spraycc.cli import server_start
     from spraycc.cli.messages import inform
 
     # In a process of its own, because the command line does not import trio.
-    argv = [sys.executable, "-P", "-m", "spraycc.server.fleet.stale_jobs", runtime_dir.state_directory_of(root)]
+    argv = [sys.executable, "-P", "-m", "spraycc.server.fleet.stale_jobs", *states]
     environ = server_start.server_environment(config.load(root, flags=flags).settings.kept_variables)
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environ)
     if done.returncode:

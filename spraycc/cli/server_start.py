@@ -1,8 +1,8 @@
 """Connects to the workspace's server, and starts a server if none runs.
 
-The server is ``python -m spraycc.server run --dir D --workspace W``. It reads its settings from standard input (one
-line of JSON, then end of file), writes its log to standard output and error, and is ready when its socket accepts a
-connection.
+The server is ``python -m spraycc.server run --dir D --workspace W --state S``. It reads its settings from standard
+input (one line of JSON, then end of file), writes its log to standard output and error, and is ready when its socket
+accepts a connection.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from spraycc import kept_variables, runtime_dir
+from spraycc import directories, kept_variables, runtime_dir
 from spraycc.cli import direct_exec
 from spraycc.commands import interception
 from spraycc.errors import RuntimeDirError, ServerUnavailable
@@ -36,11 +36,15 @@ _POLL_S = 0.005
 _MAX_LOG_BYTES = 8 * 1024 * 1024
 
 
-def server_command(directory: bytes, workspace: bytes) -> list[str]:
-    """The server's command line. -P: never import from the working directory, which may be a stranger's source tree."""
+def server_command(directory: bytes, workspace: bytes, state: str | None = None) -> list[str]:
+    """The server's command line. ``state``: in place of :func:`spraycc.directories.state`.
+
+    -P: never import from the working directory, which may be a stranger's source tree.
+    """
     return [
         *(sys.executable, "-P", "-m", "spraycc.server", "run"),
         *("--dir", os.fsdecode(directory), "--workspace", os.fsdecode(workspace)),
+        *("--state", runtime_dir.state_directory(os.fsdecode(os.path.basename(directory)), state)),
     ]
 
 
@@ -132,7 +136,9 @@ def connect_or_start(
             connection.close()
             raise
         return connection
-    starter = _Starter(directory, settings, on_notice, command or server_command(directory, workspace), meanwhile)
+    if command is None:
+        command = server_command(directory, workspace, _state_with_space(on_notice))
+    starter = _Starter(directory, settings, on_notice, command, meanwhile)
     try:
         # A server that ends removes its directory, perhaps between two of these steps. Then start again.
         while connection is None:
@@ -141,6 +147,14 @@ def connect_or_start(
     except OSError as exc:
         raise ServerUnavailable(f"no server could be started: {exc}") from None
     return connection
+
+
+def _state_with_space(on_notice: Callable[[str], None]) -> str:
+    """The directory for the state of a new server. Tells the user if the usual one is full."""
+    usual, place = directories.state(), directories.state(probe=True)
+    if place.path != usual.path:
+        on_notice(f"warning: {place.problem}")
+    return place.path
 
 
 @dataclass(slots=True)
@@ -274,17 +288,7 @@ def _spawn(directory: bytes, settings: Settings, command: Sequence[str]) -> subp
 
 def server_lives(directory: bytes) -> bool:
     """True if a server holds the lock, whether or not it listens yet."""
-    try:
-        fd = os.open(os.path.join(directory, runtime_dir.LOCK), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
+    return runtime_dir.is_locked(os.path.join(directory, runtime_dir.LOCK))
 
 
 def clean_after_server(directory: bytes, build: str) -> None:

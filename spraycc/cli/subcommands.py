@@ -20,6 +20,7 @@ from spraycc.errors import USAGE_STATUS
 _COMMANDS = {
     **dict.fromkeys(SUBCOMMANDS, "spraycc.cli.build_commands"),
     "build": "spraycc.cli.build_commands",
+    "clean": "spraycc.cli.clean",
     "cluster": "spraycc.cli.cluster",
     "config": "spraycc.cli.config",
     "doctor": "spraycc.cli.doctor",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from spraycc import directories
 from spraycc.config.keys import KEYS, PREFIX, RESERVED_VARIABLES, flag, nearest, variable
 from spraycc.errors import ConfigError
 
@@ -29,12 +30,10 @@ class Given:
 
 def config_files(workspace: bytes | None) -> dict[str, str]:
     """The configuration files by layer, weakest first, whether they exist or not."""
-    import platformdirs
-
-    files = {
-        "site": os.path.join(platformdirs.site_config_dir("spraycc"), "config.toml"),
-        "user": os.path.join(platformdirs.user_config_dir("spraycc"), "config.toml"),
-    }
+    files = {"site": os.path.join(directories.site_configuration(), "config.toml")}
+    own = directories.user_configuration()
+    if own is not None:
+        files["user"] = os.path.join(own, "config.toml")
     if workspace is not None:
         files["workspace"] = os.path.join(os.fsdecode(workspace), WORKSPACE_FILE)
     return files

@@ -1,4 +1,4 @@
-"""``python -m spraycc.server run --dir D --workspace W``: the server's process.
+"""``python -m spraycc.server run --dir D --workspace W --state S``: the server's process.
 
 spraycc.cli starts it, and writes the settings to its stdin.
 """
@@ -20,8 +20,8 @@ from pathlib import Path
 
 import trio
 
-from spraycc import runtime_dir as directories
-from spraycc.errors import SprayccError
+from spraycc import directories
+from spraycc.errors import RuntimeDirError, SprayccError
 from spraycc.server.host.fresh_process import begin_afresh
 from spraycc.server.host.surroundings import why_not_linger
 from spraycc.server.server import BACKLOG, serve
@@ -36,11 +36,13 @@ def main() -> int:
     parser.add_argument("command", choices=["run"])
     parser.add_argument("--dir", required=True, type=Path, help="the runtime directory, which exists and is the user's")
     parser.add_argument("--workspace", required=True)
+    parser.add_argument("--state", required=True, type=Path, help="the state directory, which the server makes")
     arguments = parser.parse_args()
     settings = Settings.from_map(json.loads(sys.stdin.readline() or "{}"))
     try:
         directories.check(os.fsencode(arguments.dir))
-        state_dir = _state_dir(arguments.dir.name)
+        state_dir = arguments.state
+        _make_state(state_dir)
     except SprayccError as exc:
         sys.stderr.write(f"spraycc server: {exc}\n")
         return 1
@@ -147,12 +149,16 @@ def listen(path: Path) -> socket.socket:
     return sock
 
 
-def _state_dir(name: str) -> Path:
-    path = Path(directories.state_directory(name))
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Session files and logs lie in the directory, so other users must not reach it.
+def _make_state(path: Path) -> None:
+    """Make the state directory. Session files and logs lie in it, so other users must not reach it."""
+    try:
+        directories.make(os.fspath(path.parent))
+        path.mkdir(mode=0o700, exist_ok=True)
+    except OSError as exc:
+        raise RuntimeDirError(
+            f"{path}: can't be made: {exc.strerror}; set XDG_STATE_HOME to another directory"
+        ) from None
     directories.check(os.fsencode(path))
-    return path
 
 
 def _log_to(path: Path) -> None:

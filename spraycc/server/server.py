@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import pwd
 import resource
 import shutil
 import socket
@@ -15,6 +15,7 @@ from typing import Any
 import trio
 
 import spraycc
+from spraycc import directories, leftovers
 from spraycc.server.builds.build import Builds, clear_builds
 from spraycc.server.dispatcher import Dispatcher
 from spraycc.server.frontend.decide import Decider
@@ -27,6 +28,9 @@ from spraycc.server.task_table import TaskTable
 from spraycc.server.tasks.durations import TaskHistory
 from spraycc.settings import Settings
 from spraycc.system.filesystems import FileSystems
+from spraycc.system.threads import run_in_thread
+
+log = logging.getLogger(__name__)
 
 #: The kernel cuts this to net.core.somaxconn. Runners connect blocking, so a full backlog only delays them.
 BACKLOG = 65535
@@ -76,7 +80,8 @@ class Server:
         disk: Disk,
         lingers: bool,
     ) -> None:
-        workspace, home = os.path.realpath(workspace), os.path.realpath(os.fsencode(_home()))
+        home_name = directories.passwd_home() or os.environ.get("HOME") or "/nonexistent"
+        workspace, home = os.path.realpath(workspace), os.path.realpath(os.fsencode(home_name))
         self._nursery = nursery
         self._runtime_dir = runtime_dir
         self._state_dir = state_dir
@@ -107,7 +112,16 @@ class Server:
         start_soon(keep_going, "heartbeats", fleet.run_heartbeats)
         start_soon(keep_going, "idleness", self.lifetime.watch_idleness)
         start_soon(self._history.run)
+        start_soon(self._prune)
         await self._frontend.accept(listener)
+
+    async def _prune(self) -> None:
+        try:
+            removed = await run_in_thread(leftovers.prune, self._runtime_dir.name, abandon_on_cancel=True)
+            if removed:
+                log.info("removed %d old directories of servers, such as %s", len(removed), removed[0])
+        except Exception:
+            log.exception("old directories of servers were not removed")
 
     def clear_away(self) -> None:
         """Remove the server's files. Called after its last coroutine has ended."""
@@ -153,10 +167,3 @@ def _make_slots(directory: Path, count: int) -> None:
     directory.mkdir(mode=0o700)
     for number in range(count):
         (directory / str(number)).touch(mode=0o600)
-
-
-def _home() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_dir
-    except KeyError:
-        return os.environ.get("HOME", "/nonexistent")

@@ -24,15 +24,17 @@ ROOMS: dict[str, set[str]] = {
     "spraycc.scheduler": set(),
     "spraycc.cluster": set(),
     "spraycc.jobserver": set(),
-    "spraycc.config": set(),
+    "spraycc.directories": {"spraycc.jobserver"},
+    "spraycc.config": {"spraycc.directories"},
     # the operating system, for server and executor
     "spraycc.system": set(),
     "spraycc.landmarks": set(),
     "spraycc.history": set(),
     "spraycc.context": set(),
-    "spraycc.runtime_dir": {"spraycc.context", "spraycc.jobserver"},
-    "spraycc.workspace": {"spraycc.config"},
-    "spraycc.runner_files": {"spraycc.commands", "spraycc.system"},
+    "spraycc.runtime_dir": {"spraycc.context", "spraycc.directories"},
+    "spraycc.leftovers": {"spraycc.directories", "spraycc.runtime_dir"},
+    "spraycc.workspace": {"spraycc.config", "spraycc.directories"},
+    "spraycc.runner_files": {"spraycc.commands", "spraycc.directories", "spraycc.system"},
     "spraycc.shims": {"spraycc.commands", "spraycc.runner_files"},
     "spraycc.runner": set(),
     "spraycc.executor": {"spraycc.wire", "spraycc.system"},
@@ -64,13 +66,14 @@ ROOMS: dict[str, set[str]] = {
         *(SERVER + room for room in ("host", "tasks", "builds", "task_table", "dispatcher", "lifetime")),
     },
     SERVER + "server": {
-        "spraycc.system",
+        "spraycc.directories", "spraycc.leftovers", "spraycc.system",
         *(SERVER + room for room in ("host", "tasks", "builds", "task_table", "dispatcher", "lifetime", "frontend")),
     },
-    SERVER + "__main__": {"spraycc.system", "spraycc.runtime_dir", SERVER + "host", SERVER + "server"},
+    SERVER + "__main__": {"spraycc.directories", "spraycc.system", SERVER + "host", SERVER + "server"},
     "spraycc.ui": {"spraycc.wire"},
     "spraycc.cli": {
-        "spraycc.cluster", "spraycc.commands", "spraycc.config", "spraycc.executor", "spraycc.history", "spraycc.jobserver",
+        "spraycc.cluster", "spraycc.commands", "spraycc.config", "spraycc.directories", "spraycc.executor",
+        "spraycc.history", "spraycc.jobserver", "spraycc.leftovers",
         "spraycc.runner_files", "spraycc.runtime_dir", "spraycc.shims", "spraycc.system", "spraycc.ui", "spraycc.wire", "spraycc.workspace",
         SERVER + "fleet",
     },
@@ -80,7 +83,7 @@ PURE = {"spraycc.wire", "spraycc.commands", "spraycc.scheduler", "spraycc.cluste
 FIFO = "spraycc.jobserver.fifo"
 IMPURE_MODULES = {"trio", "time", "random", "secrets", "logging", "subprocess", "socket", "asyncio", "threading"}
 #: large libraries: hundreds of executors must not read them over NFS at once
-LARGE_LIBRARIES = {"pydantic", "rich", "click", "cryptography", "platformdirs"}
+LARGE_LIBRARIES = {"pydantic", "rich", "click", "cryptography"}
 
 
 def modules() -> list[tuple[str, Path]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from spraycc import runtime_dir
+from spraycc import directories, runtime_dir
 from spraycc.errors import RuntimeDirError
 
 
@@ -55,7 +55,7 @@ def short_path() -> Iterator[Path]:
 
 def test_a_squatted_base_falls_back_to_the_state_directory(monkeypatch: pytest.MonkeyPatch, short_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(short_path))
-    monkeypatch.setattr(runtime_dir, "_is_strangers", lambda path: path == f"/tmp/spraycc-{os.getuid()}".encode())
+    monkeypatch.setattr(directories, "_is_strangers", lambda path: path == f"/tmp/spraycc-{os.getuid()}".encode())
     expected = short_path / "spraycc" / f"run-{os.uname().nodename}"
     assert runtime_dir.base({}) == os.fsencode(expected)
     directory = runtime_dir.locate(b"/w", {})
@@ -66,11 +66,11 @@ def test_a_squatted_base_falls_back_to_the_state_directory(monkeypatch: pytest.M
 def test_a_directory_of_somebody_else_is_a_strangers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir(mode=0o700)
-    assert not runtime_dir._is_strangers(os.fsencode(theirs))
+    assert not directories._is_strangers(os.fsencode(theirs))
     another = os.getuid() + 1
     # Only root can give a directory to another user, so the test changes the user instead.
     monkeypatch.setattr(os, "getuid", lambda: another)
-    assert runtime_dir._is_strangers(os.fsencode(theirs))
+    assert directories._is_strangers(os.fsencode(theirs))
     with pytest.raises(RuntimeDirError, match=r"belongs to .+, not to .+; set SPRAYCC_RUNTIME_DIR"):
         runtime_dir.check(os.fsencode(theirs))
 

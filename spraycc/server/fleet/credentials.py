@@ -9,6 +9,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from spraycc.errors import SprayccError
 from spraycc.wire.session_file import SECRET_BYTES, Session
 
 
@@ -63,10 +64,25 @@ def make_credentials() -> Credentials:
     return Credentials(pem.decode("ascii"), secrets.token_bytes(SECRET_BYTES), context)
 
 
+class NoSessionFile(SprayccError):
+    """The session file can't be written, so no executor can start."""
+
+
 def write_session_file(session: Session, directory: Path) -> Path:
-    """Write the session file (mode 0600) under a new random name. The caller removes the file."""
+    """Write the session file (mode 0600) under a new random name. The caller removes the file.
+
+    Raises:
+        NoSessionFile: the file can't be written.
+    """
     path = directory / f"session-{secrets.token_hex(8)}.json"
-    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write(session.to_json())
+    try:
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(fd, "w") as file:
+            file.write(session.to_json())
+    except OSError as exc:
+        path.unlink(missing_ok=True)
+        raise NoSessionFile(
+            f"{directory}: the session file can't be written: {exc.strerror}; make room, or set XDG_STATE_HOME to "
+            "another directory and run `spraycc server stop`"
+        ) from None
     return path

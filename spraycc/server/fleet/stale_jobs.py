@@ -1,6 +1,6 @@
 """The marker file of batch jobs that may exist, and the cancelling of a killed server's batch jobs.
 
-``python -m spraycc.server.fleet.stale_jobs STATE_DIR`` cancels them for `spraycc server stop --force`. The program
+``python -m spraycc.server.fleet.stale_jobs STATE_DIR…`` cancels them for `spraycc server stop --force`. The program
 prints the number of submissions. Its exit status is 1 if the cluster manager's commands fail.
 """
 
@@ -90,15 +90,16 @@ class StaleJobs:
 
 
 def main() -> int:
-    state_dir = Path(sys.argv[1])
-    try:
-        found = trio.run(cancel_stale_jobs, Settings(), state_dir)
-    except SprayccError as exc:
-        sys.stderr.write(f"{exc}\n")
-        return 1
-    # Session files hold secrets, and their server is gone.
-    for path in state_dir.glob("session-*.json"):
-        path.unlink(missing_ok=True)
+    found = 0
+    for state_dir in map(Path, sys.argv[1:]):
+        try:
+            found += trio.run(cancel_stale_jobs, Settings(), state_dir)
+        except SprayccError as exc:
+            sys.stderr.write(f"{exc}\n")
+            return 1
+        # Session files hold secrets, and their server is gone.
+        for path in state_dir.glob("session-*.json"):
+            path.unlink(missing_ok=True)
     sys.stdout.write(f"{found}\n")
     return 0
 

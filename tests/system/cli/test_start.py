@@ -277,9 +277,10 @@ def test_a_long_log_is_put_aside(starter: Starter, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_servers_command_line_never_imports_from_the_working_directory() -> None:
-    command = server_start.server_command(b"/d", b"/w\xff")
+    command = server_start.server_command(b"/d", b"/w\xff", "/s")
     assert command[:5] == [sys.executable, "-P", "-m", "spraycc.server", "run"]
-    assert os.fsencode(command[-1]) == b"/w\xff"
+    assert os.fsencode(command[command.index("--workspace") + 1]) == b"/w\xff"
+    assert command[-2:] == ["--state", f"/s/{os.uname().nodename}-d"]
 
 
 # --- the subcommands
@@ -384,6 +385,7 @@ def test_doctor_names_every_subject(setup: Setup, server: FakeServer) -> None:
         "make",
         "ninja",
         "compilers",
+        "state directory",
         "runtime directory",
         "server",
         "limits",
