@@ -82,14 +82,13 @@ def _run(flags: dict[str, Any]) -> int:
 
 def _cancel_leftovers(root: bytes) -> int:
     import subprocess
-    import sys
 
-    from spraycc import runtime_dir
+    from spraycc import isolated, runtime_dir
     from spraycc.cli import server_start
     from spraycc.cli.messages import inform
 
     # In a process of its own, because the command line does not import trio.
-    argv = [sys.executable, "-P", "-m", "spraycc.server.fleet.stale_jobs", runtime_dir.state_directory_of(root)]
+    argv = isolated.command("spraycc.server.fleet.stale_jobs", runtime_dir.state_directory_of(root))
     done = subprocess.run(
         argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=server_start.server_environment()
     )

@@ -1,8 +1,8 @@
 """Connects to the workspace's server, and starts a server if none runs.
 
-The server is ``python -m spraycc.server run --dir D --workspace W``. It reads its settings from standard input (one
-line of JSON, then end of file), writes its log to standard output and error, and is ready when its socket accepts a
-connection.
+The server is ``python -m spraycc.server run --dir D --workspace W``, isolated (spraycc/isolated.py). It reads its
+settings from standard input (one line of JSON, then end of file), writes its log to standard output and error, and is
+ready when its socket accepts a connection.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from spraycc import runtime_dir
+from spraycc import isolated, runtime_dir
 from spraycc.build_tools import MAKE_VARIABLES
 from spraycc.commands import interception
 from spraycc.errors import RuntimeDirError, ServerUnavailable
@@ -46,25 +45,19 @@ _NOT_FOR_THE_SERVER = (
 
 
 def server_command(directory: bytes, workspace: bytes) -> list[str]:
-    """The server's command line. -P: never import from the working directory, which may be a stranger's source tree."""
-    return [
-        *(sys.executable, "-P", "-m", "spraycc.server", "run"),
-        *("--dir", os.fsdecode(directory), "--workspace", os.fsdecode(workspace)),
-    ]
+    """The server's command line."""
+    return isolated.command(
+        *("spraycc.server", "run", "--dir", os.fsdecode(directory), "--workspace", os.fsdecode(workspace))
+    )
 
 
 def server_environment() -> dict[str, str]:
-    """The environment for a server: ours without the build around us, and with this installation importable."""
-    environ = {
+    """The environment for a server: ours without the build around us."""
+    return {
         os.fsdecode(name): os.fsdecode(value)
         for name, value in interception.without(os.environb).items()
         if os.fsdecode(name) not in _NOT_FOR_THE_SERVER
     }
-    # In a source tree Python finds SprayCC through the working directory, which -P excludes.
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    if root not in map(os.path.abspath, sys.path[1:]):
-        environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environ.get("PYTHONPATH"))))
-    return environ
 
 
 def settings_line(settings: Settings) -> bytes:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from spraycc import isolated
+
 #: Variables of the server that an executor also needs. Cluster managers do not pass them on.
 _NEEDED = ("PYTHONPATH", "SPRAYCC_BOX")
 #: The start from a pack, run by its path so that Python need not search for the module.
@@ -22,12 +24,12 @@ def executor_command(
     """The command line of an executor, without its id. It holds no secret, only the session file's path.
 
     With a ``pack`` the executor copies the pack to ``scratch_dir`` or another local directory and starts from the copy.
-    ``-P`` keeps the current directory off Python's module path; ``-S`` skips site-packages.
+    The Python is isolated (:mod:`spraycc.isolated`); ``-S`` skips site-packages.
     """
     needed = [f"{name}={environ[name]}" for name in _NEEDED if environ.get(name)] if environ else []
     start = ["/usr/bin/env", *needed] if needed else []
-    program: tuple[str, ...] = (sys.executable, "-P", "-m", "spraycc.executor")
+    program = isolated.command("spraycc.executor")
     if pack is not None:
         unpack = ("--unpack-in", scratch_dir) if scratch_dir else ()
-        program = (sys.executable, "-S", "-P", str(_START), *unpack, str(pack))
+        program = [sys.executable, *isolated.OPTIONS, "-S", str(_START), *unpack, str(pack)]
     return (*prefix, *start, *program, "--session", str(session_file))

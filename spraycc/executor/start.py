@@ -1,4 +1,4 @@
-"""Starts an executor from a pack: ``python -S -P start.py [--unpack-in DIRECTORY] PACK EXECUTOR'S ARGUMENTS``.
+"""Starts an executor from a pack: ``python -E -P -S start.py [--unpack-in DIRECTORY] PACK EXECUTOR'S ARGUMENTS``.
 
 Hundreds of executors start at once, and each would open some 140 files of the installation over NFS. The *pack*
 (:mod:`spraycc.executor.pack` makes it) is one file with the code of every module that an executor imports and the
@@ -102,7 +102,8 @@ def main(arguments: list[str]) -> None:
             raise
         sys.stderr.write(f"spraycc executor: not started from {pack}: {type(exc).__name__}: {exc}\n")
         sys.stderr.flush()
-        os.execv(sys.executable, [sys.executable, "-P", "-m", "spraycc.executor", *rest])
+        isolated = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "isolated.py")
+        os.execv(sys.executable, [sys.executable, "-E", "-P", isolated, "-m", "spraycc.executor", *rest])
     if rest != ["--check"]:
         sys.argv[1:] = rest
         run_and_exit()
