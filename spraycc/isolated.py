@@ -8,6 +8,8 @@ directories with another ``cbor2`` or ``enum``, and an invalid PYTHONHASHSEED en
 installation that only PYTHONPATH makes known (``pip install --target``) works, because :func:`complete_path` puts those
 directories last, where they hide nothing.
 
+Python obeys PYTHONEXECUTABLE even with ``-E`` (seen: 3.11): it then finds no virtual environment. So the process removes the variable and executes Python again.
+
 This file imports no module of SprayCC, because it runs before SprayCC can be imported.
 """
 
@@ -38,6 +40,13 @@ def complete_path() -> None:
             sys.path.append(directory)
 
 
+def forget_executable() -> None:
+    """Execute this process's command line again without PYTHONEXECUTABLE, if it is set."""
+    if "PYTHONEXECUTABLE" in os.environ:
+        del os.environ["PYTHONEXECUTABLE"]
+        os.execvp(sys.orig_argv[0], sys.orig_argv)
+
+
 def import_package() -> None:
     """Import the package spraycc from this installation, even if the module path has another one in front."""
     sys.path.insert(0, _ROOT)
@@ -50,6 +59,7 @@ def import_package() -> None:
 def _main() -> None:
     import runpy
 
+    forget_executable()
     import_package()
     complete_path()
     _, module, *arguments = sys.argv[1:]

@@ -15,6 +15,9 @@ from typing import Any, NoReturn
 #: The values that Python may give to LC_CTYPE.
 _COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
 _LOCALE = b"LC_CTYPE"
+#: command_script.py hides the variable from Python by this prefix.
+_HIDDEN = b"SPRAYCC_PYTHONEXECUTABLE"
+_PREFIX = b"SPRAYCC_"
 
 
 @functools.cache
@@ -22,14 +25,17 @@ def _given() -> tuple[bytes, ...]:
     """The entries that this process got, in their order."""
     try:
         with open("/proc/self/environ", "rb") as file:
-            return tuple(file.read().split(b"\0")[:-1])
+            entries = file.read().split(b"\0")[:-1]
     except OSError:  # /proc is not mounted
-        return tuple(b"=".join(item) for item in os.environb.items())
+        entries = [b"=".join(item) for item in os.environb.items()]
+    return tuple(entry.removeprefix(_PREFIX) if entry.startswith(_HIDDEN + b"=") else entry for entry in entries)
 
 
 def variables() -> dict[bytes, bytes]:
     """The variables. Of two entries with one name the first counts, as for getenv(3)."""
-    result = dict(os.environb)
+    result = {name: value for name, value in os.environb.items() if name}
+    if _HIDDEN in result:
+        result[_HIDDEN.removeprefix(_PREFIX)] = result.pop(_HIDDEN)
     if result.get(_LOCALE) in _COERCED:
         given = _first_values(_given()).get(_LOCALE)
         if given is None:

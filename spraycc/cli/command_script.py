@@ -6,17 +6,18 @@ then it imports only modules that are part of the interpreter, so PYTHONPATH can
 PYTHONHASHSEED with which Python does not start needs the native program.
 """
 
-# ruff: noqa: SIM105 (contextlib would be one more import)
-
 import os
 import sys
 
 OPTIONS = ("-E", "-P")
+#: Python obeys this variable even with -E (isolated.py). Until the build's tool starts, the value has another name
+#: (cli/caller_environment.py).
+EXECUTABLE = b"PYTHONEXECUTABLE"
 
 
 def restart_isolated() -> None:
     """Execute this script again with the options, unless Python has them. Goes on without them if that fails."""
-    if sys.flags.ignore_environment and sys.flags.safe_path:
+    if sys.flags.ignore_environment and sys.flags.safe_path and EXECUTABLE not in os.environb:
         return
     environ = os.environb
     try:
@@ -26,8 +27,12 @@ def restart_isolated() -> None:
         environ = {name: value for name, sign, value in reversed(entries) if name and sign}  # type: ignore[assignment]
     except OSError:
         pass
+    if EXECUTABLE in environ:
+        environ[b"SPRAYCC_" + EXECUTABLE] = environ.pop(EXECUTABLE)
     try:
-        os.execve(sys.executable, [sys.executable, *OPTIONS, os.path.abspath(__file__), *sys.argv[1:]], environ)
+        # Not sys.executable, which may be the variable's value. The words after the script's name are the user's.
+        interpreter = sys.orig_argv[0]
+        os.execvpe(interpreter, [interpreter, *OPTIONS, os.path.abspath(__file__), *sys.argv[1:]], environ)
     except OSError:
         pass
 

@@ -33,11 +33,7 @@ _NO_WRONG_SETTING = (ConfigUnreadable, WorkspaceError)
 
 
 def after(exc: Exception, words: Sequence[str]) -> int:
-    """Deal with ``exc``, which ended the command line ``words``; returns the exit status, if no tool runs.
-
-    Raises:
-        Exception: ``exc`` itself, if it is a bug in a command that builds nothing.
-    """
+    """Deal with ``exc``, which ended the command line ``words``; returns the exit status, if no tool runs."""
     from spraycc.cli.build_tool import ToolNotFound
 
     by_shim = words[:1] == [SHIM]
@@ -50,7 +46,9 @@ def after(exc: Exception, words: Sequence[str]) -> int:
         except ToolNotFound as missing:
             exc = missing
     if not isinstance(exc, (SprayccError, OSError, ImportError)):
-        raise exc
+        import traceback
+
+        traceback.print_exception(exc)
     inform(f"error: {reason(exc)}")
     return int(getattr(exc, "status", USAGE_STATUS))
 

@@ -90,6 +90,8 @@ class PackedModules:
 def main(arguments: list[str]) -> None:
     """Start the executor from its pack, else in the ordinary way. Returns only after ``--check``."""
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # the first signal of LSF's cancel; no traceback is needed
+    if os.environ.pop("PYTHONEXECUTABLE", None) is not None:  # see spraycc/isolated.py
+        os.execvp(sys.orig_argv[0], sys.orig_argv)
     wanted = ""
     if arguments[:1] == ["--unpack-in"]:
         wanted = arguments[1]
