@@ -8,7 +8,8 @@ directories with another ``cbor2`` or ``enum``, and an invalid PYTHONHASHSEED en
 installation that only PYTHONPATH makes known (``pip install --target``) works, because :func:`complete_path` puts those
 directories last, where they hide nothing.
 
-Python obeys PYTHONEXECUTABLE even with ``-E`` (seen: 3.11): it then finds no virtual environment. So the process removes the variable and executes Python again.
+Python obeys PYTHONEXECUTABLE even with ``-E`` (seen: 3.11): it then finds no virtual environment. So the process
+removes the variable and executes Python again.
 
 This file imports no module of SprayCC, because it runs before SprayCC can be imported.
 """

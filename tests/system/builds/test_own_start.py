@@ -230,12 +230,13 @@ def same_as_plain(
 class Installed:
     """A copy of the installation that a test may break, in the form of ``pip install --target``."""
 
-    def __init__(self, sandbox: Sandbox, python: str | Path) -> None:
+    def __init__(self, sandbox: Sandbox, python: str | Path, packages: str = "") -> None:
         self.root = sandbox.aside / "installed"
         self.bin = self.root / "bin"
         self.bin.mkdir(parents=True)
-        shutil.copytree(PACKAGE, self.root / "spraycc", ignore=shutil.ignore_patterns("native", "__pycache__"))
-        for name in ("spraycc", "spraycc-run", "spraycc-main"):
+        ignored = shutil.ignore_patterns("native", "__pycache__")
+        shutil.copytree(PACKAGE, self.root / packages / "spraycc", ignore=ignored)
+        for name in ("spraycc", "spraycc-run", "spraycc-main", "spraycc-box"):
             shutil.copy(sandbox.bin / name, self.bin)
         self.spraycc = self.bin / "spraycc"
         self.main = self.bin / "spraycc-main"
@@ -445,6 +446,19 @@ def test_how_installers_name_the_interpreter(sandbox: Sandbox, form: str) -> Non
     sandbox.give(installed.root)
     told = sandbox.run(installed.spraycc, "--version", env=hostile(sandbox)).ok()
     assert (told.out.startswith(b"spraycc "), told.err) == (True, b"")
+
+
+@pytest.mark.parametrize("packages", ["", f"lib/python3.{sys.version_info[1]}/site-packages"], ids=["target", "prefix"])
+def test_an_installation_that_python_does_not_know(sandbox: Sandbox, packages: str) -> None:
+    """As by ``pip install --target`` and ``--prefix``, without a PYTHONPATH that names the directory."""
+    installed = Installed(sandbox, sys.executable, packages)
+    sandbox.write(_PROJECT)
+    words = ["--executors", "1", "--summary", str(sandbox.temp / "summary.json"), "make", "-s"]
+    sandbox.run(installed.spraycc, *words, env=hostile(sandbox)).ok()
+    assert sandbox.figures(sandbox.temp / "summary.json")["remote"] == 1
+    [server] = [p.command for p in sandbox.processes() if "-m spraycc.server" in p.command]
+    assert str(installed.root / packages / "spraycc" / "isolated.py") in server
+    assert attempts(sandbox) == 1
 
 
 def test_a_moved_environment(sandbox: Sandbox) -> None:
