@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.harness.installed import PACKAGE, Installed
 from tests.system.harness.sandbox import Finished, Sandbox
 
 pytestmark = pytest.mark.e2e
-
-PACKAGE = Path(__file__).resolve().parents[3] / "spraycc"
 
 #: Variables of CPython 3.11 to 3.14 with values that harm an interpreter, or change what it does. PYTHONPATH is added.
 PYTHON_VARIABLES = {
@@ -227,27 +226,6 @@ def same_as_plain(
     return built
 
 
-class Installed:
-    """A copy of the installation that a test may break, in the form of ``pip install --target``."""
-
-    def __init__(self, sandbox: Sandbox, python: str | Path, packages: str = "") -> None:
-        self.root = sandbox.aside / "installed"
-        self.bin = self.root / "bin"
-        self.bin.mkdir(parents=True)
-        ignored = shutil.ignore_patterns("native", "__pycache__")
-        shutil.copytree(PACKAGE, self.root / packages / "spraycc", ignore=ignored)
-        for name in ("spraycc", "spraycc-run", "spraycc-main", "spraycc-box"):
-            shutil.copy(sandbox.bin / name, self.bin)
-        self.spraycc = self.bin / "spraycc"
-        self.main = self.bin / "spraycc-main"
-        self.name_interpreter(f"#!{python}\n")
-        sandbox.give(self.root)
-
-    def name_interpreter(self, lines: str) -> None:
-        self.main.write_text(lines + (PACKAGE / "cli" / "command_script.py").read_text())
-        self.main.chmod(0o755)
-
-
 def _no_interpreter(installed: Installed) -> str:
     installed.name_interpreter("#!/nowhere/bin/python3\n")
     return "/nowhere/bin/python3: No such file or directory; install SprayCC again"
@@ -259,22 +237,22 @@ def _no_script(installed: Installed) -> str:
 
 
 def _no_package(installed: Installed) -> str:
-    shutil.rmtree(installed.root / "spraycc")
+    shutil.rmtree(installed.package)
     return "ModuleNotFoundError: No module named 'spraycc'"
 
 
 def _no_module(installed: Installed) -> str:
-    (installed.root / "spraycc" / "cli" / "build.py").unlink()
+    (installed.package / "cli" / "build.py").unlink()
     return "No module named 'spraycc.cli.build'"
 
 
 def _module_cut(installed: Installed) -> str:
-    (installed.root / "spraycc" / "errors.py").write_text("class SprayccError(\n")
+    (installed.package / "errors.py").write_text("class SprayccError(\n")
     return "SyntaxError: "
 
 
 def _internal_error(installed: Installed) -> str:
-    (installed.root / "spraycc" / "workspace.py").write_text("def find():\n    return 1 / 0\n")
+    (installed.package / "workspace.py").write_text("def find():\n    return 1 / 0\n")
     return "an internal error, ZeroDivisionError: division by zero"
 
 
@@ -433,7 +411,7 @@ FIRST_LINES = {
 
 @pytest.mark.parametrize("form", FIRST_LINES)
 def test_how_installers_name_the_interpreter(sandbox: Sandbox, form: str) -> None:
-    installed = Installed(sandbox, sys.executable)
+    installed = Installed(sandbox)
     python = Path(sys.executable)
     if "quotes" in form or "apostrophes" in form or form == "path":
         # A path with a blank, and longer than the kernel reads of a first line.
@@ -451,13 +429,13 @@ def test_how_installers_name_the_interpreter(sandbox: Sandbox, form: str) -> Non
 @pytest.mark.parametrize("packages", ["", f"lib/python3.{sys.version_info[1]}/site-packages"], ids=["target", "prefix"])
 def test_an_installation_that_python_does_not_know(sandbox: Sandbox, packages: str) -> None:
     """As by ``pip install --target`` and ``--prefix``, without a PYTHONPATH that names the directory."""
-    installed = Installed(sandbox, sys.executable, packages)
+    installed = Installed(sandbox, packages=packages)
     sandbox.write(_PROJECT)
     words = ["--executors", "1", "--summary", str(sandbox.temp / "summary.json"), "make", "-s"]
     sandbox.run(installed.spraycc, *words, env=hostile(sandbox)).ok()
     assert sandbox.figures(sandbox.temp / "summary.json")["remote"] == 1
     [server] = [p.command for p in sandbox.processes() if "-m spraycc.server" in p.command]
-    assert str(installed.root / packages / "spraycc" / "isolated.py") in server
+    assert str(installed.package / "isolated.py") in server
     assert attempts(sandbox) == 1
 
 
@@ -482,7 +460,7 @@ def test_a_moved_environment(sandbox: Sandbox) -> None:
 
 def test_without_the_native_launcher(sandbox: Sandbox) -> None:
     """The script is the command. It isolates itself, if the interpreter starts at all."""
-    installed = Installed(sandbox, sys.executable)
+    installed = Installed(sandbox)
     installed.main.replace(installed.spraycc)
     env = hostile(sandbox)
     for name in ("PYTHONHOME", "PYTHONPLATLIBDIR", "PYTHONHASHSEED", "PYTHONINTMAXSTRDIGITS", "PYTHONIOENCODING"):
