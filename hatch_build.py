@@ -1,4 +1,7 @@
-"""Build hook: compiles the native programs, ``spraycc-run`` and ``spraycc-box``, into the wheel's scripts.
+"""Build hook: compiles the native programs, ``spraycc``, ``spraycc-run`` and ``spraycc-box``, into the wheel's scripts.
+
+``spraycc`` starts the script ``spraycc-main``, which is spraycc/cli/command_script.py. Without the native program, that
+script itself is ``spraycc``.
 
 The libraries that are preloaded into programs go to ``lib/spraycc`` of the installation (shared data): the recorder,
 which executors preload into commands, and the library that intercepts the execution of compilers.
@@ -36,12 +39,14 @@ VARIABLE = "SPRAYCC_RUNNER"
 CHOICES = ("auto", "native", "python")
 ROOT = Path(__file__).resolve().parent
 RUNNER = "spraycc-run"
+COMMAND = "spraycc"
 LIBRARY = "libspraycc-recorder.so"
 EXEC_LIBRARY = "libspraycc-exec.so"
 LIBRARIES = (LIBRARY, EXEC_LIBRARY)
 #: The C sources: program or library -> patterns below spraycc/native. Tests use this list, too.
 SOURCES = {
     RUNNER: ("runner/*.c", "common/*.c"),
+    COMMAND: ("launcher/*.c", "runner/environment.c", "runner/find_program.c", "common/*.c"),
     "spraycc-box": ("box/*.c", "common/*.c"),
     LIBRARY: ("recorder/*.c", "preload/*.c", "common/text.c"),
     EXEC_LIBRARY: ("exec/*.c", "preload/*.c", "common/text.c", "common/preload_list.c"),
@@ -49,6 +54,9 @@ SOURCES = {
 #: The libraries' directory in the installation.
 LIBRARY_PLACE = "lib/spraycc"
 FALLBACK = "spraycc/runner/fallback.py"
+COMMAND_SCRIPT = "spraycc/cli/command_script.py"
+#: The script's name beside the native ``spraycc``.
+COMMAND_MAIN = "spraycc-main"
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra")
 #: With few segments, the loader maps a library faster: 0.05 ms for each program that loads it (glibc 2.36).
 LIBRARY_FLAGS = ("-fPIC", "-shared", "-fvisibility=hidden", "-Wl,-z,noseparate-code", "-Wl,-z,norelro")
@@ -79,8 +87,10 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # generic 
             build_data["pure_python"] = False
             build_data["tag"] = f"py3-none-{platform()}"
         else:  # this wheel is for every platform, so it has no native part
-            built = {RUNNER: self._fallback(scratch)}
+            built = {RUNNER: self._script(scratch / RUNNER, FALLBACK)}
             build_data["tag"] = "py3-none-any"
+        command = COMMAND_MAIN if COMMAND in built else COMMAND
+        built[command] = self._script(scratch / command, COMMAND_SCRIPT)
         for name, path in built.items():
             if name in LIBRARIES:
                 build_data["shared_data"][str(path)] = f"{LIBRARY_PLACE}/{name}"
@@ -102,10 +112,9 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # generic 
                 self.app.display_warning(f"{name} is left out: {exc}")
         return built
 
-    def _fallback(self, scratch: Path) -> Path:
-        """The Python runner as a script. Installers put their interpreter's path in place of ``#!python``."""
-        text = (ROOT / FALLBACK).read_bytes()
-        script = scratch / RUNNER
+    def _script(self, script: Path, source: str) -> Path:
+        """A Python file as a script. Installers put their interpreter's path in place of ``#!python``."""
+        text = (ROOT / source).read_bytes()
         script.write_bytes(b"#!python\n" + text.replace(b"@VERSION@", self.metadata.version.encode("ascii")))
         script.chmod(0o755)
         return script

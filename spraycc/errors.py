@@ -19,6 +19,14 @@ class ConfigError(SprayccError):
     """A setting is wrong; the text names the file (or variable, or flag), the key and the allowed values."""
 
 
+class ConfigUnreadable(ConfigError):
+    """A file of the configuration can't be read. The text names the file and the cause."""
+
+
+class WorkspaceError(ConfigError):
+    """The working directory is in no directory that may be a workspace."""
+
+
 class ProtocolError(SprayccError):
     """The peer sent bytes that are not in the grammar of docs/protocol.md. Only the connection is closed."""
 

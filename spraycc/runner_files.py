@@ -83,7 +83,7 @@ def _install(data: str, runner: str) -> RunnerFiles:
         directories.make(data)
         make_directory(data)
         make_directory(programs)
-        _copy(runner, os.path.join(programs, RUNNER))
+        _copy(runner, os.path.join(programs, RUNNER), isolated=True)
         _copy(os.path.join(os.path.dirname(__file__), "runner", "recipe-shell"), os.path.join(programs, _RECIPE_SHELL))
         _link(os.path.join(programs, COMMAND), os.path.join(os.path.dirname(runner), COMMAND))
         library = _copy_library(data, runner)
@@ -157,20 +157,30 @@ def _copy_library(data: str, runner: str) -> bytes | None:
     return os.fsencode(target)
 
 
-def _copy(source: str, target: str) -> None:
-    """Copy a program. Does nothing if the copy is there, by its size, time and mode."""
+def _copy(source: str, target: str, *, isolated: bool = False) -> None:
+    """Copy a program. Does nothing if the copy is there, by its size, time and mode.
+
+    Args:
+        source: the program.
+        target: the copy.
+        isolated: if the program is a script of Python, the copy starts an isolated Python.
+    """
     import shutil
 
     wanted = os.stat(source)
+    lines, isolated_lines = _first_lines(source) if isolated else (b"", b"")
+    size = wanted.st_size + len(isolated_lines) - len(lines)
     with contextlib.suppress(FileNotFoundError):
         found = os.stat(target)
-        if (found.st_size, found.st_mtime_ns, found.st_mode & 0o777) == (wanted.st_size, wanted.st_mtime_ns, 0o755):
+        if (found.st_size, found.st_mtime_ns, found.st_mode & 0o777) == (size, wanted.st_mtime_ns, 0o755):
             return
     temporary = temporary_name(target)
     try:
         # Exclusive and private until the content is whole.
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "wb") as to, open(source, "rb") as from_:
+            from_.seek(len(lines))
+            to.write(isolated_lines)
             shutil.copyfileobj(from_, to)
         os.chmod(temporary, 0o755)
         os.utime(temporary, ns=(wanted.st_atime_ns, wanted.st_mtime_ns))
@@ -179,6 +189,24 @@ def _copy(source: str, target: str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def _first_lines(script: str) -> tuple[bytes, bytes]:
+    """The lines of a Python script that name the interpreter, as they are and with the options -E and -P.
+
+    The user's Python settings (PYTHONHOME, say) are for the build. See :mod:`spraycc.isolated`. Installers write only
+    the interpreter's path. With a long path, or one with blanks, they write a shell script of two lines. A program that
+    is no script has no such lines.
+    """
+    with open(script, "rb") as file:
+        if file.read(2) != b"#!":
+            return b"", b""
+        file.seek(0)
+        first, second = file.readline(), file.readline()
+    if first == b"#!/bin/sh\n":
+        return first + second, first + second.replace(b' "$0" "$@"', b' -EP "$0" "$@"')
+    # The kernel passes all words after the path as one.
+    return (first, first[:-1] + b" -EP\n") if b" " not in first.rstrip() else (first, first)
 
 
 def _link(path: str, target: str) -> None:

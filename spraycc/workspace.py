@@ -15,7 +15,7 @@ import stat
 
 from spraycc import directories
 from spraycc.config.sources import WORKSPACE_FILE
-from spraycc.errors import ConfigError
+from spraycc.errors import WorkspaceError
 
 _VCS_MARKS = (b".git", b".hg", b".svn")
 _NEVER = frozenset((b"/", b"/tmp", b"/var/tmp", b"/dev/shm", b"/home", b"/root", b"/usr", b"/var", b"/etc"))
@@ -29,13 +29,13 @@ def find(cwd: bytes | None = None, home: bytes | None = None) -> bytes:
         home: in place of the home directories that HOME and the passwd entry name.
 
     Raises:
-        ConfigError: the working directory does not exist any more, or neither it nor a directory above it may be a
+        WorkspaceError: the working directory does not exist any more, or neither it nor a directory above it may be a
             workspace.
     """
     try:
         start = os.path.realpath(os.getcwdb() if cwd is None else cwd)
     except FileNotFoundError:
-        raise ConfigError(
+        raise WorkspaceError(
             "the working directory does not exist any more; change into the project's directory"
         ) from None
     names = map(os.fsencode, directories.known_homes()) if home is None else [home]
@@ -57,7 +57,7 @@ def find(cwd: bytes | None = None, home: bytes | None = None) -> bytes:
         return vcs_root
     # Not _may_be_root: the user has chosen this directory, even if everybody may write to it.
     if start in _NEVER | homes:
-        raise ConfigError(
+        raise WorkspaceError(
             f"{os.fsdecode(start)} can't be a workspace as a whole; work in a subdirectory, one for each project "
             f"(its root is where {WORKSPACE_FILE}, .git, .hg or .svn is, else the directory you are in)"
         )

@@ -1,7 +1,8 @@
 """``spraycc make``, ``spraycc ninja``, ``spraycc build -- CMD``: a whole build, through the server.
 
-If SprayCC itself fails, the build runs on the submit host without a server: with one warning, and with no more
-parallelism than the local slots.
+If the server can't be used, the build runs on the submit host without a server: with one warning, and with no more
+parallelism than the local slots. Failures before that are for without_spraycc.py. As soon as the tool has started, its
+status is the build's, whatever fails.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from spraycc import config, runtime_dir, shims, workspace
 from spraycc.build_tools import CMAKES, MAKES, NINJAS
-from spraycc.cli import server_start
-from spraycc.cli.build_tool import ToolNotFound, ToolRun, environ_path, execute, find_program
+from spraycc.cli import caller_environment, server_start
+from spraycc.cli.build_tool import ToolRun, environ_path, execute, find_program
 from spraycc.cli.interception import with_library
 from spraycc.cli.messages import inform, warn
 from spraycc.cli.opened_build import OpenedBuild, Plan, is_first_to_tell, open_build, tell_server_is_gone
@@ -29,6 +30,7 @@ from spraycc.cli.tool_kinds import (
     version_line,
     with_width,
 )
+from spraycc.cli.without_spraycc import reason
 from spraycc.commands import interception
 from spraycc.errors import ConfigError, SprayccError
 from spraycc.jobserver.cmdline import Stripped, strip
@@ -36,26 +38,6 @@ from spraycc.jobserver.descriptor import open_for_tool
 from spraycc.jobserver.makeflags import compose, compose_cargo, parse
 from spraycc.runner_files import installed_runner
 from spraycc.settings import Settings
-
-
-def build_by_shim(words: Sequence[str]) -> int:
-    """Run a build tool that a runner was started for; returns the exit status.
-
-    The runner is a shim in a shell that ``spraycc env`` has prepared, or it is in a build, and SPRAYCC_PROGRAM may name
-    the tool.
-
-    Raises:
-        ToolNotFound: there is no such program.
-    """
-    try:
-        return build(words, {}, by_shim=True)
-    except ToolNotFound:
-        raise
-    except (SprayccError, OSError) as exc:
-        warn(f"{exc}\n{words[0]} runs without SprayCC")
-        env = without_build(dict(os.environb))
-        argv = tuple(map(os.fsencode, words))
-        execute(find_program(argv[0], environ_path(env)), argv, env | {interception.VARIABLE: b""})
 
 
 def open_for_shell(flags: Mapping[str, Any], shell: int, fd: int) -> tuple[bytes, dict[bytes, bytes]]:
@@ -67,7 +49,7 @@ def open_for_shell(flags: Mapping[str, Any], shell: int, fd: int) -> tuple[bytes
         SprayccError: the build can't be opened. The shell gets the error at once, as no later command could report it.
     """
     loaded, root = _load(flags)
-    env = without_build(dict(os.environb))
+    env = without_build(caller_environment.variables())
     plan = Plan(Stripped((b"the shell %d" % shell,), parse(env.get(b"MAKEFLAGS", b"")).jobs, True), "shell", None)
     # The library would be in all programs of the shell. So shims intercept, and make's shim brings the library.
     opened = open_build(plan, dataclasses.replace(loaded.settings, intercept="path"), root, env)
@@ -89,11 +71,10 @@ def build(words: Sequence[str], flags: Mapping[str, Any], *, by_shim: bool = Fal
     """Run the build with the command line ``words``; returns the exit status.
 
     Raises:
-        ConfigError: a setting is wrong, or this directory can't be in a workspace.
-        ToolNotFound: there is no such program.
+        Exception: the tool has not started. The caller decides what to do (without_spraycc.py).
     """
     began = time.monotonic()
-    env = dict(os.environb)
+    env = caller_environment.variables()
     argv = tuple(map(os.fsencode, words))
     # Only a runner sets the variable. A stale value in the user's shell would be executed in the place of the tool.
     given = env.pop(interception.PROGRAM, b"") if by_shim else b""
@@ -134,7 +115,7 @@ def run_one(wish: str, words: Sequence[str], flags: Mapping[str, Any]) -> int:
         flags: settings given on the command line.
     """
     began = time.monotonic()
-    env = dict(os.environb)
+    env = caller_environment.variables()
     argv = tuple(map(os.fsencode, words))
     runner_words = (b"spraycc-run", *(() if wish == "auto" else (b"--" + wish.encode(),)), b"--")
     # Report a missing program now. Otherwise an executor would report it.
@@ -162,14 +143,35 @@ def _run(plan: Plan, settings: Settings, root: bytes, env: dict[bytes, bytes], b
         opened = open_build(plan, settings, root, env)
     except ConfigError:
         raise
-    except (SprayccError, OSError) as exc:
-        warn(f"{exc}\nthe build goes on without a server, on this host")
+    except Exception as exc:
+        warn(f"{reason(exc)}\nthe build goes on without a server, on this host")
+    figures: dict[str, Any] = {}
     try:
         with ToolRun() as tool:
-            figures = _run_tool(tool, plan, settings, env, opened, began)
+            _start_tool(tool, plan, settings, env, opened)
+            with _survived():
+                figures = _wait_for_tool(tool, settings, opened, began)
+            tool.wait(None)
     finally:
         if opened is not None:
-            opened.close()
+            with _survived():
+                opened.close()
+    with _survived():
+        _tell(plan, settings, opened, figures)
+    return tool.end_alike()
+
+
+@contextlib.contextmanager
+def _survived() -> Iterator[None]:
+    """For work beside a tool that has started: a failure costs the summary, not the build."""
+    try:
+        yield
+    except Exception as exc:
+        warn(f"{reason(exc)}; there is no summary")
+
+
+def _tell(plan: Plan, settings: Settings, opened: OpenedBuild | None, figures: Mapping[str, Any]) -> None:
+    """Print the summary, and write it to the user's file."""
     if plan.summary:
         if opened is not None and settings.summary_line and "tasks" in figures:
             from spraycc.ui.no_executor import explanation
@@ -181,13 +183,11 @@ def _run(plan: Plan, settings: Settings, root: bytes, env: dict[bytes, bytes], b
                 inform(text)
         if settings.summary is not None:
             _write_summary(settings.summary, figures)
-    return tool.end_alike()
 
 
-def _run_tool(
-    tool: ToolRun, plan: Plan, settings: Settings, env: dict[bytes, bytes], opened: OpenedBuild | None, began: float
-) -> dict[str, Any]:
-    """Start the tool and wait for its end; returns the known figures."""
+def _start_tool(
+    tool: ToolRun, plan: Plan, settings: Settings, env: dict[bytes, bytes], opened: OpenedBuild | None
+) -> None:
     path = environ_path(without_build(env))
     argv = plan.stripped.argv
     if opened is None:
@@ -195,13 +195,19 @@ def _run_tool(
         if plan.summary:
             argv = plain_argv(plan.name, plan.stripped, settings.local_slots_in_force, env.get(b"MAKEFLAGS", b""))
         tool.start(program, argv, without_build(env))
-        tool.wait(None)
-        return {"exit_status": tool.shell_status, "wall_s": round(time.monotonic() - began, 3)}
+        return
     intercepted = opened.interception
     program, more = (
         (intercepted.files.runner, {}) if plan.program is None else intercepted.start_of(plan.program, argv[0])
     )
     tool.start(program, (*plan.runner_words, *argv), opened.env | more)
+
+
+def _wait_for_tool(tool: ToolRun, settings: Settings, opened: OpenedBuild | None, began: float) -> dict[str, Any]:
+    """Wait for the tool's end; returns the known figures."""
+    if opened is None:
+        tool.wait(None)
+        return {"exit_status": tool.shell_status, "wall_s": round(time.monotonic() - began, 3)}
     # While this descriptor is open, the server can't see that the last process of the build has ended.
     opened.close_fd()
     # Import now: the tool runs meanwhile, and an upgrade may have removed our files when the tool has ended.

@@ -17,6 +17,7 @@ import types
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
+from spraycc.cli import caller_environment
 from spraycc.errors import ServerUnavailable, SprayccError
 from spraycc.runner_files import RUNNER, is_runner
 
@@ -179,10 +180,11 @@ class ToolRun:
         return os.waitstatus_to_exitcode(self._status)
 
     def _ended(self) -> bool:
-        pid, status = os.waitpid(self.pid, os.WNOHANG)
-        if pid:
-            self._status = status
-        return bool(pid)
+        if self._status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self._status = status
+        return self._status is not None
 
     def _handle(self, number: int, frame: types.FrameType | None) -> None:
         if not self.pid:
@@ -207,20 +209,20 @@ def execute(program: bytes, argv: tuple[bytes, ...], env: Mapping[bytes, bytes])
         signal.signal(number, signal.SIG_DFL)
     try:
         try:
-            os.execve(program, argv, env)
+            caller_environment.execve(program, argv, env)
         except OSError as exc:
             if exc.errno != errno.ENOEXEC:
                 raise
-        os.execve(b"/bin/sh", [b"/bin/sh", program, *argv[1:]], env)
+        caller_environment.execve(b"/bin/sh", (b"/bin/sh", program, *argv[1:]), env)
     except OSError as exc:
         raise ToolNotFound(os.fsdecode(argv[0]), exc.errno or errno.EINVAL) from None
 
 
 def _spawn(program: bytes, argv: tuple[bytes, ...], env: Mapping[bytes, bytes]) -> int:
     try:
-        return os.posix_spawn(program, argv, env, setsigdef=_IGNORED_BY_PYTHON)
+        return caller_environment.posix_spawn(program, argv, env, _IGNORED_BY_PYTHON)
     except OSError as exc:
         if exc.errno != errno.ENOEXEC:
             raise
     # A script without #!: execvp(3) and all shells run it by /bin/sh.
-    return os.posix_spawn(b"/bin/sh", [b"/bin/sh", program, *argv[1:]], env, setsigdef=_IGNORED_BY_PYTHON)
+    return caller_environment.posix_spawn(b"/bin/sh", (b"/bin/sh", program, *argv[1:]), env, _IGNORED_BY_PYTHON)

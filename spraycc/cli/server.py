@@ -85,14 +85,13 @@ def _run(flags: dict[str, Any]) -> int:
 
 def _cancel_leftovers(root: bytes, states: list[str], flags: dict[str, Any]) -> int:
     import subprocess
-    import sys
 
-    from spraycc import config
+    from spraycc import config, isolated
     from spraycc.cli import server_start
     from spraycc.cli.messages import inform
 
     # In a process of its own, because the command line does not import trio.
-    argv = [sys.executable, "-P", "-m", "spraycc.server.fleet.stale_jobs", *states]
+    argv = isolated.command("spraycc.server.fleet.stale_jobs", *states)
     environ = server_start.server_environment(config.load(root, flags=flags).settings.kept_variables)
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environ)
     if done.returncode:

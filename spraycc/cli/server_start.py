@@ -1,8 +1,8 @@
 """Connects to the workspace's server, and starts a server if none runs.
 
-The server is ``python -m spraycc.server run --dir D --workspace W --state S``. It reads its settings from standard
-input (one line of JSON, then end of file), writes its log to standard output and error, and is ready when its socket
-accepts a connection.
+The server is ``python -m spraycc.server run --dir D --workspace W --state S``, isolated (spraycc/isolated.py). It reads
+its settings from standard input (one line of JSON, then end of file), writes its log to standard output and error, and
+is ready when its socket accepts a connection.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from spraycc import directories, kept_variables, runtime_dir
+from spraycc import directories, isolated, kept_variables, runtime_dir
 from spraycc.cli import direct_exec
 from spraycc.commands import interception
 from spraycc.errors import RuntimeDirError, ServerUnavailable
@@ -37,15 +36,11 @@ _MAX_LOG_BYTES = 8 * 1024 * 1024
 
 
 def server_command(directory: bytes, workspace: bytes, state: str | None = None) -> list[str]:
-    """The server's command line. ``state``: in place of :func:`spraycc.directories.state`.
-
-    -P: never import from the working directory, which may be a stranger's source tree.
-    """
-    return [
-        *(sys.executable, "-P", "-m", "spraycc.server", "run"),
-        *("--dir", os.fsdecode(directory), "--workspace", os.fsdecode(workspace)),
+    """The server's command line. ``state``: in place of :func:`spraycc.directories.state`."""
+    return isolated.command(
+        *("spraycc.server", "run", "--dir", os.fsdecode(directory), "--workspace", os.fsdecode(workspace)),
         *("--state", runtime_dir.state_directory(os.fsdecode(os.path.basename(directory)), state)),
-    ]
+    )
 
 
 def server_environment(more: Iterable[str] = ()) -> dict[str, str]:
@@ -56,23 +51,17 @@ def server_environment(more: Iterable[str] = ()) -> dict[str, str]:
     """
     outside = {os.fsdecode(name): os.fsdecode(value) for name, value in interception.without(os.environb).items()}
     environ = kept_variables.for_server(outside, more)
-    if (import_path := _import_path(environ.get("PYTHONPATH", ""))) is not None:
-        environ["PYTHONPATH"] = import_path
+    if _is_found_by(named := os.environ.get("PYTHONPATH", "")):
+        environ["PYTHONPATH"] = named  # its other directories may hold the packages that SprayCC needs
     # Empty: it keeps a library of a build around us away from the server.
     name = os.fsdecode(interception.VARIABLE)
     return environ | ({name: outside[name]} if name in outside else {})
 
 
-def _import_path(kept: str) -> str | None:
-    """PYTHONPATH for the server; None: the server finds this installation without it. ``kept``: its value so far."""
+def _is_found_by(python_path: str) -> bool:
+    """True if PYTHONPATH names this installation's directory."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    named = os.environ.get("PYTHONPATH", "")
-    if root in map(os.path.abspath, filter(None, named.split(os.pathsep))):
-        return named  # other entries may hold the packages that SprayCC needs
-    if root not in map(os.path.abspath, sys.path[1:]):
-        # In a source tree Python finds SprayCC through the working directory, which -P excludes.
-        return os.pathsep.join(filter(None, (root, kept)))
-    return kept or None
+    return root in map(os.path.abspath, filter(None, python_path.split(os.pathsep)))
 
 
 def settings_line(settings: Settings) -> bytes:

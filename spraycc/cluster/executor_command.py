@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from spraycc import isolated
 from spraycc.kept_variables import OF_AN_EXECUTOR
 
 #: The start from a pack, run by its path so that Python need not search for the module.
@@ -23,12 +24,12 @@ def executor_command(
 
     With a ``pack`` the executor copies the pack to ``scratch_dir`` or another local directory and starts from the copy.
     A cluster manager may pass no variables on, so the command line sets the variables that an executor needs.
-    ``-P`` keeps the current directory off Python's module path; ``-S`` skips site-packages.
+    The Python is isolated (:mod:`spraycc.isolated`); ``-S`` skips site-packages.
     """
     needed = [f"{name}={environ[name]}" for name in OF_AN_EXECUTOR if environ.get(name)] if environ else []
     start = ["/usr/bin/env", *needed] if needed else []
-    program: tuple[str, ...] = (sys.executable, "-P", "-m", "spraycc.executor")
+    program = isolated.command("spraycc.executor")
     if pack is not None:
         unpack = ("--unpack-in", scratch_dir) if scratch_dir else ()
-        program = (sys.executable, "-S", "-P", str(_START), *unpack, str(pack))
+        program = [sys.executable, *isolated.OPTIONS, "-S", str(_START), *unpack, str(pack)]
     return (*prefix, *start, *program, "--session", str(session_file))

@@ -21,7 +21,7 @@ RESERVED_VARIABLES = frozenset(
     PREFIX + name
     for name in (
         *("SOCKET", "BUILD", "SHIMS", "SLOT", "EXEC", "PROGRAM", "RUNNER", "RUNTIME_DIR", "BOX", "RECORDER"),
-        *("LOG_LEVEL", "UPSTREAM_CACHE", "VERSION"),
+        *("LOG_LEVEL", "UPSTREAM_CACHE", "VERSION", "PYTHONEXECUTABLE"),
     )
 )
 #: The word for None, which TOML does not have. _NONE_WORDS has the keys with another word.

@@ -9,7 +9,7 @@ from typing import Any
 
 from spraycc import directories
 from spraycc.config.keys import KEYS, PREFIX, RESERVED_VARIABLES, flag, nearest, variable
-from spraycc.errors import ConfigError
+from spraycc.errors import ConfigError, ConfigUnreadable
 
 #: The workspace's own file; it also marks the workspace's root.
 WORKSPACE_FILE = ".spraycc.toml"
@@ -46,7 +46,8 @@ def from_file(path: str) -> dict[str, Given]:
     settings.
 
     Raises:
-        ConfigError: the file is unreadable, is no TOML, or has an unknown key.
+        ConfigUnreadable: the file can't be read, or is no text.
+        ConfigError: the file is no TOML, or has an unknown key.
     """
     try:
         with open(path, "rb") as file:
@@ -56,16 +57,16 @@ def from_file(path: str) -> dict[str, Given]:
     except OSError as exc:
         if isinstance(exc, PermissionError) and not os.access(os.path.dirname(path), os.X_OK):
             return {}
-        raise ConfigError(f"{path}: can't be read: {exc.strerror}") from None
+        raise ConfigUnreadable(f"{path}: can't be read: {exc.strerror}") from None
     if len(data) > _MAX_FILE_BYTES:
-        raise ConfigError(f"{path}: more than {_MAX_FILE_BYTES} bytes; a configuration is a few lines of TOML")
+        raise ConfigUnreadable(f"{path}: more than {_MAX_FILE_BYTES} bytes; a configuration is a few lines of TOML")
     import tomllib
 
     try:
         table = tomllib.loads(data.decode("utf-8"))
     except UnicodeDecodeError as exc:
         line = data.count(b"\n", 0, exc.start) + 1
-        raise ConfigError(f"{path}: line {line}: not UTF-8, as TOML must be") from None
+        raise ConfigUnreadable(f"{path}: line {line}: not UTF-8, as TOML must be") from None
     except tomllib.TOMLDecodeError as exc:
         # The text of the error ends with "(at line 3, column 7)" or "(at end of document)".
         raise ConfigError(f"{path}: no valid TOML: {exc}") from None

@@ -119,8 +119,15 @@ def parse_report(report: bytes) -> Ended | NotStarted:
 
 
 def program_directories() -> list[str]:
-    """Directories that may hold SprayCC's programs: this program's, the interpreter's, and those of scripts."""
-    directories = (os.path.dirname(sys.argv[0]), os.path.dirname(sys.executable), sysconfig.get_path("scripts"))
+    """Directories that may hold SprayCC's programs: this program's, the interpreter's, and those of scripts.
+
+    The last two are those of ``pip install --target``, ``--user`` and ``--prefix``: the interpreter is elsewhere.
+    """
+    packages = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    directories = [os.path.dirname(sys.argv[0]), os.path.dirname(sys.executable), sysconfig.get_path("scripts")]
+    directories.append(os.path.join(packages, "bin"))
+    if os.path.basename(packages) in ("site-packages", "dist-packages"):  # PREFIX/lib/python3.11/site-packages
+        directories.append(os.path.join(packages, "..", "..", "..", "bin"))
     return [os.path.abspath(directory) for directory in directories if directory]
 
 

@@ -1,6 +1,6 @@
 """Makes the pack from which :mod:`spraycc.executor.start` starts an executor.
 
-``python -P -m spraycc.executor.pack DIRECTORY KEY`` packs all modules that its process has imported. It writes
+``python -m spraycc.executor.pack DIRECTORY KEY`` packs all modules that its process has imported. It writes
 ``executor-KEY-HASH.pack`` into the directory, tries the pack, and notes the packed files in ``executor-KEY.json``. KEY
 stands for the installation (:mod:`spraycc.server.fleet.pack`), HASH for the contents.
 """
@@ -19,6 +19,7 @@ import time
 import zlib
 from importlib.machinery import ExtensionFileLoader, SourceFileLoader
 
+from spraycc import isolated
 from spraycc.executor import start
 from spraycc.executor.box import find_box
 from spraycc.executor.recorder import find_recorder
@@ -113,7 +114,7 @@ def _write(path: str, data: bytes) -> None:
 def _check(pack: str) -> None:
     """Start an executor from the pack in a temporary directory. Only this finds a binary that needs another binary."""
     with tempfile.TemporaryDirectory(prefix="spraycc-pack-") as directory:
-        argv = [sys.executable, "-S", "-P", start.__file__, "--unpack-in", directory, pack, "--check"]
+        argv = [sys.executable, *isolated.OPTIONS, "-S", start.__file__, "--unpack-in", directory, pack, "--check"]
         done = subprocess.run(
             argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_CHECK_TIMEOUT_S, check=False
         )

@@ -1,4 +1,4 @@
-"""Starts an executor from a pack: ``python -S -P start.py [--unpack-in DIRECTORY] PACK EXECUTOR'S ARGUMENTS``.
+"""Starts an executor from a pack: ``python -E -P -S start.py [--unpack-in DIRECTORY] PACK EXECUTOR'S ARGUMENTS``.
 
 Hundreds of executors start at once, and each would open some 140 files of the installation over NFS. The *pack*
 (:mod:`spraycc.executor.pack` makes it) is one file with the code of every module that an executor imports and the
@@ -90,6 +90,8 @@ class PackedModules:
 def main(arguments: list[str]) -> None:
     """Start the executor from its pack, else in the ordinary way. Returns only after ``--check``."""
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # the first signal of LSF's cancel; no traceback is needed
+    if os.environ.pop("PYTHONEXECUTABLE", None) is not None:  # see spraycc/isolated.py
+        os.execvp(sys.orig_argv[0], sys.orig_argv)
     wanted = ""
     if arguments[:1] == ["--unpack-in"]:
         wanted = arguments[1]
@@ -102,7 +104,8 @@ def main(arguments: list[str]) -> None:
             raise
         sys.stderr.write(f"spraycc executor: not started from {pack}: {type(exc).__name__}: {exc}\n")
         sys.stderr.flush()
-        os.execv(sys.executable, [sys.executable, "-P", "-m", "spraycc.executor", *rest])
+        isolated = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "isolated.py")
+        os.execv(sys.executable, [sys.executable, "-E", "-P", isolated, "-m", "spraycc.executor", *rest])
     if rest != ["--check"]:
         sys.argv[1:] = rest
         run_and_exit()

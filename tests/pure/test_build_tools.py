@@ -17,6 +17,12 @@ def test_the_native_runner_has_the_same_names() -> None:
     assert tuple(re.findall(r'"([^"]*)"', found[1])) == SHIMMED
 
 
+def test_the_launcher_has_the_names_of_the_subcommands() -> None:
+    found = re.search(r"\bnames\[\] = \{(.*?)\};", (SPRAYCC / "native/launcher/plain.c").read_text())
+    assert found is not None
+    assert tuple(re.findall(r'"([^"]*)"', found[1])) == SUBCOMMANDS
+
+
 def test_the_fallback_runner_has_the_same_names() -> None:
     (names,) = (
         ast.literal_eval(node.value)

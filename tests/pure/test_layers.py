@@ -12,9 +12,15 @@ ROOT = Path(__file__).resolve().parents[2] / "spraycc"
 #: Each room, and the rooms that it may import beside itself. A room is a package, or a module that stands alone. It may
 #: import only rooms above it in this list. All rooms may import VALUES.
 VALUES = {
-    "spraycc", "spraycc.build_tools", "spraycc.errors", "spraycc.kept_variables", "spraycc.model", "spraycc.settings",
+    "spraycc",
+    "spraycc.build_tools",
+    "spraycc.errors",
+    "spraycc.isolated",
+    "spraycc.kept_variables",
+    "spraycc.model",
+    "spraycc.settings",
     "spraycc.stamps",
-}  # fmt: skip
+}
 SERVER = "spraycc.server."
 ROOMS: dict[str, set[str]] = {
     **dict.fromkeys(sorted(VALUES), VALUES),

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import spraycc
-from spraycc import kept_variables
+from spraycc import isolated, kept_variables
 from spraycc.cluster.driver import ClusterError
 from spraycc.server.host.subprocesses import run_command
 
@@ -46,7 +46,7 @@ async def ready_pack(directory: Path) -> Path | None:
     if found := existing_pack(directory):
         return found
     # In a process of its own, because the pack consists of the modules that the process imports.
-    argv = [sys.executable, "-P", "-m", "spraycc.executor.pack", os.fspath(directory), _key()]
+    argv = isolated.command("spraycc.executor.pack", os.fspath(directory), _key())
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         reply = await run_command(argv, b"", kept_variables.for_executor(os.environ), _TIMEOUT_S)

@@ -8,13 +8,12 @@ from typing import Any, cast
 
 import pytest
 
-from spraycc.cli.build import _run_tool
+from spraycc.cli.build import _wait_for_tool
 from spraycc.cli.build_tool import ToolRun
 from spraycc.cli.interception import Interception
-from spraycc.cli.opened_build import OpenedBuild, Plan
+from spraycc.cli.opened_build import OpenedBuild
 from spraycc.cli.server_connection import ConnectionEnded, ServerConnection
 from spraycc.errors import ServerUnavailable
-from spraycc.jobserver.cmdline import Stripped
 from spraycc.runner_files import RunnerFiles
 from spraycc.settings import Settings
 
@@ -79,9 +78,8 @@ class Build:
         opened = OpenedBuild(
             cast(ServerConnection, connection), bytes(self.runtime_dir), "b1", INTERCEPTION, b"", {}, None
         )
-        plan = Plan(Stripped((b"make",), None, True), "make", b"/usr/bin/make")
         tool = cast(ToolRun, ToolOf(meanwhile, sees_loss=sees_loss))
-        return _run_tool(tool, plan, Settings(), {}, opened, began=0.0)
+        return _wait_for_tool(tool, Settings(), opened, began=0.0)
 
 
 INTERCEPTION = Interception(RunnerFiles("/data", b"/data/bin/spraycc-run", None), b"/nowhere")

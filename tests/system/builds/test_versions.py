@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
-from pathlib import Path
 
 import pytest
 
 import spraycc
+from tests.system.harness.installed import Installed
 from tests.system.harness.projects import GatedCompiler, c_project, output_of
 from tests.system.harness.sandbox import Sandbox
 from tests.system.harness.waiting import HANG_S
@@ -19,22 +18,21 @@ UNITS = 4
 OLD = "0.0.9"
 
 
-def other_version(sandbox: Sandbox, **numbers: int) -> Path:
-    """A copy of SprayCC with another release and other protocol numbers; for PYTHONPATH."""
-    directory = sandbox.aside / ("other-" + "-".join(numbers))
-    shutil.copytree(Path(spraycc.__file__).parent, directory / "spraycc", ignore=shutil.ignore_patterns("__pycache__"))
+def other_version(sandbox: Sandbox, **numbers: int) -> Installed:
+    """An installation of SprayCC with another release and other protocol numbers."""
+    other = Installed(sandbox, name="other-" + "-".join(numbers))
     edits = {"__init__.py": [(r"__version__ = .*", f'__version__ = "{OLD}"')]}
     for name, number in numbers.items():
         edits[f"wire/{name.split('_')[0].lower()}.py"] = [(rf"\n{name} = \d+", f"\n{name} = {number}")]
     for file, changes in edits.items():
-        path = directory / "spraycc" / file
+        path = other.package / file
         text = path.read_text()
         for pattern, replacement in changes:
             text, count = re.subn(pattern, replacement, text)
             assert count == 1
         path.write_text(text)
-    sandbox.give(directory)
-    return directory
+    sandbox.give(other.root)
+    return other
 
 
 def assert_built(sandbox: Sandbox) -> None:
@@ -43,9 +41,9 @@ def assert_built(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("numbers", [{}, {"RUNNER_PROTOCOL": 99}], ids=["release", "protocol"])
 def test_an_idle_server_of_another_version_is_replaced(sandbox: Sandbox, numbers: dict[str, int]) -> None:
-    older = {"PYTHONPATH": str(other_version(sandbox, **numbers))}
+    older = other_version(sandbox, **numbers)
     sandbox.write(c_project(UNITS))
-    sandbox.run(sandbox.bin / "spraycc", "server", "start", env=older).ok()
+    sandbox.run(older.spraycc, "server", "start").ok()
     before = sandbox.status()["server"]  # its form is the same in every version
     assert before["release"] == OLD
     built = sandbox.build("make", "-j4").ok()
@@ -59,13 +57,14 @@ def test_an_idle_server_of_another_version_is_replaced(sandbox: Sandbox, numbers
 @pytest.mark.parametrize("numbers", [{}, {"RUNNER_PROTOCOL": 99}], ids=["release", "protocol"])
 def test_a_busy_server_of_another_version_is_left_alone(sandbox: Sandbox, numbers: dict[str, int]) -> None:
     """Two builds at once, one of each version, both succeed. The runners have the newer version."""
-    older = {"PYTHONPATH": str(other_version(sandbox, **numbers))}
+    older = other_version(sandbox, **numbers)
     compiler = GatedCompiler(sandbox)
     sandbox.write(c_project(UNITS))
     sandbox.write({"Makefile": "all:\n\techo built >other\n"}, sandbox.workspace / "other")
     command, _ = sandbox.build_command(["make", "-j4"])
+    command[0] = older.spraycc
     errors = sandbox.aside / "stderr"
-    with errors.open("wb") as stderr, sandbox.start(command, env=older, stderr=stderr) as process:
+    with errors.open("wb") as stderr, sandbox.start(command, stderr=stderr) as process:
         sandbox.wait_for("a compile waits", lambda: compiler.notes() if numbers else sandbox.busy_executors())
         pid = sandbox.status()["server"]["pid"]
         other = sandbox.build("make", "-C", "other").ok()
@@ -86,7 +85,11 @@ def test_a_busy_server_of_another_version_is_left_alone(sandbox: Sandbox, number
 def test_executors_of_another_version_are_not_used_and_say_so(sandbox: Sandbox) -> None:
     """A host of the cluster has another installation."""
     other = other_version(sandbox, EXECUTOR_PROTOCOL=99)
-    sandbox.settings["SPRAYCC_EXECUTOR_PREFIX"] = f"/usr/bin/env PYTHONPATH={other}"
+    # In the place of PYTHON -E -P ISOLATED.PY -m spraycc.executor.
+    prefix = sandbox.aside / "prefix"
+    prefix.write_text(f'#!/bin/sh\npython=$1\nshift 4\nexec "$python" -E -P {other.package}/isolated.py "$@"\n')
+    prefix.chmod(0o755)
+    sandbox.settings["SPRAYCC_EXECUTOR_PREFIX"] = str(prefix)
     sandbox.write(c_project(UNITS))
     built = sandbox.build("make", "-j4").ok()
     assert built.figures["remote"] == 0

@@ -169,3 +169,26 @@ def test_no_runner_at_all_says_where_it_was_looked_for(monkeypatch: pytest.Monke
     monkeypatch.setattr("sysconfig.get_path", lambda name, scheme=None: str(tmp_path / "scripts"))
     with pytest.raises(NoRunner, match=f"no spraycc-run in {tmp_path}, {tmp_path}/scripts"):
         installed_runner()
+
+
+@pytest.mark.parametrize(
+    ("lines", "copied"),
+    [
+        ("#!{python}\n", "#!{python} -EP\n"),
+        (
+            "#!/bin/sh\n'''exec' \"{python}\" \"$0\" \"$@\"\n' '''\n",
+            "#!/bin/sh\n'''exec' \"{python}\" -EP \"$0\" \"$@\"\n' '''\n",
+        ),
+    ],
+    ids=["path", "shell"],
+)
+def test_the_python_runner_is_isolated(place: Place, lines: str, copied: str) -> None:
+    code = "import sys\nprint(sys.flags.ignore_environment, sys.flags.safe_path)\n"
+    place.runner.write_text(lines.format(python=sys.executable) + code)
+    copy = Path(os.fsdecode(place.install().runner))
+    assert copy.read_text() == copied.format(python=sys.executable) + code
+    told = subprocess.run([copy], env={"PYTHONHOME": "/nowhere"}, capture_output=True, text=True, check=True)
+    assert told.stdout == "1 True\n"
+    before = copy.stat().st_ino
+    place.install()
+    assert copy.stat().st_ino == before, "an up to date copy stays"

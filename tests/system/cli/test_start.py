@@ -278,7 +278,8 @@ def test_a_long_log_is_put_aside(starter: Starter, monkeypatch: pytest.MonkeyPat
 
 def test_the_servers_command_line_never_imports_from_the_working_directory() -> None:
     command = server_start.server_command(b"/d", b"/w\xff", "/s")
-    assert command[:5] == [sys.executable, "-P", "-m", "spraycc.server", "run"]
+    assert command[:3] == [sys.executable, "-E", "-P"]
+    assert command[4:7] == ["-m", "spraycc.server", "run"]
     assert os.fsencode(command[command.index("--workspace") + 1]) == b"/w\xff"
     assert command[-2:] == ["--state", f"/s/{os.uname().nodename}-d"]
 

@@ -89,7 +89,7 @@ def test_a_later_start_opens_nothing_of_the_installation(pack: Path, local: Path
         roots = (sys.prefix, str(pack.parent), str(Path(start.__file__).parent))
         return [path for path in opened.read_text().splitlines() if path.startswith(roots)]
 
-    assert set(files_opened(*argv[:3], "-c", _WATCH + _START, *argv[3:])) == {start.__file__}
+    assert set(files_opened(*argv[:4], "-c", _WATCH + _START, *argv[4:])) == {start.__file__}
     assert len(files_opened(sys.executable, "-P", "-c", _WATCH + _ORDINARY)) > 50  # so a wrong start would show
 
 
@@ -112,7 +112,7 @@ def test_an_executor_finds_the_recorder_beside_its_modules(pack: Path, local: Pa
     program = f"import os\nSTART, PACK, LOCAL = {start.__file__!r}, {str(pack)!r}, {str(local)!r}\n{_FIND}"
     environment = {"SPRAYCC_RECORDER": named} if named else {}
     done = subprocess.run(
-        [sys.executable, "-S", "-P", "-c", program], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-E", "-P", "-S", "-c", program], env=environment, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     (copy,) = copies(local)

@@ -1,6 +1,6 @@
 """An internal fault in the middle of a build: a function of the server or of an executor raises an unexpected error.
 
-The interpreter of each server and executor loads a module (sitecustomize) that wraps the chosen functions. A test arms
+In a copy of the installation, each server and executor first executes code that wraps the chosen functions. A test arms
 one of them by a file. In the server exactly one call fails; in the executors, one call of each process that reaches it.
 A second file tells the test that the call has failed.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.system.harness.installed import Installed
 from tests.system.harness.projects import GatedCompiler, c_project, objects, output_of
 from tests.system.harness.sandbox import Account, Sandbox
 
@@ -119,10 +120,13 @@ class Faulty:
         self.sandbox.expects_tracebacks = True
         self.directory = self.sandbox.aside / "fault"
         functions = "".join(f"{f.program} {f.function}\n" for f in (*IN_A_BUILD, *AT_START_OR_END))
-        self.sandbox.write({"sitecustomize.py": _FAILS, "functions": functions}, self.directory)
-        self.sandbox.settings["SPRAYCC_KEPT_VARIABLES"] += " PYTHONPATH OWN_FAULTS"
+        self.sandbox.write({"functions": functions}, self.directory)
+        installed = Installed(self.sandbox)
+        with (installed.package / "__init__.py").open("a") as package:
+            package.write(_FAILS)
+        self.sandbox.bin = installed.bin
+        self.sandbox.settings["SPRAYCC_KEPT_VARIABLES"] += " OWN_FAULTS"
         self.sandbox.settings |= {
-            "PYTHONPATH": str(self.directory),
             "OWN_FAULTS": str(self.directory),
             "SPRAYCC_HEARTBEAT_S": "0.5",
         }

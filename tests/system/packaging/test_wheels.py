@@ -35,6 +35,7 @@ int answer(void) { return 42; }
 """
 RECORDER = "lib/spraycc/libspraycc-recorder.so"
 EXEC = "lib/spraycc/libspraycc-exec.so"
+COMMAND_SCRIPT = '"""A stub."""\nprint("command")\n'
 FALLBACK = '"""A stub."""\nVERSION = "@VERSION@"\nprint("fallback", VERSION)\n'
 
 
@@ -55,15 +56,23 @@ class Tree:
         (path / "spraycc" / "runner").mkdir()
         (path / "spraycc" / "runner" / "__init__.py").touch()
         (path / "spraycc" / "runner" / "fallback.py").write_text(FALLBACK)
+        (path / "spraycc" / "cli").mkdir()
+        (path / "spraycc" / "cli" / "command_script.py").write_text(COMMAND_SCRIPT)
         self.native = path / "spraycc" / "native"
-        for part in ("runner", "box", "recorder", "exec", "preload", "common"):
+        for part in ("launcher", "runner", "box", "recorder", "exec", "preload", "common"):
             (self.native / part).mkdir(parents=True)
-        for part, program in (("runner", "spraycc-run"), ("box", "spraycc-box")):
+        for part, program in (("launcher", "spraycc"), ("runner", "spraycc-run"), ("box", "spraycc-box")):
             (self.native / part / "main.c").write_text(STUB)
             (self.native / part / "stub.h").write_text(f'#define NAME "{program}"\n')
         for part in ("recorder/record.c", "exec/decide.c"):
             (self.native / part).write_text(LIBRARY_STUB)
-        for part in ("common/text.c", "common/preload_list.c", "preload/program.c"):
+        for part in (
+            "common/text.c",
+            "common/preload_list.c",
+            "preload/program.c",
+            "runner/environment.c",
+            "runner/find_program.c",
+        ):
             (self.native / part).write_text("extern int unused;\n")
 
     def build(self, what: str = "wheel", **env: str) -> subprocess.CompletedProcess[str]:
@@ -133,7 +142,10 @@ def test_a_native_wheel(tree: Tree, tmp_path: Path) -> None:
     assert f"Tag: {PLATFORM}\n" in metadata(wheel, "WHEEL")
     assert "Root-Is-Purelib: false\n" in metadata(wheel, "WHEEL")
     found = scripts(wheel)
-    assert found.keys() == {"spraycc-run", "spraycc-box"}
+    assert found.keys() == {"spraycc", "spraycc-run", "spraycc-box", "spraycc-main"}
+    mode, content = found.pop("spraycc-main")
+    assert mode & stat.S_IXUSR
+    assert content == b"#!python\n" + COMMAND_SCRIPT.encode()
     for name, (mode, content) in found.items():
         assert mode & stat.S_IXUSR
         assert content.startswith(b"\x7fELF")
@@ -176,7 +188,8 @@ def broken_sources(tree: Tree) -> dict[str, str]:
 
 
 def no_sources(tree: Tree) -> dict[str, str]:
-    (tree.native / "runner" / "main.c").unlink()
+    for source in (tree.native / "runner").glob("*.c"):
+        source.unlink()
     return {}
 
 
@@ -190,9 +203,11 @@ def test_the_python_wheel(tree: Tree, tmp_path: Path, cause: Callable[[Tree], di
     assert wheel.name.endswith("-py3-none-any.whl")
     assert "Root-Is-Purelib: true\n" in metadata(wheel, "WHEEL")
     assert shared_data(wheel) == {}
-    [(name, (mode, content))] = scripts(wheel).items()
-    assert name == "spraycc-run"
-    assert mode & stat.S_IXUSR
+    found = scripts(wheel)
+    assert found.keys() == {"spraycc", "spraycc-run"}
+    assert all(mode & stat.S_IXUSR for mode, _ in found.values())
+    assert found["spraycc"][1] == b"#!python\n" + COMMAND_SCRIPT.encode()
+    content = found["spraycc-run"][1]
     assert content.startswith(b"#!python\n"), "installers replace this line with their interpreter"
     assert (
         run_script(tmp_path, content.replace(b"#!python", b"#!" + os.fsencode(sys.executable), 1)) == "fallback 0.1.0\n"
@@ -223,7 +238,7 @@ def test_without_spraycc_box_the_runner_is_still_native(tree: Tree) -> None:
     assert "spraycc-box is left out" in done.stdout + done.stderr
     [wheel] = (tree.path / "dist").glob("*.whl")
     assert wheel.name.endswith(f"-{PLATFORM}.whl")
-    assert scripts(wheel).keys() == {"spraycc-run"}
+    assert scripts(wheel).keys() == {"spraycc", "spraycc-main", "spraycc-run"}
     assert tree.build(SPRAYCC_RUNNER="native").returncode != 0
 
 
@@ -233,7 +248,7 @@ def test_without_the_recorder_the_programs_are_still_native(tree: Tree) -> None:
     assert done.returncode == 0
     assert "libspraycc-recorder.so is left out" in done.stdout + done.stderr
     [wheel] = (tree.path / "dist").glob("*.whl")
-    assert scripts(wheel).keys() == {"spraycc-run", "spraycc-box"}
+    assert scripts(wheel).keys() == {"spraycc", "spraycc-main", "spraycc-run", "spraycc-box"}
     assert shared_data(wheel).keys() == {EXEC}
     assert tree.build(SPRAYCC_RUNNER="native").returncode != 0
 
@@ -259,7 +274,7 @@ def test_the_users_flags_are_honoured(tree: Tree, tmp_path: Path) -> None:
     cc.write_text(f'#!/bin/sh\necho "$@" >> {log}\nexec cc "$@"\n')
     cc.chmod(0o755)
     tree.wheel(CC=f"{cc} -pipe", CFLAGS="-DONE -DTWO='x y'", LDFLAGS="-Wl,--as-needed")
-    [line, _, library, _] = log.read_text().splitlines()
+    [line, _, _, library, _] = log.read_text().splitlines()
     words = line.split()
     assert words[0] == "-pipe"
     assert {"-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-DONE", "-static", "-Wl,--as-needed"} <= set(words)
@@ -287,9 +302,11 @@ def test_pip_installs_the_native_programs(tree: Tree, tmp_path: Path, words: tup
     pytest.importorskip("editables", reason="needs editables: pip install '.[dev]'")
     before = tree.files()
     bin_dir = install(tree, tmp_path / "venv", *words)
-    for name in ("spraycc-run", "spraycc-box"):
+    for name in ("spraycc", "spraycc-run", "spraycc-box"):
         assert subprocess.run([bin_dir / name], capture_output=True, text=True, check=True).stdout == f"{name} 0.1.0\n"
-    assert (bin_dir / "spraycc").exists()
+    main = bin_dir / "spraycc-main"
+    assert main.read_text() == f"#!{bin_dir}/python\n{COMMAND_SCRIPT}"
+    assert os.access(main, os.X_OK)
     for library in (RECORDER, EXEC):
         assert ctypes.CDLL(str(bin_dir.parent / library)).answer() == 42
     # pip builds in the source tree only if the backend does. Ours compiles elsewhere.
@@ -300,7 +317,8 @@ def test_pip_installs_the_native_programs(tree: Tree, tmp_path: Path, words: tup
 def test_pip_puts_its_interpreter_into_the_fallback(tree: Tree, tmp_path: Path, words: tuple[str, ...]) -> None:
     pytest.importorskip("editables", reason="needs editables: pip install '.[dev]'")
     bin_dir = install(tree, tmp_path / "venv", *words, SPRAYCC_RUNNER="python")
-    assert (bin_dir / "spraycc-run").read_text().splitlines()[0] == f"#!{bin_dir}/python"
+    for name in ("spraycc", "spraycc-run"):
+        assert (bin_dir / name).read_text().splitlines()[0] == f"#!{bin_dir}/python"
     assert (
         subprocess.run([bin_dir / "spraycc-run"], capture_output=True, text=True, check=True).stdout
         == "fallback 0.1.0\n"

@@ -1,0 +1,204 @@
+#include "plain.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../common/output.h"
+#include "../common/text.h"
+#include "../runner/environment.h"
+#include "../runner/find_program.h"
+
+enum { USAGE_STATUS = 2 };
+
+/* The names are those of SUBCOMMANDS in spraycc/build_tools.py; a test compares. */
+static bool is_subcommand(const char *name)
+{
+	static const char *const names[] = {"make", "gmake", "ninja", "ninja-build", "ctest", "cargo", "cmake"};
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return false;
+}
+
+/* The tool's own words in a command line of spraycc; NULL if it runs no tool. */
+static char **find_tool(char **words)
+{
+	if (*words && strcmp(*words, "--shim") == 0)
+		return words[1] ? words + 1 : NULL;
+	for (; *words; words++) {
+		if (is_subcommand(base_name(*words)))
+			return words;
+		if (strcmp(*words, "build") == 0 || strcmp(*words, "run") == 0) {
+			for (words++; *words && strncmp(*words, "--", 2) == 0; words++)
+				if (strcmp(*words, "--") == 0)
+					return words[1] ? words + 1 : NULL;
+			return *words ? words : NULL;
+		}
+	}
+	return NULL;
+}
+
+static unsigned local_slots(void)
+{
+	cpu_set_t set;
+	const char *chosen = environment_value("SPRAYCC_LOCAL_SLOTS");
+	unsigned long number = chosen ? strtoul(chosen, NULL, 10) : 0;
+	if (number >= 1 && number <= 9999)
+		return (unsigned)number;
+	if (sched_getaffinity(0, sizeof set, &set) < 0 || CPU_COUNT(&set) < 1)
+		return 1;
+	return (unsigned)CPU_COUNT(&set);
+}
+
+static bool is_number(const char *text)
+{
+	return *text && strspn(text, "0123456789") == strlen(text);
+}
+
+/* The place of the number in a word that is a -j of make, ninja, cargo, ctest or cmake --build: behind the j of -j8 or
+ * -kj8, or behind the sign of --jobs=8. NULL if the word is no -j. */
+static char *number_in(char *word)
+{
+	static const char *const names[] = {"--jobs", "--parallel"};
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		size_t n = strlen(names[i]);
+		if (strncmp(word, names[i], n) == 0 && (word[n] == '=' || !word[n]))
+			return word + n + (word[n] == '=');
+	}
+	/* Only letters of options without an argument may precede the j. */
+	char *at = word[0] == '-' ? word + 1 + strspn(word + 1, "BbdeikmnpqrRsStvw") : word;
+	return at > word && *at == 'j' && (!at[1] || is_number(at + 1)) ? at + 1 : NULL;
+}
+
+static bool exceeds(const char *number, unsigned limit)
+{
+	return strtoul(number, NULL, 10) > limit;
+}
+
+/* Lowers each -j over the limit. The words may change, but not their number; `limit_text` is the limit. */
+static void cap_jobs(char **argv, unsigned limit, char *limit_text)
+{
+	for (char **arg = argv + 1; *arg && strcmp(*arg, "--") != 0; arg++) {
+		char *number = number_in(*arg);
+		if (!number)
+			continue;
+		if (*number) {
+			if (is_number(number) && exceeds(number, limit))
+				strcpy(number, limit_text); /* not longer than the number: that is greater */
+		} else if (arg[1] && is_number(arg[1])) {
+			if (exceeds(arg[1], limit))
+				arg[1] = limit_text;
+			arg++;
+		} else {
+			/* A -j without a number means "no limit". */
+			char *word = malloc(strlen(*arg) + DECIMAL_BYTES + 2);
+			if (!word)
+				continue;
+			bool is_long = (*arg)[1] == '-';
+			strcpy(word, *arg);
+			strcat(word, is_long ? "=" : "");
+			strcat(word, limit_text);
+			*arg = word;
+		}
+	}
+}
+
+/* MAKEFLAGS without the words for parallelism. The tokens of a build of SprayCC stand for executors, of which a plain
+ * tool has none. */
+static void leave_jobserver(void)
+{
+	static const char *const names[] = {"MAKEFLAGS=", "MFLAGS=", "GNUMAKEFLAGS=", "CARGO_MAKEFLAGS="};
+	for (char **entry = environ; *entry; entry++) {
+		for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+			size_t n = strlen(names[i]);
+			if (strncmp(*entry, names[i], n) != 0)
+				continue;
+			char *to = *entry + n;
+			for (char *from = to; *from;) {
+				size_t length = strcspn(from, " ");
+				bool is_parallel = strncmp(from, "-j", 2) == 0 || strncmp(from, "--jobserver", 11) == 0;
+				if (strcmp(from, "--") == 0 || strncmp(from, "-- ", 3) == 0)
+					length = strlen(from); /* variables follow */
+				size_t whole = length + (from[length] == ' ');
+				if (!is_parallel) {
+					memmove(to, from, whole);
+					to += whole;
+				}
+				from += whole;
+			}
+			*to = '\0';
+		}
+	}
+}
+
+/* Removes the variables of a build, so that no runner below asks a server. */
+static void leave_build(void)
+{
+	static const char *const names[] = {"SPRAYCC_SOCKET", "SPRAYCC_BUILD", "SPRAYCC_SHIMS", "SPRAYCC_SLOT",
+	                                    "SPRAYCC_EXEC"};
+	if (environment_value("SPRAYCC_BUILD"))
+		leave_jobserver();
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		unsetenv(names[i]);
+}
+
+/* Below a make with a jobserver, its tokens limit the tool. */
+static bool has_jobserver(void)
+{
+	const char *flags = getenv("MAKEFLAGS");
+	return flags && strstr(flags, "--jobserver");
+}
+
+_Noreturn void run_plain(const char *why, char **words)
+{
+	char room[DECIMAL_BYTES], limit_text[DECIMAL_BYTES];
+	char **argv = find_tool(words);
+	if (!argv) {
+		say("spraycc: error: ", why, (char *)0);
+		_exit(USAGE_STATUS);
+	}
+	const char *name = argv[0], *given = environment_take_program(), *program = NULL;
+	const char *shims = environment_value("SPRAYCC_SHIMS");
+	/* PATH is still the caller's: find_program skips the shims itself. */
+	int problem = find_program(name, getenv("PATH"), shims, &program);
+	if (given && strcmp(words[0], "--shim") == 0)
+		program = given;
+	else if (problem) {
+		say("spraycc: error: ", name, ": ",
+		    problem == ENOENT && !strchr(name, '/') ? "command not found" : strerror(problem), (char *)0);
+		_exit(problem == ENOENT ? 127 : 126);
+	}
+	program = strdup(program);
+	say("spraycc: warning: ", why, "; ", name, " runs without SprayCC", (char *)0);
+	environment_strip_path(shims);
+	environment_strip_preload();
+	leave_build();
+	unsigned limit = local_slots();
+	strcpy(limit_text, decimal(room, limit));
+	if (is_subcommand(base_name(name)) && !has_jobserver())
+		cap_jobs(argv, limit, limit_text);
+	if (program) {
+		execve(program, argv, environ);
+		if (errno == ENOEXEC) {
+			size_t count = 1;
+			while (argv[count])
+				count++;
+			char **vector = calloc(count + 2, sizeof *vector);
+			if (vector) {
+				vector[0] = (char *)(uintptr_t)"/bin/sh";
+				memcpy(vector + 1, argv, count * sizeof *vector);
+				vector[1] = (char *)(uintptr_t)program;
+				execve(vector[0], vector, environ);
+			}
+		}
+	}
+	say("spraycc: error: ", name, ": ", strerror(errno), (char *)0);
+	_exit(errno == ENOENT ? 127 : 126);
+}
