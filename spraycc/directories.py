@@ -249,12 +249,12 @@ def _is_own(path: str) -> bool:
 
 
 def _nearest(path: str) -> tuple[str, int | None]:
-    """The path or its nearest ancestor that exists, and the owner; None: the user may not look."""
+    """The path or its nearest ancestor that the user can see, and the owner; None: the disk does not answer."""
     path = os.path.normpath(path)
     while True:
         try:
             return path, os.lstat(path).st_uid
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
             path = os.path.dirname(path)
         except OSError:
             return path, None

@@ -31,7 +31,8 @@ _MOST_EXAMINED = 500
 _MOST_REMOVED = 50
 #: A killed server may have left batch jobs in the cluster. Only this file names them (server/fleet/stale_jobs.py).
 BATCH_MARKER = "batch-jobs.json"
-_NAME = re.compile(r"[0-9a-f]{12}(-[0-9a-f]{8})?")
+#: Names of runtime_dir.locate: today's, and those of release 0.1.0.
+_NAME = re.compile(r"[a-z2-7]{8}-[a-z2-7]{4}|[0-9a-f]{12}")
 _STATE_NAME = re.compile(rf"(?P<host>.+?)-(?P<name>{_NAME.pattern})")
 
 

@@ -11,7 +11,7 @@ other place, in the user's state directory. The choice is not random, so the pro
 
 from __future__ import annotations
 
-import contextlib
+import base64
 import fcntl
 import hashlib
 import os
@@ -29,6 +29,10 @@ START_LOCK = b"start.lock"
 LOG = b"log"
 BUILDS = b"builds"
 
+#: Lengths of the two parts of a directory's name, which must be short. If two contexts have one digest, they share a
+#: server, which runs all tasks of the second on the submit host: each runner sends its whole context.
+_WORKSPACE_CHARACTERS = 8
+_CONTEXT_CHARACTERS = 4
 #: sun_path of unix(7) holds 108 bytes with the final zero.
 _MAX_SOCKET_PATH = 107
 
@@ -47,7 +51,7 @@ def locate(workspace: bytes, environ: dict[str, str] | os._Environ[str] | None =
     Raises:
         RuntimeDirError: SPRAYCC_RUNTIME_DIR is not an absolute path, or is so long that no socket fits below it.
     """
-    name = f"{_workspace_name(workspace)}-{_digest(context.of_this_process().encode())[:8]}"
+    name = f"{_workspace_name(workspace)}-{_digest(context.of_this_process().encode(), _CONTEXT_CHARACTERS)}"
     path = os.path.join(base(environ), name.encode())
     if len(os.path.join(path, SOCKET)) > _MAX_SOCKET_PATH:
         raise RuntimeDirError(
@@ -73,12 +77,23 @@ def state_directory_of(workspace: bytes) -> str:
 
 
 def state_directories_of(workspace: bytes) -> list[str]:
-    """The state directories of all servers of ``workspace`` on this host, whatever their context."""
+    """The state directories of all servers of ``workspace`` on this host, whatever their context.
+
+    Raises:
+        OSError: none was found, and a place for them can't be read.
+    """
     start = f"{os.uname().nodename}-{_workspace_name(workspace)}-"
     found: list[str] = []
+    problem: OSError | None = None
     for place in directories.places("state"):
-        with contextlib.suppress(OSError):
+        try:
             found += [os.path.join(place, name) for name in os.listdir(place) if name.startswith(start)]
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as exc:
+            problem = exc
+    if not found and problem is not None:
+        raise problem
     return found
 
 
@@ -103,8 +118,9 @@ def is_locked(path: bytes) -> bool:
 
 
 def _workspace_name(workspace: bytes) -> str:
-    return _digest(workspace + b"\0" + os.fsencode(os.uname().nodename))[:12]
+    return _digest(workspace + b"\0" + os.fsencode(os.uname().nodename), _WORKSPACE_CHARACTERS)
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _digest(data: bytes, characters: int) -> str:
+    """Of 5 bits for each character."""
+    return base64.b32encode(hashlib.sha256(data).digest()).decode("ascii").lower()[:characters]

@@ -84,8 +84,15 @@ def _store() -> tuple[Store, str, bool]:
     root = workspace.find()
     # A server that found the first place full or unwritable has used another one.
     paths = [Path(place) / FILE_NAME for place in directories.places("state")]
-    path = next(filter(Path.exists, paths), paths[0])
-    return Store(path, os.path.realpath(root), warn), os.fsdecode(root), path.exists()
+    for path in paths:
+        try:
+            os.stat(path)
+            return Store(path, os.path.realpath(root), warn), os.fsdecode(root), True
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as exc:
+            warn(f"{path}: {exc.strerror}")
+    return Store(paths[0], os.path.realpath(root), warn), os.fsdecode(root), False
 
 
 def _text(name: bytes) -> str:

@@ -12,7 +12,7 @@ import pytest
 from spraycc import leftovers, runtime_dir
 from spraycc.server.fleet import stale_jobs
 
-OWN, OTHER = "0123456789ab-01234567", "0123456789ab-76543210"
+OWN, OTHER = "abcdefgh-2345", "abcdefgh-5432"
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def make(directory: Path, age_s: float, **files: str) -> Path:
 def test_old_runtime_directories_are_removed(tmp_path: Path, state: Path) -> None:
     base = tmp_path / "run"
     old = make(base / OTHER, leftovers.RUNTIME_AGE_S + 60, lock="", start_lock="", socket="")
-    young = make(base / "1123456789ab-01234567", leftovers.RUNTIME_AGE_S - 60, lock="")
+    young = make(base / "bbcdefgh-2345", leftovers.RUNTIME_AGE_S - 60, lock="")
     own = make(base / OWN, leftovers.RUNTIME_AGE_S + 60, lock="")
     foreign = make(base / "data", leftovers.RUNTIME_AGE_S + 60, file="")
     base.chmod(0o700)

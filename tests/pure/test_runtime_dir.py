@@ -19,7 +19,7 @@ def test_it_is_deterministic_and_differs_by_workspace(tmp_path: Path) -> None:
     environ = {"SPRAYCC_RUNTIME_DIR": str(tmp_path)}
     one, again, other = (runtime_dir.locate(w, environ) for w in (b"/w/a", b"/w/a", b"/w/\xff"))
     assert one == again != other
-    assert re.fullmatch(re.escape(str(tmp_path)) + "/[0-9a-f]{12}-[0-9a-f]{8}", one.decode())
+    assert re.fullmatch(re.escape(str(tmp_path)) + "/[a-z2-7]{8}-[a-z2-7]{4}", one.decode())
 
 
 def test_it_differs_by_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,10 +133,10 @@ def test_the_users_python_settings_are_for_the_build(sandbox: Sandbox, by_shell:
 
 @pytest.mark.parametrize("module", ["spraycc.server", "spraycc.executor", "spraycc.server.fleet.stale_jobs"])
 def test_other_programs_of_ours_are_isolated(sandbox: Sandbox, module: str) -> None:
-    """Each fails because of its missing arguments, after its imports."""
+    """Two fail because of their missing arguments, after their imports. The last has no state directory to look at."""
     done = sandbox.run(sys.executable, "-E", "-P", PACKAGE / "isolated.py", "-m", module, env=hostile(sandbox))
     assert b"a module of PYTHONPATH" not in done.err, done.words()
-    assert b"usage:" in done.err or b"IndexError" in done.err, done.err
+    assert b"usage:" in done.err or (done.status, done.out) == (0, b"0\n"), done.words()
 
 
 # --- the environment
