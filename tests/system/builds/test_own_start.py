@@ -187,6 +187,19 @@ def test_the_c_locale_stays(sandbox: Sandbox) -> None:
     assert sandbox.run(*words, sandbox.bin / "spraycc", "--no-summary-line", "make", "-s").ok().out == plain.out
 
 
+@pytest.mark.parametrize("where", ["2>/dev/full", "2>&1 | exec <&-"], ids=["full", "no reader"])
+def test_a_message_that_cannot_be_written_leaves_the_status(sandbox: Sandbox, where: str) -> None:
+    """SprayCC's summary is lost, as a message of the tool would be."""
+    sandbox.write({"Makefile": "all: ; @sleep 0.1\nfail: ; @exit 3\n"})
+    for goal in ("all", "fail"):
+        code = f'{{ "$@" make -s {goal}; echo $? >status; }} {where}'
+        statuses = []
+        for lead in ("env", sandbox.bin / "spraycc"):
+            sandbox.run("sh", "-c", code, "sh", lead)
+            statuses.append((sandbox.workspace / "status").read_text())
+        assert statuses[0] == statuses[1]
+
+
 # --- failures before the tool starts
 
 _STEPS = {
