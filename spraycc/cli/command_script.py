@@ -32,7 +32,8 @@ def restart_isolated() -> None:
     try:
         # Not sys.executable, which may be the variable's value. The words after the script's name are the user's.
         interpreter = sys.orig_argv[0]
-        os.execvpe(interpreter, [interpreter, *OPTIONS, os.path.abspath(__file__), *sys.argv[1:]], environ)
+        launchers = [f"-X{name}={value}" for name, value in sys._xoptions.items()]
+        os.execvpe(interpreter, [interpreter, *OPTIONS, *launchers, os.path.abspath(__file__), *sys.argv[1:]], environ)
     except OSError:
         pass
 

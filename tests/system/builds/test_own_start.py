@@ -200,6 +200,18 @@ def test_a_message_that_cannot_be_written_leaves_the_status(sandbox: Sandbox, wh
         assert statuses[0] == statuses[1]
 
 
+@pytest.mark.parametrize("env", [{}, {"PYTHONEXECUTABLE": "/nowhere"}], ids=["", "python starts twice"])
+@pytest.mark.parametrize("ignored", ["", "PIPE", "XFSZ", "PIPE XFSZ INT QUIT HUP TERM"])
+def test_signals_that_the_caller_ignores(sandbox: Sandbox, ignored: str, env: dict[str, str]) -> None:
+    """Python ignores two of them, and gives its children the default action if it is not told."""
+    sandbox.write({"Makefile": "all: ; @grep SigIgn /proc/self/status\n"})
+    code = f'trap \'\' {ignored} CHLD; "$@" -s; "$@" -s'
+    plain = sandbox.run("sh", "-c", code, "sh", "make", env=env).ok()
+    code = f'trap \'\' {ignored} CHLD; "$@" make -s; "$@" build -- make -s'
+    found = sandbox.run("sh", "-c", code, "sh", sandbox.bin / "spraycc", "--no-summary-line", env=env).ok()
+    assert found.out == plain.out
+
+
 # --- failures before the tool starts
 
 _STEPS = {
