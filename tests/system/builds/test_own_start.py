@@ -212,6 +212,16 @@ def test_signals_that_the_caller_ignores(sandbox: Sandbox, ignored: str, env: di
     assert found.out == plain.out
 
 
+def test_ctrl_c_while_spraycc_is_imported(sandbox: Sandbox) -> None:
+    """It ends the command line as it ends make: by the signal, without a word."""
+    installed = Installed(sandbox, sys.executable)
+    module = installed.package / "isolated.py"
+    module.write_text(module.read_text() + "import signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    sandbox.write({"Makefile": "all: ; @echo made\n"})
+    done = sandbox.run(installed.spraycc, "make")
+    assert (done.status, done.out, done.err) == (-2, b"", b"")
+
+
 # --- failures before the tool starts
 
 _STEPS = {
