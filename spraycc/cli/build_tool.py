@@ -12,6 +12,7 @@ import errno
 import os
 import select
 import signal
+import sys
 import time
 import types
 from collections.abc import Callable, Mapping
@@ -27,8 +28,13 @@ if TYPE_CHECKING:
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 _OUTLIVED = (signal.SIGINT, signal.SIGQUIT)
-#: Python ignores these signals. A tool that inherits this would write into a closed pipe for ever.
-_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+#: The signals that Python ignores and our caller does not. A tool that inherited this would write into a closed pipe
+#: for ever. An option of native/launcher/main.c names those that the caller ignores.
+_IGNORED_BY_PYTHON = tuple(
+    number
+    for number in (signal.SIGPIPE, signal.SIGXFSZ)
+    if str(int(number)) not in str(sys._xoptions.get("spraycc_ignored", "")).split(",")
+)
 
 
 class ToolNotFound(SprayccError):

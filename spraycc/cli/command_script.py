@@ -6,6 +6,7 @@ then it imports only modules that are part of the interpreter, so PYTHONPATH can
 PYTHONHASHSEED with which Python does not start needs the native program.
 """
 
+import _signal  # type: ignore[import-not-found]  # signal imports enum, which PYTHONPATH may replace
 import os
 import sys
 
@@ -32,7 +33,8 @@ def restart_isolated() -> None:
     try:
         # Not sys.executable, which may be the variable's value. The words after the script's name are the user's.
         interpreter = sys.orig_argv[0]
-        os.execvpe(interpreter, [interpreter, *OPTIONS, os.path.abspath(__file__), *sys.argv[1:]], environ)
+        launchers = [f"-X{name}={value}" for name, value in sys._xoptions.items()]
+        os.execvpe(interpreter, [interpreter, *OPTIONS, *launchers, os.path.abspath(__file__), *sys.argv[1:]], environ)
     except OSError:
         pass
 
@@ -76,6 +78,9 @@ def without_spraycc(exc: BaseException) -> None:
 
 
 if __name__ == "__main__":
+    # Python's own handler would show where an import was interrupted. main() sets it again.
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     restart_isolated()
     try:
         find_package()

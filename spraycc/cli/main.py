@@ -15,6 +15,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The entry point; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
+        if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # command_script.py
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         return _run(words)
     except Exception as exc:
         return after(exc, words)

@@ -68,6 +68,16 @@ class Plan:
 
 def open_build(plan: Plan, settings: Settings, root: bytes, env: Mapping[bytes, bytes]) -> OpenedBuild:
     """Connect to the server, or start one, and open the build; the tool can start then."""
+    from spraycc.cli.server_connection import ConnectionEnded
+
+    try:
+        return _open_build(plan, settings, root, env)
+    except ConnectionEnded:
+        # An idle server may end after it has accepted the connection: `spraycc clean`, or idle_shutdown_s.
+        return _open_build(plan, settings, root, env)
+
+
+def _open_build(plan: Plan, settings: Settings, root: bytes, env: Mapping[bytes, bytes]) -> OpenedBuild:
     directory = runtime_dir.locate(root)
     path = environ_path(without_build(env))
     found: list[Interception] = []

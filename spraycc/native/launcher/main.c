@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -27,6 +28,10 @@
 #define SHELL_LINE "'''exec' "
 #define SHELL_LINE_END " \"$0\" \"$@\""
 
+/* Python ignores SIGPIPE and SIGXFSZ itself, so it can't see that its caller does. The option -X tells it
+ * (spraycc/cli/build_tool.py). */
+#define IGNORED_OPTION "spraycc_ignored="
+
 extern char **environ;
 
 /* The directory of this program's file, with a slash at the end; empty if it is unknown. */
@@ -42,13 +47,31 @@ static void find_directory(void)
 	((char *)(uintptr_t)base_name(directory))[0] = '\0';
 }
 
+static bool is_ignored(int number)
+{
+	struct sigaction action;
+	return sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+/* The option with the numbers of the ignored signals, each with a comma behind it. */
+static const char *ignored_option(void)
+{
+	static const int numbers[] = {SIGPIPE, SIGXFSZ};
+	static char option[sizeof IGNORED_OPTION + sizeof numbers / sizeof *numbers * (DECIMAL_BYTES + 1)];
+	char *last = option + sizeof option - 1, *to = append(option, last, IGNORED_OPTION);
+	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+		if (is_ignored(numbers[i]))
+			to = append(append_number(to, last, (uint64_t)numbers[i]), last, ",");
+	return option;
+}
+
 /* Executes the interpreter. `options` is the rest of a first line, or NULL. Returns if that fails. */
 static void start(const char *interpreter, const char *options, char **words)
 {
 	size_t count = 0;
 	while (words[count])
 		count++;
-	const char **argv = calloc(count + 6, sizeof *argv), **to = argv;
+	const char **argv = calloc(count + 8, sizeof *argv), **to = argv;
 	if (!argv) {
 		errno = ENOMEM;
 		return;
@@ -58,6 +81,8 @@ static void start(const char *interpreter, const char *options, char **words)
 		*to++ = options;
 	*to++ = "-E";
 	*to++ = "-P";
+	*to++ = "-X";
+	*to++ = ignored_option();
 	*to++ = script;
 	memcpy(to, words, count * sizeof *to);
 	execve(interpreter, (char **)(uintptr_t)argv, environ);

@@ -187,6 +187,41 @@ def test_the_c_locale_stays(sandbox: Sandbox) -> None:
     assert sandbox.run(*words, sandbox.bin / "spraycc", "--no-summary-line", "make", "-s").ok().out == plain.out
 
 
+@pytest.mark.parametrize("where", ["2>/dev/full", "2>&1 | exec <&-"], ids=["full", "no reader"])
+def test_a_message_that_cannot_be_written_leaves_the_status(sandbox: Sandbox, where: str) -> None:
+    """SprayCC's summary is lost, as a message of the tool would be."""
+    sandbox.write({"Makefile": "all: ; @sleep 0.1\nfail: ; @exit 3\n"})
+    for goal in ("all", "fail"):
+        code = f'{{ "$@" make -s {goal}; echo $? >status; }} {where}'
+        statuses = []
+        for lead in ("env", sandbox.bin / "spraycc"):
+            sandbox.run("sh", "-c", code, "sh", lead)
+            statuses.append((sandbox.workspace / "status").read_text())
+        assert statuses[0] == statuses[1]
+
+
+@pytest.mark.parametrize("env", [{}, {"PYTHONEXECUTABLE": "/nowhere"}], ids=["", "python starts twice"])
+@pytest.mark.parametrize("ignored", ["", "PIPE", "XFSZ", "PIPE XFSZ INT QUIT HUP TERM"])
+def test_signals_that_the_caller_ignores(sandbox: Sandbox, ignored: str, env: dict[str, str]) -> None:
+    """Python ignores two of them, and gives its children the default action if it is not told."""
+    sandbox.write({"Makefile": "all: ; @grep SigIgn /proc/self/status\n"})
+    code = f'trap \'\' {ignored} CHLD; "$@" -s; "$@" -s'
+    plain = sandbox.run("sh", "-c", code, "sh", "make", env=env).ok()
+    code = f'trap \'\' {ignored} CHLD; "$@" make -s; "$@" build -- make -s'
+    found = sandbox.run("sh", "-c", code, "sh", sandbox.bin / "spraycc", "--no-summary-line", env=env).ok()
+    assert found.out == plain.out
+
+
+def test_ctrl_c_while_spraycc_is_imported(sandbox: Sandbox) -> None:
+    """It ends the command line as it ends make: by the signal, without a word."""
+    installed = Installed(sandbox, sys.executable)
+    module = installed.package / "isolated.py"
+    module.write_text(module.read_text() + "import signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    sandbox.write({"Makefile": "all: ; @echo made\n"})
+    done = sandbox.run(installed.spraycc, "make")
+    assert (done.status, done.out, done.err) == (-2, b"", b"")
+
+
 # --- failures before the tool starts
 
 _STEPS = {

@@ -446,6 +446,22 @@ def test_a_server_that_opens_no_build(setup: Setup, hook: object, words: str) ->
     assert "without a server" in done.stderr
 
 
+def test_a_server_that_ends_before_it_opens_the_build(setup: Setup) -> None:
+    """An idle server may end when the command line has just connected. The build takes the next server."""
+    server = setup.server()
+    opened = []
+
+    def hang_up_once(message: OpenBuild, send: Callable[[Message], None]) -> bool | None:
+        opened.append(message)
+        return len(opened) == 1 or server._answer(message, send)
+
+    server.hooks[OpenBuild] = hang_up_once
+    with server:
+        done = setup.run("--no-summary-line", "build", "--", "echo", "built")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "built\n", "")
+    assert len(opened) == 2
+
+
 def test_a_server_that_refuses_the_summary(setup: Setup) -> None:
     """The server lives, so no runner warns the user, whatever mark exists."""
 
