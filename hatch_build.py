@@ -46,7 +46,7 @@ LIBRARIES = (LIBRARY, EXEC_LIBRARY)
 #: The C sources: program or library -> patterns below spraycc/native. Tests use this list, too.
 SOURCES = {
     RUNNER: ("runner/*.c", "common/*.c"),
-    COMMAND: ("launcher/*.c", "runner/environment.c", "runner/find_program.c", "common/*.c"),
+    COMMAND: ("launcher/*.c", "runner/environment.c", "runner/find_program.c", "runner/width.c", "common/*.c"),
     "spraycc-box": ("box/*.c", "common/*.c"),
     LIBRARY: ("recorder/*.c", "preload/*.c", "common/text.c"),
     EXEC_LIBRARY: ("exec/*.c", "preload/*.c", "common/text.c", "common/preload_list.c"),

@@ -82,6 +82,7 @@ def ensure(path: bytes) -> None:
     for directory in (parent, path):
         try:
             os.mkdir(directory, 0o700)
+            os.chmod(directory, 0o700)  # whatever the umask
         except FileExistsError:
             pass
         except OSError as exc:

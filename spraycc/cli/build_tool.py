@@ -110,10 +110,13 @@ class ToolRun:
 
         Raises:
             ToolNotFound: the program can't be executed.
+            SprayccError: the words and variables are too long together.
         """
         try:
             self.pid = _spawn(program, argv, env)
         except OSError as exc:
+            if exc.errno == errno.E2BIG:  # perhaps because of our own variables
+                raise SprayccError("the environment has no room for SprayCC's variables") from None
             raise ToolNotFound(os.fsdecode(argv[0]), exc.errno or errno.EINVAL) from None
         for number in self._early:
             self._pass_on(number)

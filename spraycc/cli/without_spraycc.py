@@ -64,8 +64,8 @@ def reason(exc: Exception) -> str:
     if isinstance(exc, OSError):
         # A build catches errors that it survives. Others come from a file of SprayCC that can't be read or written.
         name = os.fsdecode(exc.filename) if isinstance(exc.filename, bytes) else str(exc.filename or "")
-        place = f"{name}: " if name else ""
-        return f"{place}{exc.strerror or exc} (HOME and XDG_* say where SprayCC's files are)"
+        where = " (HOME and XDG_* say where SprayCC's files are)"
+        return f"{name}: {exc.strerror}{where}" if name else exc.strerror or str(exc)
     return f"an internal error, {type(exc).__name__}: {exc}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,10 @@ def from_file(path: str) -> dict[str, Given]:
         ConfigError: the file is no TOML, or has an unknown key.
     """
     try:
-        with open(path, "rb") as file:
+        # A fifo without a writer must not block.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigUnreadable(f"{path}: is no regular file; remove it or write settings into one")
             data = file.read(_MAX_FILE_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return {}

@@ -7,6 +7,7 @@ One file without imports from SprayCC: it starts once for each compile, and each
 
 import errno
 import os
+import re
 import sys
 
 if __name__ == "__main__":
@@ -469,6 +470,26 @@ def may_set_width(argv: list[bytes]) -> bool:
     return False
 
 
+def cap_width(argv: list[bytes], env: Environment) -> None:
+    """Lower each -j of a tool without SprayCC to the number of local slots, unless it is below a make's jobserver."""
+    if b"--jobserver" in (env.get(b"MAKEFLAGS") or b""):
+        return
+    chosen = env.get(b"SPRAYCC_LOCAL_SLOTS") or b""
+    limit = int(chosen) if chosen.isdigit() and int(chosen) else len(os.sched_getaffinity(0))
+    for at, word in enumerate(argv[1:], 1):
+        found = re.fullmatch(rb"(--(?:jobs|parallel)=|-[BbdeikmnpqrRsStvw]*j)([0-9]*)|--(?:jobs|parallel)", word)
+        if word == b"--":
+            return
+        if not found:
+            continue
+        number = found[2]
+        if not number and argv[at + 1 : at + 2] and argv[at + 1].isdigit():
+            argv[at + 1] = min(argv[at + 1], b"%d" % limit, key=int)
+        else:
+            start = found[1] or word + b"="
+            argv[at] = start + (min(number, b"%d" % limit, key=int) if number else b"%d" % limit)
+
+
 def may_have_left(env: Environment) -> bool:
     """Whether MAKEFLAGS was replaced by a value without the jobserver, perhaps with a -j. Likewise."""
     flags = env.get(b"MAKEFLAGS") or b""
@@ -523,6 +544,11 @@ def run_build_tool(task: Task, name: bytes, given: bytes | None) -> "NoReturn":
         reopen_jobserver(env, path, build)
     elif shims:
         exec_command(task, name, given)
+        say(
+            b"spraycc: warning: the spraycc command is gone; install it again, or leave this shell; ",
+            name + b" runs without SprayCC",
+        )
+        cap_width(task.argv, env)
     task.execute()
 
 

@@ -1,9 +1,7 @@
 #include "plain.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <limits.h>
-#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -14,6 +12,7 @@
 #include "../common/text.h"
 #include "../runner/environment.h"
 #include "../runner/find_program.h"
+#include "../runner/width.h"
 
 enum { USAGE_STATUS = 2 };
 
@@ -43,71 +42,6 @@ static char **find_tool(char **words)
 		}
 	}
 	return NULL;
-}
-
-static unsigned local_slots(void)
-{
-	cpu_set_t set;
-	const char *chosen = environment_value("SPRAYCC_LOCAL_SLOTS");
-	unsigned long number = chosen ? strtoul(chosen, NULL, 10) : 0;
-	if (number >= 1 && number <= 9999)
-		return (unsigned)number;
-	if (sched_getaffinity(0, sizeof set, &set) < 0 || CPU_COUNT(&set) < 1)
-		return 1;
-	return (unsigned)CPU_COUNT(&set);
-}
-
-static bool is_number(const char *text)
-{
-	return *text && strspn(text, "0123456789") == strlen(text);
-}
-
-/* The place of the number in a word that is a -j of make, ninja, cargo, ctest or cmake --build: behind the j of -j8 or
- * -kj8, or behind the sign of --jobs=8. NULL if the word is no -j. */
-static char *number_in(char *word)
-{
-	static const char *const names[] = {"--jobs", "--parallel"};
-	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-		size_t n = strlen(names[i]);
-		if (strncmp(word, names[i], n) == 0 && (word[n] == '=' || !word[n]))
-			return word + n + (word[n] == '=');
-	}
-	/* Only letters of options without an argument may precede the j. */
-	char *at = word[0] == '-' ? word + 1 + strspn(word + 1, "BbdeikmnpqrRsStvw") : word;
-	return at > word && *at == 'j' && (!at[1] || is_number(at + 1)) ? at + 1 : NULL;
-}
-
-static bool exceeds(const char *number, unsigned limit)
-{
-	return strtoul(number, NULL, 10) > limit;
-}
-
-/* Lowers each -j over the limit. The words may change, but not their number; `limit_text` is the limit. */
-static void cap_jobs(char **argv, unsigned limit, char *limit_text)
-{
-	for (char **arg = argv + 1; *arg && strcmp(*arg, "--") != 0; arg++) {
-		char *number = number_in(*arg);
-		if (!number)
-			continue;
-		if (*number) {
-			if (is_number(number) && exceeds(number, limit))
-				strcpy(number, limit_text); /* not longer than the number: that is greater */
-		} else if (arg[1] && is_number(arg[1])) {
-			if (exceeds(arg[1], limit))
-				arg[1] = limit_text;
-			arg++;
-		} else {
-			/* A -j without a number means "no limit". */
-			char *word = malloc(strlen(*arg) + DECIMAL_BYTES + 2);
-			if (!word)
-				continue;
-			bool is_long = (*arg)[1] == '-';
-			strcpy(word, *arg);
-			strcat(word, is_long ? "=" : "");
-			strcat(word, limit_text);
-			*arg = word;
-		}
-	}
 }
 
 /* MAKEFLAGS without the words for parallelism. The tokens of a build of SprayCC stand for executors, of which a plain
@@ -149,16 +83,8 @@ static void leave_build(void)
 		unsetenv(names[i]);
 }
 
-/* Below a make with a jobserver, its tokens limit the tool. */
-static bool has_jobserver(void)
-{
-	const char *flags = getenv("MAKEFLAGS");
-	return flags && strstr(flags, "--jobserver");
-}
-
 _Noreturn void run_plain(const char *why, char **words)
 {
-	char room[DECIMAL_BYTES], limit_text[DECIMAL_BYTES];
 	char **argv = find_tool(words);
 	if (!argv) {
 		say("spraycc: error: ", why, (char *)0);
@@ -180,10 +106,8 @@ _Noreturn void run_plain(const char *why, char **words)
 	environment_strip_path(shims);
 	environment_strip_preload();
 	leave_build();
-	unsigned limit = local_slots();
-	strcpy(limit_text, decimal(room, limit));
-	if (is_subcommand(base_name(name)) && !has_jobserver())
-		cap_jobs(argv, limit, limit_text);
+	if (is_subcommand(base_name(name)))
+		cap_width(argv);
 	if (program) {
 		execve(program, argv, environ);
 		if (errno == ENOEXEC) {

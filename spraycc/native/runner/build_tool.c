@@ -7,10 +7,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../common/output.h"
 #include "../common/text.h"
 #include "environment.h"
 #include "find_program.h"
 #include "run_here.h"
+#include "width.h"
 
 /* The names are those of SHIMMED in spraycc/build_tools.py; a test compares. */
 bool is_build_tool(const char *name)
@@ -139,6 +141,9 @@ _Noreturn void exec_build_tool(const struct task *task, const char *name, const 
 		reopen_jobserver(socket_path, build);
 	} else if (environment_value("SPRAYCC_SHIMS")) {
 		exec_command(task, name, given);
+		say("spraycc: warning: the spraycc command is gone; install it again, or leave this shell; ", name,
+		    " runs without SprayCC", (char *)0);
+		cap_width(task->argv);
 	}
 	/* `spraycc env` has not prepared this shell, or SprayCC was removed: behave as if there were no shim. */
 	exec_here(task);
