@@ -16,7 +16,7 @@ from collections.abc import Iterable
 _NAMESPACES = ("mnt", "user", "pid", "net")
 #: Lines of /proc/self/status (proc_pid_status(5)): a tracer may change paths (proot), a capability may overrule a mode,
 #: and a process that gets no new privileges can't run setuid programs.
-_STATUS = (b"TracerPid", b"CapEff", b"NoNewPrivs", b"Seccomp")
+_STATUS = (b"TracerPid", b"CapEff", b"NoNewPrivs", b"Seccomp", b"Seccomp_filters")
 #: field of the text -> what the user reads if two processes differ in it
 _WORDS = {
     "mnt": "in another mount namespace",
@@ -32,6 +32,7 @@ _WORDS = {
     "CapEff": "with other capabilities",
     "NoNewPrivs": "without the privileges of setuid programs",
     "Seccomp": "under another system call filter",
+    "Seccomp_filters": "under more or fewer system call filters",
 }
 #: Variables of preloaded libraries that replace paths: fakechroot(1), and libredirect of Nixpkgs.
 _REDIRECTING = (b"FAKECHROOT_BASE", b"NIX_REDIRECTS")

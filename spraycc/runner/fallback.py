@@ -314,7 +314,7 @@ def context(cwd: bytes) -> str:
     parts += [f"root:{root.st_dev}/{root.st_ino}/{mount}", f"uid:{os.geteuid()}", f"gid:{os.getegid()}"]
     parts.append("groups:" + ",".join(map(str, sorted(set(os.getgroups())))))
     fields = proc_fields("/proc/self/status")
-    for field in (b"TracerPid", b"CapEff", b"NoNewPrivs", b"Seccomp"):
+    for field in (b"TracerPid", b"CapEff", b"NoNewPrivs", b"Seccomp", b"Seccomp_filters"):
         parts.append(field.decode() + ":" + fields.get(field, b"").decode())
     try:
         is_hidden = not os.path.samestat(os.stat(cwd), os.stat("."))

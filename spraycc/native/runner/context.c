@@ -82,7 +82,7 @@ static const char *text_of(const char *path)
 
 static void add_status(struct buffer *out)
 {
-	static const char *const names[] = {"TracerPid", "CapEff", "NoNewPrivs", "Seccomp"};
+	static const char *const names[] = {"TracerPid", "CapEff", "NoNewPrivs", "Seccomp", "Seccomp_filters"};
 	const char *text = text_of("/proc/self/status");
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
 		buffer_add_text(out, " ");

@@ -57,7 +57,7 @@ def test_python_writes_the_same_text(harness: Any, finish: Any, under: str) -> N
     assert finish(runner).returncode == 0
     words = told.read_text().strip()
     assert asked.task.context.removesuffix(" cwd:hidden") == words
-    assert words.count(":") == 12
+    assert words.count(":") == 13
 
 
 def test_a_directory_to_which_its_path_does_not_lead(harness: Any, finish: Any) -> None:
