@@ -16,7 +16,7 @@ from collections.abc import Iterable
 _NAMESPACES = ("mnt", "user", "pid", "net")
 #: Lines of /proc/self/status (proc_pid_status(5)): a tracer may change paths (proot), a capability may overrule a mode,
 #: and a process that gets no new privileges can't run setuid programs.
-_STATUS = (b"TracerPid", b"CapEff", b"NoNewPrivs", b"Seccomp")
+_STATUS = (b"TracerPid", b"CapEff", b"NoNewPrivs", b"Seccomp", b"Seccomp_filters")
 #: field of the text -> what the user reads if two processes differ in it
 _WORDS = {
     "mnt": "in another mount namespace",
@@ -27,22 +27,28 @@ _WORDS = {
     "uid": "as another user",
     "gid": "with another group",
     "groups": "with other supplementary groups",
+    "cwd": "in a directory to which its path does not lead",
     "TracerPid": "under another tracer",
     "CapEff": "with other capabilities",
     "NoNewPrivs": "without the privileges of setuid programs",
     "Seccomp": "under another system call filter",
+    "Seccomp_filters": "under more or fewer system call filters",
 }
 #: Variables of preloaded libraries that replace paths: fakechroot(1), and libredirect of Nixpkgs.
 _REDIRECTING = (b"FAKECHROOT_BASE", b"NIX_REDIRECTS")
 
 
 def of_this_process() -> str:
-    """The context as text: ``name:value`` for each part, separated by blanks. Parts without /proc are empty."""
+    """The context as text: ``name:value`` for each part, separated by blanks. Parts without /proc are empty.
+
+    A runner adds ``cwd:hidden`` if its working directory's path leads to another directory or to none: a mount covers
+    the directory, or the user may not pass through a directory above it.
+    """
     root = os.stat("/")
     parts = [f"{name}:{_namespace(name)}" for name in _NAMESPACES]
-    parts += [f"root:{root.st_dev}/{root.st_ino}", f"uid:{os.geteuid()}", f"gid:{os.getegid()}"]
+    parts += [f"root:{root.st_dev}/{root.st_ino}/{_mount_of_root()}", f"uid:{os.geteuid()}", f"gid:{os.getegid()}"]
     parts.append("groups:" + ",".join(map(str, sorted(set(os.getgroups())))))
-    status = _status()
+    status = _fields_of("/proc/self/status")
     parts += [f"{name.decode()}:{status.get(name, b'').decode()}" for name in _STATUS]
     return " ".join(parts)
 
@@ -71,9 +77,18 @@ def _namespace(name: str) -> str:
         return ""
 
 
-def _status() -> dict[bytes, bytes]:
+def _mount_of_root() -> str:
+    """The root's mount. A chroot to a bind mount of ``/`` has the same directory, and none of the mounts in it."""
+    fd = os.open("/", os.O_PATH | os.O_CLOEXEC)
     try:
-        with open("/proc/self/status", "rb", buffering=0) as file:
+        return _fields_of(f"/proc/self/fdinfo/{fd}").get(b"mnt_id", b"").decode()
+    finally:
+        os.close(fd)
+
+
+def _fields_of(path: str) -> dict[bytes, bytes]:
+    try:
+        with open(path, "rb", buffering=0) as file:
             text = file.read(65536) or b""
     except OSError:
         return {}

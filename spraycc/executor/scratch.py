@@ -4,6 +4,9 @@
 in this directory until the executor ends. The directory has one numbered directory for each task. A directory whose
 lock is free was left by a killed executor: the next executor that starts removes it. ``<base>/spraycc-<uid>/lock``
 serializes making and removing.
+
+If somebody else has made ``<base>/spraycc-<uid>``, executors use a directory ``<base>/spraycc-<uid>-<random>``. To root
+in a user namespace, the host's root is somebody else.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import contextlib
 import fcntl
 import math
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -76,11 +80,9 @@ class Scratch:
         """Make ``name`` below ``base``, and remove directories that dead executors left below ``base``.
 
         Raises:
-            OSError: ``base`` is missing or not writable, or our directory in it belongs to another user.
+            OSError: ``base`` is missing or not writable.
         """
-        # Another user may have made the last part of the path, so do not follow a link at its place.
-        home = os.path.join(os.fsencode(os.path.realpath(base)), b"spraycc-%d" % os.geteuid())
-        _private_directory(home)
+        home = _home_below(os.fsencode(os.path.realpath(base)))
         dead: list[bytes] = []
         with open(os.open(home + b"/lock", _LOCK_FLAGS, 0o600), "ab") as order:
             fcntl.flock(order, fcntl.LOCK_EX)
@@ -129,6 +131,28 @@ def candidates(explicit: str | None, tmpdir: str | None, workspace: bytes) -> li
     usual.sort(key=lambda d: is_inside(os.fsencode(os.path.realpath(d)), b"/tmp"))
     found = dict.fromkeys([explicit, *usual] if explicit else usual)
     return [d for d in found if not is_inside(os.fsencode(os.path.realpath(d)), workspace)]
+
+
+def _home_below(base: bytes) -> bytes:
+    """This user's directory below ``base``, which is made if it is missing."""
+    usual = os.path.join(base, b"spraycc-%d" % os.geteuid())
+    try:
+        # Another user may have made the last part of the path, so do not follow a link at its place.
+        _private_directory(usual)
+    except PermissionError:
+        if not os.path.lexists(usual):
+            raise
+    else:
+        return usual
+    for entry in sorted(os.listdir(base)):
+        path = os.path.join(base, entry)
+        if path.startswith(usual + b"-") and os.lstat(path).st_uid == os.geteuid():
+            with contextlib.suppress(PermissionError):
+                _private_directory(path)
+                return path
+    path = tempfile.mkdtemp(prefix=os.path.basename(usual) + b"-", dir=base)
+    _private_directory(path)
+    return path
 
 
 def _private_directory(path: bytes) -> None:

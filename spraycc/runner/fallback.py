@@ -301,27 +301,39 @@ def find_program(name: bytes, path: bytes | None, shims: bytes | None) -> tuple[
 # --- the context, as in spraycc/context.py --------------------------------------------------------------------------
 
 
-def context() -> str:
+def context(cwd: bytes) -> str:
     root = os.stat("/")
+    fd = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    mount = proc_fields(f"/proc/self/fdinfo/{fd}").get(b"mnt_id", b"").decode()
+    os.close(fd)
     parts = []
     for name in ("mnt", "user", "pid", "net"):
         try:
             parts.append(f"{name}:{os.stat('/proc/self/ns/' + name).st_ino}")
         except OSError:
             parts.append(f"{name}:")
-    parts += [f"root:{root.st_dev}/{root.st_ino}", f"uid:{os.geteuid()}", f"gid:{os.getegid()}"]
+    parts += [f"root:{root.st_dev}/{root.st_ino}/{mount}", f"uid:{os.geteuid()}", f"gid:{os.getegid()}"]
     parts.append("groups:" + ",".join(map(str, sorted(set(os.getgroups())))))
+    fields = proc_fields("/proc/self/status")
+    for field in (b"TracerPid", b"CapEff", b"NoNewPrivs", b"Seccomp", b"Seccomp_filters"):
+        parts.append(field.decode() + ":" + fields.get(field, b"").decode())
+    try:
+        is_hidden = not os.path.samestat(os.stat(cwd), os.stat("."))
+    except OSError:
+        is_hidden = True
+    return " ".join(parts) + (" cwd:hidden" if is_hidden else "")
+
+
+def proc_fields(path: str) -> dict[bytes, bytes]:
     fields = {}
     try:
-        with open("/proc/self/status", "rb", buffering=0) as file:
+        with open(path, "rb", buffering=0) as file:
             for line in (file.read(65535) or b"").split(b"\n"):
                 field, _, value = line.partition(b":")
                 fields[field] = value.strip()
     except OSError:
         pass
-    for field in (b"TracerPid", b"CapEff", b"NoNewPrivs", b"Seccomp"):
-        parts.append(field.decode() + ":" + fields.get(field, b"").decode())
-    return " ".join(parts)
+    return fields
 
 
 # --- the task -------------------------------------------------------------------------------------------------------
@@ -372,7 +384,7 @@ class Task:
         program = os.path.join(cwd, self.program)
         item = [
             "task", PROTOCOL, self.wish, build, self.argv, program, cwd, self.env.without_ours(), umask, limits,
-            os.getpriority(os.PRIO_PROCESS, 0), self.streams, self.window(), context(),
+            os.getpriority(os.PRIO_PROCESS, 0), self.streams, self.window(), context(cwd),
         ]  # fmt: skip
         body = encode(item)
         return len(body).to_bytes(4, "big") + body

@@ -53,13 +53,10 @@ static void add_groups(struct buffer *out)
 	buffer_free(&room);
 }
 
-/* Adds the value of a line of /proc/self/status. */
-static void add_line(struct buffer *out, const char *text, const char *name)
+/* Adds the value of a line of a file in /proc. */
+static void add_value(struct buffer *out, const char *text, const char *name)
 {
 	size_t length = strlen(name);
-	buffer_add_text(out, " ");
-	buffer_add_text(out, name);
-	buffer_add_text(out, ":");
 	for (const char *line = text; line; line = strchr(line, '\n')) {
 		line += *line == '\n';
 		if (strncmp(line, name, length) != 0 || line[length] != ':')
@@ -71,23 +68,45 @@ static void add_line(struct buffer *out, const char *text, const char *name)
 	}
 }
 
-static void add_status(struct buffer *out)
+/* The contents of a file in /proc. Empty without the file. */
+static const char *text_of(const char *path)
 {
-	static const char *const names[] = {"TracerPid", "CapEff", "NoNewPrivs", "Seccomp"};
 	static char text[65536];
-	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
 	if (fd >= 0)
 		close(fd);
 	text[n > 0 ? n : 0] = '\0';
-	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-		add_line(out, text, names[i]);
+	return text;
 }
 
-void context_add(struct buffer *out)
+static void add_status(struct buffer *out)
+{
+	static const char *const names[] = {"TracerPid", "CapEff", "NoNewPrivs", "Seccomp", "Seccomp_filters"};
+	const char *text = text_of("/proc/self/status");
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		buffer_add_text(out, " ");
+		buffer_add_text(out, names[i]);
+		buffer_add_text(out, ":");
+		add_value(out, text, names[i]);
+	}
+}
+
+static void add_mount_of_root(struct buffer *out)
+{
+	char path[64], *last = path + sizeof path - 1;
+	int fd = open("/", O_PATH | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	append_number(append(path, last, "/proc/self/fdinfo/"), last, (uint64_t)fd);
+	add_value(out, text_of(path), "mnt_id");
+	close(fd);
+}
+
+void context_add(struct buffer *out, const char *cwd)
 {
 	static const char *const namespaces[] = {"mnt", "user", "pid", "net"};
-	struct stat root = {0};
+	struct stat root = {0}, of_path, of_dot;
 	for (size_t i = 0; i < sizeof namespaces / sizeof *namespaces; i++)
 		add_namespace(out, namespaces[i]);
 	(void)stat("/", &root);
@@ -95,6 +114,8 @@ void context_add(struct buffer *out)
 	add_number(out, root.st_dev);
 	buffer_add_text(out, "/");
 	add_number(out, root.st_ino);
+	buffer_add_text(out, "/");
+	add_mount_of_root(out);
 	buffer_add_text(out, " uid:");
 	add_number(out, geteuid());
 	buffer_add_text(out, " gid:");
@@ -102,4 +123,7 @@ void context_add(struct buffer *out)
 	buffer_add_text(out, " ");
 	add_groups(out);
 	add_status(out);
+	if (stat(cwd, &of_path) < 0 || stat(".", &of_dot) < 0 || of_path.st_dev != of_dot.st_dev ||
+	    of_path.st_ino != of_dot.st_ino)
+		buffer_add_text(out, " cwd:hidden");
 }

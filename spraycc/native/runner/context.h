@@ -4,7 +4,8 @@
 
 #include "buffer.h"
 
-/* Adds the context of this process as text, the same that spraycc/context.py writes. */
-void context_add(struct buffer *out);
+/* Adds the context of this process as text, the same that spraycc/context.py writes, and " cwd:hidden" if `cwd`, the
+ * path of the working directory, leads to another directory or to none. */
+void context_add(struct buffer *out, const char *cwd);
 
 #endif

@@ -231,3 +231,31 @@ def test_sudo_in_a_recipe(root_sandbox: Sandbox) -> None:
     (root_sandbox.workspace / "open/a.o").unlink()
     built = root_sandbox.build("make", options=OPTIONS).ok()
     assert (built.out, built.err) == (plain.out, plain.err) == (f"{user.name}\n".encode(), b"")
+
+
+@pytest.mark.root
+def test_a_root_that_is_the_same_directory_by_another_mount(root_sandbox: Sandbox) -> None:
+    """A bind mount of the root shows what other mounts hide."""
+    ws, aside = root_sandbox.workspace, root_sandbox.aside
+    root_sandbox.write({**FILES, "Makefile": f"all: ; @$(IN) gcc -c -o {ws}/a.o {ws}/a.c; cksum a.o\n"})
+    root_sandbox.write(ASIDE, below=aside)
+    hidden = f"mount --bind / /mnt; mount --bind /dev /mnt/dev; mount --bind {aside}/h.h {ws}/h.h"
+
+    def both(*make: str) -> Finished:
+        mounts = f'{hidden}; mount -t proc proc /mnt/proc; "$@" IN=; "$@" IN="/usr/sbin/chroot /mnt"'
+        return root_sandbox.run("unshare", "--mount", "sh", "-c", mounts, "sh", *make).ok()
+
+    plain = both("make")
+    assert len(set(plain.out.splitlines())) == 2
+    command, summary = root_sandbox.build_command(["make"], options=OPTIONS)
+    assert both(*map(str, command)).out == plain.out
+    assert root_sandbox.figures(summary)["remote"] == 0
+
+
+def test_a_mount_over_the_working_directory(sandbox: Sandbox) -> None:
+    worlds = Worlds(sandbox, World(f"""{USER} sh -c 'mount -t tmpfs none .; exec "$@"' sh "$@\"""", {}))
+    sandbox.write({"Makefile": "all: ; @gcc -c -o out/a.o a.c; cksum out/a.o; rm out/a.o\n"})
+    plain, _ = worlds.plain(inside=True)
+    assert plain.status == 0
+    done, _, remote = worlds.build(inside=True)
+    assert (done.status, done.out, remote) == (0, plain.out, 0), done.words()

@@ -72,11 +72,18 @@ def test_what_a_killed_cleaner_left_is_cleared_too(tmp_path):
 
 
 @pytest.mark.root
-def test_a_directory_of_somebody_else_is_refused(tmp_path):
-    _home(tmp_path).mkdir(0o700)
-    os.chown(_home(tmp_path), 12345, 12345)
-    with pytest.raises(PermissionError, match="not a directory of ours"):
-        Scratch.create(str(tmp_path), "h-1-b")
+def test_a_directory_of_somebody_else_is_not_used(tmp_path):
+    for name in ("", "-0"):
+        squatted = tmp_path / (_home(tmp_path).name + name)
+        squatted.mkdir(0o700)
+        os.chown(squatted, 12345, 12345)
+    first, second = (Scratch.create(str(tmp_path), name) for name in ("h-1-a", "h-2-b"))
+    own = {os.path.dirname(os.fsdecode(scratch.path)) for scratch in (first, second)}
+    assert [stat.S_IMODE(os.stat(path).st_mode) for path in own] == [0o700]
+    assert len(list(tmp_path.iterdir())) == 3
+    first.remove()
+    second.remove()
+    assert list(_home(tmp_path).iterdir()) == []
 
 
 def test_the_base_may_be_reached_by_a_link(tmp_path):
@@ -94,20 +101,20 @@ def test_a_link_in_place_of_our_directory_is_not_followed(tmp_path):
     (victim / "executor-sources").mkdir()
     victim.chmod(0o755)
     _home(tmp_path).symlink_to(victim)
-    with pytest.raises(PermissionError):
-        Scratch.create(str(tmp_path), "h-1-a")
+    Scratch.create(str(tmp_path), "h-1-a").remove()
     assert sorted(p.name for p in victim.iterdir()) == ["dead-letters", "executor-sources"]
     assert stat.S_IMODE(victim.stat().st_mode) == 0o755
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
-def test_a_directory_in_which_others_may_have_written_is_refused(tmp_path, mode):
-    home = _home(tmp_path)
-    home.mkdir()
-    home.chmod(mode)
-    with pytest.raises(PermissionError):
-        Scratch.create(str(tmp_path), "h-1-a")
-    assert list(home.iterdir()) == []
+def test_a_directory_in_which_others_may_have_written_is_not_used(tmp_path, mode):
+    home, other = _home(tmp_path), tmp_path / (_home(tmp_path).name + "-0")
+    for directory in (home, other):
+        directory.mkdir()
+        directory.chmod(mode)
+    Scratch.create(str(tmp_path), "h-1-a").remove()
+    assert [list(directory.iterdir()) for directory in (home, other)] == [[], []]
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path):

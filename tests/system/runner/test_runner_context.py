@@ -20,6 +20,9 @@ UNDER = {
     'unshare --user --map-root-user --net -- "$@"': "in another user namespace",
     'setpriv --no-new-privs -- "$@"': "without the privileges of setuid programs",
     'strace -o /dev/null -f -- "$@"': "under another tracer",
+    """unshare --user --map-root-user --mount -- sh -c 'mount -t tmpfs none .; exec "$@"' sh "$@\"""": (
+        "in another mount namespace"
+    ),
     'nice -n 3 "$@"': "",
     'umask 077; ulimit -c 0; "$@"': "",
 }
@@ -53,8 +56,19 @@ def test_python_writes_the_same_text(harness: Any, finish: Any, under: str) -> N
     asked.send(Exited(0, 0))
     assert finish(runner).returncode == 0
     words = told.read_text().strip()
-    assert asked.task.context == words
-    assert words.count(":") == 12
+    assert asked.task.context.removesuffix(" cwd:hidden") == words
+    assert words.count(":") == 13
+
+
+def test_a_directory_to_which_its_path_does_not_lead(harness: Any, finish: Any) -> None:
+    server = harness.serve()
+    runner = harness.start(
+        "probe", under="""unshare --user --map-root-user --mount -- sh -c 'mount -t tmpfs none .; exec "$@"' sh "$@\""""
+    )
+    asked = server.accept()
+    asked.send(Exited(3, 0))
+    assert finish(runner).returncode == 3
+    assert asked.task.context.endswith(" cwd:hidden")
 
 
 def test_a_server_of_another_user_is_not_gone(harness: Any) -> None:
