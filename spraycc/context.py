@@ -28,6 +28,7 @@ _WORDS = {
     "gid": "with another group",
     "groups": "with other supplementary groups",
     "cwd": "in a directory to which its path does not lead",
+    "server": "in a sandbox that hides the server",
     "TracerPid": "under another tracer",
     "CapEff": "with other capabilities",
     "NoNewPrivs": "without the privileges of setuid programs",
@@ -42,7 +43,8 @@ def of_this_process() -> str:
     """The context as text: ``name:value`` for each part, separated by blanks. Parts without /proc are empty.
 
     A runner adds ``cwd:hidden`` if its working directory's path leads to another directory or to none: a mount covers
-    the directory, or the user may not pass through a directory above it.
+    the directory, or the user may not pass through a directory above it. It adds ``server:hidden`` if the kernel does
+    not let it look at the server's files: it is in a Landlock sandbox (landlock(7)), and the server is not.
     """
     root = os.stat("/")
     parts = [f"{name}:{_namespace(name)}" for name in _NAMESPACES]
@@ -59,6 +61,17 @@ def difference(one: str, other: str) -> str:
         return ""
     ours, theirs = _fields(one), _fields(other)
     return next((words for name, words in _WORDS.items() if ours.get(name) != theirs.get(name)), "in another context")
+
+
+def hides(pid: int) -> bool:
+    """True if this process is in a Landlock sandbox, and the process ``pid`` is not: the kernel denies a look at it."""
+    try:
+        os.readlink(f"/proc/{pid}/root")
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def of_preloaded(env: Iterable[bytes]) -> str:

@@ -7,7 +7,6 @@ One file without imports from SprayCC: it starts once for each compile, and each
 
 import errno
 import os
-import re
 import sys
 
 if __name__ == "__main__":
@@ -301,7 +300,7 @@ def find_program(name: bytes, path: bytes | None, shims: bytes | None) -> tuple[
 # --- the context, as in spraycc/context.py --------------------------------------------------------------------------
 
 
-def context(cwd: bytes) -> str:
+def context(cwd: bytes, server: int) -> str:
     root = os.stat("/")
     fd = os.open("/", os.O_PATH | os.O_CLOEXEC)
     mount = proc_fields(f"/proc/self/fdinfo/{fd}").get(b"mnt_id", b"").decode()
@@ -321,7 +320,15 @@ def context(cwd: bytes) -> str:
         is_hidden = not os.path.samestat(os.stat(cwd), os.stat("."))
     except OSError:
         is_hidden = True
-    return " ".join(parts) + (" cwd:hidden" if is_hidden else "")
+    if is_hidden:
+        parts.append("cwd:hidden")
+    try:
+        os.readlink(f"/proc/{server}/root")
+    except PermissionError:
+        parts.append("server:hidden")
+    except OSError:
+        pass
+    return " ".join(parts)
 
 
 def proc_fields(path: str) -> dict[bytes, bytes]:
@@ -346,6 +353,7 @@ class Task:
         self.program = program
         self.argv = argv
         self.streams: list[tuple[str, int, int]] = []
+        self.server = 0
 
     def examine_streams(self) -> None:
         """Note what descriptors 0 to 2 are. Each closed one gets a placeholder, so that no file gets its number."""
@@ -384,7 +392,7 @@ class Task:
         program = os.path.join(cwd, self.program)
         item = [
             "task", PROTOCOL, self.wish, build, self.argv, program, cwd, self.env.without_ours(), umask, limits,
-            os.getpriority(os.PRIO_PROCESS, 0), self.streams, self.window(), context(cwd),
+            os.getpriority(os.PRIO_PROCESS, 0), self.streams, self.window(), context(cwd, self.server),
         ]  # fmt: skip
         body = encode(item)
         return len(body).to_bytes(4, "big") + body
@@ -486,6 +494,8 @@ def cap_width(argv: list[bytes], env: Environment) -> None:
     """Lower each -j of a tool without SprayCC to the number of local slots, unless it is below a make's jobserver."""
     if b"--jobserver" in (env.get(b"MAKEFLAGS") or b""):
         return
+    import re
+
     chosen = env.get(b"SPRAYCC_LOCAL_SLOTS") or b""
     limit = int(chosen) if chosen.isdigit() and int(chosen) else len(os.sched_getaffinity(0))
     for at, word in enumerate(argv[1:], 1):
@@ -832,8 +842,8 @@ def run_without_server(
 # --- with a server --------------------------------------------------------------------------------------------------
 
 
-def connect(path: bytes) -> "tuple[socket.socket | None, bool]":
-    """The connection; without one, whether the server is gone, and not another user's."""
+def connect(path: bytes) -> "tuple[socket.socket | None, int, bool]":
+    """The connection, and the server's process id. Without one, whether the server is gone, and not another user's."""
     link = None
     directory = -1
     problem = errno.EACCES
@@ -845,7 +855,7 @@ def connect(path: bytes) -> "tuple[socket.socket | None, bool]":
         link.connect(path)
         credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         if int.from_bytes(credentials[4:8], sys.byteorder) == os.geteuid():
-            return link, False
+            return link, int.from_bytes(credentials[:4], sys.byteorder), False
     except OSError as exc:
         problem = exc.errno or errno.EIO
     finally:
@@ -853,7 +863,7 @@ def connect(path: bytes) -> "tuple[socket.socket | None, bool]":
             os.close(directory)
     if link is not None:
         link.close()
-    return None, problem not in (errno.EACCES, errno.EPERM)
+    return None, 0, problem not in (errno.EACCES, errno.EPERM)
 
 
 def receive(link: "socket.socket", count: int) -> bytes:
@@ -1016,7 +1026,7 @@ def main() -> "NoReturn":
     if not path:
         task.execute()
     task.examine_streams()
-    link, gone = connect(path)
+    link, task.server, gone = connect(path)
     if link is None:
         run_without_server(task, path, build, gone)
     try:

@@ -2,10 +2,13 @@
 #ifndef SPRAYCC_RUNNER_CONTEXT_H
 #define SPRAYCC_RUNNER_CONTEXT_H
 
+#include <sys/types.h>
+
 #include "buffer.h"
 
-/* Adds the context of this process as text, the same that spraycc/context.py writes, and " cwd:hidden" if `cwd`, the
- * path of the working directory, leads to another directory or to none. */
-void context_add(struct buffer *out, const char *cwd);
+/* Adds the context of this process as text, the same that spraycc/context.py writes. Then " cwd:hidden" if `cwd`, the
+ * path of the working directory, leads to another directory or to none, and " server:hidden" if this process may not
+ * look at the server's files: it is in a Landlock sandbox, and the server is not. */
+void context_add(struct buffer *out, const char *cwd, pid_t server);
 
 #endif

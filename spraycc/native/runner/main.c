@@ -234,7 +234,7 @@ int main(int argc, char **argv)
 		exec_here(&task);
 	task_examine_streams(&task);
 	plug_standard_streams();
-	int fd = server_connect(socket_path);
+	int fd = server_connect(socket_path, &task.server);
 	if (fd < 0)
 		run_without_server(&task, socket_path, build, (struct skip){0}, fd == SERVER_GONE);
 	struct buffer request = {0};

@@ -60,7 +60,7 @@ static int connect_to(int fd, const char *path)
 	return problem;
 }
 
-int server_connect(const char *socket_path)
+int server_connect(const char *socket_path, pid_t *server)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
@@ -73,8 +73,10 @@ int server_connect(const char *socket_path)
 	/* Never send the environment to another user's process. */
 	if (problem == 0 && peer.uid != geteuid())
 		problem = EACCES;
-	if (problem == 0)
+	if (problem == 0) {
+		*server = peer.pid;
 		return fd;
+	}
 	close(fd);
 	return problem == EACCES || problem == EPERM ? SERVER_OF_ANOTHER : SERVER_GONE;
 }

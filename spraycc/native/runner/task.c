@@ -140,10 +140,10 @@ static void add_streams(struct buffer *out, const struct stream streams[3])
 	}
 }
 
-static void add_context(struct buffer *out, const char *cwd)
+static void add_context(struct buffer *out, const char *cwd, pid_t server)
 {
 	struct buffer text = {0};
-	context_add(&text, cwd);
+	context_add(&text, cwd, server);
 	buffer_add(&text, "", 1);
 	out->failed = out->failed || text.failed;
 	if (!text.failed)
@@ -174,7 +174,7 @@ bool task_encode(struct task *task, const char *build, struct buffer *out)
 	cbor_array(out, 2);
 	cbor_uint(out, task->window[0]);
 	cbor_uint(out, task->window[1]);
-	add_context(out, cwd);
+	add_context(out, cwd, task->server);
 	if (out->failed || out->length - start - 4 > MAX_FRAME_BYTES)
 		return false;
 	uint32_t n = (uint32_t)(out->length - start - 4);

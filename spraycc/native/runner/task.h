@@ -19,6 +19,7 @@ struct task {
 	char **argv;              /* for the program */
 	struct stream streams[3];
 	unsigned short window[2]; /* rows and columns of the terminal that is stdout, or else stderr */
+	pid_t server;             /* the process to which the task goes */
 };
 
 /* Fills in `streams` and `window`. Call it before anything is opened. */

@@ -47,6 +47,8 @@ class Decider:
         tools = Tools(settings.tools_like_gcc, settings.tools_like_clang, settings.tools_overlay_only)
         elsewhere = context.difference(self._context, request.context or self._context)
         elsewhere = elsewhere or context.of_preloaded(command.env)
+        if not elsewhere and context.hides(peer.pid):
+            elsewhere = "outside of the server's sandbox"
         decide = partial(_decide, command, rules, tools, request.wish, elsewhere, self._workspace, self._home)
         description, plan, by_default = await dispatcher.tasks.disk.do("read", decide)
         task = Task(

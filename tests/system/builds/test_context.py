@@ -143,6 +143,48 @@ def test_a_container_in_a_recipe(sandbox: Sandbox) -> None:
     assert any("mount namespace" in reason for reason in built.figures["reasons"]), built.figures
 
 
+#: Denies reading files outside of the named directories, by Landlock (landlock(7)), and executes a program.
+LANDLOCK = """\
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+CREATE, ADD, RESTRICT, READ_FILE, NO_NEW_PRIVS = 444, 445, 446, 4, 38
+rules = libc.syscall(CREATE, struct.pack("Q", READ_FILE), 8, 0)
+if rules < 0:
+    sys.exit(77)
+for path in sys.argv[1].split(":"):
+    libc.syscall(ADD, rules, 1, struct.pack("<Qi", READ_FILE, os.open(path, os.O_PATH)), 0)
+libc.prctl(NO_NEW_PRIVS, 1, 0, 0, 0)
+if libc.syscall(RESTRICT, rules, 0):
+    sys.exit(78)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("around", ["recipe", "build"])
+def test_landlock(sandbox: Sandbox, around: str) -> None:
+    """Also if the build has no privileges to lose, so that nothing but the rules makes a difference."""
+    sandbox.write({**FILES, "secret/z.h": "int z;\n", "z.c": '#include "secret/z.h"\n'})
+    sandbox.write({"landlock.py": LANDLOCK}, below=sandbox.aside)
+    allowed = ["/usr", "/lib", "/lib64", "/etc", "/proc", "/dev", "/tmp", sandbox.bin.parent, sandbox.base]
+    allowed += [path for path in (sandbox.runtime, sandbox.home) if path.exists()]
+    inside = [path for path in sandbox.workspace.iterdir() if path.name != "secret"]
+    parts = [path for path in sandbox.base.iterdir() if path != sandbox.workspace]
+    named = ":".join(map(str, [*(path for path in allowed if path != sandbox.base), *inside, *parts]))
+    landlock = ["python3", str(sandbox.aside / "landlock.py"), named]
+    if sandbox.run(*landlock, "true").status == 77:
+        pytest.skip("this kernel has no Landlock")
+    line = shlex.join(landlock) if around == "recipe" else ""
+    sandbox.write({"Makefile": f"all:\n\t@gcc -c -o out/a.o a.c\n\t@{line} gcc -c -o out/z.o z.c\n"})
+    first = ["setpriv", "--no-new-privs", "--"]
+    sandbox.run(*first, *sandbox.build_command(["make", "-n"], options=OPTIONS)[0]).ok()
+    words = first + (landlock if around == "build" else [])
+    plain = sandbox.run(*words, "make")
+    command, _ = sandbox.build_command(["make"], options=OPTIONS)
+    built = sandbox.run(*words, *command)
+    assert (plain.status, b"secret/z.h: Permission denied" in plain.err) == (2, True), plain.words()
+    assert (built.status, b"secret/z.h: Permission denied" in built.err) == (2, True), built.words()
+
+
 def test_server_stop_ends_the_servers_of_all_contexts(sandbox: Sandbox) -> None:
     needs.programs(BUBBLEWRAP)
     sandbox.write(FILES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
@@ -91,8 +90,8 @@ AROUND = {
     "fakeroot": "fakeroot",
     "eatmydata": "eatmydata",
     "strace": "strace -f -o log",
-    "gdb": f"gdb -batch -ex run --args {sys.executable}",
-    "valgrind": f"valgrind -q {sys.executable}",
+    "gdb": "gdb -batch -ex run --args",
+    "valgrind": "valgrind -q",
     "faketime": "faketime '2001-02-03 04:05:06'",
 }
 
