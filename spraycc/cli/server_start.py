@@ -116,6 +116,8 @@ def connect_or_start(
         RuntimeDirError: the server's directory can't be made or trusted.
         ServerUnavailable: no server could be started, or the running server can't be used.
     """
+    if not os.path.exists("/proc/self"):
+        raise ServerUnavailable("/proc is not mounted, and a server needs it; mount it (bwrap --proc /proc)")
     runtime_dir.ensure(directory)
     connection = connect(directory, on_notice, for_build=True)
     if connection is not None:

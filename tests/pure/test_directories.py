@@ -124,3 +124,13 @@ def test_no_home_is_a_workspace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
         monkeypatch.setattr(directories, "_is_own_home", lambda path: path != str(home))
     for directory in (home, entry) if foreign else (home,):
         assert workspace.find(os.fsencode(directory / "project")) == os.fsencode((directory / "project").resolve())
+
+
+def test_the_umask_does_not_close_the_runtime_directory(tmp_path: Path) -> None:
+    old = os.umask(0o777)
+    try:
+        directories.ensure(os.fsencode(tmp_path / "base" / "one"))
+    finally:
+        os.umask(old)
+    for path in (tmp_path / "base", tmp_path / "base" / "one"):
+        assert path.stat().st_mode & 0o777 == 0o700

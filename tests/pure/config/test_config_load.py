@@ -16,7 +16,7 @@ from spraycc.cli.config import toml_value
 from spraycc.config import load, sources
 from spraycc.config.keys import HELP, KEYS, RESERVED_VARIABLES, allowed, flag, nearest, none_word, variable
 from spraycc.config.sources import config_files
-from spraycc.errors import ConfigError
+from spraycc.errors import ConfigError, ConfigUnreadable
 from spraycc.settings import Settings
 
 
@@ -187,6 +187,12 @@ def test_a_file_that_is_no_file(tmp_path: Path) -> None:
     assert load(None, {}, files={"user": str(tmp_path / "missing" / "deeper")}).settings == Settings()
 
 
+def test_a_fifo_is_no_configuration_and_nobody_waits_for_a_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.toml")
+    with pytest.raises(ConfigUnreadable, match="is no regular file"):
+        sources.from_file(str(tmp_path / "config.toml"))
+
+
 @pytest.mark.parametrize("directory_is_closed", [False, True])
 def test_a_file_that_the_kernel_keeps_from_us(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, directory_is_closed: bool
@@ -195,7 +201,7 @@ def test_a_file_that_the_kernel_keeps_from_us(
     path = tmp_path / "config.toml"
     path.write_text("executors = 4\n")
 
-    def denied(path: str, mode: str) -> NoReturn:
+    def denied(path: str, mode: str, **_: object) -> NoReturn:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
     def access(directory: str, mode: int) -> bool:

@@ -224,6 +224,31 @@ def test_only_a_tool_that_builds_opens_a_build(
         assert found == [b"PATH=" + os.fsencode(path if in_build or builds else path.partition(":")[2])]
 
 
+@pytest.mark.parametrize(
+    ("words", "capped"),
+    [
+        ("-j400", "-j2"),
+        ("-j 400", "-j 2"),
+        ("-j all", "-j2 all"),
+        ("-kj400 -f x", "-kj2 -f x"),
+        ("--jobs=400 --jobs", "--jobs=2 --jobs=2"),
+        ("-j1 --jobs 400", "-j1 --jobs 2"),
+        ("-C j400 -fj400 -- -j400", "-C j400 -fj400 -- -j400"),
+    ],
+)
+def test_without_the_command_a_tool_keeps_to_the_local_slots(
+    harness: Any, finish: Any, words: str, capped: str
+) -> None:
+    """In a shell of `spraycc env` from which SprayCC was removed."""
+    harness.program("make")
+    env = {"SPRAYCC_SHIMS": str(harness.shims), "SPRAYCC_LOCAL_SLOTS": "2"}
+    done = finish(harness.start("make", *words.split(), file=harness.shim("make"), env=env))
+    assert [os.fsdecode(word) for word in harness.report().argv[1:]] == capped.split()
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert done.stderr.startswith(b"spraycc: warning: the spraycc command is gone; ")
+    assert done.stderr.endswith(b"make runs without SprayCC\n")
+
+
 def test_a_marked_file_is_a_shim(harness: Any, finish: Any) -> None:
     """A copy of a runner, perhaps of another release."""
     copy = harness.top / "copies" / "gcc"
