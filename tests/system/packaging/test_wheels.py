@@ -72,6 +72,7 @@ class Tree:
             "preload/program.c",
             "runner/environment.c",
             "runner/find_program.c",
+            "runner/width.c",
         ):
             (self.native / part).write_text("extern int unused;\n")
 
