@@ -56,7 +56,7 @@ def of_this_process() -> str:
 
 
 def difference(one: str, other: str) -> str:
-    """What makes two contexts different, in words; empty if they are equal."""
+    """The first difference between two contexts, in words; empty if they are equal."""
     if one == other:
         return ""
     ours, theirs = _fields(one), _fields(other)

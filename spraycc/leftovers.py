@@ -1,4 +1,4 @@
-"""What servers leave on this host and in the state directories: who still uses it, and its removal.
+"""Finds and removes the files that servers leave on this host and in the state directories, unless they are in use.
 
 `spraycc clean` removes all that nobody uses. A server that starts removes what nobody has used for long: containers
 have a new context, and so new directories, each time that they run.

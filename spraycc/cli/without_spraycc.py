@@ -54,7 +54,7 @@ def after(exc: Exception, words: Sequence[str]) -> int:
 
 
 def reason(exc: Exception) -> str:
-    """What happened, and what to do next."""
+    """The text for the user: the cause, and the next step."""
     if isinstance(exc, SprayccError):
         return str(exc)
     if isinstance(exc, ImportError):

@@ -23,7 +23,7 @@ _SYSTEM = _OWN_TO_EACH_HOST + tuple(
 
 
 class OwnDisk:
-    """What counts of one command's lookups on this host's own disks."""
+    """Selects the lookups of one command on this host's own disks that count."""
 
     def __init__(
         self,

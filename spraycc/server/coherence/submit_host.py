@@ -27,7 +27,7 @@ _MODES = {READ: os.R_OK, WRITE: os.W_OK, EXECUTE: os.X_OK}
 
 
 class SubmitHost:
-    """What a program of the user meets on the submit host now. Threads may share it."""
+    """Looks at the submit host as a program of the user would, now. Threads may share it."""
 
     def __init__(self) -> None:
         self._contents = FileContents()

@@ -1,4 +1,4 @@
-"""What runs after a failure of SprayCC, and what is an error."""
+"""After a failure of SprayCC the tool runs, or the command line ends with an error."""
 
 from __future__ import annotations
 
