@@ -175,6 +175,14 @@ class SubmitCommand:
     stdin: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class CancelCommand:
+    """A command line, and the batch jobs that it cancels."""
+
+    argv: tuple[str, ...]
+    batches: tuple[BatchId, ...]
+
+
 class Driver(abc.ABC):
     """One cluster manager. The methods with a body suit most of the cluster managers."""
 
@@ -240,15 +248,24 @@ class Driver(abc.ABC):
 
     @abc.abstractmethod
     def parse_search(self, name: str, reply: Reply) -> tuple[str, ...]:
-        """The ids of the submissions with this name, in the form for ``cancel_command``.
+        """The ids of the submissions with this name, in the form for ``cancel_commands``.
 
         Raises:
             ClusterError: the reply does not contain them.
         """
 
     @abc.abstractmethod
-    def cancel_command(self, batches: Sequence[BatchId]) -> tuple[str, ...]:
-        """The command that cancels batch jobs; element 0: the whole submission. Its exit status means nothing."""
+    def cancel_commands(self, batches: Sequence[BatchId]) -> list[CancelCommand]:
+        """The commands that together cancel batch jobs; element 0: the whole submission."""
+
+    def check_cancel(self, reply: Reply) -> None:
+        """
+        Raises:
+            ClusterError: the cluster manager did not get the command. Any other exit status means nothing: the batch
+                jobs may be gone already.
+        """
+        if reply.status and (error := self.failure(reply)).kind is Trouble.UNREACHABLE:
+            raise error
 
     def check(self, reply: Reply) -> None:
         """

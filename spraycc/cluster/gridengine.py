@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from spraycc.cluster.driver import BatchId, BatchJob, Driver, Reply, State, Submission, SubmitCommand, Trouble
+from spraycc.cluster.driver import BatchId, BatchJob, CancelCommand, Driver, Reply, State, Submission, SubmitCommand, Trouble
 from spraycc.cluster.formatting import fold, script, spans
 
 _FAILURES = (
@@ -103,12 +103,12 @@ class GridEngine(Driver):
         ]
         return tuple(dict.fromkeys(number for number in found if number.isdigit()))
 
-    def cancel_command(self, batches: Sequence[BatchId]) -> tuple[str, ...]:
+    def cancel_commands(self, batches: Sequence[BatchId]) -> list[CancelCommand]:
         argv = ["qdel"]
         for array, ranges in fold(batches):
             # ``-t`` takes one range for the id before it, so repeat the id for each range.
             argv += [word for pair in ranges for word in (array, "-t", spans([pair]))] if ranges else [array]
-        return tuple(argv)
+        return [CancelCommand(tuple(argv), tuple(batches))]
 
 
 def _tree(reply: Reply) -> ElementTree.Element:

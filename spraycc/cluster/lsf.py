@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spraycc.cluster.driver import BatchId, BatchJob, Driver, Reply, State, Submission, SubmitCommand, Trouble
+from spraycc.cluster.driver import BatchId, BatchJob, CancelCommand, Driver, Reply, State, Submission, SubmitCommand, Trouble
 from spraycc.cluster.formatting import fold, script, spans
 from spraycc.settings import Settings
 
@@ -107,5 +107,6 @@ class Lsf(Driver):
     def parse_search(self, name: str, reply: Reply) -> tuple[str, ...]:
         return tuple(dict.fromkeys(job.id.submission_id for job in self.parse_list(reply)))
 
-    def cancel_command(self, batches: Sequence[BatchId]) -> tuple[str, ...]:
-        return ("bkill", *(f"{array}[{spans(ranges)}]" if ranges else array for array, ranges in fold(batches)))
+    def cancel_commands(self, batches: Sequence[BatchId]) -> list[CancelCommand]:
+        words = [f"{array}[{spans(ranges)}]" if ranges else array for array, ranges in fold(batches)]
+        return [CancelCommand(("bkill", *words), tuple(batches))]

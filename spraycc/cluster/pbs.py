@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from spraycc.cluster.driver import BatchId, BatchJob, Driver, Reply, State, Submission, SubmitCommand, Trouble
+from spraycc.cluster.driver import BatchId, BatchJob, CancelCommand, Driver, Reply, State, Submission, SubmitCommand, Trouble
 from spraycc.cluster.formatting import clock, fold, script, spans
 
 _FAILURES = (
@@ -34,7 +34,7 @@ class Pbs(Driver):
     def submit_command(self, submission: Submission) -> SubmitCommand:
         settings = self._settings
         # -f: without this, a copy of qsub stays for a minute. PBS refuses an array of one element.
-        argv = ["qsub", "-f", "-r", "n", "-N", submission.name, "-j", "oe", "-o", "/dev/null", "-S", "/bin/sh"]
+        argv = ["qsub", "-f", "-N", submission.name, "-j", "oe", "-o", "/dev/null", "-S", "/bin/sh"]
         if submission.queue:
             argv += ["-q", submission.queue]
         if settings.account:
@@ -47,8 +47,8 @@ class Pbs(Driver):
         argv += ["-l", select]
         if settings.wall_time_s is not None:
             argv += ["-l", f"walltime={clock(settings.wall_time_s)}"]
-        if submission.count > 1:
-            argv += ["-J", f"1-{submission.count}"]
+        # PBS refuses an array that may not be rerun.
+        argv += ["-J", f"1-{submission.count}"] if submission.count > 1 else ["-r", "n"]
         return SubmitCommand((*argv, *settings.submit_arguments), script(submission, settings))
 
     def parse_submit(self, submission: Submission, reply: Reply) -> tuple[BatchId, ...]:
@@ -95,11 +95,16 @@ class Pbs(Driver):
 
     def parse_search(self, name: str, reply: Reply) -> tuple[str, ...]:
         self.check(reply)
-        # The ids keep an array's brackets, because `cancel_command` needs them.
+        # The ids keep an array's brackets, because `cancel_commands` needs them.
         return tuple(found[1] for found in _JOB.finditer(reply.out))
 
-    def cancel_command(self, batches: Sequence[BatchId]) -> tuple[str, ...]:
-        words = []
+    def cancel_commands(self, batches: Sequence[BatchId]) -> list[CancelCommand]:
+        # One id a call: with several ids OpenPBS 22.05 to 23.06 cancels nothing, or its server dies.
+        commands = []
         for array, ranges in fold(batches):
-            words += [f"{array}[{spans([pair])}]" for pair in ranges] if ranges else [array]
-        return ("qdel", *words)
+            if not ranges:
+                commands.append(CancelCommand(("qdel", array), (BatchId(array),)))
+            for low, high in ranges:
+                ids = tuple(BatchId(array, element) for element in range(low, high + 1))
+                commands.append(CancelCommand(("qdel", f"{array}[{spans([(low, high)])}]"), ids))
+        return commands

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from spraycc.cluster.driver import (
     BatchId,
     BatchJob,
+    CancelCommand,
     Driver,
     Reply,
     State,
@@ -88,6 +89,6 @@ class Slurm(Driver):
         self.check(reply)
         return tuple(dict.fromkeys(line.split("|")[1] for line in reply.out.splitlines() if line.count("|") >= 6))
 
-    def cancel_command(self, batches: Sequence[BatchId]) -> tuple[str, ...]:
+    def cancel_commands(self, batches: Sequence[BatchId]) -> list[CancelCommand]:
         words = [f"{array}_[{spans(ranges)}]" if ranges else array for array, ranges in fold(batches)]
-        return ("scancel", *words)
+        return [CancelCommand(("scancel", *words), tuple(batches))]

@@ -65,7 +65,8 @@ class BatchCommands:
 
     async def cancel(self, ids: Sequence[BatchId]) -> None:
         """Cancel batch jobs. It is no error if a batch job is gone already."""
-        await self._run(self.driver.cancel_command(ids))
+        for command in self.driver.cancel_commands(ids):
+            self.driver.check_cancel(await self._run(command.argv))
 
     async def cancel_all(self) -> int:
         """Search by name and cancel all batch jobs of this server. Returns the number of submissions."""
