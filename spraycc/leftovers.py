@@ -29,8 +29,9 @@ STATE_AGE_S = 30 * 24 * 3600.0
 #: A starting server examines at most so many directories, and removes at most so many.
 _MOST_EXAMINED = 500
 _MOST_REMOVED = 50
-#: A killed server may have left batch jobs in the cluster. Only this file names them (server/fleet/stale_jobs.py).
-BATCH_MARKER = "batch-jobs.json"
+#: First part of the names of the files that alone name the batch jobs that a server may have left in the cluster
+#: (server/fleet/stale_jobs.py).
+BATCH_MARKER = "batch-jobs"
 #: Names of runtime_dir.locate: today's, and those of release 0.1.0.
 _NAME = re.compile(r"[a-z2-7]{8}-[a-z2-7]{4}|[0-9a-f]{12}")
 _STATE_NAME = re.compile(rf"(?P<host>.+?)-(?P<name>{_NAME.pattern})")
@@ -90,9 +91,11 @@ def may_live(state: State, now: float) -> bool:
     return now - _last_use(state.path) < _SILENT_S
 
 
-def has_batch_jobs(state: State) -> bool:
-    """True if a killed server may have left batch jobs, which the next server of the workspace cancels."""
-    return os.path.lexists(os.path.join(state.path, BATCH_MARKER))
+def has_batch_jobs(state_directory: str) -> bool:
+    """True if a server may have left batch jobs, which the next server of the workspace cancels."""
+    with contextlib.suppress(OSError):
+        return any(name.startswith(BATCH_MARKER) for name in os.listdir(state_directory))
+    return False
 
 
 def remove(path: str) -> int:
@@ -139,7 +142,7 @@ def prune(own: str) -> list[str]:
         for place in directories.places("state"):
             for state in states(place)[:_MOST_EXAMINED]:
                 old = state.name not in alive and now - _last_use(state.path) > STATE_AGE_S
-                if old and not has_batch_jobs(state) and len(removed) < _MOST_REMOVED:
+                if old and not has_batch_jobs(state.path) and len(removed) < _MOST_REMOVED:
                     remove(state.path)
                     removed.append(state.path)
     return removed

@@ -123,7 +123,7 @@ def _remove_server(report: _Report, directory: str | None, states: list[leftover
     if directory is not None:
         report.remove(directory)
     for state in states:
-        if leftovers.has_batch_jobs(state):
+        if leftovers.has_batch_jobs(state.path):
             report.keep(state.path, "batch jobs of a killed server may be left; run `spraycc server stop --force`")
         else:
             report.remove(state.path)

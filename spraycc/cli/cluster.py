@@ -62,7 +62,7 @@ def _show_batch(settings: Any, wanted: int, directory: Path) -> None:
     executors = _executors(settings, directory)
     batch_jobs = -(-wanted // settings.cpus_per_executor)
     limit = settings.array_limit or driver.array_limit
-    name = batch_name(settings, directory.name)
+    name = batch_name(settings, "XXXXXX")
     queue = settings.queues[0] if settings.queues else None
     submission = Submission("XXXXXX", min(batch_jobs, limit), name, queue, executors, str(directory / "executors.log"))
     command = driver.submit_command(submission)

@@ -14,7 +14,7 @@ def command(name: str) -> click.Command:
         ["--now"], is_flag=True, help="End it at once; open builds continue on this host, without executors."
     )
     force = click.Option(
-        ["--force"], is_flag=True, help="End it at once, and cancel batch jobs that a killed server has left."
+        ["--force"], is_flag=True, help="End it at once, and cancel batch jobs that an earlier server has left."
     )
     return click.Group(
         name,
@@ -43,7 +43,7 @@ def _start(flags: dict[str, Any]) -> int:
 
 @click.pass_obj
 def _stop(flags: dict[str, Any], now: bool, force: bool) -> int:
-    from spraycc import runtime_dir, workspace
+    from spraycc import leftovers, runtime_dir, workspace
     from spraycc.cli import server_start
     from spraycc.cli.messages import inform
 
@@ -58,7 +58,11 @@ def _stop(flags: dict[str, Any], now: bool, force: bool) -> int:
     if not any(connections):
         inform(f"no server runs for {os.fsdecode(root)}")
     states = [runtime_dir.state_directory(os.fsdecode(os.path.basename(directory))) for directory in places]
-    return _cancel_leftovers(root, states, flags) if force else 0
+    if force:
+        return _cancel_leftovers(root, states, flags)
+    if any(map(leftovers.has_batch_jobs, states)):
+        inform("batch jobs may be left in the cluster; `spraycc server stop --force` cancels them")
+    return 0
 
 
 @click.pass_obj
@@ -97,5 +101,5 @@ def _cancel_leftovers(root: bytes, states: list[str], flags: dict[str, Any]) -> 
     if done.returncode:
         inform(f"batch jobs may be left: {done.stderr.strip()}")
         return 1
-    inform(f"{done.stdout.strip()} submissions of a killed server were found in the cluster, and cancelled")
+    inform(f"{done.stdout.strip()} left-over submissions were found in the cluster, and cancelled")
     return 0

@@ -61,12 +61,24 @@ class _Record:
         return all(phase is _Phase.LEFT for phase in self.executors.values()) and now - self.left_at >= LINGER_S
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Executors that will not connect."""
+
+    count: int
+    #: seconds until others may be asked for
+    retry_s: float
+    #: for the user
+    text: str
+    #: the executors' log may have the reason
+    is_logged: bool = False
+
+
 @dataclass(slots=True)
 class Consequences:
     """The things to do after a listing."""
 
-    #: executors that will not connect: (count, seconds until others may be asked for, text for the user)
-    failed: list[tuple[int, float, str]] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
     #: lines for the user
     notes: list[str] = field(default_factory=list)
     #: batch jobs to cancel. They are removed already, except those that linger: they stay until a listing lacks them.
@@ -89,6 +101,8 @@ class BatchJobs:
         self._awaited: Counter[int] = Counter()
         #: reasons that the user has seen
         self._told: set[str] = set()
+        #: queues in which nothing has started for the user's patience, since anything last did
+        self._still: set[int] = set()
 
     @property
     def executors(self) -> int:
@@ -127,6 +141,7 @@ class BatchJobs:
         if record.executors[executor] is _Phase.AWAITED:
             record.awaited -= 1
             self._awaited[record.place.level] -= 1
+            self._still.discard(record.place.queue)
         record.executors[executor] = _Phase.CONNECTED
 
     def left(self, executor: str, now: float) -> None:
@@ -175,26 +190,30 @@ class BatchJobs:
 
     # -- several queues, the preferred one first
 
-    def overdue_at(self, level: int, patience_s: float, queues: int) -> float:
-        """The time when executors of the level must be submitted at the next level as well; or infinity."""
-        further = self._awaited[level + 1]
-        if self._awaited[level] <= further:
-            return math.inf
-        times = [record.submitted_at for record in self._pending(level, queues) for _ in range(record.awaited)]
-        return sorted(times)[further] + patience_s if further < len(times) else math.inf
+    def overdue_at(self, level: int, wanted: int, patience_s: float, queues: int) -> float:
+        """The time when executors of the level must be submitted at the next level as well; or infinity.
 
-    def overdue(self, level: int, patience_s: float, queues: int, now: float) -> tuple[int, Place]:
+        ``wanted``: the executors that are needed. Batch jobs with several executors may bring more.
+        """
+        further = self._awaited[level + 1]
+        if further >= min(self._awaited[level], wanted):
+            return math.inf
+        times = [at for record, at in self._pending(level, patience_s, queues) for _ in range(record.awaited)]
+        return sorted(times)[further] if further < len(times) else math.inf
+
+    def overdue(self, level: int, wanted: int, patience_s: float, queues: int, now: float) -> tuple[int, Place]:
         """The number of executors to submit to a further queue at ``overdue_at``, and that queue."""
-        late = [record for record in self._pending(level, queues) if record.submitted_at + patience_s <= now]
-        count = sum(record.awaited for record in late) - self._awaited[level + 1]
+        late = [record for record, at in self._pending(level, patience_s, queues) if at <= now]
+        self._still |= {record.place.queue for record in late}
+        count = min(sum(record.awaited for record in late), wanted) - self._awaited[level + 1]
         return count, Place(min(record.place.queue for record in late) + 1, level + 1)
 
-    def _pending(self, level: int, queues: int) -> Iterator[_Record]:
-        """The waiting batch jobs of the level for which there is a further queue."""
+    def _pending(self, level: int, patience_s: float, queues: int) -> Iterator[tuple[_Record, float]]:
+        """The waiting batch jobs of the level for which there is a further queue, and the end of the patience."""
         for record in self._records.values():
             place = record.place
             if place.level == level and place.queue + 1 < queues and record.awaited and record.running_since is None:
-                yield record
+                yield record, record.submitted_at + (0 if place.queue in self._still else patience_s)
 
     def surplus(self, wanted: int) -> list[BatchId]:
         """The batch jobs that are not needed, because executors of other queues have connected.
@@ -245,14 +264,15 @@ class BatchJobs:
         if any(pending):
             result.explain = None
         if count := self.remove(over):
-            result.failed.append((count, VANISHED_RETRY_S, ended_early(count)))
+            result.failed.append(Failure(count, VANISHED_RETRY_S, ended_early(count), is_logged=True))
         for reason, ids in stuck.items():
             result.cancel += ids
-            result.failed.append((self.remove(ids), RETRY_S[Trouble.REFUSED], never_starts(reason)))
+            result.failed.append(Failure(self.remove(ids), RETRY_S[Trouble.REFUSED], never_starts(reason)))
         if silent:
             result.cancel += silent
             text = f"{counted(len(silent))} run, and no executor of theirs has connected in {CONNECT_S:.0f} s"
-            result.failed.append((self.remove(silent), RETRY_S[Trouble.UNREACHABLE], text))
+            failure = Failure(self.remove(silent), RETRY_S[Trouble.UNREACHABLE], text, is_logged=True)
+            result.failed.append(failure)
         for reason, count in pending.items():
             self._tell(result, reason, count)
         return result
@@ -262,7 +282,7 @@ class BatchJobs:
         result = Consequences()
         if can_never_run(reason):
             result.cancel = self.ids(awaited_only=True)
-            result.failed.append((self.remove(result.cancel), RETRY_S[Trouble.REFUSED], never_starts(reason)))
+            result.failed.append(Failure(self.remove(result.cancel), RETRY_S[Trouble.REFUSED], never_starts(reason)))
         else:
             self._tell(result, reason, self.awaited)
         return result

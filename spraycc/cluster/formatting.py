@@ -21,7 +21,9 @@ def script(submission: Submission, settings: Settings) -> bytes:
     lines.append(f"if (: >>{log}) 2>/dev/null; then exec >>{log} 2>&1; fi")
     lines.append("cd / || exit")
     if settings.setup:
-        lines.append(settings.setup)
+        # If the line ends the shell, the log says so.
+        told = "echo \"the line of 'setup' ended the batch job with status $?\""
+        lines += [f"trap {shlex.quote(told)} EXIT", settings.setup, "trap - EXIT"]
     if settings.cpus_per_executor == 1:
         lines.append(f"exec {command}")
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 
 from spraycc import kept_variables
@@ -22,12 +21,13 @@ MOST_LAST_TASK_S = 120.0
 _SET = {"LSB_NTRIES": "1", "LSB_JOB_REPORT_MAIL": "N", "LC_ALL": "C"}
 
 
-def batch_name(settings: Settings, server: str) -> str:
-    """The name of all batch jobs of one server: the same after a crash, different for each workspace and submit host.
+def batch_name(settings: Settings, session: str) -> str:
+    """The name of all batch jobs of one session of a server. Short, because old PBS versions take 15 characters.
 
-    Short, because old PBS versions take 15 characters. ``server`` is the name of its state directory.
+    A session is a server's use of a cluster with fixed settings. ``session``: six random characters. A batch job of an
+    earlier session can't connect to this server, so it must not pass for one of this session's.
     """
-    return f"{settings.batch_name}-{hashlib.sha256(server.encode('utf-8', 'surrogateescape')).hexdigest()[:6]}"
+    return f"{settings.batch_name}-{session}"
 
 
 def useful_s(settings: Settings) -> float | None:

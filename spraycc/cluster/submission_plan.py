@@ -9,7 +9,7 @@ of each command by one of the events. At most one command runs at a time, which 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -36,7 +36,7 @@ class Submit:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Find the submissions of this server by name. Answered by ``found`` or ``search_failed``."""
+    """Find the submissions of this session by name. Answered by ``found`` or ``search_failed``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Explain:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Cancel batch jobs. Answered by ``cancelled`` or ``cancel_failed``."""
+    """Cancel batch jobs. Answered by ``cancelled`` for each command, and by ``cancel_failed`` if one fails."""
 
     ids: tuple[BatchId, ...]
     #: for the log
@@ -78,6 +78,8 @@ class ReportFailed:
     retry_s: float
     #: for the user, or empty
     text: str
+    #: the executors' log may have the reason
+    is_logged: bool = False
 
 
 Command = Submit | Search | List | Explain | Cancel
@@ -99,12 +101,14 @@ class _Attempt:
 
 @dataclass(slots=True)
 class SubmissionPlan:
-    """The state of the batch jobs of one server, for fixed settings."""
+    """The state of the batch jobs of one session."""
 
     settings: Settings
     driver: Driver
     #: the most elements of an array; shrinks when the cluster manager refuses arrays as too large
     array_limit: int = field(init=False)
+    #: the most elements of the next array: halved when the cluster manager takes no more now, doubled when it does
+    next_limit: int = field(init=False)
     batch_jobs: BatchJobs = field(default_factory=BatchJobs)
     #: executors asked for by the scheduler that are neither connected nor reported as failed. The scheduler counts
     #: the same. If a batch job has several executors, more than these may be submitted.
@@ -123,8 +127,6 @@ class SubmissionPlan:
     to_cancel: dict[BatchId, str] = field(default_factory=dict)
     #: ask the cluster manager why this batch job is pending
     to_explain: BatchId | None = None
-    #: unknown batch jobs of this server may exist
-    uncertain: bool = False
 
     next_submit_at: float = 0.0
     next_list_at: float = 0.0
@@ -139,7 +141,7 @@ class SubmissionPlan:
     _reports: list[Report] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.array_limit = self.settings.array_limit or self.driver.array_limit
+        self.array_limit = self.next_limit = self.settings.array_limit or self.driver.array_limit
 
     @property
     def to_submit(self) -> int:
@@ -154,10 +156,6 @@ class SubmissionPlan:
     def everything(self) -> list[BatchId]:
         """The batch jobs to cancel at the end."""
         return list(dict.fromkeys([*self.batch_jobs.ids(), *self.to_cancel]))
-
-    def must_search(self) -> bool:
-        """True if the end needs a search by name: a submit command may be under way, or an answer was missing."""
-        return self.uncertain or self.attempt is not None
 
     # -- the plan
 
@@ -196,7 +194,7 @@ class SubmissionPlan:
             yield -math.inf, self._cancel_surplus
         if self.settings.queue_use == "first":
             for level in range(len(self._queues) - 1):
-                at = self.batch_jobs.overdue_at(level, self.settings.queue_patience_s, len(self._queues))
+                at = self.batch_jobs.overdue_at(level, self.asked, self.settings.queue_patience_s, len(self._queues))
                 at = max(at, self.next_submit_at, self.paused_until.get(level + 1, 0.0))
                 yield at, partial(self._submit_overdue, level, now)
         if self.batch_jobs.need_listing():
@@ -224,8 +222,8 @@ class SubmissionPlan:
         return self._search() or self._begin(self._room, Place())
 
     def _submit_overdue(self, level: int, now: float) -> Command:
-        patience_s = self.settings.queue_patience_s
-        return self._search() or self._begin(*self.batch_jobs.overdue(level, patience_s, len(self._queues), now))
+        patience_s, queues = self.settings.queue_patience_s, len(self._queues)
+        return self._search() or self._begin(*self.batch_jobs.overdue(level, self.asked, patience_s, queues, now))
 
     def _search(self) -> Search | None:
         """Search for unanswered submissions before a new one, because the cluster manager may have taken them."""
@@ -233,7 +231,7 @@ class SubmissionPlan:
 
     def _begin(self, executors: int, place: Place) -> Submit:
         self.searched_in_vain = False
-        count = min(-(-executors // self.settings.cpus_per_executor), self.array_limit)
+        count = min(-(-executors // self.settings.cpus_per_executor), self.next_limit)
         queues = list(range(place.queue, len(self._queues)))
         if self.settings.queue_use == "share":
             first = self.turn % len(queues)
@@ -300,6 +298,7 @@ class SubmissionPlan:
         attempt, self.attempt = self.attempt, None
         assert attempt is not None
         self.next_submit_at = now + self.settings.submit_interval_s
+        self.next_limit = min(max(self.next_limit, 2 * submission.count), self.array_limit)
         if not self.batch_jobs.need_listing():
             self.next_list_at = now + self.settings.status_interval_s
         place = Place(attempt.queues[0], attempt.place.level)
@@ -307,7 +306,7 @@ class SubmissionPlan:
         if place.level:
             self.asked_further = True
             self._say_once(
-                f"nothing has started in {self._queues[attempt.place.queue - 1]} for "
+                f"{self.driver.system}: nothing has started in {self._queues[attempt.place.queue - 1]} for "
                 f"{self.settings.queue_patience_s:.0f} s, so {submission.queue} is asked too"
             )
 
@@ -317,10 +316,9 @@ class SubmissionPlan:
         assert attempt is not None
         self.next_submit_at = now + self.settings.submit_interval_s
         if error.kind in (Trouble.UNREACHABLE, Trouble.GARBLED):
-            self.uncertain = True
             self.unanswered.append(submission)
         if error.kind is Trouble.TOO_LARGE and submission.count > 1:
-            self.array_limit = submission.count // 2
+            self.array_limit = self.next_limit = submission.count // 2
             self.attempt = None
             return
         attempt.errors.append(error)
@@ -328,26 +326,28 @@ class SubmissionPlan:
         if attempt.queues:
             return
         self.attempt = None
+        if submission.count > 1 and any(exc.kind is Trouble.BUSY for exc in attempt.errors):
+            # A limit on queued batch jobs refuses an array as a whole, and may have room for a part of it.
+            self.next_limit = submission.count // 2
+            return
         # The mildest error decides the pause. The user sees all errors.
         mildest = min(attempt.errors, key=lambda exc: RETRY_S[exc.kind])
-        words = "; ".join(dict.fromkeys(map(str, attempt.errors)))
+        words = "; ".join(dict.fromkeys(map(str, attempt.errors))) + f" ({mildest.next_step})"
         if attempt.place.level:
             self.paused_until[attempt.place.level] = now + RETRY_S[mildest.kind]
-            self._say_once(f"{words} ({mildest.next_step}); what was submitted before still waits")
+            self._say_once(f"{words}; what was submitted before still waits")
+        elif self.batch_jobs.executors:
+            self._say_once(f"{words}; what was submitted before goes on")
+            self._fail(self.to_submit, RETRY_S[mildest.kind], "", now)
         else:
-            text = f"{words} ({mildest.next_step}); compiling on this host meanwhile"
-            self._fail(self.to_submit, RETRY_S[mildest.kind], text, now)
+            self._fail(self.to_submit, RETRY_S[mildest.kind], f"{words}; compiling on this host meanwhile", now)
 
-    def found(self, submission_ids: Sequence[str], known: Collection[str], now: float) -> str | None:
-        """The search found these submissions. Returns the adopted submission.
+    def found(self, submission_ids: Sequence[str], now: float) -> str | None:
+        """The search found these submissions of the session. Returns the adopted submission.
 
         A single unknown submission must be the single unanswered one: adopt it. Otherwise cancel the unknown ones.
-
-        Args:
-            submission_ids: the submissions with this server's name.
-            known: the answered submissions of all plans of the server.
         """
-        known = {*known, *(batch.submission_id for batch in self.to_cancel)}
+        known = {*self.batch_jobs.submission_ids(), *(batch.submission_id for batch in self.to_cancel)}
         unknown = [found for found in submission_ids if found.removesuffix("[]") not in known]
         unanswered, self.unanswered = self.unanswered, []
         if len(unknown) == len(unanswered) == 1:
@@ -380,14 +380,14 @@ class SubmissionPlan:
         self._apply(self.batch_jobs.apply_explanation(reason), now)
 
     def cancelled(self, ids: Sequence[BatchId]) -> None:
-        """The cancel command has run."""
+        """The cancel command for these batch jobs has run."""
         for batch in ids:
             self.to_cancel.pop(batch, None)
 
     def cancel_failed(self, error: ClusterError, now: float) -> None:
-        """The cancel command did not run to its end. Its batch jobs stay in ``to_cancel``."""
-        self.uncertain = True
+        """A cancel command did not reach the cluster manager. Its batch jobs stay in ``to_cancel``."""
         self.next_cancel_at = now + RETRY_S[error.kind]
+        self._say_once(f"batch jobs are not cancelled yet: {error} ({error.next_step})")
 
     def failed(self, now: float) -> None:
         """A command failed through a fault of SprayCC, or through an answer that no known version gives."""
@@ -401,12 +401,12 @@ class SubmissionPlan:
 
     def _apply(self, consequences: Consequences, now: float) -> None:
         self._reports += [Say(f"{self.driver.system}: {text}") for text in consequences.notes]
-        for count, retry_s, text in consequences.failed:
-            if count:
-                self._fail(count, retry_s, f"{self.driver.system}: {text}", now)
+        for it in consequences.failed:
+            if it.count:
+                self._fail(it.count, it.retry_s, f"{self.driver.system}: {it.text}", now, is_logged=it.is_logged)
         self.to_cancel |= dict.fromkeys(consequences.cancel, "stuck, silent or left behind")
 
-    def _fail(self, count: int, retry_s: float, text: str, now: float) -> None:
+    def _fail(self, count: int, retry_s: float, text: str, now: float, *, is_logged: bool = False) -> None:
         """Executors will not connect. Not reported as failed if the same executors still wait in another queue."""
         if self.asked_further:
             count = min(count, self.to_submit)
@@ -415,9 +415,9 @@ class SubmissionPlan:
                 self._reports += [Say(text)] if text else []
                 return
         self.asked = max(0, self.asked - count)
-        self._reports.append(ReportFailed(count, retry_s, text))
+        self._reports.append(ReportFailed(count, retry_s, text, is_logged))
 
     def _say_once(self, text: str) -> None:
         if text not in self._told:
             self._told.add(text)
-            self._reports.append(Say(f"{self.driver.system}: {text}"))
+            self._reports.append(Say(text))

@@ -11,6 +11,7 @@ import pytest
 
 from spraycc import leftovers, runtime_dir
 from spraycc.server.fleet import stale_jobs
+from spraycc.settings import Settings
 
 OWN, OTHER = "abcdefgh-2345", "abcdefgh-5432"
 
@@ -84,8 +85,8 @@ def test_old_state_directories_are_removed(tmp_path: Path, state: Path) -> None:
     used = make(state / f"h-{OTHER}", leftovers.STATE_AGE_S + 60, server_log="x")
     (used / "server.log").write_text("now")
     jobs = make(state / f"i-{OTHER}", leftovers.STATE_AGE_S + 60)
-    (jobs / leftovers.BATCH_MARKER).write_text("{}")
-    os.utime(jobs / leftovers.BATCH_MARKER, (0, 0))
+    marker = stale_jobs.write_marker(jobs, Settings(), "spraycc-abc123")
+    os.utime(marker, (0, 0))
     os.utime(jobs, (0, 0))
     packs = make(state / "packs", leftovers.STATE_AGE_S + 60)
     assert sorted(leftovers.prune(OWN)) == [str(of_an_older_release), str(old)]

@@ -6,14 +6,20 @@ import logging
 import os
 import pwd
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
 
-from spraycc.cluster.driver import BatchId, BatchJob, Reply, Submission
-from spraycc.cluster.registry import batch_name, client_environment, driver_for
+import trio
+
+from spraycc.cluster.driver import BatchId, BatchJob, ClusterError, Reply, Submission, Trouble
+from spraycc.cluster.registry import client_environment, driver_for
 from spraycc.server.host.subprocesses import run_command
 from spraycc.settings import Settings
 
 log = logging.getLogger(__name__)
+
+#: OpenPBS lists a cancelled batch job that ran as running for ten seconds more.
+LISTED_S = 11.0
+#: Pause before another look at what was cancelled.
+LISTED_AGAIN_S = 2.0
 
 #: Runs one command, as :func:`run_command` does: argv, stdin, environment, timeout_s.
 RunCommand = Callable[[Sequence[str], bytes, Mapping[str, str], float], Awaitable[Reply]]
@@ -28,16 +34,21 @@ def user_name() -> str:
 
 
 class BatchCommands:
-    """The commands of one cluster manager for one server.
+    """The commands of one cluster manager for one session of a server.
 
     All methods raise ClusterError if the command can't run or does not end in time; all but ``cancel`` and ``explain``
     also if the command fails.
     """
 
-    def __init__(self, settings: Settings, state_dir: Path, run: RunCommand = run_command) -> None:
+    def __init__(self, settings: Settings, name: str, run: RunCommand = run_command) -> None:
+        """
+        Args:
+            settings: the cluster, and how its commands are called.
+            name: the name of all batch jobs of the session.
+            run: runs the commands.
+        """
         self.driver = driver_for(settings, user_name())
-        #: the name of all batch jobs of this server
-        self.name = batch_name(settings, state_dir.name)
+        self.name = name
         self._timeout_s = settings.cluster_timeout_s
         self._environment = client_environment(os.environ, settings.kept_variables)
         self._run_command = run
@@ -60,18 +71,39 @@ class BatchCommands:
         return "" if argv is None else self.driver.parse_explain(await self._run(argv))
 
     async def search(self) -> tuple[str, ...]:
-        """The submissions with this server's name."""
+        """The submissions with this session's name."""
         return self.driver.parse_search(self.name, await self._run(self.driver.search_command(self.name)))
 
-    async def cancel(self, ids: Sequence[BatchId]) -> None:
-        """Cancel batch jobs. It is no error if a batch job is gone already."""
+    async def cancel(self, ids: Sequence[BatchId], done: Callable[[Sequence[BatchId]], None] | None = None) -> None:
+        """Cancel batch jobs. It is no error if a batch job is gone already.
+
+        Args:
+            ids: the batch jobs.
+            done: told of the batch jobs that each command has cancelled.
+        """
         for command in self.driver.cancel_commands(ids):
             self.driver.check_cancel(await self._run(command.argv))
+            if done is not None:
+                done(command.batches)
 
     async def cancel_all(self) -> int:
-        """Search by name and cancel all batch jobs of this server. Returns the number of submissions."""
-        found = await self.search()
-        if found:
-            log.info("%s: cancelling %d submissions named %s", self.driver.system, len(found), self.name)
-            await self.cancel([BatchId(submission_id) for submission_id in found])
+        """Search by name and cancel all batch jobs of the session, until none is listed.
+
+        Returns:
+            The number of submissions.
+
+        Raises:
+            ClusterError: as above, or some are still listed after a while.
+        """
+        found = left = await self.search()
+        end = trio.current_time() + LISTED_S
+        while left:
+            log.info("%s: cancelling %d submissions named %s", self.driver.system, len(left), self.name)
+            await self.cancel([BatchId(submission_id) for submission_id in left])
+            left = await self.search()
+            if left and trio.current_time() >= end:
+                text = f"{self.driver.system} still lists what was cancelled: {' '.join(left)}"
+                raise ClusterError(Trouble.BUSY, text)
+            if left:
+                await trio.sleep(LISTED_AGAIN_S)
         return len(found)

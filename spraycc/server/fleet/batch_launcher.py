@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import trio
 
 from spraycc.cluster.batch_jobs import counted
-from spraycc.cluster.driver import ClusterError, Submission
+from spraycc.cluster.driver import ClusterError, Submission, Trouble
+from spraycc.cluster.registry import batch_name
 from spraycc.cluster.submission_plan import (
     Cancel,
     Command,
@@ -27,8 +28,9 @@ from spraycc.cluster.submission_plan import (
     Submit,
 )
 from spraycc.server.fleet.batch_commands import BatchCommands, RunCommand
+from spraycc.server.fleet.executors_log import ExecutorsLog
 from spraycc.server.fleet.launcher import Failed
-from spraycc.server.fleet.stale_jobs import StaleJobs, remove_marker, write_marker
+from spraycc.server.fleet.stale_jobs import write_marker
 from spraycc.server.host.subprocesses import run_command
 from spraycc.server.host.supervise import PAUSE_S
 from spraycc.settings import Settings
@@ -36,7 +38,9 @@ from spraycc.settings import Settings
 log = logging.getLogger(__name__)
 
 #: Seconds for the cancel commands at the end.
-CLOSE_S = 15.0
+CLOSE_S = 20.0
+#: Pause between two attempts at the end.
+CLOSE_AGAIN_S = 2.0
 
 
 class BatchLauncher:
@@ -51,8 +55,6 @@ class BatchLauncher:
         failed: Failed,
         say: Callable[[str], None],
         wanted: Callable[[], bool],
-        known: Callable[[], Collection[str]] | None = None,
-        stale: StaleJobs | None = None,
         run: RunCommand = run_command,
     ) -> None:
         """
@@ -63,8 +65,6 @@ class BatchLauncher:
             failed: told of executors that will not connect.
             say: shows the user a line.
             wanted: returns True if any build may use an executor now.
-            known: the submissions of all launchers of this server; None: this is the only launcher.
-            stale: shared by all launchers of this server; None: this is the only launcher.
             run: runs the cluster manager's commands.
         """
         self._settings = settings
@@ -73,12 +73,14 @@ class BatchLauncher:
         self._failed = failed
         self._say = say
         self._wanted = wanted
-        self._known = known or self.submission_ids
-        self._run = run
-        self._commands = BatchCommands(settings, state_dir, run)
+        #: the name of this launcher's batch jobs
+        self.name = batch_name(settings, secrets.token_hex(3))
+        self._commands = BatchCommands(settings, self.name, run)
         self._system = self._commands.driver.system
         self._plan = SubmissionPlan(settings, self._commands.driver)
-        self._stale = stale or StaleJobs(state_dir)
+        self._log = ExecutorsLog(state_dir / "executors.log")
+        #: the file that says that batch jobs may exist; None: nothing was submitted
+        self._marker: Path | None = None
         self._wake = trio.Event()
         self._scope = trio.CancelScope()
 
@@ -107,7 +109,6 @@ class BatchLauncher:
 
     async def run(self) -> None:
         with self._scope:
-            await self._cancel_stale_jobs()
             while True:
                 # Make the new event before the plan, so that an event during a command leads to another plan.
                 self._wake = trio.Event()
@@ -124,21 +125,12 @@ class BatchLauncher:
                     with trio.move_on_at(at):
                         await self._wake.wait()
 
-    async def _cancel_stale_jobs(self) -> None:
-        try:
-            if found := await self._stale.cancel(self._settings, self._run):
-                self._say(f"{self._system}: cancelled the batch jobs of a server that was killed ({found})")
-        except Exception as exc:
-            log.warning(
-                "batch jobs of a killed server may be left: %s", exc, exc_info=not isinstance(exc, ClusterError)
-            )
-
     async def _carry_out(self, action: Command | Report) -> None:
         match action:
             case Say(text):
                 self._say(text)
-            case ReportFailed(count, retry_s, text):
-                self._failed(count, retry_s, text)
+            case ReportFailed(count, retry_s, text, is_logged):
+                self._failed(count, retry_s, self._log.explain(text) if is_logged else text)
             case Submit():
                 await self._submit(action)
             case Search():
@@ -151,10 +143,10 @@ class BatchLauncher:
                 await self._cancel(action)
 
     async def _submit(self, action: Submit) -> None:
-        log_path = str(self._state_dir / "executors.log")
         tag = secrets.token_hex(3)
-        submission = Submission(tag, action.count, self._commands.name, action.queue, self._command, log_path)
-        write_marker(self._state_dir, self._settings, self._commands.name)
+        submission = Submission(tag, action.count, self.name, action.queue, self._command, str(self._log.path))
+        if self._marker is None:
+            self._marker = write_marker(self._state_dir, self._settings, self.name)
         self._plan.submitting(tag)
         try:
             ids = await self._commands.submit(submission)
@@ -172,7 +164,7 @@ class BatchLauncher:
             log.info("%s: no search for unanswered submissions: %s", self._system, exc)
             self._plan.search_failed()
             return
-        if adopted := self._plan.found(found, self._known(), trio.current_time()):
+        if adopted := self._plan.found(found, trio.current_time()):
             log.info("%s: adopted the unanswered submission %s", self._system, adopted)
 
     async def _list(self, action: List) -> None:
@@ -196,27 +188,42 @@ class BatchLauncher:
     async def _cancel(self, action: Cancel) -> None:
         log.info("%s: cancelling %s: %s", self._system, counted(len(action.ids)), action.why)
         try:
-            await self._commands.cancel(action.ids)
+            await self._commands.cancel(action.ids, self._plan.cancelled)
         except ClusterError as exc:
             log.warning("%s: not cancelled: %s", self._system, exc)
             self._plan.cancel_failed(exc, trio.current_time())
-            return
-        self._plan.cancelled(action.ids)
 
     async def close(self) -> None:
         """Cancel all batch jobs. If this fails, the marker stays for the next server."""
         if self._scope.cancel_called:
             return
         self._scope.cancel()
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S) as scope:
+        if self._marker is None:
+            return
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S):
             try:
-                if ids := self._plan.everything():
-                    await self._commands.cancel(ids)
-                if self._plan.must_search():
-                    await self._commands.cancel_all()
-                if not self._stale.may_be_left:
-                    remove_marker(self._state_dir)
+                while not await self._cancel_everything():
+                    await trio.sleep(CLOSE_AGAIN_S)
+                self._marker.unlink(missing_ok=True)
+                return
             except Exception as exc:
-                log.warning("batch jobs may be left: %s", exc, exc_info=not isinstance(exc, (ClusterError, OSError)))
-        if scope.cancelled_caught:
-            log.warning("batch jobs may be left: they were not cancelled within %.0f s", CLOSE_S)
+                log.warning("%s: a cancel command failed", self._system, exc_info=not isinstance(exc, ClusterError))
+        log.warning("%s: batch jobs may be left; %s says which", self._system, self._marker)
+
+    async def _cancel_everything(self) -> bool:
+        """Cancel all batch jobs. False if another attempt may help.
+
+        Raises:
+            ClusterError: another attempt will not help.
+        """
+        try:
+            if ids := self._plan.everything():
+                await self._commands.cancel(ids)
+            # By name too: a submission may have been taken without an answer.
+            await self._commands.cancel_all()
+        except ClusterError as exc:
+            log.warning("%s: not cancelled: %s", self._system, exc)
+            if exc.kind is not Trouble.UNREACHABLE:
+                raise
+            return False
+        return True

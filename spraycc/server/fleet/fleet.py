@@ -94,7 +94,7 @@ class Fleet:
         #: when and why executors failed to start the last time; None if an executor has joined since
         self._trouble: tuple[float, str] | None = None
         self._beats = 0
-        self._stale_jobs = StaleJobs(state_dir)
+        self._stale_jobs = StaleJobs(state_dir, hub.say)
         #: the server ends: executors were told to leave, and their events are dropped
         self._is_leaving = False
 
@@ -216,6 +216,8 @@ class Fleet:
             listener.close()
             raise
         launch = Launch(_way(settings), landmarks, launcher)
+        if not self._launches:
+            self._nursery.start_soon(self._stale_jobs.cancel)
         self._launches.append(launch)
         self._nursery.start_soon(listener.run)
         self._nursery.start_soon(launcher.run)
@@ -234,8 +236,6 @@ class Fleet:
             failed=self._start_failed,
             say=self._hub.say,
             wanted=lambda: self._launchers[-1] is launcher and self._hub.is_busy,
-            known=self._submissions,
-            stale=self._stale_jobs,
         )
         return launcher
 

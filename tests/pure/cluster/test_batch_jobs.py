@@ -9,6 +9,8 @@ import pytest
 from spraycc.cluster.batch_jobs import CONNECT_S, LINGER_S, BatchJobs, Place
 from spraycc.cluster.driver import BatchId, BatchJob, State
 
+#: wanted executors, as many as can be
+MANY = 100
 ARRAY = tuple(BatchId("7", index) for index in (1, 2, 3))
 
 
@@ -27,7 +29,7 @@ def test_those_that_vanish_are_failed_once() -> None:
     it = three()
     it.connected("abc123-1")
     result = it.apply_listing(listing(State.RUNNING), 120.0, 121.0)
-    assert [count for count, _, _ in result.failed] == [2]
+    assert [(it.count, it.is_logged) for it in result.failed] == [(2, True)]
     assert it.awaited == 0
     assert not it.apply_listing(listing(State.RUNNING), 130.0, 131.0).failed
 
@@ -65,7 +67,7 @@ def test_where_the_listing_has_no_reason_one_is_asked_for() -> None:
     ]
     never = it.apply_explanation("Can Never Run: Insufficient amount of resource: ncpus")
     assert never.cancel == list(ARRAY)
-    assert never.failed[0][0] == 3
+    assert never.failed[0].count == 3
     assert it.awaited == 0
 
 
@@ -73,8 +75,8 @@ def test_what_can_never_run_is_cancelled() -> None:
     it = three()
     result = it.apply_listing(listing(*[State.STUCK] * 3, reason="PartitionTimeLimit"), 119.0, 120.0)
     assert result.cancel == list(ARRAY)
-    assert result.failed[0][0] == 3
-    assert "PartitionTimeLimit" in result.failed[0][2]
+    assert result.failed[0].count == 3
+    assert "PartitionTimeLimit" in result.failed[0].text
 
 
 def test_one_that_runs_and_does_not_connect_is_cancelled() -> None:
@@ -83,7 +85,7 @@ def test_one_that_runs_and_does_not_connect_is_cancelled() -> None:
     assert not it.apply_listing(running, 119.0, 120.0).failed
     result = it.apply_listing(running, 119.0 + CONNECT_S, 120.0 + CONNECT_S)
     assert result.cancel == list(ARRAY)
-    assert result.failed[0][0] == 3
+    assert result.failed[0].count == 3
 
 
 def test_a_batch_job_that_outlives_its_executor_is_cancelled() -> None:
@@ -150,15 +152,15 @@ MORE = tuple(BatchId("8", index) for index in (1, 2, 3))
 
 def test_what_waits_for_long_in_one_queue_is_asked_for_in_the_next() -> None:
     it = three()
-    assert it.overdue_at(0, 30.0, 2) == 130.0
+    assert it.overdue_at(0, MANY, 30.0, 2) == 130.0
     it.connected("abc123-1")
-    assert it.overdue(0, 30.0, 2, 130.0) == (2, Place(1, 1))
+    assert it.overdue(0, MANY, 30.0, 2, 130.0) == (2, Place(1, 1))
     it.add("def456", MORE[:2], 1, 131.0, Place(1, 1))
     # Two executors are awaited in both queues together, and there is no third queue.
     assert it.awaited == 2
-    assert [it.overdue_at(level, 30.0, 2) for level in (0, 1)] == [math.inf, math.inf]
-    assert [it.overdue_at(level, 30.0, 3) for level in (0, 1)] == [math.inf, 161.0]
-    assert it.overdue(1, 30.0, 3, 161.0) == (2, Place(2, 2))
+    assert [it.overdue_at(level, MANY, 30.0, 2) for level in (0, 1)] == [math.inf, math.inf]
+    assert [it.overdue_at(level, MANY, 30.0, 3) for level in (0, 1)] == [math.inf, 161.0]
+    assert it.overdue(1, MANY, 30.0, 3, 161.0) == (2, Place(2, 2))
 
 
 def test_it_is_not_due_before_more_wait_than_wait_in_the_next_queue() -> None:
@@ -167,15 +169,40 @@ def test_it_is_not_due_before_more_wait_than_wait_in_the_next_queue() -> None:
     it.add("def456", MORE, 1, 131.0, Place(1, 1))
     it.add("123abc", [BatchId("9", 1)], 1, 140.0)
     it.add("456def", [BatchId("10", 1)], 1, 150.0)
-    assert it.overdue_at(0, 30.0, 2) == 170.0
-    assert it.overdue(0, 30.0, 2, 170.0) == (1, Place(1, 1))
-    assert it.overdue(0, 30.0, 2, 180.0) == (2, Place(1, 1))
+    assert it.overdue_at(0, MANY, 30.0, 2) == 170.0
+    assert it.overdue(0, MANY, 30.0, 2, 170.0) == (1, Place(1, 1))
+    assert it.overdue(0, MANY, 30.0, 2, 180.0) == (2, Place(1, 1))
+
+
+def test_no_more_is_asked_for_in_the_next_queue_than_is_needed() -> None:
+    """Three batch jobs with two executors each were submitted for five executors, and two are connected."""
+    it = three(2)
+    it.connected("abc123-1.1")
+    it.connected("abc123-1.2")
+    assert it.overdue(0, 3, 30.0, 2, 130.0) == (3, Place(1, 1))
+    it.add("def456", MORE[:2], 2, 131.0, Place(1, 1))
+    assert it.overdue_at(0, 3, 30.0, 2) == math.inf
+    assert three(2).overdue_at(0, 0, 30.0, 2) == math.inf
+
+
+def test_a_queue_in_which_nothing_has_started_is_waited_for_only_once() -> None:
+    it = three()
+    assert it.overdue(0, MANY, 30.0, 2, 130.0) == (3, Place(1, 1))
+    it.add("def456", MORE, 1, 131.0, Place(1, 1))
+    it.add("123abc", [BatchId("9", 1)], 1, 140.0)
+    assert it.overdue_at(0, MANY, 30.0, 2) == 140.0
+    assert it.overdue(0, MANY, 30.0, 2, 140.0) == (1, Place(1, 1))
+    it.connected("def456-1")
+    assert it.overdue_at(0, MANY, 30.0, 2) == 100.0
+    it.connected("abc123-1")  # the first queue has begun to start some
+    it.add("456def", [BatchId("10", 1)], 1, 150.0)
+    assert it.overdue_at(0, MANY, 30.0, 2) == 170.0
 
 
 def test_what_runs_is_not_asked_for_elsewhere() -> None:
     it = three()
     it.apply_listing(listing(State.RUNNING, State.PENDING, State.PENDING), 119.0, 120.0)
-    assert it.overdue(0, 30.0, 2, 130.0) == (2, Place(1, 1))
+    assert it.overdue(0, MANY, 30.0, 2, 130.0) == (2, Place(1, 1))
 
 
 @pytest.mark.parametrize("copies", [1, 2])
@@ -204,7 +231,7 @@ def test_losing_the_second_chance_is_no_loss() -> None:
     it.add("def456", MORE, 1, 131.0, Place(1, 1))
     assert it.remove(MORE) == 3
     assert it.awaited == 3
-    assert it.overdue(0, 30.0, 2, 140.0) == (3, Place(1, 1))
+    assert it.overdue(0, MANY, 30.0, 2, 140.0) == (3, Place(1, 1))
 
 
 def test_a_number_that_the_cluster_manager_uses_again_is_another_batch_job() -> None:

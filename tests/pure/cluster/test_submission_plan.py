@@ -142,10 +142,10 @@ def test_a_refusal_is_reported_with_its_pause(kind: Trouble) -> None:
 
 def test_each_queue_is_tried_and_the_mildest_refusal_counts() -> None:
     play = Play(queues=("a", "b"))
-    (first,) = play.ask(2)
+    (first,) = play.ask(1)
     play.refuse(first, Trouble.REFUSED, "never")
     (second,) = play.next()
-    assert second == Submit("b", 2)
+    assert second == Submit("b", 1)
     play.refuse(second, Trouble.BUSY, "later")
     (report,) = play.next()
     assert isinstance(report, ReportFailed)
@@ -153,12 +153,50 @@ def test_each_queue_is_tried_and_the_mildest_refusal_counts() -> None:
     assert report.text.startswith("never; later (")
 
 
-def test_an_array_that_is_too_large_is_halved() -> None:
+@pytest.mark.parametrize("kind", [Trouble.TOO_LARGE, Trouble.BUSY])
+def test_an_array_that_is_too_large_is_halved(kind: Trouble) -> None:
     play = Play()
     (action,) = play.ask(5)
-    play.refuse(action, Trouble.TOO_LARGE)
+    play.refuse(action, kind)
     assert play.next() == []
     assert play.next(SUBMIT_S) == [Submit(None, 2)]
+
+
+def test_what_was_taken_makes_the_next_array_larger_up_to_its_limit() -> None:
+    play = Play(array_limit=5)
+    play.refuse(play.ask(20)[0], Trouble.BUSY)
+    sizes = []
+    for _ in range(4):
+        (action,) = play.next(play.now + SUBMIT_S)
+        assert isinstance(action, Submit)
+        sizes.append(action.count)
+        play.take(action, str(len(sizes)))
+    assert sizes == [2, 4, 5, 5]
+
+
+def test_an_array_limit_of_the_cluster_manager_is_not_tried_again() -> None:
+    play = Play()
+    play.refuse(play.ask(20)[0], Trouble.TOO_LARGE)
+    for number in (7, 8):
+        (action,) = play.next(play.now + SUBMIT_S)
+        assert action == Submit(None, 10)
+        play.take(action, str(number))
+
+
+def test_other_queues_are_asked_before_an_array_is_halved() -> None:
+    play = Play(queues=("a", "b"))
+    play.refuse(play.ask(4)[0], Trouble.BUSY)
+    assert play.next() == [Submit("b", 4)]
+    play.refuse(Submit("b", 4), Trouble.REFUSED)
+    assert play.next(SUBMIT_S) == [Submit("a", 2)]
+
+
+def test_a_limit_in_a_further_queue_is_used_up_too() -> None:
+    play = overdue()
+    play.refuse(Submit("b", 2), Trouble.BUSY)
+    assert play.next(PATIENCE_S + SUBMIT_S) == [Submit("b", 1)]
+    play.take(Submit("b", 1), "8")
+    assert [type(action) for action in play.next(PATIENCE_S + 2 * SUBMIT_S)] == [Say, Submit]
 
 
 # -- submissions without an answer
@@ -170,10 +208,9 @@ def test_an_unanswered_submission_is_searched_and_adopted(kind: Trouble) -> None
     (action,) = play.ask(2)
     play.refuse(action, kind)
     play.next()
-    assert play.plan.uncertain
     play.now = 20.0
     assert play.ask(2) == [Search()]
-    assert play.plan.found(["6", "7"], ["6"], play.now) == "7"
+    assert play.plan.found(["7"], play.now) == "7"
     assert play.next() == [List(("7",))]
     assert play.plan.batch_jobs.ids() == [BatchId("7", 1), BatchId("7", 2)]
 
@@ -191,7 +228,7 @@ def test_a_search_that_finds_none_or_several(found: list[str], after: list[Comma
     play.next()
     play.now = 20.0
     assert play.ask(2) == [Search()]
-    play.plan.found(found, [], play.now)
+    play.plan.found(found, play.now)
     assert play.next() == after
     play.plan.cancelled([BatchId(number) for number in found])
     assert play.next() == [Submit(None, 2)]
@@ -262,16 +299,18 @@ def test_the_loss_of_a_second_chance_is_no_failure() -> None:
     assert play.next(100.0 + VANISHED_RETRY_S) == [Submit("b", 2)]
 
 
-def test_it_waits_for_the_time_when_more_are_overdue() -> None:
-    """Two wait in both queues, and two more wait since a later time. Nothing is due until these have waited too long."""
+def test_later_ones_do_not_wait_again_in_a_queue_that_has_started_nothing() -> None:
     play = overdue()
     play.take(Submit("b", 2), "8")
     play.next()
-    play.now = 40.0
-    play.take(play.ask(2)[0], "9")
-    assert play.next(50.0) == []
-    assert play.due == 50.0 + WATCH_WANTED_S
-    assert play.next(40.0 + PATIENCE_S) == [Submit("b", 2)]
+    play.connect(1, 2, tag=2)
+    (cancel,) = play.next(40.0)
+    assert isinstance(cancel, Cancel)
+    play.plan.cancelled(cancel.ids)
+    (first,) = play.ask(4)
+    assert first == Submit("a", 4)
+    play.take(first, "9")
+    assert play.next(40.0 + SUBMIT_S) == [Submit("b", 4)]
 
 
 # -- listings
@@ -292,7 +331,7 @@ def test_a_listing_is_asked_for_at_the_interval_while_executors_are_awaited() ->
 @pytest.mark.parametrize(
     ("state", "reason", "told"),
     [
-        (State.GONE, "", [ReportFailed(2, VANISHED_RETRY_S, "Slurm: 2 executors ended before they connected")]),
+        (State.GONE, "", [ReportFailed(2, VANISHED_RETRY_S, "Slurm: 2 executors ended before they connected", True)]),
         (State.PENDING, "Resources", [Say("Slurm: 2 batch jobs wait in the cluster's queue: Resources")]),
         (State.PENDING, "", [Explain(BatchId("7", 1))]),
         (State.RUNNING, "", []),
@@ -369,7 +408,9 @@ def test_a_cancel_that_failed_is_repeated_after_its_pause() -> None:
     play.plan.withdraw()
     _, cancel = play.next()
     assert play.next() == [cancel]
-    play.plan.cancel_failed(ClusterError(Trouble.UNREACHABLE, "down"), play.now)
+    for _ in range(2):
+        play.plan.cancel_failed(ClusterError(Trouble.UNREACHABLE, "down"), play.now)
+    assert play.next() == [Say("batch jobs are not cancelled yet: down (SprayCC tries again)")]
     assert play.next() == []
     assert play.due == RETRY_S[Trouble.UNREACHABLE]
     assert play.plan.everything() == ids

@@ -96,11 +96,22 @@ class Replays(Manager):
         super().__init__()
         self._replies = {name: it if isinstance(it, list) else [it] for name, it in replies.items()}
 
+    def change(self, program: str, *replies: Reply) -> None:
+        """The program gives these replies from now on."""
+        self._replies[program] = list(replies)
+
     def answer(self, argv: tuple[str, ...], stdin: bytes) -> Reply:
         if argv[0] not in self._replies:
             raise ClusterError(Trouble.NO_COMMAND, f"{argv[0]}: No such file or directory")
         replies = self._replies[argv[0]]
         return replies.pop(0) if len(replies) > 1 else replies[0]
+
+
+#: sbatch's words for AssocMaxSubmitJobLimit (Slurm's slurm_errno)
+_OVER_THE_LIMIT = (
+    b"sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed: Job violates accounting/QOS "
+    b"policy (job submit limit, user's size and/or time limits)\n"
+)
 
 
 @dataclass(slots=True)
@@ -137,11 +148,13 @@ class FakeSlurm(Manager):
     _FORMAT = "--format=%i|%F|%K|%A|%t|%T|%r"
     _STATES: ClassVar[Mapping[str, str]] = {"PD": "PENDING", "R": "RUNNING", "CG": "COMPLETING"}
 
-    def __init__(self, partitions: Sequence[str] = (), most: int = 1000) -> None:
+    def __init__(self, partitions: Sequence[str] = (), most: int = 1000, most_queued: int = 100_000) -> None:
         super().__init__()
         self.partitions = partitions
         #: MaxArraySize
         self.most = most
+        #: MaxSubmitJobs
+        self.most_queued = most_queued
         self.arrays: dict[str, Array] = {}
         self._next = 10
 
@@ -163,6 +176,8 @@ class FakeSlurm(Manager):
         count = int(options["array"].partition("-")[2])
         if count > self.most:
             return sbatch_failure("Invalid job array specification")
+        if count + sum(len(array.elements) for array in self.arrays.values()) > self.most_queued:
+            return Reply(1, b"", _OVER_THE_LIMIT)
         job, self._next = str(self._next), self._next + 1
         array = Array(options["job-name"], options.get("partition", ""))
         array.elements = {index: Element() for index in range(1, count + 1)}

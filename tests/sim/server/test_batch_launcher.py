@@ -18,11 +18,11 @@ import trio.testing
 
 from spraycc.cluster.batch_jobs import CONNECT_S, LINGER_S, SHOW_PENDING_AFTER_S, VANISHED_RETRY_S
 from spraycc.cluster.driver import RETRY_S, ClusterError, Reply, Trouble
-from spraycc.cluster.registry import batch_name
 from spraycc.cluster.submission_plan import RETRY_AFTER_WITHDRAWAL_S
 from spraycc.server.fleet import batch_commands, stale_jobs
+from spraycc.server.fleet.batch_commands import LISTED_S
 from spraycc.server.fleet.batch_launcher import CLOSE_S, BatchLauncher
-from spraycc.server.fleet.stale_jobs import MARKER, StaleJobs, cancel_stale_jobs
+from spraycc.server.fleet.stale_jobs import StaleJobs, cancel_stale_jobs, markers
 from spraycc.server.host.supervise import PAUSE_S
 from spraycc.settings import Settings
 from tests.pure.cluster.transcripts import Transcript
@@ -31,6 +31,8 @@ from tests.sim.server.fake_clusters import Array, Element, FakeSlurm, Hang, Mana
 
 PBS = Transcript("openpbs-23.06.06")
 OPENLAVA = Transcript("openlava-2.2")
+failure = fake_clusters.sbatch_failure
+FORMAT = "--format=%i|%F|%K|%A|%t|%T|%r"
 PBS_ARRAY = PBS.reply("qsub -J 1-3 -N spraycc -j oe -o /dev/null -- /bin/sleep 10")
 #: The defaults of the settings. The tests' times are based on them.
 STATUS_S, SUBMIT_S, TIMEOUT_S, RELEASE_S, PATIENCE_S = 15.0, 1.0, 60.0, 60.0, 30.0
@@ -42,7 +44,7 @@ AT_ONCE_S = RETRY_AFTER_WITHDRAWAL_S
 class World:
     """A launcher, its cluster manager, and its reports to the server."""
 
-    def __init__(self, manager: Manager, state_dir: Path, settings: Settings, **arguments: Any) -> None:
+    def __init__(self, manager: Manager, state_dir: Path, settings: Settings) -> None:
         state_dir.mkdir(exist_ok=True)
         self.manager = manager
         self.state_dir = state_dir
@@ -60,7 +62,6 @@ class World:
             say=self.said.append,
             wanted=lambda: self.wanted,
             run=manager.run,
-            **arguments,
         )
 
     def _failed(self, count: int, retry_s: float, text: str) -> None:
@@ -68,8 +69,18 @@ class World:
         self.failed_at.append(trio.current_time())
 
     @property
-    def marker(self) -> Path:
-        return self.state_dir / MARKER
+    def markers(self) -> list[Path]:
+        return markers(self.state_dir)
+
+    @property
+    def name_option(self) -> str:
+        """The option that submits with this session's name, of sbatch and squeue."""
+        return f"name={self.launcher.name}"
+
+    def ended_early(self, count: int, words: str = "") -> str:
+        """The message about executors that ended, with the last words of the executors' log."""
+        log = self.state_dir / "executors.log"
+        return f"Slurm: {count} executors ended before they connected{words} (see {log})"
 
     def connect(self, *indices: int, number: int = -1, copy: int | None = None) -> None:
         """Executors of a submission (the last one by default) connect to the server."""
@@ -84,16 +95,9 @@ class World:
 
 
 @asynccontextmanager
-async def running(
-    manager: Manager,
-    tmp_path: Path,
-    *,
-    known: Callable[[], list[str]] | None = None,
-    stale: StaleJobs | None = None,
-    **settings: Any,
-) -> AsyncIterator[World]:
+async def running(manager: Manager, tmp_path: Path, **settings: Any) -> AsyncIterator[World]:
     """A running launcher, for Slurm by default. It is killed at the end, unless the test has closed it."""
-    world = World(manager, tmp_path / "state", Settings(**{"cluster": "slurm", **settings}), known=known, stale=stale)
+    world = World(manager, tmp_path / "state", Settings(**{"cluster": "slurm", **settings}))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(world.launcher.run)
         await trio.testing.wait_all_tasks_blocked()
@@ -125,7 +129,7 @@ async def test_executors_are_one_array(tmp_path: Path) -> None:
         (call,) = slurm.calls
         assert call.stdin.startswith(b"#!/bin/sh\n")
         assert b"exec executor --id-from-array " in call.stdin
-        assert f"--job-name={batch_name(world.settings, 'state')}" in call.argv
+        assert f"--job-{world.name_option}" in call.argv
         assert world.failed == []
 
 
@@ -226,21 +230,17 @@ async def test_where_a_queue_refuses_the_next_one_is_asked_at_once(tmp_path: Pat
 # -- refused
 
 
-failure = fake_clusters.sbatch_failure
-
-
 @pytest.mark.parametrize(
     ("answer", "kind", "words"),
     [
         (failure("invalid partition specified: nosuch"), Trouble.REFUSED, "correct `queues`"),
         (failure("Unable to contact slurm controller"), Trouble.UNREACHABLE, "SprayCC tries again"),
-        (Reply(1, b"", b"sbatch: error: Batch job submission failed: Job violates accounting/QOS policy\n"), Trouble.BUSY, "takes no more now"),
         (Reply(0, b"\xff\x00 what?\n"), Trouble.GARBLED, "answered"),
         (Reply(139, b"", b"Segmentation fault\n"), Trouble.REFUSED, "Segmentation fault"),
         (ClusterError(Trouble.NO_COMMAND, "sbatch: No such file or directory"), Trouble.NO_COMMAND, "is this a submit host"),
         (Hang(), Trouble.UNREACHABLE, "sbatch did not end within 60 s"),
     ],
-    ids=["refused", "unreachable", "busy", "garbled", "crashed", "no command", "hangs"],
+    ids=["refused", "unreachable", "garbled", "crashed", "no command", "hangs"],
 )  # fmt: skip
 async def test_a_submission_that_fails_is_reported_with_the_time_to_the_next(
     tmp_path: Path, answer: Any, kind: Trouble, words: str
@@ -297,7 +297,7 @@ async def test_what_was_taken_without_an_answer_is_not_submitted_twice(tmp_path:
         world.launcher.ask(3)
         await trio.sleep(1)
         assert arrays(slurm) == [3]
-        assert slurm.lines("squeue")[0].count(f"--name={batch_name(world.settings, 'state')}") == 1
+        assert slurm.lines("squeue")[0].count(f"--{world.name_option}") == 1
         assert world.launcher.submission_ids() == ["10"]
         # The tag of the submission identifies its executors.
         world.connect(1, 2, 3)
@@ -321,13 +321,11 @@ async def test_what_was_not_taken_is_submitted_again(tmp_path: Path) -> None:
 
 
 async def test_of_several_that_may_have_been_taken_none_is_kept(tmp_path: Path) -> None:
-    """The launcher can't tell which one is its own. It keeps known batch jobs, and those of another launcher."""
+    """The launcher can't tell which submission was which. It keeps those that were answered."""
     slurm = FakeSlurm()
-    known: list[str] = []
-    async with running(slurm, tmp_path, known=lambda: known) as world:
+    async with running(slurm, tmp_path) as world:
         world.launcher.ask(1)
         await trio.sleep(5)
-        known += ["10"]
         slurm.fault("sbatch", TakenAndHang(), TakenAndHang())
         slurm.fault("squeue", *[failure("Unable to contact slurm controller")] * 20)
         for _ in range(2):
@@ -403,7 +401,7 @@ async def test_an_unanswered_submission_is_looked_for_before_the_next_queue_is_a
         slurm.fault("sbatch", TakenAndHang(), Hang())  # of both queues
         world.launcher.ask(1)
         await trio.sleep(3 * TIMEOUT_S)
-        name = f"--name={batch_name(world.settings, 'state')}"
+        name = f"--{world.name_option}"
         done = [(call.argv[0], name in call.argv) for call in slurm.calls]
         assert done == [("sbatch", False)] * 3 + [("squeue", True), ("scancel", False), ("sbatch", False)]
         # The launcher can't tell which of the two submissions was accepted, so it cancels the one that it finds.
@@ -429,7 +427,7 @@ async def test_those_that_wait_elsewhere_too_are_not_reported_when_they_end_earl
         assert world.failed == []
         slurm.end("12", 1, 2)
         await trio.sleep(2 * STATUS_S)
-        assert world.failed == [(2, VANISHED_RETRY_S, "Slurm: 2 executors ended before they connected")]
+        assert world.failed == [(2, VANISHED_RETRY_S, world.ended_early(2))]
 
 
 # -- listed
@@ -482,8 +480,11 @@ async def test_batch_jobs_that_end_before_their_executors_call_are_reported(tmp_
         slurm.start("10", 1)
         world.connect(1)
         slurm.end("10", 2, 3)
+        log = world.state_dir / "executors.log"
+        log.write_text("module: not found\nthe line of 'setup' ended the batch job with status 3\n\n")
         await trio.sleep(STATUS_S + 1)
-        assert world.failed == [(2, VANISHED_RETRY_S, "Slurm: 2 executors ended before they connected")]
+        words = ": the line of 'setup' ended the batch job with status 3"
+        assert world.failed == [(2, VANISHED_RETRY_S, world.ended_early(2, words))]
         assert world.launcher.processes == 1
 
 
@@ -592,6 +593,7 @@ async def test_openlava_half_started(tmp_path: Path) -> None:
         world.wanted = False
         await trio.sleep(RELEASE_S + 2)
         assert world.failed == [(4, AT_ONCE_S, "")]
+        manager.change("bjobs", next(reply for reply in OPENLAVA.replies["bjobs"] if reply.status))
         await world.launcher.close()
     assert manager.lines("bkill") == ["bkill 108[2-5]", "bkill 108[1]"]
 
@@ -605,10 +607,12 @@ async def test_pbs_in_its_own_words(tmp_path: Path) -> None:
         world.connect(2, copy=1)
         world.launcher.withdraw()
         await trio.sleep(1)
-        assert manager.lines("qdel") == ["qdel 10[1] 10[3]"]
-    assert await cancel_stale_jobs(Settings(), world.state_dir, manager.run) == 1
-    assert manager.lines("qselect")[0].endswith(f" -N {batch_name(world.settings, 'state')}")
-    assert manager.lines("qdel")[1:] == ["qdel 10[]"]
+        assert manager.lines("qdel") == ["qdel 10[1]", "qdel 10[3]"]
+    manager.change("qselect", PBS_ARRAY, Reply(0))
+    (marker,) = world.markers
+    assert await cancel_stale_jobs(marker, manager.run) == 1
+    assert manager.lines("qselect")[0].endswith(f" -N {world.launcher.name}")
+    assert manager.lines("qdel")[2:] == ["qdel 10[]"]
 
 
 # -- not wanted any more
@@ -712,26 +716,28 @@ async def test_at_the_end_all_batch_jobs_are_cancelled(tmp_path: Path) -> None:
         world.launcher.ask(3)
         await trio.sleep(1)
         world.connect(1)
-        assert stat.S_IMODE(world.marker.stat().st_mode) == 0o600
+        (marker,) = world.markers
+        assert stat.S_IMODE(marker.stat().st_mode) == 0o600
         await world.launcher.close()
         assert slurm.lines("scancel") == ["scancel 10_[1-3]"]
         assert slurm.listed() == {}
-        assert not world.marker.exists()
-        assert slurm.lines("squeue") == []  # nothing is uncertain
+        assert world.markers == []
+        assert len(slurm.lines("squeue")) == 1  # none is left
         await world.launcher.close()
         assert len(slurm.lines("scancel")) == 1
 
 
 @pytest.mark.parametrize("what", ["no answer to a submission", "garbage", "no answer to a cancellation"])
-async def test_at_the_end_what_is_uncertain_is_looked_for_by_name(tmp_path: Path, what: str) -> None:
+async def test_at_the_end_what_is_unknown_is_found_by_name(tmp_path: Path, what: str) -> None:
     slurm = FakeSlurm()
     if what == "garbage":
-        slurm.arrays["10"] = Array(batch_name(Settings(), "state"), "", {i: Element() for i in (1, 2, 3)})
         slurm.fault("sbatch", Reply(0, b"\xff\x00 what?\n"))
     else:
         program = "sbatch" if what.endswith("submission") else "scancel"
         slurm.fault(program, TakenAndHang() if program == "sbatch" else Hang())
     async with running(slurm, tmp_path) as world:
+        if what == "garbage":
+            slurm.arrays["10"] = Array(world.launcher.name, "", {i: Element() for i in (1, 2, 3)})
         world.launcher.ask(3)
         await trio.sleep(TIMEOUT_S + 1)
         if what.endswith("cancellation"):
@@ -740,8 +746,8 @@ async def test_at_the_end_what_is_uncertain_is_looked_for_by_name(tmp_path: Path
         assert slurm.listed() == {"10": [1, 2, 3]}
         await world.launcher.close()
         assert slurm.listed() == {}
-        assert f"--name={batch_name(world.settings, 'state')}" in slurm.lines("squeue")[-1]
-        assert not world.marker.exists()
+        assert f"--{world.name_option}" in slurm.lines("squeue")[-1]
+        assert world.markers == []
 
 
 async def test_at_the_end_a_submission_under_way_is_looked_for_too(tmp_path: Path) -> None:
@@ -753,7 +759,7 @@ async def test_at_the_end_a_submission_under_way_is_looked_for_too(tmp_path: Pat
         assert slurm.listed() == {"10": [1, 2, 3]}
         await world.launcher.close()
         assert slurm.listed() == {}
-        assert not world.marker.exists()
+        assert world.markers == []
 
 
 async def test_at_the_end_a_cancellation_under_way_is_made_again(tmp_path: Path) -> None:
@@ -769,20 +775,57 @@ async def test_at_the_end_a_cancellation_under_way_is_made_again(tmp_path: Path)
         assert slurm.listed() == {}
 
 
-@pytest.mark.parametrize("answer", [Hang(), ClusterError(Trouble.NO_COMMAND, "scancel: gone")], ids=["hangs", "fails"])
+@pytest.mark.parametrize(
+    ("program", "answers", "took_s"),
+    [
+        ("scancel", [Hang()], CLOSE_S),
+        ("scancel", [ClusterError(Trouble.NO_COMMAND, "scancel: gone")], FakeSlurm.latency_s),
+        ("scancel", [failure("Unable to contact slurm controller")] * 20, CLOSE_S),
+        ("squeue", [failure("Unable to contact slurm controller")] * 20, CLOSE_S),
+        ("scancel", [Reply(0)] * 20, LISTED_S),  # as if it had done its work
+    ],
+    ids=["hangs", "no command", "unreachable", "not listed", "in vain"],
+)
 async def test_what_can_not_be_cancelled_at_the_end_leaves_its_marker(
-    tmp_path: Path, answer: Any, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, program: str, answers: list[Any], took_s: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     slurm = FakeSlurm()
-    slurm.fault("scancel", answer)
+    slurm.fault(program, *answers)
     async with running(slurm, tmp_path) as world:
         world.launcher.ask(3)
         await trio.sleep(1)
         began = trio.current_time()
         await world.launcher.close()
-        assert trio.current_time() - began == pytest.approx(CLOSE_S if isinstance(answer, Hang) else slurm.latency_s)
-        assert world.marker.exists()
-        assert "batch jobs may be left" in caplog.text
+        assert took_s <= trio.current_time() - began <= took_s + 4
+        (marker,) = world.markers
+        assert f"batch jobs may be left; {marker} says which" in caplog.text
+    slurm.faults.clear()
+    assert await cancel_stale_jobs(marker, slurm.run) == (1 if program == "scancel" else 0)
+    assert slurm.listed() == {}
+
+
+async def test_a_cluster_manager_that_is_back_in_time_gets_the_cancellation(tmp_path: Path) -> None:
+    slurm = FakeSlurm()
+    slurm.fault("scancel", failure("Unable to contact slurm controller"))
+    async with running(slurm, tmp_path) as world:
+        world.launcher.ask(3)
+        await trio.sleep(1)
+        await world.launcher.close()
+        assert slurm.listed() == {}
+        assert world.markers == []
+
+
+async def test_what_is_listed_for_a_while_after_its_end_is_waited_for(tmp_path: Path) -> None:
+    """OpenPBS lists a cancelled batch job that ran as running for ten seconds more."""
+    slurm = FakeSlurm()
+    async with running(slurm, tmp_path) as world:
+        world.launcher.ask(1)
+        await trio.sleep(1)
+        line = f"10_1|10|1|10|R|RUNNING|None\n".encode()
+        slurm.fault("squeue", *[Reply(0, line)] * 3)
+        await world.launcher.close()
+        assert len(slurm.lines("squeue")) == 4
+        assert world.markers == []
 
 
 async def test_nothing_is_cancelled_where_nothing_was_submitted(tmp_path: Path) -> None:
@@ -801,66 +844,114 @@ async def test_without_a_place_for_the_marker_batch_jobs_are_submitted_all_the_s
         world.launcher.ask(1)
         await trio.sleep(1)
         assert slurm.listed() == {"10": [1]}
-        assert MARKER in caplog.text
+        assert "batch-jobs-" in caplog.text
 
 
-# -- leftovers of a killed server
+# -- left by an earlier server
 
 
-async def kill_with_three_pending(slurm: FakeSlurm, tmp_path: Path) -> Settings:
+async def kill_with_three_pending(slurm: FakeSlurm, tmp_path: Path) -> World:
     """Kills a server while three batch jobs are pending."""
     async with running(slurm, tmp_path, cluster_timeout_s=7.0) as world:
         world.launcher.ask(3)
         await trio.sleep(1)
     assert slurm.listed() == {"10": [1, 2, 3]}
-    return world.settings
+    return world
+
+
+@asynccontextmanager
+async def next_server(slurm: FakeSlurm, tmp_path: Path, said: list[str]) -> AsyncIterator[World]:
+    """The next server of the state directory: it looks for what was left, and has a launcher."""
+    stale = StaleJobs(tmp_path / "state", said.append, slurm.run)
+    async with running(slurm, tmp_path) as world, trio.open_nursery() as nursery:
+        nursery.start_soon(stale.cancel)
+        yield world
+        nursery.cancel_scope.cancel()
 
 
 async def test_the_next_server_cancels_what_a_killed_one_has_left(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     await kill_with_three_pending(slurm, tmp_path)
-    async with running(slurm, tmp_path) as world:
+    said: list[str] = []
+    async with next_server(slurm, tmp_path, said) as world:
         await trio.sleep(1)
         assert slurm.listed() == {}
-        assert world.said == ["Slurm: cancelled the batch jobs of a server that was killed (1)"]
-        assert not world.marker.exists()
+        assert said == ["cancelled batch jobs that an earlier server had left in the cluster (1)"]
+        assert world.markers == []
+
+
+async def test_its_own_batch_jobs_are_not_those_of_an_earlier_server(tmp_path: Path) -> None:
+    """An array that was left can never connect to this server, even if a submission of this server was not answered."""
+    slurm = FakeSlurm()
+    await kill_with_three_pending(slurm, tmp_path)
+    slurm.fault("squeue", *[failure("Unable to contact slurm controller")])
+    slurm.fault("sbatch", Hang())
+    async with next_server(slurm, tmp_path, []) as world:
+        world.launcher.ask(3)
+        await trio.sleep(TIMEOUT_S - 5)
+        assert slurm.listed() == {"10": [1, 2, 3]}
+        await trio.sleep(6)
+        world.launcher.ask(3)
+        await trio.sleep(5)
+        assert world.launcher.submission_ids() == ["11"]
+        assert slurm.listed() == {"11": [1, 2, 3]}
 
 
 async def test_left_overs_are_cancelled_as_they_were_submitted_whatever_the_settings_say_now(tmp_path: Path) -> None:
     slurm = FakeSlurm()
-    settings = await kill_with_three_pending(slurm, tmp_path)
-    assert await cancel_stale_jobs(Settings(), tmp_path / "state", slurm.run) == 1
-    assert slurm.lines("squeue")[0].count(f"--name={batch_name(settings, 'state')}") == 1
+    world = await kill_with_three_pending(slurm, tmp_path)
+    (marker,) = world.markers
+    assert await cancel_stale_jobs(marker, slurm.run) == 1
+    assert slurm.lines("squeue")[0].count(f"--{world.name_option}") == 1
     assert slurm.lines("scancel") == ["scancel 10"]
-    assert await cancel_stale_jobs(Settings(), tmp_path / "state", slurm.run) == 0
-    assert len(slurm.calls) == 3
+    assert world.markers == []
 
 
-async def test_left_overs_that_can_not_be_looked_for_keep_their_marker_and_hold_nobody_up(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("program", ["squeue", "scancel"])
+async def test_left_overs_that_can_not_be_cancelled_now_are_cancelled_later_and_hold_nobody_up(
+    tmp_path: Path, program: str
 ) -> None:
     slurm = FakeSlurm()
-    await kill_with_three_pending(slurm, tmp_path)
-    slurm.fault("squeue", failure("Unable to contact slurm controller"))
-    async with running(slurm, tmp_path) as world:
+    (marker,) = (await kill_with_three_pending(slurm, tmp_path)).markers
+    slurm.fault(program, *[failure("Unable to contact slurm controller")] * 2)
+    said: list[str] = []
+    async with next_server(slurm, tmp_path, said) as world:
         world.launcher.ask(2)
-        await trio.sleep(2)
-        assert "batch jobs of a killed server may be left" in caplog.text
+        await trio.sleep(1)
+        world.connect(1, 2)
+        await trio.sleep(stale_jobs.RETRY_S + 5)
+        (told,) = said
+        assert told.startswith("batch jobs of an earlier server may be left in the cluster: Slurm can't be reached")
+        assert told.endswith("(SprayCC tries again)")
         assert slurm.listed() == {"10": [1, 2, 3], "11": [1, 2]}
-        assert world.marker.exists()
-    assert await cancel_stale_jobs(world.settings, world.state_dir, slurm.run) == 2
-    assert slurm.listed() == {}
+        assert marker in world.markers
+        await trio.sleep(stale_jobs.RETRY_S)
+        assert slurm.listed() == {"11": [1, 2]}
+        assert marker not in world.markers
 
 
 async def test_left_overs_that_were_not_found_keep_their_marker_at_the_end(tmp_path: Path) -> None:
     slurm = FakeSlurm()
-    await kill_with_three_pending(slurm, tmp_path)
+    (marker,) = (await kill_with_three_pending(slurm, tmp_path)).markers
     slurm.fault("squeue", failure("Unable to contact slurm controller"))
-    async with running(slurm, tmp_path) as world:
+    async with next_server(slurm, tmp_path, []) as world:
+        world.launcher.ask(1)
         await trio.sleep(1)
         await world.launcher.close()
-        assert world.marker.exists()
-    assert await cancel_stale_jobs(world.settings, world.state_dir, slurm.run) == 1
+        assert world.markers == [marker]
+    assert await cancel_stale_jobs(marker, slurm.run) == 1
+
+
+async def test_without_the_cluster_managers_programs_it_does_not_try_again(tmp_path: Path) -> None:
+    slurm = FakeSlurm()
+    await kill_with_three_pending(slurm, tmp_path)
+    slurm.fault("squeue", *[ClusterError(Trouble.NO_COMMAND, "squeue: No such file or directory")] * 9)
+    said: list[str] = []
+    async with next_server(slurm, tmp_path, said) as world:
+        await trio.sleep(5 * stale_jobs.RETRY_S)
+        assert len(slurm.lines("squeue")) == 1
+        assert len(world.markers) == 1
+    assert "is this a submit host" in said[0]
 
 
 async def test_a_fault_of_ours_in_the_look_for_left_overs_holds_nobody_up(
@@ -869,40 +960,30 @@ async def test_a_fault_of_ours_in_the_look_for_left_overs_holds_nobody_up(
     async def fail(*_: object) -> int:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(stale_jobs, "cancel_stale_jobs", fail)
     slurm = FakeSlurm()
-    async with running(slurm, tmp_path) as world:
+    await kill_with_three_pending(slurm, tmp_path)
+    monkeypatch.setattr(stale_jobs, "cancel_stale_jobs", fail)
+    async with next_server(slurm, tmp_path, []) as world:
         world.launcher.ask(2)
         await trio.sleep(2)
-        assert slurm.listed() == {"10": [1, 2]}
+        assert slurm.listed() == {"10": [1, 2, 3], "11": [1, 2]}
         assert "a fault of ours" in caplog.text
 
 
-async def test_a_second_launcher_of_a_server_leaves_the_batch_jobs_of_the_first_alone(tmp_path: Path) -> None:
+async def test_launchers_of_one_server_leave_each_others_batch_jobs_alone(tmp_path: Path) -> None:
     slurm = FakeSlurm()
-    await kill_with_three_pending(slurm, tmp_path)
-    stale = StaleJobs(tmp_path / "state")
-    async with running(slurm, tmp_path, stale=stale) as first:
+    async with running(slurm, tmp_path) as first, running(slurm, tmp_path) as second:
         first.launcher.ask(2)
+        slurm.fault("sbatch", TakenAndHang())
         await trio.sleep(1)
-        assert slurm.listed() == {"11": [1, 2]}
-        async with running(slurm, tmp_path, stale=stale, known=first.launcher.submission_ids) as second:
-            second.launcher.ask(1)
-            await trio.sleep(1)
-            assert slurm.listed() == {"11": [1, 2], "12": [1]}
-            assert second.said == []
-
-
-async def test_a_second_launcher_waits_for_the_search_of_the_first(tmp_path: Path) -> None:
-    slurm = FakeSlurm()
-    await kill_with_three_pending(slurm, tmp_path)
-    stale = StaleJobs(tmp_path / "state")
-    async with running(slurm, tmp_path, stale=stale) as first, running(slurm, tmp_path, stale=stale) as second:
-        first.launcher.ask(1)
         second.launcher.ask(1)
-        await trio.sleep(2)
-        assert slurm.listed() == {"11": [1], "12": [1]}
-        assert slurm.lines("scancel") == ["scancel 10"]
+        await trio.sleep(TIMEOUT_S + 1)
+        first.launcher.ask(2)
+        await trio.sleep(5)
+        assert slurm.listed() == {"10": [1, 2], "11": [1]}
+        await second.launcher.close()
+        assert slurm.listed() == {"10": [1, 2]}
+        assert len(first.markers) == 1
 
 
 @pytest.mark.parametrize(
@@ -910,20 +991,64 @@ async def test_a_second_launcher_waits_for_the_search_of_the_first(tmp_path: Pat
     [
         ("", False),
         ("[1, 2", False),
+        (json.dumps([]), False),
+        (json.dumps({"name": "x"}), False),
+        (json.dumps({"name": "x", "settings": None}), False),
         (json.dumps({"name": "x", "settings": asdict(Settings(cluster="local"))}), False),
-        (json.dumps({"name": "x"}), True),
-        (json.dumps({"name": "x", "settings": None}), True),
-        (json.dumps([]), True),
         (json.dumps({"name": "x", "settings": {"cluster": "slurm", "of_a_later_version": 1}}), True),
     ],
 )
 async def test_a_marker_of_whatever_content_is_no_fault(tmp_path: Path, content: str, searched: bool) -> None:
-    """Without the old settings, the present settings say where to search."""
     slurm = FakeSlurm()
-    (tmp_path / MARKER).write_text(content)
-    assert await cancel_stale_jobs(Settings(cluster="slurm"), tmp_path, slurm.run) == 0
-    assert bool(slurm.lines("squeue")) is searched
-    assert (tmp_path / MARKER).exists() is not searched
+    marker = tmp_path / "batch-jobs.json"  # as older releases named it
+    marker.write_text(content)
+    assert markers(tmp_path) == [marker]
+    assert await cancel_stale_jobs(marker, slurm.run) == 0
+    assert slurm.lines("squeue") == (
+        [f"squeue --noheader --user={batch_commands.user_name()} --name=x {FORMAT}"] if searched else []
+    )
+    assert markers(tmp_path) == []
+
+
+# -- limits on what waits
+
+
+async def test_a_limit_on_queued_batch_jobs_is_used_up(tmp_path: Path) -> None:
+    """Six are asked for, and the site lets four wait: the rest follows as the first ones end, and each pause has one try."""
+    slurm = FakeSlurm(most_queued=4)
+    async with running(slurm, tmp_path) as world:
+        world.launcher.ask(6)
+        await trio.sleep(20)
+        assert arrays(slurm) == [6, 3, 3, 1, 2, 1]
+        assert slurm.listed() == {"10": [1, 2, 3], "11": [1]}
+        ((count, retry_s, text),) = world.failed
+        assert (count, retry_s, text) == (2, RETRY_S[Trouble.BUSY], "")
+        (told,) = [text for text in world.said if "wait in the" not in text]
+        assert told.startswith("Slurm takes no more now: ")
+        assert told.endswith("; what was submitted before goes on")
+        world.launcher.ask(2)
+        await trio.sleep(10)
+        assert arrays(slurm)[6:] == [1]
+        slurm.end("10", 1, 2, 3)
+        world.launcher.ask(5)
+        await trio.sleep(20)
+        assert arrays(slurm)[7:] == [1, 2, 2, 1]
+        assert sum("takes no more" in text for text in world.said) == 1
+
+
+async def test_a_site_that_lets_nothing_wait_is_told_and_asked_once_a_minute(tmp_path: Path) -> None:
+    slurm = FakeSlurm(most_queued=0)
+    async with running(slurm, tmp_path) as world:
+        world.launcher.ask(4)
+        await trio.sleep(20)
+        assert arrays(slurm) == [4, 2, 1]
+        ((count, retry_s, text),) = world.failed
+        assert (count, retry_s) == (4, RETRY_S[Trouble.BUSY])
+        assert text.startswith("Slurm takes no more now: ")
+        assert text.endswith("; compiling on this host meanwhile")
+        world.launcher.ask(4)
+        await trio.sleep(20)
+        assert arrays(slurm)[3:] == [1]
 
 
 def test_whose_batch_jobs_are_listed_where_the_user_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:

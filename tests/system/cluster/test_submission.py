@@ -16,7 +16,7 @@ import trio
 
 from spraycc.cluster.driver import Reply
 from spraycc.server.fleet.batch_launcher import BatchLauncher
-from spraycc.server.fleet.stale_jobs import MARKER
+from spraycc.server.fleet.stale_jobs import markers
 from spraycc.settings import Settings
 from tests.pure.cluster.transcripts import Transcript
 
@@ -118,7 +118,7 @@ async def test_a_command_gets_its_streams_and_an_environment_of_its_own_and_noth
         nursery.start_soon(it.run)
         it.ask(3)
         await until(lambda: told.failed)
-        assert (tmp_path / "state" / MARKER).exists()
+        assert len(markers(tmp_path / "state")) == 1
         await it.close()
     assert told.failed[0][0] == 3
     (line,) = manager.calls("qsub")
@@ -135,7 +135,7 @@ async def test_a_command_gets_its_streams_and_an_environment_of_its_own_and_noth
     strange = [name for name in open_files if not name.startswith(("/memfd:spraycc-", str(manager.directory)))]
     assert not strange
     assert "qstat -t 10 10[]" in manager.calls("qstat")
-    assert not (tmp_path / "state" / MARKER).exists()
+    assert markers(tmp_path / "state") == []
 
 
 async def test_a_submission_that_hangs_is_killed_and_looked_for(tmp_path: Path, manager: Manager) -> None:
