@@ -178,7 +178,7 @@ def test_left_overs_of_a_killed_server(sandbox: Sandbox, slurm: Slurm) -> None:
     sandbox.run("make", "clean").ok()
     sandbox.build("make", "-j4", options=["--wait-for-cluster"]).ok()
     assert not first & {name.partition("_")[0] for name, _, _ in slurm.listed()}
-    assert "cancelled the batch jobs of a server that was killed" in server_log(sandbox)
+    assert "cancelled batch jobs that an earlier server had left in the cluster" in server_log(sandbox)
     forget_killed_server(sandbox)
 
 

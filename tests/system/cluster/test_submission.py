@@ -111,7 +111,7 @@ async def test_a_command_gets_its_streams_and_an_environment_of_its_own_and_noth
     manager.program("qsub", PBS.reply("qsub -J 1-3 -N spraycc -j oe -o /dev/null -- /bin/sleep 10"))
     pending = next(reply for reply in PBS.replies["qstat -t"] if b"10[1].pbsvm" in reply.stdout)
     manager.program("qstat", pending, PBS.reply("qstat 8"))
-    manager.program("qdel", Reply(0))
+    manager.program("qselect", Reply(0))
     told = Told()
     it = launcher(tmp_path, told, cluster="pbs")
     async with trio.open_nursery() as nursery:
@@ -141,7 +141,8 @@ async def test_a_command_gets_its_streams_and_an_environment_of_its_own_and_noth
 async def test_a_submission_that_hangs_is_killed_and_looked_for(tmp_path: Path, manager: Manager) -> None:
     manager.program("bsub", Reply(0))
     (manager.directory / "bsub.hangs").touch()
-    manager.program("bjobs", OPENLAVA.reply("bjobs -w 108"))
+    nothing = next(reply for reply in OPENLAVA.replies["bjobs"] if reply.status)
+    manager.program("bjobs", OPENLAVA.reply("bjobs -w 108"), nothing)
     manager.program("bkill", OPENLAVA.reply("bkill 108"))
     told = Told()
     it = launcher(tmp_path, told, cluster="lsf", cluster_timeout_s=1.0)
