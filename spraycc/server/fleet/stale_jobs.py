@@ -60,10 +60,17 @@ async def cancel_stale_jobs(marker: Path, run: RunCommand = run_command) -> int:
         ClusterError: a command of the cluster manager failed, or it still lists some; the marker stays.
     """
     try:
-        content = json.loads(marker.read_text())
+        text = marker.read_text()
+    except FileNotFoundError:
+        return 0
+    except OSError as exc:
+        raise ClusterError(Trouble.UNREACHABLE, f"{marker}: {exc.strerror}") from None
+    try:
+        content = json.loads(text)
         # The settings of that server, because today's may name another cluster.
         name, settings = content["name"], Settings.from_map(content["settings"])
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as exc:
+    except (ValueError, TypeError, KeyError, AttributeError) as exc:
+        # It is written before the first submission, so of a half of it nothing was submitted.
         log.warning("%s: not readable, so nothing is looked for: %s", marker, exc)
         name, settings = "", Settings()
     found = await BatchCommands(settings, name, run).cancel_all() if name and settings.cluster in BATCH else 0

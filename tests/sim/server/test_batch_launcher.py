@@ -1010,6 +1010,14 @@ async def test_a_marker_of_whatever_content_is_no_fault(tmp_path: Path, content:
     assert markers(tmp_path) == []
 
 
+async def test_a_marker_that_can_not_be_read_now_stays(tmp_path: Path) -> None:
+    marker = tmp_path / "batch-jobs-abc123.json"
+    marker.mkdir()  # a file that reports an error, to root as well
+    with pytest.raises(ClusterError, match="Is a directory"):
+        await cancel_stale_jobs(marker, FakeSlurm().run)
+    assert markers(tmp_path) == [marker]
+
+
 # -- limits on what waits
 
 
