@@ -133,14 +133,14 @@ async def test_the_cluster_managers_commands_see_nothing_of_the_environment_that
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "hidden")
-    monkeypatch.setenv("SBATCH_PARTITION", "of another batch job")
+    monkeypatch.setenv("SBATCH_TIMELIMIT", "of another batch job")
     monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
     slurm = FakeSlurm()
     async with running(slurm, tmp_path) as world:
         world.launcher.ask(1)
         await trio.sleep(1)
         assert slurm.calls[0].env["SLURM_CONF"] == "/etc/slurm.conf"
-        assert not {"SECRET_TOKEN", "SBATCH_PARTITION"} & set(slurm.calls[0].env)
+        assert not {"SECRET_TOKEN", "SBATCH_TIMELIMIT"} & set(slurm.calls[0].env)
 
 
 async def test_more_that_are_asked_for_are_submitted_after_the_interval(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ failure = fake_clusters.sbatch_failure
         (failure("Unable to contact slurm controller"), Trouble.UNREACHABLE, "SprayCC tries again"),
         (Reply(1, b"", b"sbatch: error: Batch job submission failed: Job violates accounting/QOS policy\n"), Trouble.BUSY, "takes no more now"),
         (Reply(0, b"\xff\x00 what?\n"), Trouble.GARBLED, "answered"),
-        (Reply(139, b"", b"Segmentation fault\n"), Trouble.REFUSED, "Segmentation fault"),
+        (Reply(139, b"", b"Segmentation fault\n"), Trouble.UNREACHABLE, "signal 11 ended the command (Segmentation fault)"),
         (ClusterError(Trouble.NO_COMMAND, "sbatch: No such file or directory"), Trouble.NO_COMMAND, "is this a submit host"),
         (Hang(), Trouble.UNREACHABLE, "sbatch did not end within 60 s"),
     ],
@@ -605,10 +605,10 @@ async def test_pbs_in_its_own_words(tmp_path: Path) -> None:
         world.connect(2, copy=1)
         world.launcher.withdraw()
         await trio.sleep(1)
-        assert manager.lines("qdel") == ["qdel 10[1] 10[3]"]
+        assert manager.lines("qdel") == ["qdel 10[1]", "qdel 10[3]"]
     assert await cancel_stale_jobs(Settings(), world.state_dir, manager.run) == 1
     assert manager.lines("qselect")[0].endswith(f" -N {batch_name(world.settings, 'state')}")
-    assert manager.lines("qdel")[1:] == ["qdel 10[]"]
+    assert manager.lines("qdel")[2:] == ["qdel 10[]"]
 
 
 # -- not wanted any more
