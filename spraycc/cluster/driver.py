@@ -323,7 +323,8 @@ class Driver(abc.ABC):
 
     def garbled(self, command: str, reply: Reply) -> ClusterError:
         """The error for output that no known version prints."""
-        return ClusterError(Trouble.GARBLED, f"{self.system}: {command} answered {reply.words!r}")
+        answer = Reply(reply.status, reply.stdout or reply.stderr)
+        return ClusterError(Trouble.GARBLED, f"{self.system}: {command} answered {answer.words!r}")
 
 
 _VERBS = {
