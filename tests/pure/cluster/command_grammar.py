@@ -295,7 +295,17 @@ def _qdel_pbs(command: Command) -> None:
     for word in command.operands:
         if (span := re.search(r"\[(\d+)-(\d+)", word)) and int(span[1]) >= int(span[2]):
             raise Refused(156, f"qdel: Invalid request {word}")
-    kinds = [kind_of_id(word) for word in command.operands]
+
+
+def check_several_ids(ids: Sequence[str]) -> None:
+    """
+    Args:
+        ids: the operands of one qdel, without those of which no batch job exists.
+
+    Raises:
+        Refused: OpenPBS cancels nothing, or its server dies.
+    """
+    kinds = [kind_of_id(word) for word in ids]
     harm = {_SEVERAL_IDS.get(pair, "") for pair in itertools.pairwise(kinds)}
     if harm & {"dies", "nothing"}:
         aborts = kinds[0] in ("element", "array")

@@ -12,7 +12,7 @@ import pytest
 from spraycc.cluster.driver import BatchId, Driver, Reply, Submission
 from spraycc.cluster.registry import driver_for
 from spraycc.settings import Settings
-from tests.pure.cluster.command_grammar import Command, Refused, check
+from tests.pure.cluster.command_grammar import Command, Refused, check, check_several_ids
 from tests.pure.cluster.transcripts import Transcript
 
 TRANSCRIPTS = {
@@ -84,10 +84,6 @@ def test_refusals_are_recorded(system: str) -> None:
         ("pbs", "qsub -J 1-1", 2, "illegal -J value"),
         ("pbs", "qsub -l select=1:ncpus=1 -l ncpus=2", 2, "cannot be used"),
         ("pbs", "qdel 8[3-3]", 156, "Invalid request"),
-        ("pbs", "qdel 9 8[2]", 0, ""),
-        ("pbs", "qdel 8[2] 9", 134, "free()"),
-        ("pbs", "qdel 8[1-2] 8[4]", 0, ""),
-        ("pbs", "qdel 8[] 9", 134, "free()"),
         ("openlava", "bsub -J x[1-2] -rn", 255, "bsub: option cannot have an argument -- r"),
         ("openlava", "bsub -R span[hosts=1] -R rusage[mem=5]", 255, "Bad resource requirement syntax"),
         ("openlava", "bjobs -o jobid", 255, "invalid option -- 'o'"),
@@ -102,6 +98,22 @@ def test_seen_without_a_transcript_or_by_the_manual(system: str, line: str, stat
         check(system, shlex.split(line))
     assert refused.value.status == status
     assert words in refused.value.text
+
+
+@pytest.mark.parametrize(
+    ("ids", "status", "dies"),
+    [
+        ("9 8[2]", 0, True),
+        ("8[2] 9", 134, True),
+        ("8[1-2] 8[4]", 0, True),
+        ("8[2-3] 9", 0, False),
+        ("8[] 9", 134, False),
+    ],
+)
+def test_several_ids_that_do_harm_to_openpbs(ids: str, status: int, dies: bool) -> None:
+    with pytest.raises(Refused) as refused:
+        check_several_ids(ids.split())
+    assert (refused.value.status, refused.value.server_dies) == (status, dies)
 
 
 # -- the drivers
@@ -149,7 +161,9 @@ def lines(cluster: str) -> set[tuple[str, ...]]:
 @pytest.mark.parametrize(("cluster", "system"), SYSTEMS.items())
 def test_every_command_line_of_a_driver_is_taken(cluster: str, system: str) -> None:
     for argv in lines(cluster):
-        check(system, argv)
+        command = check(system, argv)
+        if argv[0] == "qdel" and system == "pbs":
+            check_several_ids(command.operands)
 
 
 #: Forms that no transcript has: (system, program, option or kind of operand) -> the manual page, or the place where it
