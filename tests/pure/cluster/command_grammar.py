@@ -106,7 +106,7 @@ def _getopt(known: Options, bad: Mapping[str, str]) -> Callable[[str, Sequence[s
 
     def read(program: str, words: Sequence[str]) -> Command:
         command, wrong = Command(program), []
-        rest = list(words)
+        rest = [] if [*words] == ["--version"] else list(words)
         while rest:
             word = rest.pop(0)
             if word == "--":
@@ -220,7 +220,7 @@ def _fine(command: Command) -> None:
     """Nothing else is refused."""
 
 
-def _elements(text: str) -> list[int]:
+def elements(text: str) -> list[int]:
     """The elements of ``1-3,7`` and ``1-9:2``."""
     found: list[int] = []
     for span in text.split(","):
@@ -261,6 +261,10 @@ def _qsub_pbs(command: Command) -> None:
         # A further -r y does not help.
         if command.value("r") == "n":
             raise Refused(2, "qsub:  cannot submit non-rerunable Array Job")
+    for value in command.values("l"):
+        wanted = re.search(r"walltime=([^,]*)", value)
+        if wanted and re.fullmatch(r"\d+(?::\d\d){0,2}", wanted[1]) is None:
+            raise Refused(166, "qsub: Illegal attribute or resource value Resource_List.walltime")
     resources = [part.partition("=")[0] for value in command.values("l") for part in value.split(",")]
     # qsub(1B): select excludes the older forms.
     if "select" in resources and {"nodes", "ncpus", "mem", "nodect"} & {*resources}:
@@ -347,10 +351,10 @@ def _bsub(command: Command) -> None:
     if len(requirements) > 1 or not all(re.fullmatch(_SECTION, text) for text in requirements):
         raise Refused(255, _BAD_REQUIREMENT)
     if found := re.search(r"\[(.*)\]", command.value("J")):
-        elements = _elements(found[1])
-        if 0 in elements:
+        asked = elements(found[1])
+        if 0 in asked:
             raise Refused(255, "Bad job name. Job not submitted.")
-        if len(elements) > MOST_ELEMENTS["openlava"]:
+        if len(asked) > MOST_ELEMENTS["openlava"]:
             raise Refused(255, "Job array index too large. Job not submitted.")
 
 
@@ -391,7 +395,7 @@ _SCANCEL_SHORT = {"u": "user", "n": "name", "t": "state", "s": "signal", "Q": "q
 
 def _sbatch(command: Command) -> None:
     array = command.value("array").partition("%")[0]
-    if array and max(_elements(array)) > MOST_ELEMENTS["slurm"]:
+    if array and max(elements(array)) > MOST_ELEMENTS["slurm"]:
         raise Refused(1, "sbatch: error: Batch job submission failed: Invalid job array specification")
 
 
@@ -425,10 +429,10 @@ def _qsub_ge(command: Command) -> None:
         name = command.value("N")
         raise Refused(1, _REJECTED.format(f'denied: "{name}" is not a valid object name (cannot start with a digit)'))
     if command.has("t"):
-        elements = _elements(command.value("t"))
-        if 0 in elements:
+        asked = elements(command.value("t"))
+        if 0 in asked:
             raise Refused(1, _REJECTED.format("job rejected: 0 is an invalid task id"))
-        if len(elements) > MOST_ELEMENTS["gridengine"]:
+        if len(asked) > MOST_ELEMENTS["gridengine"]:
             text = f"job rejected: you tried to submit a job with more than {MOST_ELEMENTS['gridengine']} tasks"
             raise Refused(1, _REJECTED.format(text))
 
