@@ -9,7 +9,7 @@ the slots.
 
 Faults are files in ``DIRECTORY/faults``:
 
-- the name of a program: ``hang``, ``garbage``, ``down``, ``accept and hang``, ``accept and down`` or ``reply NAME``
+- the name of a program: ``hang``, ``crash``, ``garbage``, ``down``, ``accept and hang``, ``accept and down`` or ``reply NAME``
 - ``down``: the daemon of all programs is down. A qdel that makes OpenPBS's server die makes this file.
 - ``half``: only the first half of each array starts; with ``vanish`` the second half disappears
 - ``full``: the name of a queue in which nothing starts
@@ -405,6 +405,9 @@ def main() -> None:
     fault = directory.fault(program)
     if fault == "hang":
         time.sleep(600)
+    if fault == "crash":
+        print("free(): invalid pointer", file=sys.stderr, flush=True)
+        os.abort()
     if fault == "garbage":
         sys.stdout.buffer.write(b"<html>\xff\x00 proxy error 502</html>\n")
         return
