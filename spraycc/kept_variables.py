@@ -22,12 +22,14 @@ KEPT = (
     "XDG_*_HOME",
     # credentials, by the name of a file or socket: Kerberos, and the agent for cluster ssh
     *("KRB5CCNAME", "SSH_AUTH_SOCK"),
-    # the clients of cluster managers. No other SLURM_…, SBATCH_…, SGE_…, PBS_…, LSF_… and LSB_…: if the server is
-    # started in a batch job, they describe that batch job, and they change the defaults of the next one.
-    "SLURM_CONF",
+    # the clients of cluster managers, and the user's defaults for what they submit. No other SLURM_…, SBATCH_…, SGE_…,
+    # PBS_…, LSF_… and LSB_…: if the server is started in a batch job, they describe that batch job, and they change the
+    # defaults of the next one.
+    *("SLURM_CONF", "SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS", "SBATCH_RESERVATION"),
     *("SGE_ROOT", "SGE_CELL", "SGE_CLUSTER_NAME", "SGE_QMASTER_PORT", "SGE_EXECD_PORT"),
     *("PBS_CONF_FILE", "PBS_DEFAULT", "PBS_SERVER", "PBS_EXEC", "PBS_HOME"),
     *("LSF_ENVDIR", "LSF_SERVERDIR", "LSF_LIBDIR", "LSF_BINDIR", "XLSF_UIDDIR", "EGO_TOP"),
+    *("LSB_DEFAULTQUEUE", "LSB_DEFAULTPROJECT", "LSB_DEFAULT_JOBGROUP", "LSB_DEFAULT_USERGROUP"),
 )  # fmt: skip
 #: Names that mean something on the submit host only. Slurm and LSF would pass them on to executors' hosts.
 _OF_THIS_HOST = frozenset({"TMPDIR"})

@@ -55,9 +55,19 @@ RETRY_S = {
 }
 
 
+#: The words of a library or a wrapper that can't reach a daemon. They count after a system's own patterns.
+_NO_CONTACT = re.compile(
+    r"connection (?:refused|reset|timed out)|broken pipe|no route to host|timed out|not responding", re.IGNORECASE
+)
+#: A shell's exit status for a program that it can't start.
+_NOT_STARTED = (126, 127)
+#: A shell's exit status for a program that a signal ended: this and the signal's number, up to SIGTERM. No cluster
+#: manager's own command ends with such a status: PBS's begin at 152.
+_SIGNALLED, _LAST_SIGNAL = 128, 15
+
 #: Words of a refusal by any system -> the settings to correct. The first match counts.
 _SETTINGS = (
-    (r"time specification|time limit|TimeLimit|RUNLIMIT|walltime|h_rt", ("wall_time_s",)),
+    (r"time specification|time limit|TimeLimit|WallDuration|RUNLIMIT|walltime|h_rt", ("wall_time_s",)),
     (r"violates queue", ("wall_time_s", "memory_mb")),
     (r"memory|: mem\b", ("memory_mb",)),
     (r"parallel environment", ("parallel_environment",)),
@@ -133,6 +143,17 @@ class Reply:
         return self.stdout.decode("utf-8", "replace")
 
     @property
+    def text(self) -> str:
+        """Errors and output."""
+        return (self.stderr + b"\n" + self.stdout).decode("utf-8", "replace")
+
+    @property
+    def signal(self) -> int:
+        """The number of the signal that ended the command, or 0. The command may be a wrapper, which reports it."""
+        number = -self.status if self.status < 0 else self.status - _SIGNALLED
+        return number if 0 < number <= _LAST_SIGNAL or self.status < 0 else 0
+
+    @property
     def words(self) -> str:
         """The errors, or else the output, as one line for a message."""
         text = (self.stderr or self.stdout).decode("utf-8", "replace")
@@ -195,7 +216,7 @@ class Driver(abc.ABC):
     list_program: ClassVar[str]
     #: pattern of an error text -> kind of trouble; the first match counts
     failures: ClassVar[Sequence[tuple[str, Trouble]]]
-    #: the submission's id (group 1) in the output of the submit command
+    #: a line of the submit command with the submission's id (group 1)
     submitted_id: ClassVar[re.Pattern[str]]
 
     def __init__(self, settings: Settings, user: str) -> None:
@@ -213,10 +234,11 @@ class Driver(abc.ABC):
             ClusterError: the cluster manager did not take the submission.
         """
         self.check(reply)
-        found = self.submitted_id.search(reply.out)
-        if found is None:
+        # A site's wrapper may print lines too. If two lines could be the id, a search by name finds the right one.
+        found = {match[1] for match in self.submitted_id.finditer(reply.out)}
+        if len(found) != 1:
             raise self.garbled(self.submit_program, reply)
-        return self.batch_ids(found[1], submission)
+        return self.batch_ids(found.pop(), submission)
 
     def batch_ids(self, submission_id: str, submission: Submission) -> tuple[BatchId, ...]:
         """The ids of the batch jobs of a submission."""
@@ -229,6 +251,9 @@ class Driver(abc.ABC):
     @abc.abstractmethod
     def parse_list(self, reply: Reply) -> list[BatchJob]:
         """The batch jobs in a listing. Batch jobs that have ended may be missing.
+
+        Lines that are no rows don't matter: a site's wrapper may print some. But no output is an empty listing unless
+        the system prints exactly this for no batch jobs, because an empty listing means that all of them are gone.
 
         Raises:
             ClusterError: the listing is not reliable.
@@ -261,10 +286,10 @@ class Driver(abc.ABC):
     def check_cancel(self, reply: Reply) -> None:
         """
         Raises:
-            ClusterError: the cluster manager did not get the command. Any other exit status means nothing: the batch
-                jobs may be gone already.
+            ClusterError: the cluster manager did not get the command, or a signal ended the command. Any other exit
+                status means nothing: the batch jobs may be gone already.
         """
-        if reply.status and (error := self.failure(reply)).kind is Trouble.UNREACHABLE:
+        if reply.status and (error := self.failure(reply)).kind in (Trouble.UNREACHABLE, Trouble.NO_COMMAND):
             raise error
 
     def check(self, reply: Reply) -> None:
@@ -277,15 +302,36 @@ class Driver(abc.ABC):
 
     def failure(self, reply: Reply) -> ClusterError:
         """The error for a failed command."""
-        text = (reply.stderr + b"\n" + reply.stdout).decode("utf-8", "replace")
-        fitting = (kind for pattern, kind in self.failures if re.search(pattern, text, re.IGNORECASE))
-        kind = next(fitting, Trouble.REFUSED)
-        verb = {Trouble.UNREACHABLE: "can't be reached", Trouble.BUSY: "takes no more now"}.get(kind, "refused")
-        return ClusterError(kind, f"{self.system} {verb}: {reply.words}")
+        if reply.signal:
+            text = f"{self.system}: signal {reply.signal} ended the command ({reply.words})"
+            return ClusterError(Trouble.UNREACHABLE, text)
+        fitting = (kind for pattern, kind in self.failures if re.search(pattern, reply.text, re.IGNORECASE))
+        kind = next(fitting, None)
+        if kind is None and reply.status in _NOT_STARTED:
+            kind = Trouble.NO_COMMAND
+        elif kind is None:
+            kind = Trouble.UNREACHABLE if _NO_CONTACT.search(reply.text) else Trouble.REFUSED
+        return ClusterError(kind, f"{self.system} {_VERBS.get(kind, 'refused')}: {reply.words}")
+
+    def check_contact(self, reply: Reply) -> None:
+        """
+        Raises:
+            ClusterError: the cluster manager could not be reached, so that the output may lack a part.
+        """
+        if reply.status and (error := self.failure(reply)).kind is Trouble.UNREACHABLE:
+            raise error
 
     def garbled(self, command: str, reply: Reply) -> ClusterError:
         """The error for output that no known version prints."""
-        return ClusterError(Trouble.GARBLED, f"{self.system}: {command} answered {reply.words!r}")
+        answer = Reply(reply.status, reply.stdout or reply.stderr)
+        return ClusterError(Trouble.GARBLED, f"{self.system}: {command} answered {answer.words!r}")
+
+
+_VERBS = {
+    Trouble.UNREACHABLE: "can't be reached",
+    Trouble.BUSY: "takes no more now",
+    Trouble.NO_COMMAND: "can't be asked on this host",
+}
 
 
 def can_never_run(reason: str) -> bool:

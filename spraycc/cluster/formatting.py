@@ -33,6 +33,14 @@ def script(submission: Submission, settings: Settings) -> bytes:
     return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
 
 
+def unless_given(options: Sequence[tuple[str, str | None]], arguments: Sequence[str]) -> list[str]:
+    """The words of the options that have a value and that the user's arguments do not give too.
+
+    Some systems take the first of two equal options, some the last, some none. So the user's counts by itself.
+    """
+    return [word for flag, value in options if value and flag not in arguments for word in (flag, value)]
+
+
 def clock(seconds: int) -> str:
     """``H:MM:SS``."""
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"

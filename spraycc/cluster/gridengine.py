@@ -6,18 +6,31 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from spraycc.cluster.driver import BatchId, BatchJob, CancelCommand, Driver, Reply, State, Submission, SubmitCommand, Trouble
-from spraycc.cluster.formatting import fold, script, spans
+from spraycc.cluster.driver import (
+    BatchId,
+    BatchJob,
+    CancelCommand,
+    Driver,
+    Reply,
+    State,
+    Submission,
+    SubmitCommand,
+    Trouble,
+)
+from spraycc.cluster.formatting import fold, script, spans, unless_given
 
 _FAILURES = (
     (r"unable to (?:send message to|contact) qmaster|commlib error|got send error|unable to initialize environment",
      Trouble.UNREACHABLE),
+    (r"failed receiving gdi request|got no message", Trouble.UNREACHABLE),
     (r"SGE_ROOT directory|cell directory|act_qmaster", Trouble.UNREACHABLE),
     (r"only \d+ jobs are allowed|max_u_jobs|max_jobs|limit .*jobs", Trouble.BUSY),
     (r"max_aj_tasks|more than \d+ tasks|array job.*(?:larger|exceed|limit)", Trouble.TOO_LARGE),
 )  # fmt: skip
 #: ``-terse``: ``7`` or ``7.1-200:1``
-_JOB = re.compile(r"^(\d+)(?:\.\d+-\d+:\d+)?$", re.MULTILINE)
+_JOB = re.compile(r"^(\d+)(?:\.\d+-\d+:\d+)?[ \t\r]*$", re.MULTILINE)
+#: The listing without the lines of a site's wrapper around it
+_XML = re.compile(r"<job_info\b.*</job_info>|<job_info\b[^>]*/>", re.DOTALL)
 
 
 class GridEngine(Driver):
@@ -34,12 +47,8 @@ class GridEngine(Driver):
             "qsub", "-terse", "-N", submission.name, "-o", "/dev/null", "-j", "y", "-b", "n", "-S", "/bin/sh",
             "-wd", "/", "-r", "n", "-notify", "-w", "e", "-t", f"1-{submission.count}",
         ]  # fmt: skip
-        if submission.queue:
-            argv += ["-q", submission.queue]
-        if settings.project:
-            argv += ["-P", settings.project]
-        if settings.account:
-            argv += ["-A", settings.account]
+        options = [("-q", submission.queue), ("-P", settings.project), ("-A", settings.account)]
+        argv += unless_given(options, settings.submit_arguments)
         if settings.wall_time_s is not None:
             argv += ["-l", f"h_rt={settings.wall_time_s}"]
         if settings.memory_mb is not None:
@@ -112,10 +121,10 @@ class GridEngine(Driver):
 
 
 def _tree(reply: Reply) -> ElementTree.Element:
-    root = ElementTree.fromstring(reply.out.lstrip())
-    if root.tag != "job_info":
-        raise ValueError(root.tag)
-    return root
+    found = _XML.search(reply.out)
+    if found is None:
+        raise ValueError("no job_info")
+    return ElementTree.fromstring(found[0])
 
 
 def _number(text: str) -> str:

@@ -5,23 +5,39 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from spraycc.cluster.driver import BatchId, BatchJob, CancelCommand, Driver, Reply, State, Submission, SubmitCommand, Trouble
-from spraycc.cluster.formatting import clock, fold, script, spans
+from spraycc.cluster.driver import (
+    BatchId,
+    BatchJob,
+    CancelCommand,
+    Driver,
+    Reply,
+    State,
+    Submission,
+    SubmitCommand,
+    Trouble,
+)
+from spraycc.cluster.formatting import clock, fold, script, spans, unless_given
 
 _FAILURES = (
-    (r"cannot connect to server|couldn't connect|connection refused|pbs_iff|errno=150", Trouble.UNREACHABLE),
+    (r"cannot connect to server|couldn't connect|pbs_iff|errno=150", Trouble.UNREACHABLE),
+    (r"server shutting down|communication failure|end of file|premature end of message", Trouble.UNREACHABLE),
     (r"array job exceeds", Trouble.TOO_LARGE),
-    (r"would exceed|limit on number of jobs|max_queued", Trouble.BUSY),
+    (r"would exceed|limit on number of jobs|already in queue|max_queued", Trouble.BUSY),
 )
-#: qstat's exit status if an id is unknown or finished. That is no error.
-_UNKNOWN = (35, 153)
+#: qstat's words, with exit status 153 or 35, for an id that is unknown or finished. That is no error.
+_UNKNOWN = re.compile(r"^qstat: (?:Unknown Job Id|.*Job has finished)", re.MULTILINE)
+#: The requests of a user that PBS does not take beside `select`, in the submit arguments
+_CHUNKS = re.compile(r"-l\s*(?:\S*,)?(?:select|nodes|ncpus|mem|nodect)=")
 _STATES = {
     "R": State.RUNNING, "B": State.RUNNING, "E": State.ENDING, "X": State.GONE, "F": State.GONE, "S": State.SUSPENDED,
     "U": State.SUSPENDED, "H": State.STUCK,
 }  # fmt: skip
 #: ``8.pbsvm``, ``8[].pbsvm``; in listings ``8[3].pbsvm``, cut off at the column's end
-_JOB = re.compile(r"^(\d+(?:\[\])?)\.(\S+)$", re.MULTILINE)
-_ROW = re.compile(r"^(\d+)(\[\d*\])?(?:\.\S*)?\*?\s.*\s([A-Z])\s+\S+\s*$")
+_JOB = re.compile(r"^(\d+(?:\[\])?)\.\S+[ \t\r]*$", re.MULTILINE)
+#: id, element, then name, user, time used, state and queue
+_ROW = re.compile(r"^(\d+)(\[\d*\])?(?:\.\S*)?\*?\s+\S+\s+\S+\s+[\d:-]+\s+([A-Z])\s+\S+\s*$")
+#: The beginning of a row. If the rest does not fit, the listing is not reliable.
+_ROW_BEGINS = re.compile(r"^\d+(?:\[\d*\])?[.*]")
 
 
 class Pbs(Driver):
@@ -35,19 +51,17 @@ class Pbs(Driver):
         settings = self._settings
         # -f: without this, a copy of qsub stays for a minute. PBS refuses an array of one element.
         argv = ["qsub", "-f", "-N", submission.name, "-j", "oe", "-o", "/dev/null", "-S", "/bin/sh"]
-        if submission.queue:
-            argv += ["-q", submission.queue]
-        if settings.account:
-            argv += ["-A", settings.account]
-        if settings.project:
-            argv += ["-P", settings.project]
-        select = f"select=1:ncpus={settings.cpus_per_executor}"
-        if settings.memory_mb is not None:
-            select += f":mem={settings.memory_mb}mb"
-        argv += ["-l", select]
+        options = [("-q", submission.queue), ("-A", settings.account), ("-P", settings.project)]
+        argv += unless_given(options, settings.submit_arguments)
+        given = " ".join(settings.submit_arguments)
+        # PBS refuses `select` together with a `select`, `nodes` or `ncpus` of the user's.
+        if not _CHUNKS.search(given):
+            memory = f":mem={settings.memory_mb}mb" if settings.memory_mb is not None else ""
+            argv += ["-l", f"select=1:ncpus={settings.cpus_per_executor}{memory}"]
         if settings.wall_time_s is not None:
             argv += ["-l", f"walltime={clock(settings.wall_time_s)}"]
-        # PBS refuses an array that may not be rerun.
+        # PBS refuses an array that may not be rerun. If an element is rerun, its new executor has the old one's id and
+        # takes its place.
         argv += ["-J", f"1-{submission.count}"] if submission.count > 1 else ["-r", "n"]
         return SubmitCommand((*argv, *settings.submit_arguments), script(submission, settings))
 
@@ -67,17 +81,19 @@ class Pbs(Driver):
         return ("qstat", "-t", *(form for number in submission_ids for form in (number, f"{number}[]")))
 
     def parse_list(self, reply: Reply) -> list[BatchJob]:
-        found = []
+        self.check_contact(reply)
+        found, rows = [], 0
         for line in reply.out.splitlines():
             row = _ROW.match(line)
-            if row is None:
-                if line.strip() and not line.startswith(("Job id", "---")):
-                    raise self.garbled(self.list_program, reply)
-            elif row[2] != "[]":
+            if row is None and _ROW_BEGINS.match(line):
+                raise self.garbled(self.list_program, reply)
+            rows += row is not None
+            if row is not None and row[2] != "[]":
                 state = _STATES.get(row[3], State.PENDING)
                 found.append(BatchJob(BatchId(row[1], int(row[2][1:-1]) if row[2] else 0), state))
-        if not found and reply.status and reply.status not in _UNKNOWN:
-            raise self.failure(reply)
+        if not rows and not _UNKNOWN.search(reply.text):
+            self.check(reply)
+            raise self.garbled(self.list_program, reply)
         return found
 
     def explain_command(self, batch: BatchId) -> tuple[str, ...] | None:
@@ -95,8 +111,11 @@ class Pbs(Driver):
 
     def parse_search(self, name: str, reply: Reply) -> tuple[str, ...]:
         self.check(reply)
+        found = tuple(match[1] for match in _JOB.finditer(reply.out))
+        if reply.out.strip() and not found:
+            raise self.garbled("qselect", reply)
         # The ids keep an array's brackets, because `cancel_commands` needs them.
-        return tuple(found[1] for found in _JOB.finditer(reply.out))
+        return found
 
     def cancel_commands(self, batches: Sequence[BatchId]) -> list[CancelCommand]:
         # One id a call: with several ids OpenPBS 22.05 to 23.06 cancels nothing, or its server dies.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from spraycc import kept_variables
 from spraycc.cluster.driver import Driver
 from spraycc.cluster.gridengine import GridEngine
-from spraycc.cluster.lsf import OPENLAVA, Lsf
+from spraycc.cluster.lsf import Lsf
 from spraycc.cluster.pbs import Pbs
 from spraycc.cluster.slurm import Slurm
 from spraycc.settings import Settings
@@ -49,10 +49,8 @@ def driver_for(settings: Settings, user: str) -> Driver:
             return GridEngine(settings, user)
         case "pbs":
             return Pbs(settings, user)
-        case "lsf":
+        case "lsf" | "openlava":
             return Lsf(settings, user)
-        case "openlava":
-            return Lsf(settings, user, OPENLAVA)
         case other:
             raise AssertionError(f"{other} has no batch jobs")
 

@@ -21,10 +21,13 @@ from spraycc.cluster.formatting import clock, fold, script, spans
 
 _FAILURES = (
     (r"unable to contact slurm controller|socket timed out|authentication error", Trouble.UNREACHABLE),
-    (r"could not establish a configuration|connection refused|zero bytes were|munge encode", Trouble.UNREACHABLE),
+    (r"could not establish a configuration|zero bytes were|munge encode|in standby mode", Trouble.UNREACHABLE),
     (r"unable to process configuration file", Trouble.NO_COMMAND),
     (r"invalid job array specification", Trouble.TOO_LARGE),
-    (r"accounting/QOS policy|MaxSubmitJob|temporarily unable to accept|max.*job.*count", Trouble.BUSY),
+    # The same words, "violates accounting/QOS policy", follow the limits of a single batch job.
+    (r"Max\w*PerJob|PerJobLimit", Trouble.REFUSED),
+    (r"accounting/QOS policy|MaxSubmitJob|max.*job.*count", Trouble.BUSY),
+    (r"temporarily un(?:available|able to accept)", Trouble.BUSY),
 )  # fmt: skip
 #: squeue(1), JOB STATE CODES. All other states count as pending.
 _STATES = {
@@ -36,7 +39,9 @@ _STATES = {
 #: id, array, element, the element's own job id, state twice, reason
 _FORMAT = "--format=%i|%F|%K|%A|%t|%T|%r"
 #: ``--parsable``: the id, on a federation with the cluster's name
-_JOB = re.compile(r"^(\d+)(?:;\S+)?$", re.MULTILINE)
+_JOB = re.compile(r"^(\d+)(?:;\S+)?[ \t\r]*$", re.MULTILINE)
+#: The beginning of a line of the listing. If the rest does not fit, the listing is not reliable.
+_LINE_BEGINS = re.compile(r"^\d+(?:[_+]\S*)?\|")
 
 
 class Slurm(Driver):
@@ -69,7 +74,11 @@ class Slurm(Driver):
 
     def parse_list(self, reply: Reply) -> list[BatchJob]:
         self.check(reply)
-        return [self._line(line, reply) for line in reply.out.splitlines() if line.strip()]
+        lines = [line for line in reply.out.splitlines() if line.strip()]
+        found = [self._line(line, reply) for line in lines if _LINE_BEGINS.match(line.strip())]
+        if lines and not found:
+            raise self.garbled(self.list_program, reply)
+        return found
 
     def _line(self, line: str, reply: Reply) -> BatchJob:
         fields = line.strip().split("|", 6)
@@ -86,8 +95,7 @@ class Slurm(Driver):
         return ("squeue", "--noheader", f"--user={self._user}", f"--name={name}", _FORMAT)
 
     def parse_search(self, name: str, reply: Reply) -> tuple[str, ...]:
-        self.check(reply)
-        return tuple(dict.fromkeys(line.split("|")[1] for line in reply.out.splitlines() if line.count("|") >= 6))
+        return tuple(dict.fromkeys(job.id.submission_id for job in self.parse_list(reply)))
 
     def cancel_commands(self, batches: Sequence[BatchId]) -> list[CancelCommand]:
         words = [f"{array}_[{spans(ranges)}]" if ranges else array for array, ranges in fold(batches)]

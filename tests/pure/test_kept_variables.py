@@ -13,7 +13,9 @@ USER = {
     "HOME": "/home/u", "USER": "u", "LOGNAME": "u", "SHELL": "/bin/zsh", "PATH": "/opt/slurm/bin:/usr/bin",
     "LD_LIBRARY_PATH": "/opt/python/lib", "LANG": "de_DE.UTF-8", "LC_TIME": "C", "TZ": "UTC",
     "XDG_STATE_HOME": "/state", "KRB5CCNAME": "FILE:/tmp/k", "SSH_AUTH_SOCK": "/tmp/agent", "SLURM_CONF": "/etc/s.conf",
-    "SGE_ROOT": "/sge", "PBS_DEFAULT": "head", "LSF_ENVDIR": "/lsf",
+    "SBATCH_ACCOUNT": "a", "SBATCH_PARTITION": "p", "SBATCH_QOS": "q", "SBATCH_RESERVATION": "r",
+    "SGE_ROOT": "/sge", "PBS_DEFAULT": "head", "LSF_ENVDIR": "/lsf", "LSB_DEFAULTQUEUE": "q", "LSB_DEFAULTPROJECT": "p",
+    "LSB_DEFAULT_JOBGROUP": "/g", "LSB_DEFAULT_USERGROUP": "g",
 }  # fmt: skip
 #: Of a build, of a wrapper around a build, of a surrounding batch job, or secret.
 OF_A_BUILD = (
@@ -21,7 +23,8 @@ OF_A_BUILD = (
     "INTERCEPT_REPORT_COMMAND", "CCACHE_DIR", "DISTCC_HOSTS", "GCC_EXEC_PREFIX", "COMPILER_PATH", "SOURCE_DATE_EPOCH",
     "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "CARGO_MAKEFLAGS", "MAKE_TERMERR", "FAKEROOTKEY", "PYTHONSTARTUP", "PYTHONPATH",
     "SPRAYCC_SOCKET", "SPRAYCC_BUILD", "SPRAYCC_EXEC", "SPRAYCC_SLOT", "SPRAYCC_SHIMS", "SPRAYCC_PROGRAM",
-    "SLURM_JOB_ID", "SBATCH_PARTITION", "SGE_TASK_ID", "PBS_JOBID", "LSB_JOBID", "XDG_RUNTIME_DIR", "DISPLAY", "TOKEN",
+    "SLURM_JOB_ID", "SLURM_JOB_PARTITION", "SBATCH_TIMELIMIT", "SBATCH_EXPORT", "SGE_TASK_ID", "PBS_JOBID", "PBS_QUEUE",
+    "LSB_JOBID", "LSB_QUEUE", "LSB_SUB_HOST", "XDG_RUNTIME_DIR", "DISPLAY", "TOKEN",
 )  # fmt: skip
 HOST = {"TMPDIR": "/tmp/job.7"}
 OURS = {"SPRAYCC_RUNTIME_DIR": "/run/u", "SPRAYCC_LOG_LEVEL": "DEBUG", "SPRAYCC_BOX": "/box"}

@@ -251,3 +251,238 @@ def test_reasons() -> None:
 )
 def test_reasons_that_are_for_ever(reason: str, expected: bool) -> None:
     assert can_never_run(reason) is expected
+
+
+# -- cancel commands
+
+DOWN = {
+    "slurm": "scancel 5",
+    "gridengine": "qdel 5",
+    "pbs": "qdel 5",
+    "openlava": "LSB_NTRIES=1 timeout 60 bkill 5",
+}
+
+
+@pytest.mark.parametrize(("name", "command"), DOWN.items())
+def test_a_cancel_that_the_manager_did_not_get(name: str, command: str) -> None:
+    (reply,) = TRANSCRIPTS[name].replies[command]
+    with pytest.raises(ClusterError) as error:
+        driver(name).check_cancel(reply)
+    assert error.value.kind is UNREACHABLE
+
+
+@pytest.mark.parametrize("name", TRANSCRIPTS)
+def test_every_other_cancel_was_got(name: str) -> None:
+    """Unknown, finished, in deletion, ``Operation is in progress``: their exit statuses differ, and mean nothing."""
+    program = re.compile(r"^(?:scancel|qdel|bkill)\b[^|;]*$")
+    replies = [
+        reply
+        for command, replies in TRANSCRIPTS[name].replies.items()
+        if program.match(command) and command not in DOWN.values()
+        for reply in replies
+    ]
+    assert len(replies) >= 4
+    for reply in replies:
+        driver(name).check_cancel(reply)
+
+
+@pytest.mark.parametrize("name", TRANSCRIPTS)
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        # qdel of OpenPBS 23.06, of several ids; by itself, and through a wrapper in shell
+        (Reply(-6, b"", b"free(): invalid pointer\n"), UNREACHABLE),
+        (Reply(134, b"", b"free(): invalid pointer\n"), UNREACHABLE),
+        (Reply(-9), UNREACHABLE),
+        (Reply(127, b"", b"wrapper: 3: real: not found\n"), Trouble.NO_COMMAND),
+    ],
+)
+def test_a_cancel_command_that_crashed(name: str, reply: Reply, kind: Trouble) -> None:
+    with pytest.raises(ClusterError) as error:
+        driver(name).check_cancel(reply)
+    assert error.value.kind is kind
+
+
+def test_pbs_cancels_one_id_a_call() -> None:
+    batches = [BatchId("7", element) for element in (1, 2, 3, 5)] + [BatchId("8"), BatchId("9[]")]
+    commands = driver("pbs").cancel_commands(batches)
+    assert [command.argv for command in commands] == [("qdel", id_) for id_ in ("7[1-3]", "7[5]", "8", "9[]")]
+    assert sorted(batch for command in commands for batch in command.batches) == sorted(batches)
+
+
+# -- a site's wrapper around the programs
+
+BANNER = b"*** maintenance on 3 May ***\nSubmitting on 2 hosts\n12 of 40 hosts are free\n  (see the site's pages)\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "transcript", "command", "count"),
+    [
+        ("slurm", SLURM, r"printf '#!/bin/sh\nsleep 15\n' | sbatch --parsable --array=0-4 --job-name=spraycc --output=/dev/null --partition=debug --time=10 --cpus-per-task=1 --mem=50M", 5),
+        ("gridengine", GRID_ENGINE, r"printf '#!/bin/sh\nsleep 30\n' | qsub -terse -t 1-5 -N spraycc -o /dev/null -j y -q all.q -l h_rt=600", 5),
+        ("pbs", PBS, "qsub -J 1-3 -N spraycc -j oe -o /dev/null -- /bin/sleep 10", 3),
+        ("openlava", OPENLAVA, r"printf '#!/bin/sh\nsleep 40\n' | bsub -J 'spraycc[1-5]' -o /dev/null -q normal -W 10", 5),
+    ],
+)  # fmt: skip
+def test_more_lines_around_an_id(name: str, transcript: Transcript, command: str, count: int) -> None:
+    it, reply = driver(name), transcript.reply(command)
+    plain = it.parse_submit(order(count), reply)
+    assert it.parse_submit(order(count), Reply(0, BANNER + reply.stdout + b"\nThank you.\n", BANNER)) == plain
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("slurm", b"2\n15\n"), ("gridengine", b"2\n15\n"), ("pbs", b"2.0\n15.vm\n")]
+)
+def test_two_lines_that_could_be_the_id(name: str, text: bytes) -> None:
+    """The answer is not known. A search by name finds the batch jobs."""
+    with pytest.raises(ClusterError) as error:
+        driver(name).parse_submit(order(1), Reply(0, text))
+    assert error.value.kind is Trouble.GARBLED
+
+
+LISTINGS = [
+    ("slurm", SLURM, "squeue --noheader --array --format='%i|%F|%K|%A|%t|%T|%r'"),
+    ("gridengine", GRID_ENGINE, "qstat -xml"),
+    ("pbs", PBS, "qstat -t '8[]'"),
+    ("openlava", OPENLAVA, "bjobs -w 108"),
+    ("lsf", OPENLAVA, "bjobs 102 9999"),
+]
+
+
+@pytest.mark.parametrize(("name", "transcript", "command"), LISTINGS)
+def test_more_lines_around_a_listing(name: str, transcript: Transcript, command: str) -> None:
+    reply = transcript.reply(command)
+    wrapped = Reply(reply.status, BANNER + reply.stdout + b"\n12 of 40 hosts are free\n", BANNER + reply.stderr)
+    assert driver(name).parse_list(wrapped) == driver(name).parse_list(reply) != []
+
+
+@pytest.mark.parametrize(("name", "transcript", "command"), LISTINGS)
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_listing_without_a_known_part_is_an_error(
+    name: str, transcript: Transcript, command: str, status: int
+) -> None:
+    for output in (BANNER, b"" if name != "slurm" or status else BANNER):
+        with pytest.raises(ClusterError):
+            driver(name).parse_list(Reply(status, output, BANNER))
+
+
+@pytest.mark.parametrize(("name", "transcript", "command"), LISTINGS)
+def test_a_listing_that_is_cut_off_is_an_error(name: str, transcript: Transcript, command: str) -> None:
+    text = transcript.reply(command).stdout.rstrip(b"\n")
+    last = text.rsplit(b"\n", 1)[-1]
+    cut = text[: len(text) - len(last) // 2 - 6]
+    if name in ("openlava", "lsf"):
+        cut = text[: len(text) - len(last) + last.index(b"normal")]
+    with pytest.raises(ClusterError) as error:
+        driver(name).parse_list(Reply(0, cut))
+    assert error.value.kind is Trouble.GARBLED
+
+
+@pytest.mark.parametrize("name", ["slurm", "pbs", "openlava", "gridengine"])
+def test_a_search_without_a_known_part_is_an_error(name: str) -> None:
+    """Else a submission that was taken would count as lost."""
+    with pytest.raises(ClusterError):
+        driver(name).parse_search("spraycc", Reply(0, BANNER))
+
+
+def test_searches() -> None:
+    assert driver("slurm").parse_search("x", Reply(0)) == ()
+    assert driver("slurm").parse_search("x", Reply(0, BANNER + b"9_[2-3%1]|9|2-3|9|PD|PENDING|Priority\n")) == ("9",)
+    assert driver("pbs").parse_search("x", Reply(0)) == ()
+    assert driver("pbs").parse_search("x", Reply(0, BANNER + b"8[].vm\n9.vm\n")) == ("8[]", "9")
+    assert driver("openlava").parse_search("spraycc", OPENLAVA.reply("bjobs -J spraycc -w")) == (
+        *("102", "103", "106", "107"),
+    )
+    assert driver("openlava").parse_search("x", OPENLAVA.reply("bjobs", 2)) == ()
+
+
+@pytest.mark.parametrize("name", ["pbs", "openlava"])
+def test_a_listing_that_the_daemon_broke_off_is_an_error(name: str) -> None:
+    """Some ids are listed; for the others the daemon could not be reached. They are not gone."""
+    command = {"pbs": "qstat -t '8[]'", "openlava": "bjobs -w 108"}[name]
+    lost = {"pbs": b"qstat: End of File\n", "openlava": b"Job <109>: Failed in an LSF library call: LIM is down\n"}[
+        name
+    ]
+    reply = TRANSCRIPTS[name].reply(command)
+    with pytest.raises(ClusterError) as error:
+        driver(name).parse_list(Reply(255, reply.stdout, lost))
+    assert error.value.kind is UNREACHABLE
+
+
+# -- by the manuals, or seen without a transcript
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kind"),
+    [
+        ("lsf", "Connection refused by server. Job not submitted.", UNREACHABLE),
+        ("lsf", "batch system daemon not responding ... still trying", UNREACHABLE),
+        ("lsf", "Batch system concurrent query limit exceeded", UNREACHABLE),
+        ("lsf", "Server is not connected", UNREACHABLE),
+        ("slurm", "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", UNREACHABLE),
+        ("slurm", "Slurm backup controller in standby mode", UNREACHABLE),
+        ("slurm", "sbatch: error: Batch job submission failed: Zero Bytes were transmitted or received", UNREACHABLE),
+        ("slurm", "sbatch: error: connect: Connection timed out", UNREACHABLE),
+        ("pbs", "qsub: End of File", UNREACHABLE),
+        ("pbs", "qsub: Communication failure", UNREACHABLE),
+        ("pbs", "qsub: Request not allowed: Server shutting down", UNREACHABLE),
+        ("gridengine", "error: failed receiving gdi request response for mid=1 (got no message).", UNREACHABLE),
+        ("gridengine", "ssh: connect to host head port 22: No route to host", UNREACHABLE),
+        ("pbs", "qsub: would exceed queue generic's per-user limit", Trouble.BUSY),
+        ("pbs", "qsub: Maximum number of jobs already in queue", Trouble.BUSY),
+        ("slurm", "sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)", Trouble.BUSY),
+        ("slurm", "sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)", Trouble.BUSY),
+        ("slurm", "sbatch: error: QOSMaxWallDurationPerJobLimit\nsbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)", REFUSED),
+        ("slurm", "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying", Trouble.BUSY),
+        ("slurm", "sbatch: error: Batch job submission failed: Resource temporarily unavailable", Trouble.BUSY),
+        ("lsf", "User has reached the per-user job slot limit. Job not submitted.", Trouble.BUSY),
+        ("lsf", "Pending job threshold reached. Retrying in 60 seconds...", Trouble.BUSY),
+        ("gridengine", "Unable to run job: job rejected: Only 5 jobs are allowed per user (current job count: 5)\nExiting.", Trouble.BUSY),
+        ("openlava", "bsub: option cannot have an argument -- r", REFUSED),
+        ("pbs", "qsub:  cannot submit non-rerunable Array Job", REFUSED),
+    ],
+)  # fmt: skip
+def test_kinds_of_trouble(name: str, text: str, kind: Trouble) -> None:
+    with pytest.raises(ClusterError) as error:
+        driver(name).parse_submit(order(5), Reply(1, b"", text.encode() + b"\n"))
+    assert error.value.kind is kind
+
+
+NAMES = {"slurm": "Slurm", "gridengine": "Grid Engine", "pbs": "PBS", "lsf": "LSF", "openlava": "OpenLava"}
+
+
+@pytest.mark.parametrize(("name", "system"), NAMES.items())
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(0, b"Segmentation fault\n"),
+        Reply(1, b"", b"no\n"),
+        Reply(-9),
+        Reply(127, b"", b"not found\n"),
+        Reply(1, b"", b"connection refused\n"),
+    ],
+)
+def test_a_message_names_the_system_once(name: str, system: str, reply: Reply) -> None:
+    with pytest.raises(ClusterError) as error:
+        driver(name).parse_submit(order(5), reply)
+    assert str(error.value).startswith(f"{system}")
+    assert str(error.value).count(system) == 1
+
+
+# -- options that the user gives too
+
+
+def test_an_option_of_the_users_replaces_ours() -> None:
+    settings = Settings(cluster="pbs", memory_mb=500, account="a", submit_arguments=("-l", "select=2", "-q", "mine"))
+    argv = driver_for(settings, "u").submit_command(Submission("t", 2, "n", "ours", ("x",), "/log")).argv
+    assert argv.count("-q") == 1
+    assert "ours" not in argv
+    assert [word for word in argv if "select=" in word] == ["select=2"]
+    assert argv[argv.index("-A") + 1] == "a"
+
+
+@pytest.mark.parametrize("request_", ["select=2", "place=free,select=1", "nodes=1:ppn=4", "walltime=5"])
+def test_a_request_of_the_users_replaces_select(request_: str) -> None:
+    settings = Settings(cluster="pbs", submit_arguments=("-l", request_))
+    argv = driver_for(settings, "u").submit_command(order(2)).argv
+    assert ("select=1:ncpus=1" in argv) is (request_ == "walltime=5")

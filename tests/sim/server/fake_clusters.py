@@ -11,6 +11,8 @@ from typing import ClassVar
 import trio
 
 from spraycc.cluster.driver import ClusterError, Reply, Trouble
+from tests.pure.cluster.command_grammar import Command as CommandLine
+from tests.pure.cluster.command_grammar import Refused, check
 from tests.pure.cluster.transcripts import Transcript
 
 SLURM = Transcript("slurm-22.05.8")
@@ -107,13 +109,6 @@ class Replays(Manager):
         return replies.pop(0) if len(replies) > 1 else replies[0]
 
 
-#: sbatch's words for AssocMaxSubmitJobLimit (Slurm's slurm_errno)
-_OVER_THE_LIMIT = (
-    b"sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed: Job violates accounting/QOS "
-    b"policy (job submit limit, user's size and/or time limits)\n"
-)
-
-
 @dataclass(slots=True)
 class Element:
     """One batch job of an array."""
@@ -138,56 +133,62 @@ def sbatch_failure(part: str) -> Reply:
     return found[0]
 
 
+#: By the manual; the name of the limit comes first, with AccountingStorageEnforce=limits.
+_MAX_SUBMIT = (
+    b"sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed: Job violates accounting/QOS "
+    b"policy (job submit limit, user's size and/or time limits)\n"
+)
+
+
 class FakeSlurm(Manager):
     """Accepts, lists and cancels batch jobs with Slurm's recorded messages, also for refusals."""
 
-    _SUBMIT_OPTIONS = re.compile(
-        r"--(parsable|no-requeue|job-name=\S+|output=/dev/null|chdir=/|propagate=NONE|nodes=1|ntasks=1"
-        r"|cpus-per-task=\d+|array=1-\d+|partition=\S+)"
-    )
-    _FORMAT = "--format=%i|%F|%K|%A|%t|%T|%r"
+    _FORMAT = "%i|%F|%K|%A|%t|%T|%r"
     _STATES: ClassVar[Mapping[str, str]] = {"PD": "PENDING", "R": "RUNNING", "CG": "COMPLETING"}
 
-    def __init__(self, partitions: Sequence[str] = (), most: int = 1000, most_queued: int = 100_000) -> None:
+    def __init__(self, partitions: Sequence[str] = (), most: int = 1000) -> None:
         super().__init__()
         self.partitions = partitions
         #: MaxArraySize
         self.most = most
-        #: MaxSubmitJobs
-        self.most_queued = most_queued
+        #: the limit on all batch jobs of the user, or None
+        self.max_submit: int | None = None
         self.arrays: dict[str, Array] = {}
         self._next = 10
 
     def answer(self, argv: tuple[str, ...], stdin: bytes) -> Reply:
-        programs: dict[str, Callable[[tuple[str, ...], bytes], Reply]] = {
+        programs: dict[str, Callable[[CommandLine, bytes], Reply]] = {
             "sbatch": self._sbatch,
             "squeue": self._squeue,
             "scancel": self._scancel,
         }
-        return programs[argv[0]](argv[1:], stdin)
+        try:
+            return programs[argv[0]](check("slurm", argv), stdin)
+        except Refused as refused:
+            return Reply(refused.status, b"", f"{refused.text}\n".encode())
 
-    def _sbatch(self, words: tuple[str, ...], stdin: bytes) -> Reply:
-        assert all(self._SUBMIT_OPTIONS.fullmatch(word) for word in words), words
+    def _sbatch(self, command: CommandLine, stdin: bytes) -> Reply:
+        assert command.has("parsable")
         if not stdin.startswith(b"#!"):
             return sbatch_failure("This does not look like a batch script")
-        options = dict(word[2:].partition("=")[::2] for word in words)
-        if options.get("partition", "") not in (*self.partitions, ""):
+        partition = command.value("partition")
+        if partition not in (*self.partitions, ""):
             return sbatch_failure("invalid partition specified: nosuch")
-        count = int(options["array"].partition("-")[2])
+        count = int(command.value("array").partition("-")[2])
         if count > self.most:
             return sbatch_failure("Invalid job array specification")
-        if count + sum(len(array.elements) for array in self.arrays.values()) > self.most_queued:
-            return Reply(1, b"", _OVER_THE_LIMIT)
+        if self.max_submit is not None and sum(map(len, self.listed().values())) + count > self.max_submit:
+            return Reply(1, b"", _MAX_SUBMIT)
         job, self._next = str(self._next), self._next + 1
-        array = Array(options["job-name"], options.get("partition", ""))
+        array = Array(command.value("job-name"), partition)
         array.elements = {index: Element() for index in range(1, count + 1)}
         self.arrays[job] = array
         return Reply(0, f"{job}\n".encode())
 
-    def _squeue(self, words: tuple[str, ...], _: bytes) -> Reply:
-        assert "--noheader" in words
-        assert self._FORMAT in words
-        names = [word.partition("=")[2] for word in words if word.startswith("--name=")]
+    def _squeue(self, command: CommandLine, _: bytes) -> Reply:
+        assert command.has("noheader")
+        assert command.value("format") == self._FORMAT
+        names = command.values("name")
         lines = []
         for job, array in self.arrays.items():
             if names and array.name not in names:
@@ -196,10 +197,12 @@ class FakeSlurm(Manager):
                 lines.append(f"{job}_{index}|{job}|{index}|{job}|{it.code}|{self._STATES[it.code]}|{it.reason}\n")
         return Reply(0, "".join(lines).encode())
 
-    def _scancel(self, words: tuple[str, ...], _: bytes) -> Reply:
-        for word in words:
+    def _scancel(self, command: CommandLine, _: bytes) -> Reply:
+        for word in command.operands:
             found = re.fullmatch(r"(\d+)(?:_\[([\d,-]+)\])?", word)
             assert found is not None, word
+            if found[1] not in self.arrays:
+                continue  # scancel of an unknown id: status 0, no word
             for index in list(self.arrays[found[1]].elements):
                 if found[2] is None or any(
                     int(low) <= index <= int(high or low)

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -137,14 +137,14 @@ async def test_the_cluster_managers_commands_see_nothing_of_the_environment_that
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "hidden")
-    monkeypatch.setenv("SBATCH_PARTITION", "of another batch job")
+    monkeypatch.setenv("SBATCH_TIMELIMIT", "of another batch job")
     monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
     slurm = FakeSlurm()
     async with running(slurm, tmp_path) as world:
         world.launcher.ask(1)
         await trio.sleep(1)
         assert slurm.calls[0].env["SLURM_CONF"] == "/etc/slurm.conf"
-        assert not {"SECRET_TOKEN", "SBATCH_PARTITION"} & set(slurm.calls[0].env)
+        assert not {"SECRET_TOKEN", "SBATCH_TIMELIMIT"} & set(slurm.calls[0].env)
 
 
 async def test_more_that_are_asked_for_are_submitted_after_the_interval(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ async def test_where_a_queue_refuses_the_next_one_is_asked_at_once(tmp_path: Pat
         (failure("invalid partition specified: nosuch"), Trouble.REFUSED, "correct `queues`"),
         (failure("Unable to contact slurm controller"), Trouble.UNREACHABLE, "SprayCC tries again"),
         (Reply(0, b"\xff\x00 what?\n"), Trouble.GARBLED, "answered"),
-        (Reply(139, b"", b"Segmentation fault\n"), Trouble.REFUSED, "Segmentation fault"),
+        (Reply(139, b"", b"Segmentation fault\n"), Trouble.UNREACHABLE, "signal 11 ended the command (Segmentation fault)"),
         (ClusterError(Trouble.NO_COMMAND, "sbatch: No such file or directory"), Trouble.NO_COMMAND, "is this a submit host"),
         (Hang(), Trouble.UNREACHABLE, "sbatch did not end within 60 s"),
     ],
@@ -821,7 +821,7 @@ async def test_what_is_listed_for_a_while_after_its_end_is_waited_for(tmp_path: 
     async with running(slurm, tmp_path) as world:
         world.launcher.ask(1)
         await trio.sleep(1)
-        line = f"10_1|10|1|10|R|RUNNING|None\n".encode()
+        line = b"10_1|10|1|10|R|RUNNING|None\n"
         slurm.fault("squeue", *[Reply(0, line)] * 3)
         await world.launcher.close()
         assert len(slurm.lines("squeue")) == 4
@@ -1023,7 +1023,8 @@ async def test_a_marker_that_can_not_be_read_now_stays(tmp_path: Path) -> None:
 
 async def test_a_limit_on_queued_batch_jobs_is_used_up(tmp_path: Path) -> None:
     """Six are asked for, and the site lets four wait: the rest follows as the first ones end, and each pause has one try."""
-    slurm = FakeSlurm(most_queued=4)
+    slurm = FakeSlurm()
+    slurm.max_submit = 4
     async with running(slurm, tmp_path) as world:
         world.launcher.ask(6)
         await trio.sleep(20)
@@ -1045,7 +1046,8 @@ async def test_a_limit_on_queued_batch_jobs_is_used_up(tmp_path: Path) -> None:
 
 
 async def test_a_site_that_lets_nothing_wait_is_told_and_asked_once_a_minute(tmp_path: Path) -> None:
-    slurm = FakeSlurm(most_queued=0)
+    slurm = FakeSlurm()
+    slurm.max_submit = 0
     async with running(slurm, tmp_path) as world:
         world.launcher.ask(4)
         await trio.sleep(20)

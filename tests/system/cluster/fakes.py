@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.pure.cluster import command_grammar
 from tests.pure.cluster.transcripts import Transcript
 from tests.system.harness.sandbox import Account
 
@@ -30,7 +31,10 @@ _PBS = {
     "no such to delete": ("qdel 9999", 0),
     "no such queue": ("qsub -q nosuch -j oe -o /dev/null -- /bin/true", 0),
     "too large": ("qsub -h -J 0-10000 -j oe -o /dev/null -- /bin/true", 0),
-    "down": ("qstat", -1),
+    "down qsub": ("qsub -j oe -o /dev/null -- /bin/true", 0),
+    "down qstat": ("qstat", -1),
+    "down qselect": ("qstat", -1),
+    "down qdel": ("qdel 5", 0),
 }  # fmt: skip
 _OPENLAVA = {
     "submitted": (r"printf '#!/bin/sh\nsleep 40\n' | bsub -J 'spraycc[1-5]' -o /dev/null -q normal -W 10", 0),
@@ -42,12 +46,18 @@ _OPENLAVA = {
     "killed": ("bkill 108", 0),
     "no such queue": ("bsub -q nosuch -o /dev/null true", 0),
     "too large": ("bsub -H -J 'spraycc[1-1001]' -o /dev/null true", 0),
-    "down": ("LSB_NTRIES=1 timeout 60 bjobs", 0),
+    "unknown": ("bjobs 9999", 0),
+    "down bsub": ("LSB_NTRIES=1 timeout 60 bsub -o /dev/null true", 0),
+    "down bjobs": ("LSB_NTRIES=1 timeout 60 bjobs", 0),
+    "down bkill": ("LSB_NTRIES=1 timeout 60 bkill 5", 0),
 }  # fmt: skip
 _SYSTEMS = {
     "pbs": (("qsub", "qstat", "qdel", "qselect"), "openpbs-23.06.06", _PBS),
     "openlava": (("bsub", "bjobs", "bkill"), "openlava-2.2", _OPENLAVA),
 }
+#: volclava has OpenLava's programs. It is used with ``cluster = "lsf"``.
+_SYSTEMS["volclava"] = _SYSTEMS["openlava"]
+_CLUSTER = {"volclava": "lsf"}
 
 
 class FakeManager:
@@ -59,11 +69,15 @@ class FakeManager:
         self.slots = slots
         programs, transcript_name, replies = _SYSTEMS[system]
         self.submits, self.lists = programs[:2]
+        self.cancels = "qdel" if system == "pbs" else "bkill"
+        self.searches = "qselect" if system == "pbs" else "bjobs"
         self.directory = Path(tempfile.mkdtemp(prefix="spraycc-fake-", dir="/var/tmp"))
         self.path = self.directory / "bin"
-        for name in ("bin", "replies", "faults"):
+        for name in ("bin", "replies", "faults", "limits"):
             (self.directory / name).mkdir()
-        shutil.copy(_SCHEDULER, self.directory)
+        for source in (_SCHEDULER, Path(command_grammar.__file__)):
+            shutil.copy(source, self.directory)
+        (self.directory / "system").write_text("pbs" if system == "pbs" else "openlava")
         (self.directory / "slots").write_text(str(slots))
         transcript = Transcript(transcript_name)
         for name, (command, number) in replies.items():
@@ -81,10 +95,14 @@ class FakeManager:
                 os.chown(path, account.uid, account.gid)
 
     def settings(self) -> Mapping[str, str]:
-        return {"SPRAYCC_CLUSTER": self.system}
+        return {"SPRAYCC_CLUSTER": _CLUSTER.get(self.system, self.system)}
 
     def fault(self, name: str, what: str = "") -> None:
         (self.directory / "faults" / name).write_text(what)
+
+    def limit(self, name: str, most: int) -> None:
+        """``queued`` or ``elements``."""
+        (self.directory / "limits" / name).write_text(str(most))
 
     def no_fault(self, name: str) -> None:
         (self.directory / "faults" / name).unlink(missing_ok=True)
@@ -125,9 +143,16 @@ class FakeManager:
 
     def cancel(self, batch_job: str) -> None:
         """Cancels like qdel and bkill: ``10[2].pbsvm``, ``10[2]``."""
-        found = re.match(r"(\d+)\[(\d+)\]", batch_job)
+        self._note("cancelled", batch_job)
+
+    def rerun(self, batch_job: str) -> None:
+        """Ends a running batch job and queues it again, as qrerun and brequeue do."""
+        self._note("rerun", batch_job)
+
+    def _note(self, what: str, batch_job: str) -> None:
+        found = re.match(r"(\d+)(?:\[(\d+)\])?", batch_job)
         assert found is not None, batch_job
-        (self.directory / f"cancelled.{found[1]}.{found[2]}").touch()
+        (self.directory / f"{what}.{found[1]}.{found[2] or 0}").touch()
 
     def close(self) -> None:
         """End the remaining batch jobs and remove the files."""

@@ -107,7 +107,7 @@ def test_batch_jobs_that_vanish(fake_sandbox: Sandbox, fake: FakeManager) -> Non
         ("hang", "{submits} did not end within 2 s (SprayCC tries again)"),
         ("garbage", "<html>"),
         ("reply no such queue", "ueue"),
-        ("reply down", "can't be reached: "),
+        ("down", "can't be reached: "),
     ],
 )
 def test_nothing_can_be_submitted(fake_sandbox: Sandbox, fake: FakeManager, fault: str, words: str) -> None:

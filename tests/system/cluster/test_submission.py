@@ -81,7 +81,7 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manager:
     made = Manager(tmp_path / "bin")
     monkeypatch.setenv("PATH", f"{made.directory}:/usr/bin:/bin")
     monkeypatch.setenv("SECRET_TOKEN", "hidden")
-    monkeypatch.setenv("SBATCH_PARTITION", "of another batch job")
+    monkeypatch.setenv("SBATCH_TIMELIMIT", "of another batch job")
     return made
 
 
@@ -128,7 +128,7 @@ async def test_a_command_gets_its_streams_and_an_environment_of_its_own_and_noth
     assert "--id-from-array" in script
     environment = (manager.directory / "qsub.env").read_text()
     assert "SECRET_TOKEN" not in environment
-    assert "SBATCH_PARTITION" not in environment
+    assert "SBATCH_TIMELIMIT" not in environment
     # The three streams; other open descriptors belong to the shell.
     open_files = [line.partition(" -> ")[2] for line in (manager.directory / "qsub.fds").read_text().splitlines()[1:]]
     assert len(open_files) >= 3

@@ -3,12 +3,20 @@ output of real ones.
 
 Run as ``scheduler.py DIRECTORY PROGRAM ARGUMENT…``, where PROGRAM is qsub, qstat, qdel, qselect, bsub, bjobs or bkill. The
 answers are the bytes that real systems printed: files of ``DIRECTORY/replies``. Only ids and names are replaced by the
-present ones. It shares no code with the drivers. It has no daemon: each program, and the keeper of each batch job at its
-end, starts the batch jobs that fit into the slots.
+present ones. ``command_grammar.py`` refuses the command lines that the real ones refuse. Both share no code with the
+drivers. There is no daemon: each program, and the keeper of each batch job at its end, starts the batch jobs that fit into
+the slots.
 
-Faults are files in ``DIRECTORY/faults`` with the name of the program. They contain ``hang``, ``garbage``, ``accept and
-hang`` or ``reply NAME``. If a file ``half`` exists, only the first half of each array starts; with ``vanish`` the second
-half disappears. ``full`` contains the name of a queue in which nothing starts.
+Faults are files in ``DIRECTORY/faults``:
+
+- the name of a program: ``hang``, ``crash``, ``garbage``, ``down``, ``accept and hang``, ``accept and down`` or ``reply NAME``
+- ``down``: the daemon of all programs is down. A qdel that makes OpenPBS's server die makes this file.
+- ``half``: only the first half of each array starts; with ``vanish`` the second half disappears
+- ``full``: the name of a queue in which nothing starts
+- ``lag``: for this many seconds after its end, a batch job is listed as running
+- ``banner``: a site's wrapper prints this text before and after each answer, and on the standard error
+
+Limits are files in ``DIRECTORY/limits``: ``queued`` (batch jobs of the user) and ``elements`` (of an array).
 """
 
 from __future__ import annotations
@@ -26,10 +34,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from command_grammar import Refused, check, check_several_ids, elements  # type: ignore[import-not-found]
+
 #: Seconds from the signal that ends a batch job to the signal that kills it.
 KILL_AFTER_S = 10.0
 #: The search for leftover processes of a build must not find the keepers.
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "E2E_SANDBOX": "fake scheduler"}
+
+#: The words at a limit on a user's batch jobs. The exit statuses are not recorded.
+TOO_MANY = {
+    "pbs": "qsub: would exceed queue generic's per-user limit",
+    "lsf": "User has reached the per-user job slot limit. Job not submitted.",
+}
 
 PENDING, RUNNING, ENDED = "pending", "running", "ended"
 State = dict[str, Any]
@@ -55,9 +71,9 @@ class Directory:
 
     def start_what_fits(self, state: State) -> None:
         slots = int((self.path / "slots").read_text())
-        elements = [(job, index, e) for job, all_ in state["jobs"].items() for index, e in all_["elements"].items()]
-        free = slots - sum(element["state"] == RUNNING for _, _, element in elements)
-        for job, index, element in elements:
+        all_of_them = [(job, index, e) for job, all_ in state["jobs"].items() for index, e in all_["elements"].items()]
+        free = slots - sum(element["state"] == RUNNING for _, _, element in all_of_them)
+        for job, index, element in all_of_them:
             if free <= 0:
                 return
             if element["state"] == PENDING and not element.get("held"):
@@ -79,6 +95,10 @@ class Directory:
         path = self.path / "faults" / program
         return path.read_text() if path.exists() else ""
 
+    def limit(self, name: str) -> float:
+        path = self.path / "limits" / name
+        return int(path.read_text()) if path.exists() else float("inf")
+
 
 def give(directory: Directory, name: str, *exchanges: tuple[bytes, bytes]) -> NoReturn:
     """Print a recorded reply, and exit with its status."""
@@ -88,7 +108,15 @@ def give(directory: Directory, name: str, *exchanges: tuple[bytes, bytes]) -> No
             text = text.replace(old, new)
         stream.write(text)
         stream.flush()
-    sys.exit(int(directory.reply(name, "status")) & 255)
+    leave(directory, int(directory.reply(name, "status")) & 255)
+
+
+def leave(directory: Directory, status: int, error: str = "") -> NoReturn:
+    """Exit, after the last lines."""
+    if error:
+        sys.stderr.write(error + "\n")
+    sys.stdout.write(directory.fault("banner"))
+    sys.exit(status)
 
 
 def exchange(row: bytes, old: bytes, new: bytes) -> bytes:
@@ -111,22 +139,26 @@ def row_with(directory: Directory, replies: list[str], pattern: bytes) -> bytes:
 # ---- what batch jobs do
 
 
-def submit(directory: Directory, words: list[str], name: str, count: int, array: bool, family: str) -> str:
-    """Accept a batch job from the script on standard input; returns its number."""
-    queue = words[words.index("-q") + 1] if "-q" in words else ""
+def submit(directory: Directory, command: Any, name: str, indices: list[int], family: str) -> str:
+    """Accept a batch job from the script on standard input; returns its number. ``indices``: none for no array."""
+    queue = command.value("q")
     full = bool(queue) and directory.fault("full") == queue
     script = sys.stdin.read()
+    if len(indices) > directory.limit("elements"):
+        give(directory, "too large")
     with directory.state() as state:
+        queued = sum(e["state"] != ENDED for job in state["jobs"].values() for e in job["elements"].values())
+        if queued + (len(indices) or 1) > directory.limit("queued"):
+            leave(directory, 1, TOO_MANY[family])
         job = str(state["next"])
         state["next"] += 1
-        elements: dict[str, dict[str, Any]] = {
-            str(index): {"state": PENDING} for index in (range(1, count + 1) if array else [0])
-        }
-        for index, element in elements.items():
-            second_half = int(index) > count / 2
+        array = bool(indices)
+        made: dict[str, dict[str, Any]] = {str(index): {"state": PENDING} for index in indices or [0]}
+        for index, element in made.items():
+            second_half = int(index) > len(made) / 2
             element["held"] = full or (second_half and (directory.has_fault("half") or directory.has_fault("vanish")))
             element["hidden"] = second_half and directory.has_fault("vanish")
-        state["jobs"][job] = {"name": name, "array": array, "family": family, "elements": elements}
+        state["jobs"][job] = {"name": name, "array": array, "family": family, "elements": made}
         (directory.path / f"{job}.sh").write_text(script)
     return job
 
@@ -151,16 +183,26 @@ def keep(directory: Directory, job: str, index: str) -> None:
             stdin=subprocess.DEVNULL, env=environment, start_new_session=True,
         )  # fmt: skip
         state["jobs"][job]["elements"][index]["pid"] = process.pid
-    kill_at = None
+    kill_at, rerun = None, False
+    again = directory.path / f"rerun.{job}.{index}"
     while process.poll() is None:
         time.sleep(0.05)
         if kill_at is None and (directory.path / f"cancelled.{job}.{index}").exists():
             kill_at = time.monotonic() + KILL_AFTER_S
             os.killpg(process.pid, signal.SIGTERM if family == "pbs" else signal.SIGINT)
+        elif kill_at is None and again.exists():
+            again.unlink()
+            rerun, kill_at = True, time.monotonic() + KILL_AFTER_S
+            os.killpg(process.pid, signal.SIGTERM)
         elif kill_at is not None and time.monotonic() > kill_at:
             os.killpg(process.pid, signal.SIGKILL)
     with directory.state() as state:
-        state["jobs"][job]["elements"][index].update(state=ENDED, status=process.returncode)
+        if rerun and not (directory.path / f"cancelled.{job}.{index}").exists():
+            state["jobs"][job]["elements"][index] = {"state": PENDING, "hidden": False}
+        else:
+            state["jobs"][job]["elements"][index].update(
+                state=ENDED, status=process.returncode, ended_at=time.monotonic()
+            )
 
 
 def cancel(directory: Directory, state: State, job: str, indices: list[str]) -> None:
@@ -172,55 +214,60 @@ def cancel(directory: Directory, state: State, job: str, indices: list[str]) -> 
             element.update(state=ENDED, status=None)
 
 
-def is_over(job: State) -> bool:
-    return all(element["state"] == ENDED for element in job["elements"].values())
+def shown(directory: Directory, element: dict[str, Any]) -> str:
+    """The state that a listing has."""
+    if element["state"] == ENDED and time.monotonic() < element.get("ended_at", -9e9) + float(
+        directory.fault("lag") or 0
+    ):
+        return RUNNING
+    return str(element["state"])
+
+
+def is_over(directory: Directory, job: State) -> bool:
+    return all(shown(directory, element) == ENDED for element in job["elements"].values())
 
 
 def chosen(state: State, word: str) -> tuple[str, list[str]] | None:
     """``7``, ``7[]``, ``7[3]``, ``7[1-3]`` or ``7[1,3-4]``: the batch job and its existing indices."""
-    found = re.fullmatch(r"(\d+)(?:\[([\d,-]*)\])?(?:\.\w+)?", word)
+    found = re.fullmatch(r"(\d+)(?:\[(.*)\])?(?:\.\w+)?", word)
     if found is None or found[1] not in state["jobs"]:
         return None
-    elements = state["jobs"][found[1]]["elements"]
+    known = state["jobs"][found[1]]["elements"]
     if not found[2]:
-        return found[1], list(elements)
-    indices = []
-    for span in found[2].split(","):
-        low, _, high = span.partition("-")
-        indices += [str(index) for index in range(int(low), int(high or low) + 1)]
-    return found[1], [index for index in indices if index in elements]
+        return found[1], list(known)
+    return found[1], [str(index) for index in elements(found[2]) if str(index) in known]
 
 
 # ---- PBS
 
 
-def qsub(directory: Directory, words: list[str]) -> None:
-    name = words[words.index("-N") + 1]
-    array = "-J" in words
-    count = int(words[words.index("-J") + 1].partition("-")[2]) if array else 1
-    job = submit(directory, words, name, count, array, "pbs").encode()
-    if array:
+def qsub(directory: Directory, command: Any) -> None:
+    indices = elements(command.value("J").partition("%")[0]) if command.has("J") else []
+    job = submit(directory, command, command.value("N"), indices, "pbs").encode()
+    if indices:
         give(directory, "submitted array", (b"10[]", job + b"[]"))
     give(directory, "submitted", (b"3.", job + b"."))
 
 
-def qstat(directory: Directory, words: list[str]) -> None:
-    if words[0] == "-f":
+def qstat(directory: Directory, command: Any) -> None:
+    if command.has("f"):
         give(directory, "why")
     rows, unknown = [], []
     with directory.state() as state:
-        for word in words[1:]:
+        for word in command.operands:
             job = state["jobs"].get(word.removesuffix("[]"))
-            if job is None or job["array"] != word.endswith("[]") or is_over(job):
+            if job is None or job["array"] != word.endswith("[]") or is_over(directory, job):
                 unknown.append(word)
                 continue
             number, name = word.removesuffix("[]").encode(), job["name"].encode()
             if job["array"]:
                 row = row_with(directory, ["listing"], rb"^8\[\]")
                 rows.append(exchange(exchange(row, b"8[]", number + b"[]"), b"spraycc", name))
+            if job["array"] and not command.has("t"):
+                continue
             for index, element in job["elements"].items():
                 if not element["hidden"]:
-                    letter = {PENDING: b"Q", RUNNING: b"R", ENDED: b"X"}[element["state"]]
+                    letter = {PENDING: b"Q", RUNNING: b"R", ENDED: b"X"}[shown(directory, element)]
                     row = row_with(directory, ["listing", "listing later"], rb"^8\[\d\].* %b " % letter)
                     old = row.partition(b".")[0]
                     new = number + (f"[{index}]".encode() if job["array"] else b"")
@@ -228,79 +275,121 @@ def qstat(directory: Directory, words: list[str]) -> None:
     if rows:
         head = directory.reply("listing").splitlines()[:2]
         sys.stdout.buffer.write(b"\n".join([*head, *rows]) + b"\n")
-    for word in unknown:
-        sys.stderr.buffer.write(directory.reply("unknown", "err").replace(b"8.", word.encode() + b"."))
-    sys.stdout.flush()
-    sys.exit(int(directory.reply("unknown", "status")) if unknown else 0)
+        sys.stdout.flush()
+    errors = [directory.reply("unknown", "err").decode().strip().replace("8.", f"{word}.") for word in unknown]
+    leave(directory, int(directory.reply("unknown", "status")) if unknown else 0, "\n".join(errors))
 
 
-def qselect(directory: Directory, words: list[str]) -> None:
-    name = words[words.index("-N") + 1]
+def qselect(directory: Directory, command: Any) -> None:
+    name = command.value("N")
     with directory.state() as state:
         jobs = [
-            (number, job["array"]) for number, job in state["jobs"].items() if job["name"] == name and not is_over(job)
+            (number, job["array"])
+            for number, job in state["jobs"].items()
+            if job["name"] == name and not is_over(directory, job)
         ]
     for number, array in jobs:
         reply = directory.reply("submitted array" if array else "submitted")
-        sys.stdout.buffer.write(
-            reply.replace(b"10[]" if array else b"3.", number.encode() + (b"[]" if array else b"."))
-        )
+        line = reply.replace(b"10[]" if array else b"3.", number.encode() + (b"[]" if array else b"."))
+        sys.stdout.buffer.write(line.rstrip() + b"\n")
+    sys.stdout.flush()
+    leave(directory, 0)
 
 
-def qdel(directory: Directory, words: list[str]) -> None:
+def qdel(directory: Directory, command: Any) -> None:
     with directory.state() as state:
-        known = [found for word in words if (found := chosen(state, word)) is not None]
-        for job, indices in known:
+        # An array is known with brackets only.
+        known = [
+            (word, *found)
+            for word in command.operands
+            if (found := chosen(state, word)) and state["jobs"][found[0]]["array"] == ("[" in word)
+            if not all(e["state"] == ENDED for e in state["jobs"][found[0]]["elements"].values())
+        ]
+        try:
+            check_several_ids([word for word, *_ in known])
+        except Refused as refused:
+            if refused.server_dies:
+                (directory.path / "faults" / "down").touch()
+            leave(directory, refused.status, refused.text)
+        for _, job, indices in known:
             cancel(directory, state, job, indices)
-    if not known:
-        give(directory, "no such to delete", (b"9999", words[0].encode()))
+        several = len(command.operands) > 1
+    if not known and not several:
+        give(directory, "no such to delete", (b"9999", command.operands[0].encode()))
+    leave(directory, 0)
 
 
 # ---- LSF and OpenLava
 
 
-def bsub(directory: Directory, words: list[str]) -> None:
-    found = re.fullmatch(r"(.+)\[1-(\d+)\]", words[words.index("-J") + 1])
-    assert found is not None
-    job = submit(directory, words, found[1], int(found[2]), True, "lsf")
+def bsub(directory: Directory, command: Any) -> None:
+    name, _, spec = command.value("J").partition("[")
+    indices = elements(spec.partition("]")[0]) if spec else []
+    job = submit(directory, command, name, indices, "lsf")
     give(directory, "submitted", (b"108", job.encode()))
 
 
-def bjobs(directory: Directory, words: list[str]) -> None:
-    if words[0] == "-p":
-        number = words[1].partition("[")[0].encode()
+def bjobs(directory: Directory, command: Any) -> None:
+    if command.has("p"):
+        number = command.operands[0].partition("[")[0].encode()
         give(directory, "why", (b"108 ", number + b" "))
     with directory.state() as state:
-        if "-J" in words:
-            name = words[words.index("-J") + 1]
-            wanted = [number for number, job in state["jobs"].items() if job["name"] == name and not is_over(job)]
+        if command.has("J"):
+            name = command.value("J")
+            wanted = [number for number, job in state["jobs"].items() if job["name"] == name]
         else:
-            wanted = [word for word in words if word in state["jobs"]]
+            wanted = [word for word in command.operands if word in state["jobs"]]
+        unknown = [word for word in command.operands if word not in state["jobs"]]
         rows = []
         for number in wanted:
             job = state["jobs"][number]
             for index, element in job["elements"].items():
                 ended = "EXIT" if element.get("status") else "DONE"
-                letters = {PENDING: "PEND", RUNNING: "RUN", ENDED: ended}[element["state"]]
-                if element["hidden"] or ("-a" not in words and letters in ("EXIT", "DONE")):
+                letters = {PENDING: "PEND", RUNNING: "RUN", ENDED: ended}[shown(directory, element)]
+                if element["hidden"] or (not command.has("a") and letters in ("EXIT", "DONE")):
                     continue
                 row = row_with(directory, ["listing", "ended", "done"], rb"^\d+ +\S+ +%b " % letters.encode())
                 old = row.split()
                 row = exchange(row, old[0], number.encode())
                 rows.append(exchange(row, old[6], f"{job['name']}[{index}]".encode()))
-    if not rows:
+    if not rows and not unknown:
         give(directory, "nothing")
-    head = directory.reply("listing").splitlines()[0]
-    sys.stdout.buffer.write(b"\n".join([head, *rows]) + b"\n")
+    if rows:
+        head = directory.reply("listing").splitlines()[0]
+        sys.stdout.buffer.write(b"\n".join([head, *rows]) + b"\n")
+        sys.stdout.flush()
+    errors = [directory.reply("unknown", "err").decode().strip().replace("9999", word) for word in unknown]
+    leave(directory, 255 if unknown else 0, "\n".join(errors))
 
 
-def bkill(directory: Directory, words: list[str]) -> None:
+def bkill(directory: Directory, command: Any) -> None:
+    """An array as a whole is killed later, and the exit status is 255 although this succeeds."""
+    done, failed = [], []
     with directory.state() as state:
-        for word in words:
-            if (found := chosen(state, word)) is not None:
-                cancel(directory, state, *found)
-    # For a whole array the real one prints this and exits with 255, although it succeeds.
-    give(directory, "killed", (b"108", words[0].partition("[")[0].encode()))
+        for word in command.operands:
+            found = chosen(state, word)
+            if found is None or not found[1]:
+                failed.append(f"Job <{word}>: No matching job found")
+                continue
+            job, indices = found
+            alive = [index for index in indices if state["jobs"][job]["elements"][index]["state"] != ENDED]
+            cancel(directory, state, job, alive)
+            if not alive:
+                failed.append(f"Job <{word}>: Job has already finished")
+            elif "[" in word:
+                done += [f"Job <{job}[{index}]> is being terminated" for index in alive]
+            else:
+                failed.append(directory.reply("killed", "err").decode().strip().replace("108", job))
+    for line in done:
+        print(line, flush=True)
+    leave(directory, 255 if failed else 0, "\n".join(failed))
+
+
+def down(directory: Directory, program: str) -> NoReturn:
+    """The answer while the daemon is down. Without LSB_NTRIES the programs of LSF wait for ever."""
+    if program.startswith("b") and "LSB_NTRIES" not in os.environ:
+        time.sleep(600)
+    give(directory, f"down {program}")
 
 
 def main() -> None:
@@ -310,21 +399,37 @@ def main() -> None:
         return
     with open(directory.path / "calls", "a") as calls:
         calls.write(json.dumps([time.monotonic(), program, *words]) + "\n")
+    banner = directory.fault("banner")
+    print(banner, end="", flush=True)
+    print(banner, end="", flush=True, file=sys.stderr)
     fault = directory.fault(program)
     if fault == "hang":
         time.sleep(600)
+    if fault == "crash":
+        print("free(): invalid pointer", file=sys.stderr, flush=True)
+        os.abort()
     if fault == "garbage":
         sys.stdout.buffer.write(b"<html>\xff\x00 proxy error 502</html>\n")
         return
+    if fault == "down" or directory.has_fault("down"):
+        down(directory, program)
     if fault.startswith("reply "):
         give(directory, fault.removeprefix("reply "))
-    if fault == "accept and hang":
+    try:
+        command = check((directory.path / "system").read_text(), [program, *words])
+    except Refused as refused:
+        leave(directory, refused.status, refused.text)
+    if fault.startswith("accept and "):
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until this process ends
+        streams = sys.stdout, sys.stderr
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the work
         with contextlib.suppress(SystemExit):
-            globals()[program](directory, words)
+            globals()[program](directory, command)
+        sys.stdout, sys.stderr = streams
+        if fault == "accept and down":
+            down(directory, program)
         time.sleep(600)
-    globals()[program](directory, words)
+    globals()[program](directory, command)
 
 
 if __name__ == "__main__":
