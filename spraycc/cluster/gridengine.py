@@ -6,7 +6,17 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from spraycc.cluster.driver import BatchId, BatchJob, CancelCommand, Driver, Reply, State, Submission, SubmitCommand, Trouble
+from spraycc.cluster.driver import (
+    BatchId,
+    BatchJob,
+    CancelCommand,
+    Driver,
+    Reply,
+    State,
+    Submission,
+    SubmitCommand,
+    Trouble,
+)
 from spraycc.cluster.formatting import fold, script, spans
 
 _FAILURES = (

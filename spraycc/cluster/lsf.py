@@ -9,7 +9,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spraycc.cluster.driver import BatchId, BatchJob, CancelCommand, Driver, Reply, State, Submission, SubmitCommand, Trouble
+from spraycc.cluster.driver import (
+    BatchId,
+    BatchJob,
+    CancelCommand,
+    Driver,
+    Reply,
+    State,
+    Submission,
+    SubmitCommand,
+    Trouble,
+)
 from spraycc.cluster.formatting import fold, script, spans
 from spraycc.settings import Settings
 

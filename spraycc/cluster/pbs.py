@@ -5,7 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from spraycc.cluster.driver import BatchId, BatchJob, CancelCommand, Driver, Reply, State, Submission, SubmitCommand, Trouble
+from spraycc.cluster.driver import (
+    BatchId,
+    BatchJob,
+    CancelCommand,
+    Driver,
+    Reply,
+    State,
+    Submission,
+    SubmitCommand,
+    Trouble,
+)
 from spraycc.cluster.formatting import clock, fold, script, spans
 
 _FAILURES = (

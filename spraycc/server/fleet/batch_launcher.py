@@ -80,6 +80,10 @@ class BatchLauncher:
         self._plan = SubmissionPlan(settings, self._commands.driver)
         self._stale = stale or StaleJobs(state_dir)
         self._wake = trio.Event()
+        #: set after each step of the plan, and made anew
+        self._step_over = trio.Event()
+        #: cancel commands that failed
+        self._failed_cancels = 0
         self._scope = trio.CancelScope()
 
     @property
@@ -96,6 +100,11 @@ class BatchLauncher:
     def withdraw(self) -> None:
         self._plan.withdraw()
         self._wake.set()
+
+    async def withdrawn(self) -> None:
+        failed = self._failed_cancels
+        while self._plan.is_cancelling(trio.current_time()) and self._failed_cancels == failed:
+            await self._step_over.wait()
 
     def connected(self, executor_id: str) -> None:
         self._plan.connected(executor_id)
@@ -118,8 +127,12 @@ class BatchLauncher:
                 except Exception:
                     log.exception("%s: a command failed through a fault of SprayCC", self._system)
                     self._plan.failed(trio.current_time())
+                    self._failed_cancels += 1
                     await trio.sleep(PAUSE_S)
                     continue
+                finally:
+                    self._step_over.set()
+                    self._step_over = trio.Event()
                 if not actions:
                     with trio.move_on_at(at):
                         await self._wake.wait()
@@ -199,6 +212,7 @@ class BatchLauncher:
             await self._commands.cancel(action.ids)
         except ClusterError as exc:
             log.warning("%s: not cancelled: %s", self._system, exc)
+            self._failed_cancels += 1
             self._plan.cancel_failed(exc, trio.current_time())
             return
         self._plan.cancelled(action.ids)
