@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +16,21 @@ if TYPE_CHECKING:  # spraycc.config.keys imports them to check a value; a build 
 
 #: Most executors on a cluster if the user sets no number.
 DEFAULT_CLUSTER_EXECUTORS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A constraint of a setting's text beyond its type, and the allowed values in words."""
+
+    fits: Callable[[str], bool]
+    words: str
+
+
+def _is_port_range(text: str) -> bool:
+    if re.fullmatch(r"[0-9]{1,5}(-[0-9]{1,5})?", text) is None:
+        return False
+    first, _, last = text.partition("-")
+    return 1 <= int(first) <= int(last or first) <= 65535
 
 
 def usable_cpus() -> int:
@@ -136,6 +152,11 @@ class Settings:
         "Address on which the server listens for executors. "
         "auto: loopback with cluster local, else all addresses of this host.",
     )
+    listen_ports: Annotated[str, Form(_is_port_range, '"PORT" or "FIRST-LAST", 1 to 65535')] | None = setting(
+        None,
+        "Ports of this host on which servers may listen for executors of other hosts, for example '40000-40100'. "
+        "auto: any free port.",
+    )
     scratch_dir: str | None = setting(
         None,
         "Directory for scratch files on the executor's own disk. "
@@ -215,6 +236,15 @@ class Settings:
         if self.executors is not None:
             return self.executors
         return usable_cpus() if self.cluster == "local" else DEFAULT_CLUSTER_EXECUTORS
+
+    @property
+    def ports_for_executors(self) -> Sequence[int]:
+        """The ports to listen on; 0 stands for any free port."""
+        # Executors of this host connect by loopback, which no firewall guards.
+        if self.listen_ports is None or self.cluster == "local":
+            return (0,)
+        first, _, last = self.listen_ports.partition("-")
+        return range(int(first), int(last or first) + 1)
 
     @property
     def local_slots_in_force(self) -> int:

@@ -153,6 +153,10 @@ class SubmissionPlan:
         """Executors that may exist or will be submitted."""
         return self.batch_jobs.executors + self.to_submit
 
+    def is_cancelling(self, now: float) -> bool:
+        """True if a cancel command is due: after a withdrawal, or for another reason."""
+        return (bool(self.to_cancel) and self.next_cancel_at <= now) or (self.withdraw_asked and self._withdrawable)
+
     def everything(self) -> list[BatchId]:
         """The batch jobs to cancel at the end."""
         return list(dict.fromkeys([*self.batch_jobs.ids(), *self.to_cancel]))

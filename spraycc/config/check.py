@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from spraycc.config.keys import allowed, core_type, hints, none_word
+from spraycc.config.keys import allowed, core_type, form, hints, none_word
 from spraycc.config.sources import Given
 from spraycc.errors import ConfigError
 
@@ -35,6 +35,8 @@ def checked(key: str, given: Given) -> Any:
             result = _adapter(key).validate_strings(value)
         else:
             result = _adapter(key).validate_python(value, strict=True)
+        if (known := form(key)) is not None and not known.fits(result):
+            raise ValueError
     except (ValidationError, ValueError):
         result = math.nan
     if isinstance(result, float) and not math.isfinite(result):

@@ -12,7 +12,7 @@ import typing
 from collections.abc import Iterable
 from typing import Any
 
-from spraycc.settings import Settings
+from spraycc.settings import Form, Settings
 
 #: First part of the names of our environment variables.
 PREFIX = "SPRAYCC_"
@@ -61,10 +61,17 @@ def none_word(key: str) -> str | None:
     return _NONE_WORDS.get(key, _AUTO) if _split(hints()[key])[1] else None
 
 
+def form(key: str) -> Form | None:
+    """The form of the texts of ``key``; None: any text."""
+    return next((limit for limit in _split(hints()[key])[2] if isinstance(limit, Form)), None)
+
+
 def allowed(key: str) -> str:
     """The allowed values of ``key``, in words: ``an integer from 1 to 1024, or "auto"``."""
     core, _optional, limits = _split(hints()[key])
-    if typing.get_origin(core) is typing.Literal:
+    if (known := form(key)) is not None:
+        words = known.words
+    elif typing.get_origin(core) is typing.Literal:
         words = _choice([f'"{value}"' for value in typing.get_args(core)])
     elif typing.get_origin(core) is tuple:
         words = "a list of strings"

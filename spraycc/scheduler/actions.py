@@ -22,7 +22,7 @@ class RunLocally:
     """Tell the runner to execute the command itself, on the submit host.
 
     ``why`` is "placement", "no-executor", "attempts", "refused", "memory", "unfit" (no executor's host is fit for the
-    task) or "gave-up" (see :class:`GiveUp`).
+    task), "gave-up" (see :class:`GiveUp`) or "left" (the task's build is left, and no executor is connected).
     """
 
     task: TaskId
@@ -69,9 +69,21 @@ class SetWidth:
 
 @dataclass(frozen=True, slots=True)
 class NoExecutorYet:
-    """Tasks meant for executors run on the submit host, as no executor is connected. Sent once a build."""
+    """Tasks meant for executors run on the submit host, as no executor is connected. Sent once a build.
+
+    ``asked`` executors are on their way.
+    """
 
     build: BuildId
+    asked: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaitsForRetry:
+    """The build's tasks wait for the cluster, and the next executors are asked for only in ``retry_s``."""
+
+    build: BuildId
+    retry_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +98,15 @@ class GiveUp:
     fell_back: int
 
 
-Action = Dispatch | RunLocally | Abort | AskExecutors | Withdraw | Release | SetWidth | NoExecutorYet | GiveUp
+Action = (
+    Dispatch
+    | RunLocally
+    | Abort
+    | AskExecutors
+    | Withdraw
+    | Release
+    | SetWidth
+    | NoExecutorYet
+    | WaitsForRetry
+    | GiveUp
+)

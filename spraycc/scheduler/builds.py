@@ -48,7 +48,7 @@ class ScheduledBuilds:
     def start(self, build_id: BuildId, cap: int | None) -> None:
         build = self.get(build_id)
         assert not build.open, f"build {build_id} started twice"
-        build.open = True
+        build.open, build.left = True, False
         build.cap = None if cap is None else max(1, cap)
         self.open[build_id] = build
         self._count_wanted()
@@ -56,9 +56,20 @@ class ScheduledBuilds:
     def end(self, build_id: BuildId) -> None:
         build = self.open.pop(build_id)
         build.open = False
+        build.left = True
         build.width = 0
         self._count_wanted()
         self._forget_if_unused(build)
+
+    def leave(self, build: ScheduledBuild) -> None:
+        """No command line waits for the build any more."""
+        build.left = True
+        self._count_wanted()
+
+    @property
+    def left_tasks(self) -> bool:
+        """True if a build that is left has tasks in QUEUED or RUNNING."""
+        return any(build.left and build.remote for build in self.by_id.values())
 
     def task_left(self, build: ScheduledBuild) -> None:
         """One of the build's tasks is GONE."""
@@ -94,7 +105,7 @@ class ScheduledBuilds:
         if change:
             build = task.build
             build.remote += change
-            if not build.open:
+            if not (build.open or build.left):
                 self.wanted_executors += change
 
     def serve(self, build: ScheduledBuild) -> None:

@@ -19,11 +19,14 @@ from typing import TypedDict, assert_never
 
 from spraycc.model import BuildId, ExecutorId, TaskId
 from spraycc.scheduler import events
-from spraycc.scheduler.actions import Action, AskExecutors, Release, SetWidth, Withdraw
+from spraycc.scheduler.actions import Action, AskExecutors, Release, SetWidth, WaitsForRetry, Withdraw
 from spraycc.scheduler.builds import BuildCounts, ScheduledBuilds
 from spraycc.scheduler.executor_pool import Executor, ExecutorCounts, ExecutorPool
 from spraycc.scheduler.task_placer import TaskPlacer
 from spraycc.scheduler.tasks import ScheduledTask, TaskCounts, count_tasks
+
+#: A shorter pause between two requests for executors is not told.
+_LEAST_TOLD_S = 1.0
 
 
 class Snapshot(TypedDict):
@@ -102,6 +105,11 @@ class Scheduler:
         assert pool.connected <= self.policy.max_executors or not pool.idle
 
     @property
+    def wants_executors(self) -> bool:
+        """A build is open whose command line waits for it, or a task outside all builds needs an executor."""
+        return bool(self.builds.wanted_executors) or any(not build.left for build in self.builds.open.values())
+
+    @property
     def needs_memory_measured(self) -> bool:
         """A task has or wants a slot of the heavy quota, so the submit host's free memory matters."""
         return self.slots.heavy_demand > 0
@@ -129,14 +137,17 @@ class Scheduler:
             case events.ExecutorLost(executor_id):
                 self._executor_lost(executor_id)
             case events.SubmissionFailed(count, retry_s):
-                self.pool.fail(count, self._now + retry_s)
+                self.pool.fail(count, self._now, retry_s)
             case events.BuildStarted(build_id, cap):
+                self.pool.shorten_pause()
                 if not (self.builds.open or self.queue.size or self.pool.connected or self.pool.asked):
                     # If an earlier build's executors are still on their way, do not restart the grace: each of a
                     # hundred short builds would wait in vain.
                     self.placer.grace.restart()
                 self.builds.start(build_id, cap)
                 self._widths_due = True
+            case events.BuildLeft(build_id):
+                self.builds.leave(self.builds.open[build_id])
             case events.BuildEnded(build_id):
                 self.builds.end(build_id)
                 self._widths_due = True
@@ -151,6 +162,11 @@ class Scheduler:
         policy.validate()
         if policy.initial_executors != self.policy.initial_executors:
             self.pool.reset_ceiling(policy.initial_executors)
+        if policy.way != self.policy.way:
+            self.pool.change_way(self.policy.way, policy.way)
+            self.placer.grace.end()
+            # Executors that were asked for in the old way would stand for those of the new one.
+            self._withdraw_requests()
         self.policy = policy
         self.placer.apply(policy)
         self._widths_due = True
@@ -158,6 +174,7 @@ class Scheduler:
     def _task_arrived(self, event: events.TaskArrived) -> None:
         assert event.task not in self.tasks, f"task {event.task} arrived twice"
         build = self.builds.get(event.build)
+        build.left = build.left or event.build_is_over
         build.tasks += 1
         self._arrivals += 1
         self.tasks[event.task] = task = ScheduledTask(
@@ -197,6 +214,7 @@ class Scheduler:
         if self.pool.connected:
             self.placer.fall_back_for_memory()
         else:
+            self.placer.fall_back_left()
             self.placer.update_grace(self._now)
         # Before tasks are placed: a task that runs locally at once is still a reason to ask.
         self._ask_executors()
@@ -206,6 +224,8 @@ class Scheduler:
         self._release_idle()
         if self._widths_due:
             self._set_widths()
+        if self.policy.wait_for_cluster and not (self.pool.connected or self.pool.asked):
+            self._tell_pause()
 
     def _release_retired_and_surplus(self) -> None:
         pool = self.pool
@@ -233,8 +253,9 @@ class Scheduler:
     def _release_idle(self) -> None:
         """Release executors that have been idle for too long.
 
-        While a build is open, an idle executor shows that the build can't use all of its executors. Then no more are
-        wanted, so the scheduler also takes back its requests for more.
+        Then no more are wanted, so the scheduler first takes back its requests for more. Otherwise the cluster manager
+        would start a pending executor in the place of each that leaves. In an open build, an idle executor shows that
+        the build can't use all of its executors.
         """
         pool, delay_s = self.pool, self.policy.release_delay_s
         if self.builds.open or self.queue.size:
@@ -246,7 +267,7 @@ class Scheduler:
         during_build = pool.quiet_since is None
         withdrawn = False
         while (release := pool.next_release(delay_s)) is not None and release[1] <= self._now:
-            if during_build and not withdrawn:
+            if not withdrawn:
                 self._withdraw_requests()
                 withdrawn = True
             self._release(release[0])
@@ -264,6 +285,15 @@ class Scheduler:
             self.pool.asked -= action.count
         if self.pool.asked:
             self._actions.append(Withdraw())
+
+    def _tell_pause(self) -> None:
+        retry_at = self.pool.retry_at
+        if retry_at - self._now < _LEAST_TOLD_S:
+            return
+        for build in self.builds.open.values():
+            if build.remote and not build.left and build.told_retry_at != retry_at:
+                build.told_retry_at = retry_at
+                self._actions.append(WaitsForRetry(build.id, retry_at - self._now))
 
     def _set_widths(self) -> None:
         self._widths_due = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from spraycc.model import UNKNOWN, BuildId, ExecutorId, Expectation, Placement, TaskId
@@ -33,6 +34,8 @@ class SchedulingPolicy:
     fall_back_limit: int = 30
     #: executors to ask for at first, and more when all of them are busy; None: as many as the builds may use
     initial_executors: int | None = None
+    #: how executors are started. The scheduler only compares it: a pause after a refusal holds for one way.
+    way: Hashable = ()
 
     def validate(self) -> None:
         """Assert that every task can end."""
@@ -68,6 +71,13 @@ class BuildStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class BuildLeft:
+    """The build's command line is gone, and its tool lives on. Nobody waits for the cluster any more."""
+
+    build: BuildId
+
+
+@dataclass(frozen=True, slots=True)
 class BuildEnded:
     """The build's tool has ended. Some of its tasks may still exist; each ends with its own event."""
 
@@ -90,6 +100,8 @@ class TaskArrived:
     expected: Expectation = UNKNOWN
     #: the capture holds every effect of the task, so a second attempt may run beside the first
     may_run_twice: bool = False
+    #: the build was closed before, or was another server's
+    build_is_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +182,7 @@ class Tick:
 Event = (
     PolicyChanged
     | BuildStarted
+    | BuildLeft
     | BuildEnded
     | TaskArrived
     | TaskGone

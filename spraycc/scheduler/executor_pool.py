@@ -6,7 +6,7 @@ import enum
 import heapq
 import math
 from collections import OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import TypedDict
 
@@ -20,6 +20,9 @@ from spraycc.scheduler.tasks import ScheduledTask, TaskState
 #: start as fast as the cluster takes them.
 _BARREN_LIMIT = 3
 _BARREN_PAUSE_S = 30.0
+#: A build that opens during a longer pause has executors asked for this long after the last refusal. The user may have
+#: mended the cause, and many short builds in a row must not become as many submissions.
+_NEW_BUILD_PAUSE_S = 60.0
 #: While a build is open an executor idles at least this long before its release, whatever the delay after builds.
 _LEAST_IDLE_S = 10.0
 #: At most one in this many executors runs a second attempt. If many tasks are late, the file system or the network is
@@ -108,6 +111,10 @@ class ExecutorPool:
         self.unfit = 0
         #: no executors are requested before this time
         self.retry_at = -math.inf
+        #: when requested executors last failed
+        self._failed_at = -math.inf
+        #: way -> the two times above, for the ways in which executors were started before
+        self._pauses: dict[Hashable, tuple[float, float]] = {}
         #: most executors to ask for, by the use that builds make of them; infinite, or >= 1
         self.ceiling = math.inf
         #: time since when no build is open and no task is queued; None while there are any
@@ -138,10 +145,21 @@ class ExecutorPool:
         """An executor idles while a build is open, so the build can use only the others."""
         self.ceiling = max(1, self.connected)
 
-    def fail(self, count: int, retry_at: float) -> None:
+    def fail(self, count: int, now: float, retry_s: float) -> None:
         """``count`` requested executors will not join."""
         self.asked = max(0, self.asked - count)
-        self.retry_at = max(self.retry_at, retry_at)
+        self.retry_at = max(self.retry_at, now + retry_s)
+        self._failed_at = now
+
+    def shorten_pause(self) -> None:
+        """A build opens: its user expects another try."""
+        self.retry_at = min(self.retry_at, self._failed_at + _NEW_BUILD_PAUSE_S)
+
+    def change_way(self, before: Hashable, way: Hashable) -> None:
+        """Executors are started in another way from now on. The pause after a refusal belongs to the way."""
+        self._pauses[before] = self.retry_at, self._failed_at
+        self.retry_at, self._failed_at = self._pauses.pop(way, (-math.inf, -math.inf))
+        self._barren = 0
 
     # ---- joining and leaving
 

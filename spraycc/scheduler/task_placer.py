@@ -158,6 +158,16 @@ class TaskPlacer:
             tasks = self.queue.out_of_memory.values()
             self._fall_back_queued((task for task in tasks if not self._pool.could_take(task)), "memory")
 
+    def fall_back_left(self) -> None:
+        """Tasks of builds that are left run on the submit host. No executor is connected.
+
+        Their make may live on, so they must end. They may not keep the cluster busy, because no user waits for them.
+        """
+        if self._builds.left_tasks:
+            for task in [task for task in self.queue if task.build.left]:
+                self.queue.remove(task)
+                self._wait_for_slot(task, Quota.HEAVY, "left")
+
     def update_grace(self, now: float) -> None:
         """No executor is connected."""
         # A refusal ends the grace beyond the time of the retry: if it lasts for hours, no retry may stall the build.
@@ -233,7 +243,7 @@ class TaskPlacer:
         # If the build is not open, no user reads its notices.
         if build.open and not build.told_no_executor:
             build.told_no_executor = True
-            self._actions.append(NoExecutorYet(build.id))
+            self._actions.append(NoExecutorYet(build.id, self._pool.asked))
         self._run_queued_locally(task, "no-executor")
 
     def _dispatch(self, task: ScheduledTask, executor: Executor, now: float) -> None:
@@ -275,6 +285,7 @@ class TaskPlacer:
         slots.validate(tasks)
         self.stragglers.validate(tasks)
         assert not (self.grace.is_over and pool.connected)
+        assert pool.connected or not any(task.build.left for task in queue)
         if policy.executors_are_here:
             assert self._cpus_taken <= max(policy.max_executors, self._cpus_taken_before)
         if not self._is_host_full():

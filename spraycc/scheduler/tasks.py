@@ -93,8 +93,12 @@ class ScheduledBuild:
     width: int = 0
     #: a task for executors has arrived, so the scheduler expects more
     wants_executors: bool = False
+    #: its command line is gone: the build asks for no executors, and none of its tasks waits for the first one
+    left: bool = False
     #: NoExecutorYet was sent
     told_no_executor: bool = False
+    #: the time of the next request in the last WaitsForRetry
+    told_retry_at: float = -math.inf
     #: its tasks that are not GONE
     tasks: int = 0
     #: its tasks in QUEUED and RUNNING
@@ -114,6 +118,8 @@ class ScheduledBuild:
         A build uses its width only once it has tokens, and tokens follow executors. So its first task for executors
         claims executors for all that the build may run at once.
         """
+        if self.left:
+            return 0
         if not self.open:
             return self.remote
         return (self.cap or math.inf) if self.wants_executors else 0

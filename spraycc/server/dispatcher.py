@@ -14,7 +14,7 @@ from spraycc.model import Placement
 from spraycc.scheduler import actions, events
 from spraycc.scheduler.core import Scheduler
 from spraycc.server.builds.build import Builds
-from spraycc.server.fleet.fleet import Fleet
+from spraycc.server.fleet.fleet import Fleet, way_of
 from spraycc.server.host.memory import MemoryRoom
 from spraycc.server.host.process_tree import read_process
 from spraycc.server.task_table import TaskTable
@@ -41,6 +41,7 @@ def policy_of(settings: Settings) -> events.SchedulingPolicy:
         release_delay_s=settings.release_delay_s,
         fall_back_limit=settings.fall_back_limit,
         initial_executors=settings.initial_executors,
+        way=way_of(settings),
     )
 
 
@@ -72,6 +73,11 @@ class Dispatcher:
     def is_busy(self) -> bool:
         """True if a build is open, or any runner is connected."""
         return bool(self.builds.open or self.tasks.known)
+
+    @property
+    def wants_executors(self) -> bool:
+        """True if an executor that is pending may be of use to a build or a runner outside all builds."""
+        return self._scheduler.wants_executors
 
     def apply(self, settings: Settings) -> None:
         """Use these settings from now on."""
@@ -187,8 +193,7 @@ class Dispatcher:
             case actions.Withdraw():
                 self.fleet.withdraw()
             case actions.Release(executor_id):
-                if link := self.fleet.links.get(executor_id):
-                    link.leave()
+                self.fleet.release(executor_id)
             case actions.SetWidth(build_id, width):
                 build = self.builds.open.get(build_id)
                 if build is not None:
@@ -205,14 +210,25 @@ class Dispatcher:
                         f"{fell_back} of the last tasks could not be done by executors{why}; the rest of this build "
                         f"runs on this host, {self.settings.local_slots_in_force} at once (see 'spraycc why')"
                     )
-            case actions.NoExecutorYet(build_id):
+            case actions.NoExecutorYet(build_id, asked):
                 build = self.builds.open.get(build_id)
                 if build is not None:
-                    build.notice(
-                        f"no executor has connected yet ({self.settings.executors_in_force} asked of "
-                        f"'{self.settings.cluster}'); compiling on this host meanwhile, "
-                        f"{self.settings.local_slots_in_force} at once (--wait-for-cluster to wait)"
-                    )
+                    # A refusal says more. A build that has been told of it is not told again.
+                    build.notice((not asked and self.fleet.trouble) or self._no_executor_yet(asked))
+            case actions.WaitsForRetry(build_id, retry_s):
+                build = self.builds.open.get(build_id)
+                if build is not None:
+                    if self.fleet.trouble:
+                        build.notice(self.fleet.trouble)
+                    wait = f"executors are asked for again in {retry_s:.0f} s"
+                    build.notice(f"waiting for the cluster (--wait-for-cluster): {wait}")
+
+    def _no_executor_yet(self, asked: int) -> str:
+        state = f"has connected yet ({asked} asked of '{self.settings.cluster}')" if asked else "is connected"
+        return (
+            f"no executor {state}; compiling on this host meanwhile, "
+            f"{self.settings.local_slots_in_force} at once (--wait-for-cluster to wait)"
+        )
 
 
 def _programs(task: Task) -> tuple[str, str]:

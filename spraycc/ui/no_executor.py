@@ -23,6 +23,7 @@ _FELL_BACK = {
     "here: refused": ("were refused by executors", _SEE_TASKS),
     "here: memory": ("needed more memory than the executors' hosts have", _SEE_TASKS),
     "here: unfit": ("suited no executor's host", _SEE_TASKS),
+    "here: left": ("came when `spraycc` was gone, and no executor was connected", _SEE_TASKS),
     "here: gave-up": ("came when the build had given up its executors", _SEE_TASKS),
 }
 _NO_RESULT = ("had no result when the build ended", _SEE_STATE)

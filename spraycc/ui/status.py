@@ -48,6 +48,8 @@ def render(figures: Mapping[str, Any]) -> Iterator[RenderableType]:
     stale = sum(build.get("stale", 0) for build in builds)
     if stale:
         yield Text(f"attempts thrown away as their hosts saw other files than the submit host: {stale}")
+    for host, port in figures.get("listens", []):
+        yield Text(f"listens for executors on port {port} of {'all addresses' if host == '::' else host}")
     executors = figures.get("executors", [])
     if executors:
         yield _table(

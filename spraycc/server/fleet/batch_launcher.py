@@ -82,6 +82,10 @@ class BatchLauncher:
         #: the file that says that batch jobs may exist; None: nothing was submitted
         self._marker: Path | None = None
         self._wake = trio.Event()
+        #: set after each step of the plan, and made anew
+        self._step_over = trio.Event()
+        #: cancel commands that failed
+        self._failed_cancels = 0
         self._scope = trio.CancelScope()
 
     @property
@@ -98,6 +102,11 @@ class BatchLauncher:
     def withdraw(self) -> None:
         self._plan.withdraw()
         self._wake.set()
+
+    async def withdrawn(self) -> None:
+        failed = self._failed_cancels
+        while self._plan.is_cancelling(trio.current_time()) and self._failed_cancels == failed:
+            await self._step_over.wait()
 
     def connected(self, executor_id: str) -> None:
         self._plan.connected(executor_id)
@@ -119,8 +128,12 @@ class BatchLauncher:
                 except Exception:
                     log.exception("%s: a command failed through a fault of SprayCC", self._system)
                     self._plan.failed(trio.current_time())
+                    self._failed_cancels += 1
                     await trio.sleep(PAUSE_S)
                     continue
+                finally:
+                    self._step_over.set()
+                    self._step_over = trio.Event()
                 if not actions:
                     with trio.move_on_at(at):
                         await self._wake.wait()
@@ -191,6 +204,7 @@ class BatchLauncher:
             await self._commands.cancel(action.ids, self._plan.cancelled)
         except ClusterError as exc:
             log.warning("%s: not cancelled: %s", self._system, exc)
+            self._failed_cancels += 1
             self._plan.cancel_failed(exc, trio.current_time())
 
     async def close(self) -> None:

@@ -22,7 +22,7 @@ from spraycc.server.fleet.batch_launcher import BatchLauncher
 from spraycc.server.fleet.connection import ExecutorLink, Results
 from spraycc.server.fleet.credentials import make_credentials, write_session_file
 from spraycc.server.fleet.launcher import Launcher
-from spraycc.server.fleet.listener import ExecutorListener, TcpAcceptor
+from spraycc.server.fleet.listener import ExecutorListener, NoPort, TcpAcceptor
 from spraycc.server.fleet.pack import packs_dir, ready_pack
 from spraycc.server.fleet.process_launcher import RETRY_S, ProcessLauncher
 from spraycc.server.fleet.stale_jobs import StaleJobs
@@ -38,6 +38,10 @@ log = logging.getLogger(__name__)
 
 #: At the server's end, executors have this time to leave.
 LEAVE_S = 1.0
+#: Executors leave when what is pending has been cancelled, but at most this much later.
+CANCEL_S = 5.0
+#: Executors of an earlier way that fail are no reason for a pause. The scheduler wants one all the same.
+_NO_PAUSE_S = 0.001
 #: A heartbeat that comes this much too late shows that the server was stopped, or got no CPU.
 LATE_S = 0.5
 #: Status waits this long for the executors' counters.
@@ -54,7 +58,7 @@ class Hub(Protocol):
     @property
     def settings(self) -> Settings: ...
     @property
-    def is_busy(self) -> bool: ...
+    def wants_executors(self) -> bool: ...
     def post(self, event: Event) -> None: ...
     def say(self, text: str) -> None:
         """Show the user of each open build a line."""
@@ -69,6 +73,7 @@ class Launch:
     way: tuple[object, ...]
     #: executors must see these files of the workspace as the server does; None: they run on the submit host
     landmarks: Landmarks | None
+    listener: ExecutorListener
     launcher: Launcher
 
 
@@ -91,8 +96,10 @@ class Fleet:
         self._to_start = 0
         #: needs that any executor's host does not meet, so that the user is told of each need once
         self._differing: set[str] = set()
-        #: when and why executors failed to start the last time; None if an executor has joined since
-        self._trouble: tuple[float, str] | None = None
+        #: way -> when and why executors failed to start the last time; empty if an executor has joined since
+        self._troubles: dict[tuple[object, ...], tuple[float, str]] = {}
+        #: executors that leave when what is pending has been cancelled
+        self._leaving: list[ExecutorLink] = []
         self._beats = 0
         self._stale_jobs = StaleJobs(state_dir, hub.say)
         #: the server ends: executors were told to leave, and their events are dropped
@@ -119,7 +126,7 @@ class Fleet:
         self.links[link.id] = link
         assert link.ready is not None
         log.info("executor %s: ready on %s, process %d", link.id, link.ready.host, link.ready.pid)
-        self._trouble = None
+        self._troubles.clear()
         for launcher in self._launchers:
             launcher.connected(link.id)
 
@@ -133,7 +140,9 @@ class Fleet:
         for launcher in self._launchers:
             launcher.connected(link.id)
             launcher.gone(link.id)
-        self._start_failed(1, UNFIT_RETRY_S, f"{text}; its tasks run on the submit host (see 'spraycc doctor')")
+        self._start_failed(
+            way_of(self.settings), 1, UNFIT_RETRY_S, f"{text}; its tasks run on the submit host (see 'spraycc doctor')"
+        )
 
     def host_differs(self, task: Task, text: str) -> None:
         needs = needs_of(task.same)
@@ -145,7 +154,7 @@ class Fleet:
 
     def ask(self, count: int) -> None:
         """Have this many executors started. Never waits."""
-        if self._launches and self._launches[-1].way == _way(self.settings):
+        if self._launches and self._launches[-1].way == way_of(self.settings):
             self._launches[-1].launcher.ask(count)
             return
         self._to_start += count
@@ -156,6 +165,26 @@ class Fleet:
         """Take back the executors that were asked for and have not started."""
         for launcher in self._launchers:
             launcher.withdraw()
+
+    def release(self, executor_id: ExecutorId) -> None:
+        """Have an executor leave. What is pending is cancelled first, as it would start in the executor's place."""
+        if link := self.links.get(executor_id):
+            self._leaving.append(link)
+            if len(self._leaving) == 1:
+                self._nursery.start_soon(self._let_leave)
+
+    async def _let_leave(self) -> None:
+        await self._withdrawn()
+        leaving, self._leaving = self._leaving, []
+        for link in leaving:
+            link.leave()
+
+    async def _withdrawn(self) -> None:
+        """Wait until what was withdrawn has been cancelled. Takes CANCEL_S at most."""
+        with trio.move_on_after(CANCEL_S):
+            async with trio.open_nursery() as nursery:
+                for launcher in self._launchers:
+                    nursery.start_soon(_withdrawn, launcher)
 
     @property
     def has_processes(self) -> bool:
@@ -176,15 +205,19 @@ class Fleet:
 
     async def _begin_launch(self) -> None:
         """Make a launch for the present settings, and start the executors that were asked for."""
+        way = way_of(self.settings)
         try:
             launch = await self._make_launch(self.settings)
+            while launch.way != way_of(self.settings):  # other settings have come meanwhile
+                way = way_of(self.settings)
+                launch = await self._make_launch(self.settings)
             launch.launcher.ask(self._to_start)
             self._to_start = 0
         except Exception as exc:
             if not isinstance(exc, (OSError, SprayccError)):
                 log.exception("a fault at the start of executors")
             count, self._to_start = self._to_start, 0
-            self._start_failed(count, RETRY_S, f"executors can't be started: {exc}")
+            self._start_failed(way, count, RETRY_S, f"executors can't be started: {exc}")
 
     async def _make_launch(self, settings: Settings) -> Launch:
         """A launch with its own certificate, secret, listener, session file and launcher.
@@ -195,7 +228,8 @@ class Fleet:
         is_local = settings.cluster == "local"
         landmarks = await run_in_thread(Landmarks, self._workspace) if _see_other_files(settings) else None
         bound = listening_host(settings.listen, local=is_local)
-        listener = ExecutorListener(self, self._results, credentials, TcpAcceptor(bound), self._proved, landmarks)
+        acceptor = self._acceptor(bound, settings)
+        listener = ExecutorListener(self, self._results, credentials, acceptor, self._proved, landmarks)
         try:
             self.remove_session()
             session = Session(
@@ -215,7 +249,7 @@ class Fleet:
         except BaseException:
             listener.close()
             raise
-        launch = Launch(_way(settings), landmarks, launcher)
+        launch = Launch(way_of(settings), landmarks, listener, launcher)
         if not self._launches:
             self._nursery.start_soon(self._stale_jobs.cancel)
         self._launches.append(launch)
@@ -223,27 +257,44 @@ class Fleet:
         self._nursery.start_soon(launcher.run)
         return launch
 
+    def _acceptor(self, host: str, settings: Settings) -> TcpAcceptor:
+        try:
+            return TcpAcceptor(host, settings.ports_for_executors)
+        except NoPort:
+            # Perhaps earlier launches have the ports. Their session files are removed now, so no executor needs them.
+            if not self._launches:
+                raise
+            for launch in self._launches:
+                launch.listener.close()
+            return TcpAcceptor(host, settings.ports_for_executors)
+
     def _make_launcher(self, settings: Settings, session_file: Path, pack: Path | None) -> Launcher:
         environ = None if settings.cluster == "local" else os.environ
+        failed = partial(self._start_failed, way_of(settings))
         command = executor_command(session_file, settings.executor_prefix, environ, pack, settings.scratch_dir)
         if settings.cluster not in BATCH:
             log_path = self._state_dir / "executors.log"
-            return ProcessLauncher(settings, command, log_path, self._start_failed)
+            return ProcessLauncher(settings, command, log_path, failed)
         launcher = BatchLauncher(
             settings,
             command,
             self._state_dir,
-            failed=self._start_failed,
+            failed=failed,
             say=self._hub.say,
-            wanted=lambda: self._launchers[-1] is launcher and self._hub.is_busy,
+            wanted=lambda: self._launchers[-1] is launcher and self._hub.wants_executors,
         )
         return launcher
 
-    def _start_failed(self, count: int, retry_s: float, text: str) -> None:
+    def _start_failed(self, way: tuple[object, ...], count: int, retry_s: float, text: str) -> None:
         if text:
-            self._trouble = trio.current_time(), text
+            self._troubles[way] = trio.current_time(), text
             self._hub.say(text)
-        self.post(SubmissionFailed(count, retry_s))
+        self.post(SubmissionFailed(count, retry_s if way == way_of(self.settings) else _NO_PAUSE_S))
+
+    @property
+    def trouble(self) -> str:
+        """Why executors failed to start the last time; empty if one has joined since, or is started in another way."""
+        return self._troubles.get(way_of(self.settings), (0.0, ""))[1]
 
     # -- heartbeats
 
@@ -272,8 +323,9 @@ class Fleet:
         with trio.move_on_after(STATUS_S):
             while any(link.answered_ping < number for link in self.links.values()):
                 await trio.sleep(0.002)
-        at, text = self._trouble or (trio.current_time(), "")
+        at, text = self._troubles.get(way_of(self.settings), (trio.current_time(), ""))
         return {
+            "listens": [launch.listener.address for launch in self._launches[-1:]],
             "executors": [link.status() for link in self.links.values()],
             "submissions": self._submissions(),
             "trouble": text,
@@ -285,6 +337,8 @@ class Fleet:
     async def close(self) -> None:
         """Have all executors leave, then end their processes and cancel their batch jobs."""
         self._is_leaving = True
+        self.withdraw()
+        await self._withdrawn()
         for link in self.links.values():
             link.leave()
         with trio.move_on_after(LEAVE_S):
@@ -300,6 +354,13 @@ class Fleet:
             path.unlink(missing_ok=True)
 
 
+async def _withdrawn(launcher: Launcher) -> None:
+    try:
+        await launcher.withdrawn()
+    except Exception:
+        log.exception("some pending executors may not have been cancelled")  # those of other launchers must be
+
+
 async def _close(launcher: Launcher) -> None:
     try:
         await launcher.close()
@@ -313,10 +374,11 @@ def _see_other_files(settings: Settings) -> bool:
     return settings.cluster != "local" or bool(settings.executor_prefix)
 
 
-def _way(settings: Settings) -> tuple[object, ...]:
+def way_of(settings: Settings) -> tuple[object, ...]:
     """The settings that decide how executors are started."""
     return (
-        settings.cluster, settings.listen, settings.queues, settings.queue_use, settings.queue_patience_s,
+        settings.cluster, settings.listen, settings.listen_ports,
+        settings.queues, settings.queue_use, settings.queue_patience_s,
         settings.account, settings.project, settings.wall_time_s, settings.memory_mb, settings.cpus_per_executor,
         settings.parallel_environment, settings.submit_arguments, settings.batch_name, settings.setup,
         settings.array_limit, settings.keep_pending, settings.hosts, settings.start_command,

@@ -39,6 +39,10 @@ class Launcher(Protocol):
         """Cancel the executors that have not started. The launcher reports them as failed, without a text."""
         ...
 
+    async def withdrawn(self) -> None:
+        """Return when the commands that cancel the withdrawn executors have run, or one of them has failed."""
+        ...
+
     def connected(self, executor_id: str) -> None:
         """The executor has connected to the server."""
         ...

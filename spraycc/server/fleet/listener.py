@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import random
 import secrets
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
 import trio
 
-from spraycc.errors import ProtocolError, VersionMismatch
+from spraycc.errors import ConfigError, ProtocolError, VersionMismatch
 from spraycc.landmarks import Landmarks
 from spraycc.model import ExecutorId
 from spraycc.server.fleet.channel import Channel
@@ -25,8 +28,14 @@ log = logging.getLogger(__name__)
 HANDSHAKE_S = 20.0
 #: Connections without a proof, at most. Further connections wait in the kernel's backlog.
 UNPROVED = 64
+#: Errors of bind(2) and listen(2) that concern one port: it is in use, or for root only.
+_OTHER_PORT = (errno.EADDRINUSE, errno.EACCES)
 #: Pause after an accept that failed.
 ACCEPT_AGAIN_S = 0.1
+
+
+class NoPort(ConfigError):
+    """The server can't listen on any of the ports that the settings allow."""
 
 
 class Acceptor(Protocol):
@@ -53,25 +62,28 @@ class Acceptor(Protocol):
 class TcpAcceptor:
     """Listens on a port of its own. Owns the listening socket; :meth:`close` closes it."""
 
-    def __init__(self, host: str) -> None:
-        """Listen on the address ``host``; "::" means all addresses, of IPv4 too.
+    def __init__(self, host: str, ports: Sequence[int] = (0,)) -> None:
+        """Listen on the address ``host``, on one of the ports; "::" means all addresses, of IPv4 too; 0 any free port.
 
         Raises:
+            NoPort: none of the ports can be used.
             OSError: the host can't listen on the address.
         """
-        self._sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            if host == "::":
-                self._sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            # Each accepted connection inherits these.
-            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            self._sock.bind((host, 0))
-            self._sock.listen(1024)
-            self._sock.setblocking(False)
-        except OSError:
-            self._sock.close()
-            raise
+        # In random order: the servers of several users share the ports, and would all begin with the same ones.
+        for port in random.sample(ports, len(ports)):
+            try:
+                self._sock = _listening(host, port)
+                break
+            except OSError as exc:
+                if exc.errno not in _OTHER_PORT:
+                    raise
+                cause = exc.strerror
+        else:
+            shown = f"{ports[0]}-{ports[-1]}" if len(ports) > 1 else ports[0]
+            raise NoPort(
+                f"no port of listen_ports {shown} is free on {'all addresses' if host == '::' else host} ({cause}); "
+                "allow more ports, or end servers of other workspaces with 'spraycc server stop'"
+            )
         self.address: tuple[str, int] = self._sock.getsockname()[:2]
 
     async def accept(self) -> tuple[socket.socket, Any]:
@@ -84,6 +96,28 @@ class TcpAcceptor:
         with suppress(RuntimeError):  # outside trio no coroutine waits
             trio.lowlevel.notify_closing(self._sock)
         self._sock.close()
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if host == "::":
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        if port:
+            # The connections of a server that has ended keep their port for a minute (TIME_WAIT). On Linux this option
+            # does not let two sockets listen on one port (socket(7)).
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Each accepted connection inherits these.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.bind((host, port))
+        # If another socket has been bound to the port in the same moment, this call fails, and not bind.
+        sock.listen(1024)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 class ExecutorListener:
@@ -114,16 +148,19 @@ class ExecutorListener:
         self._landmarks = landmarks
         self._unproved = trio.Semaphore(UNPROVED)
         self._acceptor = acceptor
+        self._is_closed = False
         self.address = acceptor.address
 
     async def run(self) -> None:
-        """Accept connections. Ends by cancellation, and closes the acceptor."""
+        """Accept connections until closed, and serve them. Ends by cancellation, and closes the acceptor."""
         try:
             async with trio.open_nursery() as nursery:
-                while True:
+                while not self._is_closed:
                     await self._unproved.acquire()
                     try:
                         sock, address = await self._acceptor.accept()
+                    except trio.ClosedResourceError:
+                        break
                     except OSError as exc:
                         # A shortage on the host, or an error of the network: both may pass.
                         self._unproved.release()
@@ -135,7 +172,8 @@ class ExecutorListener:
             self.close()
 
     def close(self) -> None:
-        """Accept no more. May be called even if ``run`` never was."""
+        """Accept no more. Links go on. May be called even if ``run`` never was."""
+        self._is_closed = True
         self._acceptor.close()
 
     async def _serve(self, sock: socket.socket, address: Any) -> None:

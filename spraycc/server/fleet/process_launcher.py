@@ -89,6 +89,9 @@ class ProcessLauncher:
     def withdraw(self) -> None:
         pass  # a process that was started connects within a second
 
+    async def withdrawn(self) -> None:
+        pass
+
     def connected(self, executor_id: str) -> None:
         if executor_id in self._awaited:
             self._awaited.discard(executor_id)

@@ -14,7 +14,7 @@ import trio
 
 import spraycc
 from spraycc.errors import ProtocolError, RuntimeDirError
-from spraycc.scheduler.events import BuildEnded, BuildStarted
+from spraycc.scheduler.events import BuildEnded, BuildLeft, BuildStarted
 from spraycc.server.builds.build import Build
 from spraycc.server.dispatcher import Dispatcher
 from spraycc.server.host.unix_connection import Peer
@@ -89,6 +89,7 @@ class Control:
             if self._build is not None:
                 log.info("build %s: its command line is gone", self._build.id)
                 if self._tool_pidfd is not None:
+                    self._dispatcher.post(BuildLeft(self._build.id))
                     await trio.lowlevel.wait_readable(self._tool_pidfd)
                 self._finish()
             if self._tool_pidfd is not None:

@@ -45,6 +45,7 @@ async def serve_runner(dispatcher: Dispatcher, decider: Decider, peer: Peer, req
                 expected=dispatcher.tasks.history.expect(task.key) if task.plan is not None else UNKNOWN,
                 # Compilers talk to no other process; the user's other commands may.
                 may_run_twice=by_default and description.kind in HELD_KINDS,
+                build_is_over=bool(task.build) and build is None,
             )
         )
         asks = await peer.wait_word()

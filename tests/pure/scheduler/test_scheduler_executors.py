@@ -6,7 +6,16 @@ import math
 import pytest
 
 from spraycc.model import Placement
-from spraycc.scheduler.actions import AskExecutors, Dispatch, NoExecutorYet, Release, RunLocally, SetWidth, Withdraw
+from spraycc.scheduler.actions import (
+    AskExecutors,
+    Dispatch,
+    NoExecutorYet,
+    Release,
+    RunLocally,
+    SetWidth,
+    WaitsForRetry,
+    Withdraw,
+)
 from spraycc.scheduler.events import (
     AttemptEnded,
     BuildEnded,
@@ -211,7 +220,7 @@ def test_no_executor_comes_and_tasks_run_here_until_one_does(start):
     play.at(10, remote(1), AskExecutors(4))
     for task in (2, 3, 4, 5):
         play.at(12, remote(task))
-    play.at(15, Tick(), NoExecutorYet("b"), RunLocally(1, "no-executor"), RunLocally(2, "no-executor"))
+    play.at(15, Tick(), NoExecutorYet("b", 4), RunLocally(1, "no-executor"), RunLocally(2, "no-executor"))
     assert play.scheduler.next_deadline() is None
     play.at(16, TaskGone(1), RunLocally(3, "no-executor"))
     # The other tasks go to the executor that joins, and a local slot that is free now stays free.
@@ -223,14 +232,14 @@ def test_after_the_grace_no_task_waits_for_it_again(start):
     play = start(local_slots=2)
     play.at(0, BuildStarted("b", None), SetWidth("b", 2))
     play.at(0, remote(1), AskExecutors(4))
-    play.at(5, Tick(), NoExecutorYet("b"), RunLocally(1, "no-executor"))
+    play.at(5, Tick(), NoExecutorYet("b", 4), RunLocally(1, "no-executor"))
     play.at(6, TaskGone(1))
     play.at(7, remote(2), RunLocally(2, "no-executor"))
     play.at(8, TaskGone(2))
     play.at(9, BuildEnded("b"))
     # The executors are still pending. Without this rule, each build of a script of many short builds would wait.
     play.at(10, BuildStarted("c", None), SetWidth("c", 2))
-    play.at(10, remote(3, "c"), NoExecutorYet("c"), RunLocally(3, "no-executor"))
+    play.at(10, remote(3, "c"), NoExecutorYet("c", 4), RunLocally(3, "no-executor"))
 
 
 def test_a_runner_that_dies_within_the_grace_leaves_none_to_the_next(start):
@@ -249,15 +258,15 @@ def test_all_executors_lost_begins_a_grace_of_its_own(start):
     play.at(1, ExecutorJoined("x"), Dispatch(1, "x", 1))
     play.at(100, ExecutorLost("x"), AskExecutors(1))
     assert play.scheduler.next_deadline() == 105
-    play.at(105, Tick(), NoExecutorYet("b"), RunLocally(1, "no-executor"))
+    play.at(105, Tick(), NoExecutorYet("b", 1), RunLocally(1, "no-executor"))
 
 
 def test_fallback_is_said_once_a_build_and_to_each(start):
     play = start(local_slots=3, pending_grace_s=0.0)
     play.at(0, BuildStarted("b", None), SetWidth("b", 3))
     play.at(0, BuildStarted("c", None), SetWidth("b", 2), SetWidth("c", 1))
-    play.at(1, remote(1), AskExecutors(4), NoExecutorYet("b"), RunLocally(1, "no-executor"))
-    play.at(1, remote(2, "c"), NoExecutorYet("c"), RunLocally(2, "no-executor"))
+    play.at(1, remote(1), AskExecutors(4), NoExecutorYet("b", 4), RunLocally(1, "no-executor"))
+    play.at(1, remote(2, "c"), NoExecutorYet("c", 4), RunLocally(2, "no-executor"))
     play.at(1, remote(3, "outside"), RunLocally(3, "no-executor"))
     play.at(2, ExecutorJoined("x"))
     play.at(3, ExecutorLost("x"), AskExecutors(1))
@@ -344,7 +353,7 @@ def test_a_refused_submission_does_not_hold_up_tasks(start):
     play = start(local_slots=1)
     play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     play.at(0, remote(1), AskExecutors(4))
-    play.at(1, SubmissionFailed(4, 30), NoExecutorYet("b"), RunLocally(1, "no-executor"))
+    play.at(1, SubmissionFailed(4, 30), NoExecutorYet("b", 0), RunLocally(1, "no-executor"))
     play.at(2, TaskGone(1))
     play.at(3, remote(2), RunLocally(2, "no-executor"))
     assert play.scheduler.next_deadline() == 31
@@ -377,17 +386,92 @@ def test_a_new_build_waits_again_once_the_refusal_is_history(start):
     play = start()
     play.at(0, BuildStarted("b", None), SetWidth("b", 1))
     play.at(0, remote(1), AskExecutors(4))
-    play.at(1, SubmissionFailed(4, 30), NoExecutorYet("b"), RunLocally(1, "no-executor"))
+    play.at(1, SubmissionFailed(4, 30), NoExecutorYet("b", 0), RunLocally(1, "no-executor"))
     play.at(2, TaskGone(1))
     play.at(2, BuildEnded("b"))
     assert play.scheduler.next_deadline() is None
     play.at(20, BuildStarted("c", None), SetWidth("c", 1))
-    play.at(20, remote(2, "c"), NoExecutorYet("c"), RunLocally(2, "no-executor"))
+    play.at(20, remote(2, "c"), NoExecutorYet("c", 0), RunLocally(2, "no-executor"))
     play.at(21, TaskGone(2))
     play.at(21, BuildEnded("c"))
     play.at(100, BuildStarted("d", None), SetWidth("d", 1))
     play.at(100, remote(3, "d"), AskExecutors(4))
     assert play.scheduler.next_deadline() == 105
+
+
+def test_settings_that_change_how_executors_are_started_forget_the_refusal(start):
+    play = start(way="nosuch")
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
+    play.at(0, remote(1), AskExecutors(4))
+    play.at(1, SubmissionFailed(4, 600), NoExecutorYet("b", 0), RunLocally(1, "no-executor"))
+    play.at(2, remote(2))
+    play.at(3, change(play, way="nosuch", max_executors=3))
+    play.at(4, change(play, way="workq"), AskExecutors(4))
+    assert play.scheduler.next_deadline() == 9  # task 2 waits for the first executor
+    play.at(5, ExecutorJoined("x"), Dispatch(2, "x", 1))
+
+
+def test_the_pause_of_a_way_is_remembered(start):
+    # Two builds with different settings that start in turn are no reason for a submission at each start.
+    play = start(way="nosuch")
+    play.at(0, remote(1, ""), AskExecutors(1))
+    play.at(1, SubmissionFailed(1, 600), RunLocally(1, "no-executor"))
+    play.at(2, change(play, way="closed"))
+    play.at(2, remote(2, ""), AskExecutors(1))
+    play.at(3, SubmissionFailed(1, 30))
+    play.at(4, change(play, way="nosuch"))
+    assert play.scheduler.next_deadline() == 601
+    play.at(5, change(play, way="closed"))
+    assert play.scheduler.next_deadline() == 33
+
+
+def test_executors_on_their_way_in_the_old_way_are_withdrawn(start):
+    play = start(way="nosuch")
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
+    play.at(0, remote(1), AskExecutors(4))
+    play.at(1, change(play, way="workq"), Withdraw())
+    play.at(2, SubmissionFailed(4, 0.001), NoExecutorYet("b", 0), RunLocally(1, "no-executor"))
+    play.at(2.5, Tick(), AskExecutors(4))
+
+
+def test_a_build_that_opens_in_a_long_pause_has_another_try_a_minute_after_the_refusal(start):
+    play = start()
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
+    play.at(0, remote(1), AskExecutors(4))
+    play.at(1, SubmissionFailed(4, 600), NoExecutorYet("b", 0), RunLocally(1, "no-executor"))
+    play.at(2, TaskGone(1))
+    play.at(2, BuildEnded("b"))
+    play.at(10, BuildStarted("c", None), SetWidth("c", 1))
+    play.at(10, remote(2, "c"), NoExecutorYet("c", 0), RunLocally(2, "no-executor"))
+    assert play.scheduler.next_deadline() == 61
+    play.at(61, Tick(), AskExecutors(4))
+    play.at(62, SubmissionFailed(4, 600))
+    play.at(200, BuildEnded("c"))
+    play.at(200, TaskGone(2))
+    play.at(201, BuildStarted("d", None), SetWidth("d", 1))
+    play.at(201, remote(3, "d"), AskExecutors(4))
+
+
+def test_a_build_that_opens_in_a_short_pause_does_not_shorten_it(start):
+    play = start()
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
+    play.at(0, remote(1), AskExecutors(4))
+    play.at(1, SubmissionFailed(4, 15), NoExecutorYet("b", 0), RunLocally(1, "no-executor"))
+    play.at(2, BuildStarted("c", None), SetWidth("c", 1))
+    assert play.scheduler.next_deadline() == 16
+
+
+def test_builds_that_wait_for_the_cluster_are_told_when_it_is_asked_again(start):
+    play = start(wait_for_cluster=True)
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
+    play.at(0, remote(1), AskExecutors(4))
+    play.at(1, SubmissionFailed(4, 600), WaitsForRetry("b", 600))
+    play.at(2, remote(2))
+    play.at(3, BuildStarted("c", None), SetWidth("c", 1), WaitsForRetry("b", 58))
+    play.at(4, remote(3, "c"), WaitsForRetry("c", 57))
+    play.at(61, Tick(), AskExecutors(4))
+    play.at(62, SubmissionFailed(4, 0.5))
+    play.at(62.5, Tick(), AskExecutors(4))
 
 
 def test_executors_that_come_though_they_were_reported_failed(start):
@@ -511,6 +595,18 @@ def test_those_on_the_way_are_withdrawn_with_those_that_idle(start):
     play.at(60, SubmissionFailed(7, 0.001))
     play.at(61, ExecutorLost("y"))
     assert play.scheduler.next_deadline() is None
+
+
+def test_those_on_the_way_are_withdrawn_before_others_leave_after_the_last_build(start):
+    play = start(max_executors=9)
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
+    play.at(0, remote(1), AskExecutors(9))
+    play.do(ExecutorJoined("x"), 0)
+    play.do(ExecutorJoined("y"), 0)
+    play.do(AttemptEnded("x", 1, DONE), 1)
+    play.do(TaskGone(1), 1)
+    play.at(2, BuildEnded("b"))
+    play.at(62, Tick(), Withdraw(), Release("y"), Release("x"))
 
 
 def test_an_executor_near_the_end_of_its_time_is_drained_and_replaced(start):

@@ -17,6 +17,7 @@ from spraycc.scheduler.core import Scheduler
 from spraycc.scheduler.events import (
     AttemptEnded,
     BuildEnded,
+    BuildLeft,
     BuildStarted,
     ExecutorJoined,
     ExecutorLost,
@@ -45,6 +46,7 @@ POLICIES = st.builds(
     release_delay_s=st.sampled_from([0.0, 60.0]),
     fall_back_limit=st.sampled_from([0, 2, 30]),
     initial_executors=st.none() | st.integers(1, 3),
+    way=st.sampled_from(["a queue", "a queue", "another"]),
 )
 BUILDS = st.sampled_from(["a", "b", "c", "outside"])
 EXPECTATIONS = st.builds(
@@ -112,11 +114,13 @@ class World(RuleBasedStateMachine):
         self.asked = 0
         self.wanted = 0  # executors that were asked for and not withdrawn since
         self.open = {}  # build -> cap
+        self.left = set()  # builds whose command line is gone
         self.widths = {}
         self.told = set()
         self.given_up = set()  # builds whose tasks no longer go to executors
         self.numbers = 0
         self.builds_of = {}  # task -> its build, also for ended tasks
+        self.way_changes = False  # the present event changes how executors are started
         self.unused = False  # the present event released an executor that was idle during a build
         self.failed = False  # an event failed half-way
         self.late = False  # a deadline has passed, and the scheduler has had no event since
@@ -137,6 +141,9 @@ class World(RuleBasedStateMachine):
         for action in actions:
             getattr(self, "on_" + type(action).__name__)(action)
         self.check_demand(actions)
+        if not self.connected():
+            for runner in self.queued():
+                runner.must_run_locally = runner.arrival.build in self.left
         self.scheduler.validate()
         due = self.scheduler.next_deadline()
         assert due is None or due > self.now
@@ -212,6 +219,7 @@ class World(RuleBasedStateMachine):
             assert action.why == "placement"
         elif action.why == "no-executor":
             assert not self.connected()
+            assert runner.arrival.build not in self.left
             assert not runner.arrival.must_be_remote
             assert not self.policy.wait_for_cluster
             assert runner.arrival.build in self.told or runner.arrival.build not in self.open
@@ -221,6 +229,8 @@ class World(RuleBasedStateMachine):
             assert not runner.must_run_locally
         elif action.why == "memory":
             assert runner.out_of_memory
+        elif action.why == "left":
+            assert runner.arrival.build in self.left
         else:
             assert runner.must_run_locally
         runner.where, runner.why = "here", action.why
@@ -259,7 +269,9 @@ class World(RuleBasedStateMachine):
         """A build that releases an idle executor does not need more: all its pending requests are withdrawn."""
         kinds = [type(action) for action in actions]
         assert kinds.count(Withdraw) <= 1
-        assert not (Withdraw in kinds and AskExecutors in kinds)
+        if Withdraw in kinds and AskExecutors in kinds:  # executors are started in another way from now on
+            assert self.way_changes
+            assert kinds.index(Withdraw) < kinds.index(AskExecutors)
         assert not (self.unused and self.wanted)
         self.unused = False
 
@@ -271,7 +283,16 @@ class World(RuleBasedStateMachine):
     def on_NoExecutorYet(self, action):
         assert action.build in self.open
         assert action.build not in self.told
+        assert action.asked == self.asked
         self.told.add(action.build)
+
+    def on_WaitsForRetry(self, action):
+        assert self.policy.wait_for_cluster
+        assert not self.asked
+        assert not self.connected()
+        assert action.build in self.open.keys() - self.left
+        assert any(r.where == "waits" and r.arrival.build == action.build for r in self.runners.values())
+        assert action.retry_s > 0
 
     def on_GiveUp(self, action):
         assert action.build not in self.given_up
@@ -313,8 +334,10 @@ class World(RuleBasedStateMachine):
 
     @rule(build=BUILDS, cap=st.none() | st.integers(1, 6))
     def build_opens(self, build, cap):
-        if build != "outside" and build not in self.open:
+        is_used = any(runner.arrival.build == build for runner in self.runners.values())
+        if build != "outside" and build not in self.open and not (build in self.left and is_used):
             self.forget(build)
+            self.left.discard(build)
             self.open[build] = cap
             self.widths.pop(build, None)
             self.told.discard(build)
@@ -325,12 +348,20 @@ class World(RuleBasedStateMachine):
     def build_closes(self, pick):
         build = sorted(self.open)[pick % len(self.open)]
         del self.open[build]
+        self.left.add(build)
         self.send(BuildEnded(build))
         # A build that is reopened before its last task has ended would still be the same build. Real ids are never reused.
         for task in [task for task, runner in self.runners.items() if runner.arrival.build == build]:
             self.gone(task)
         for executor in [e for e, task in self.executors.items() if task is not None and self.builds_of[task] == build]:
             self.end(executor, Outcome.CANCELLED)
+
+    @precondition(lambda self: self.open.keys() - self.left)
+    @rule(pick=PICK)
+    def command_line_goes(self, pick):
+        builds = sorted(self.open.keys() - self.left)
+        self.left.add(build := builds[pick % len(builds)])
+        self.send(BuildLeft(build))
 
     @rule(
         build=BUILDS,
@@ -345,7 +376,8 @@ class World(RuleBasedStateMachine):
     def tasks_arrive(self, build, placement, priority, must, expected, twice, count, needs):
         for _ in range(count):
             self.numbers += 1
-            arrival = TaskArrived(self.numbers, build, placement, priority, must, needs, expected, twice)
+            arrival = TaskArrived(self.numbers, build, placement, priority, must, needs, expected, twice,
+                                  build_is_over=build in self.left - self.open.keys())  # fmt: skip
             self.needs[self.numbers] = needs
             self.memory_of[self.numbers] = expected.memory_bytes
             self.builds_of[self.numbers] = build
@@ -511,10 +543,12 @@ class World(RuleBasedStateMachine):
     @rule(policy=POLICIES)
     def policy_changes(self, policy):
         # Earlier requests can't be taken back: the new limit applies to requests from now on.
+        self.way_changes = policy.way != self.policy.way
         self.policy = policy
         for runner in self.queued():
             runner.must_run_locally = runner.attempts - runner.misfits >= policy.max_attempts
         self.send(PolicyChanged(policy))
+        self.way_changes = False
 
     # ---- invariants
 
@@ -572,6 +606,7 @@ class World(RuleBasedStateMachine):
         self.drain(cluster_answers=not hopeless)
         for build in sorted(self.open):
             del self.open[build]
+            self.left.add(build)
             self.send(BuildEnded(build))
         assert self.scheduler.snapshot()["builds"] == {}
         # All executors are released, also those that are still to join.

@@ -10,6 +10,7 @@ from spraycc.scheduler.actions import Abort, AskExecutors, Dispatch, GiveUp, Rel
 from spraycc.scheduler.events import (
     AttemptEnded,
     BuildEnded,
+    BuildLeft,
     BuildStarted,
     ExecutorJoined,
     ExecutorLost,
@@ -377,9 +378,53 @@ def test_build_closes_before_its_last_runner_has_ended(one):
 def test_tasks_that_outlive_their_build_are_served(one):
     one.at(2, remote(2))
     one.at(2, BuildEnded("b"))
-    one.at(3, ExecutorLost("x"), AskExecutors(1))
-    one.at(4, ExecutorJoined("y"), Dispatch(1, "y", 2))
-    one.at(5, AttemptEnded("y", 1, DONE), Dispatch(2, "y", 1))
+    one.at(5, AttemptEnded("x", 1, DONE), Dispatch(2, "x", 1))
+
+
+def test_tasks_that_outlive_their_build_do_not_wait_for_another_executor(one):
+    one.at(2, remote(2))
+    one.at(2, BuildEnded("b"))
+    one.at(3, ExecutorLost("x"), RunLocally(1, "left"))
+    one.at(3, remote(3, must_be_remote=True, build_is_over=True))
+    one.at(4, TaskGone(1), RunLocally(2, "left"))
+    one.at(5, TaskGone(2), RunLocally(3, "left"))
+    assert not one.scheduler.wants_executors
+
+
+@pytest.mark.parametrize("end", [BuildEnded, BuildLeft])
+def test_tasks_whose_command_line_is_gone_do_not_wait_for_the_cluster(start, end):
+    play = start(wait_for_cluster=True, local_slots=1)
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
+    play.at(0, remote(1), AskExecutors(4))
+    play.at(0, remote(2, must_be_remote=True))
+    assert play.scheduler.wants_executors
+    play.at(1, end("b"), RunLocally(1, "left"))
+    assert not play.scheduler.wants_executors
+    play.at(2, TaskGone(1), RunLocally(2, "left"))
+    play.at(3, SubmissionFailed(4, 1.0))
+    play.at(5, remote(3, build_is_over=end is BuildEnded))
+    assert play.scheduler.next_deadline() is None  # no other executor is asked for
+    play.at(6, TaskGone(2), RunLocally(3, "left"))
+
+
+def test_a_task_outside_all_builds_waits_for_the_cluster(start):
+    play = start(wait_for_cluster=True)
+    play.at(0, remote(1, ""), AskExecutors(1))
+    assert play.scheduler.wants_executors
+    play.at(1, TaskGone(1))
+    assert not play.scheduler.wants_executors
+
+
+def test_a_build_whose_command_line_is_gone_keeps_its_executors_and_its_width(start):
+    play = start(max_executors=2)
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
+    play.at(0, remote(1), AskExecutors(2))
+    play.at(1, ExecutorJoined("x"), Dispatch(1, "x", 1))
+    play.at(1, ExecutorJoined("y"), SetWidth("b", 2))
+    play.at(2, BuildLeft("b"))
+    play.at(2, remote(2), Dispatch(2, "y", 1))
+    play.at(3, ExecutorLost("y"), SetWidth("b", 1))
+    play.at(4, AttemptEnded("x", 1, DONE), Dispatch(2, "x", 2))
 
 
 def test_task_arrives_after_its_build_has_closed(one):

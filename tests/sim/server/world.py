@@ -7,7 +7,7 @@ the test connects them.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -53,7 +53,7 @@ class FakeLauncher:
 
     def __init__(self, *_: object) -> None:
         self.asked: list[int] = []
-        self.withdrawn = 0
+        self.withdrawals = 0
         self.ids: set[str] = set()
         self.closed = False
         self.processes = 0
@@ -68,7 +68,10 @@ class FakeLauncher:
         self.asked.append(count)
 
     def withdraw(self) -> None:
-        self.withdrawn += 1
+        self.withdrawals += 1
+
+    async def withdrawn(self) -> None:
+        pass
 
     def connected(self, executor_id: str) -> None:
         self.ids.add(executor_id)
@@ -303,7 +306,7 @@ async def serving(
     async with trio.open_nursery() as nursery:
         world = World(base, nursery, replace(SETTINGS, **settings), disk, lingers)
 
-        def acceptor(host: str) -> Pairs:
+        def acceptor(host: str, ports: Sequence[int]) -> Pairs:
             world.ports.append(Pairs())
             return world.ports[-1]
 
