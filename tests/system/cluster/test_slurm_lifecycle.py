@@ -19,6 +19,29 @@ from tests.system.harness.waiting import HANG_S
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 
+def test_limit_of_submitted_batch_jobs(sandbox: Sandbox, slurm: Slurm, slurm_commands: ClientCommands) -> None:
+    """The user may have three batch jobs. The build uses three, the user is told, and Slurm is not asked in a loop."""
+    compiler = GatedCompiler(sandbox)
+    sandbox.write(c_project(UNITS))
+    command, _ = sandbox.build_command(["make", "-j8"], ["--wait-for-cluster"], executors=8)
+    slurm.limit("MaxSubmitJobs", 3)
+    try:
+        with sandbox.start(command, stderr=subprocess.PIPE) as process:
+            sandbox.wait_for_busy_executors(3)
+            last = "--array=1-1"
+            sandbox.wait_for(
+                "a fourth is refused", lambda: any(last in line for line in slurm_commands.failed("sbatch"))
+            )
+            compiler.open()
+            _, err = process.communicate(timeout=HANG_S)
+    finally:
+        slurm.limit("MaxSubmitJobs", None)
+    assert process.returncode == 0, err
+    assert len(slurm_commands.failed("sbatch")) <= 6
+    assert err.count(b"AssocMaxSubmitJobLimit") == 1
+    assert_built(sandbox)
+
+
 def test_arrays_are_too_large(sandbox: Sandbox, slurm: Slurm, slurm_commands: ClientCommands) -> None:
     """SprayCC halves the array after one refusal. The user has nothing to do, so SprayCC says nothing."""
     compiler = GatedCompiler(sandbox)
