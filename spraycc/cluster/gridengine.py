@@ -32,6 +32,9 @@ _JOB = re.compile(r"^(\d+)(?:\.\d+-\d+:\d+)?[ \t\r]*$", re.MULTILINE)
 #: The listing without the lines of a site's wrapper around it
 _XML = re.compile(r"<job_info\b.*</job_info>|<job_info\b[^>]*/>", re.DOTALL)
 
+#: A queue on one host, in the scheduling information.
+_INSTANCE = re.compile(r'queue instance "([^"@]+)@[^"]*"')
+
 
 class GridEngine(Driver):
     system = "Grid Engine"
@@ -93,7 +96,8 @@ class GridEngine(Driver):
                     more.append(following.strip())
                 # Drop the lines for queues that were not requested, and the note that the site collects no reasons.
                 more = [text for text in more if text and "hard queue list" not in text and "turned off" not in text]
-                return "; ".join(more[:3])
+                # Without hosts: otherwise the user would see a new line whenever another host is full.
+                return "; ".join(list(dict.fromkeys(_INSTANCE.sub(r'queue "\1"', text) for text in more))[:3])
         return ""
 
     def search_command(self, name: str) -> tuple[str, ...]:
@@ -134,14 +138,14 @@ def _number(text: str) -> str:
 
 
 def _state(letters: str) -> State:
-    """qstat(1): d(eletion), E(rror), h(old), r(unning), R(estarted), s(uspended), S(uspended), t(ransferring),
-    T(hreshold), w(aiting)."""
+    """qstat(1): d(eletion), E(rror), h(old), q(ueued), r(unning), R(estarted), s(uspended), S(uspended),
+    t(ransferring), T(hreshold), w(aiting). 8.1.9 shows a rescheduled batch job that waits as ``Rq``."""
     if not letters:
         raise ValueError("no state")
     if "d" in letters:
         return State.ENDING
     if "E" in letters:
         return State.STUCK
-    if "w" in letters:
+    if set(letters) & set("qw"):
         return State.PENDING
     return State.SUSPENDED if set(letters) & set("sSTN") else State.RUNNING

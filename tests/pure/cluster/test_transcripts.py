@@ -167,6 +167,8 @@ def test_grid_engine_listing() -> None:
     assert states("gridengine", GRID_ENGINE.reply("qstat -xml")) == {
         ("2", 0): RUNNING, ("3", 0): RUNNING, ("5", 0): RUNNING, ("1", 0): PENDING, ("4", 0): PENDING, ("6", 0): PENDING
     }  # fmt: skip
+    rescheduled = GRID_ENGINE.reply("qstat -xml").stdout.replace(b"<state>qw<", b"<state>Rq<")
+    assert states("gridengine", Reply(0, rescheduled)) == states("gridengine", GRID_ENGINE.reply("qstat -xml"))
     with pytest.raises(ClusterError) as error:
         states("gridengine", Reply(0, GRID_ENGINE.reply("qstat -xml").stdout[:700]))
     assert error.value.kind is Trouble.GARBLED
@@ -227,9 +229,12 @@ def test_garbage_is_an_error(name: str, text: bytes) -> None:
 
 def test_reasons() -> None:
     grid_engine, openlava = driver("gridengine"), driver("openlava")
-    full = grid_engine.parse_explain(GRID_ENGINE.reply("qstat -j 4"))
-    assert 'queue instance "all.q@vm" dropped because it is full' in full
+    reply = GRID_ENGINE.reply("qstat -j 4")
+    full = grid_engine.parse_explain(reply)
+    assert full.startswith('queue "all.q" dropped because it is full; queue "short.q" dropped')
     assert not can_never_run(full)
+    other_host = Reply(0, reply.stdout.replace(b"all.q@vm", b"all.q@vm2"))
+    assert grid_engine.parse_explain(other_host) == full  # otherwise the user is told again
     assert openlava.parse_explain(OPENLAVA.reply("bjobs -p 108")) == "Job slot limit reached: 1 host"
     assert driver("slurm").explain_command(BatchId("6", 1)) is None
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.system.cluster.client_commands import ClientCommands
 from tests.system.cluster.fakes import FakeManager
 from tests.system.cluster.managers import PATH, GridEngine, Slurm
 from tests.system.cluster.ssh_server import SSHD, SshServer
@@ -89,6 +90,16 @@ def sandbox(slurm: Slurm) -> Iterator[Sandbox]:
 @pytest.fixture
 def grid_engine_sandbox(grid_engine: GridEngine) -> Iterator[Sandbox]:
     yield from sandbox_of(grid_engine)
+
+
+@pytest.fixture
+def slurm_commands(sandbox: Sandbox) -> ClientCommands:
+    return ClientCommands(sandbox, ("sbatch", "squeue", "scancel"))
+
+
+@pytest.fixture
+def grid_engine_commands(grid_engine_sandbox: Sandbox) -> ClientCommands:
+    return ClientCommands(grid_engine_sandbox, ("qsub", "qstat", "qdel"))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import signal
 import socket
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from tests.system.cluster.accounting import Accounting
 from tests.system.harness.sandbox import MARKER, Account
 from tests.system.harness.waiting import HANG_S
 
@@ -33,6 +35,7 @@ def free_ports(count: int) -> list[int]:
 class Slurm:
     """slurmctld and slurmd of an ordinary user: no authentication, on loopback, with more CPUs than the machine has.
 
+    Accounting is on, as on most sites, so that :meth:`limit` can set a user's limits.
     The partition ``long`` is the default. ``brief`` allows a minute. ``closed`` starts nothing.
     Batch jobs in ``spare`` are cancelled when ``urgent`` needs the place.
     """
@@ -41,7 +44,8 @@ class Slurm:
     PROGRAMS: ClassVar = {
         "slurmctld": "slurmctld",
         "slurmd": "slurmd",
-        **dict.fromkeys(("sbatch", "squeue", "scancel", "sinfo"), "slurm-client"),
+        **dict.fromkeys(("sbatch", "squeue", "scancel", "sinfo", "sacctmgr"), "slurm-client"),
+        **Accounting.PROGRAMS,
     }
 
     def __init__(self, account: Account, slots: int) -> None:
@@ -49,12 +53,16 @@ class Slurm:
         self.directory = Path(tempfile.mkdtemp(prefix="spraycc-slurm-", dir="/var/tmp"))
         self.conf = self.directory / "slurm.conf"
         self.slots = slots
+        self._host = socket.gethostname().partition(".")[0]
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+        control_port, node_port, *database_ports = free_ports(4)
+        self._ports = control_port, node_port
+        self._accounting = Accounting(account, self.directory, PATH, database_ports)
 
     def start(self) -> None:
         """Write the configuration and start the daemons; return when the node accepts batch jobs."""
-        control_port, node_port = free_ports(2)
-        host = socket.gethostname().partition(".")[0]
+        control_port, node_port = self._ports
+        host = self._host
         options = {
             "ClusterName": "spraycctest",
             "SlurmctldHost": f"{host}(127.0.0.1)",
@@ -79,9 +87,13 @@ class Slurm:
             "SelectType": "select/cons_tres",
             "SelectTypeParameters": "CR_CPU",
             "SlurmdParameters": "config_overrides",
-            "AccountingStorageType": "accounting_storage/none",
+            "AccountingStorageType": "accounting_storage/slurmdbd",
+            "AccountingStorageHost": "127.0.0.1",
+            "AccountingStoragePort": self._accounting.port,
+            "AccountingStorageEnforce": "limits",
             "JobAcctGatherType": "jobacct_gather/none",
             "KillWait": 5,
+            "MaxArraySize": 9,  # the highest index is 8
             "MinJobAge": 30,
             "PreemptType": "preempt/partition_prio",
             "PreemptMode": "CANCEL",
@@ -101,9 +113,21 @@ class Slurm:
         self.directory.chmod(0o755)
         for path in (self.directory, *self.directory.iterdir()):
             os.chown(path, self.account.uid, self.account.gid)
+        self._accounting.start(self.environment())
+        # Before the controller starts: it refuses an unknown cluster's batch jobs.
+        for words in ("cluster spraycctest", "account team", f"user {self.account.name} account=team"):
+            self.run("sacctmgr", "--immediate", "add", *words.split())
         self.start_daemon("slurmctld")
         self.start_daemon("slurmd")
         self.wait_until_idle()
+
+    def limit(self, name: str, value: int | None) -> None:
+        """Set a limit of the user, such as MaxSubmitJobs (sacctmgr(1)); None: no limit. Return when the controller knows."""
+        number = -1 if value is None else value
+        self.run("sacctmgr", "--immediate", "modify", "user", self.account.name, "set", f"{name}={number}")
+        shown = re.compile(rf"\b{name}=(\d+)")  # without a limit there is no number
+        expected = [] if value is None else [str(value)]
+        self._wait(f"{name}={number}", lambda: shown.findall(self.run("scontrol", "show", "assoc_mgr")) == expected)
 
     def start_daemon(self, name: str) -> None:
         """Start ``slurmctld`` or ``slurmd`` in the foreground, so that the daemon is a child of this process."""
@@ -119,16 +143,36 @@ class Slurm:
         process.terminate()
         process.wait(HANG_S)
 
+    def stop_master(self) -> None:
+        self.stop_daemon("slurmctld")
+
+    def start_master(self) -> None:
+        """Start slurmctld again; return when it answers."""
+        self.start_daemon("slurmctld")
+        self.wait_until_answers()
+
+    def drain(self) -> None:
+        """From now on no batch job starts; those that run go on. The controller's restart keeps this state."""
+        self.run("scontrol", "update", f"NodeName={self._host}", "State=DRAIN", "Reason=test")
+
+    def resume(self) -> None:
+        """Batch jobs may start again."""
+        self.run("scontrol", "update", f"NodeName={self._host}", "State=RESUME")
+
     def wait_until_idle(self) -> None:
-        end = time.monotonic() + HANG_S
-        while self.run("sinfo", "-h", "-p", "long", "-o", "%t").strip() not in ("idle", "mix") or self.listed():
-            assert time.monotonic() < end, self.logs()
-            time.sleep(0.1)
+        self._wait("the node is idle", lambda: self._node() in ("idle", "mix") and not self.listed())
 
     def wait_until_answers(self) -> None:
+        self._wait("the controller answers", self._node)
+
+    def _node(self) -> str:
+        """The node's state; empty if the controller does not answer."""
+        return self.run("sinfo", "-h", "-p", "long", "-o", "%t").strip()
+
+    def _wait(self, what: str, condition: Callable[[], object]) -> None:
         end = time.monotonic() + HANG_S
-        while not self.run("sinfo", "-h", "-p", "long", "-o", "%t"):
-            assert time.monotonic() < end, self.logs()
+        while not condition():
+            assert time.monotonic() < end, f"Slurm: not so: {what}\n{self.logs()}"
             time.sleep(0.1)
 
     def environment(self) -> dict[str, str]:
@@ -155,6 +199,13 @@ class Slurm:
         lines = self.run("squeue", "-h", "--array", "--format=%i|%T|%j").splitlines()
         return [(fields[0], fields[1], fields[2]) for line in lines if len(fields := line.split("|")) == 3]
 
+    def waiting(self) -> list[str]:
+        """The ids of the pending batch jobs."""
+        return [name for name, state, _ in self.listed() if state == "PENDING"]
+
+    def cancel(self, batch_jobs: Sequence[str]) -> None:
+        self.run("scancel", *batch_jobs)
+
     def logs(self) -> str:
         return "\n".join(
             f"--- {p.name}\n{p.read_text(errors='replace')[-3000:]}" for p in self.directory.glob("*.[lo]*")
@@ -174,6 +225,7 @@ class Slurm:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        self._accounting.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
@@ -250,7 +302,8 @@ class GridEngine:
         self._edited("-ae", f"s/^hostname .*/hostname {self._host}/")
         self._edited("-ahgrp", f"s/^hostlist .*/hostlist {self._host}/", "@allhosts")
         for queue, limit in (("all.q", "INFINITY"), ("brief.q", "00:01:00")):
-            edit = f"s/^hostlist .*/hostlist @allhosts/;s/^slots .*/slots {self.slots}/;s|^shell  .*|shell /bin/sh|;s/^pe_list .*/pe_list NONE/"
+            # After `notify`, a batch job that got a warning is killed. Otherwise it may go on for a minute.
+            edit = f"s/^notify .*/notify 00:00:05/;s/^hostlist .*/hostlist @allhosts/;s/^slots .*/slots {self.slots}/;s|^shell  .*|shell /bin/sh|;s/^pe_list .*/pe_list NONE/"
             self._edited("-aq", f"{edit};s/^h_rt .*/h_rt {limit}/;s/^load_thresholds .*/load_thresholds NONE/", queue)
         # Schedule as soon as something is submitted or ends, not every 15 s.
         self._edited(
@@ -262,10 +315,9 @@ class GridEngine:
         self._wait("all.q is up", self._is_up)
 
     def _is_up(self) -> bool:
+        """True if ``all.q`` has no state but d(isabled)."""
         rows = [line.split() for line in self.run("qstat", "-f", "-q", "all.q").splitlines()]
-        return any(
-            row[0].startswith("all.q@") and row[-1] == "lx-amd64" for row in rows
-        )  # otherwise the column has a state
+        return any(row[0].startswith("all.q@") and row[5:] in ([], ["d"]) for row in rows if len(row) > 4)
 
     def _wait(self, what: str, condition: Callable[[], bool]) -> None:
         end = time.monotonic() + HANG_S
@@ -335,6 +387,33 @@ class GridEngine:
         """Start sge_qmaster again; return when the queue accepts batch jobs."""
         self._run_as_root("sge_qmaster")
         self._wait("all.q is up", self._is_up)
+
+    def limit(self, **values: int) -> None:
+        """Set values of the global configuration, such as max_u_jobs (sge_conf(5))."""
+        self._edited("-mconf", ";".join(f"s/^{name} .*/{name} {value}/" for name, value in values.items()), "global")
+
+    def set_prolog(self, program: str) -> None:
+        """Let ``all.q`` run this program before each batch job. If the program fails, the queue gets the state E."""
+        self._edited("-mq", f"s|^prolog .*|prolog {program}|", "all.q")
+
+    def clear_errors(self) -> None:
+        """Take the state E from ``all.q``."""
+        assert self._admin("-c", "all.q", program="qmod") is not None
+
+    def drain(self) -> None:
+        """From now on no batch job starts; those that run go on. The master's restart keeps this state."""
+        assert self._admin("-d", "all.q", program="qmod") is not None
+
+    def resume(self) -> None:
+        """Batch jobs may start again."""
+        assert self._admin("-e", "all.q", program="qmod") is not None
+
+    def waiting(self) -> list[str]:
+        """The ids of the pending batch jobs."""
+        return [name for name, state in self.listed() if "w" in state]
+
+    def cancel(self, batch_jobs: Sequence[str]) -> None:
+        self.run("qdel", *batch_jobs)
 
     def listed(self) -> list[tuple[str, str]]:
         """(id.index, state) of each batch job that has not ended."""

@@ -1,0 +1,49 @@
+"""A log of the commands that a server sends to its cluster manager."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tests.system.cluster.managers import PATH
+from tests.system.harness.sandbox import Sandbox
+
+_SCRIPT = """\
+#!/bin/sh
+echo "$*" >>'{log}'
+PATH='{path}' {name} "$@"
+status=$?
+[ "$status" = 0 ] || echo "$*" >>'{log}.failed'
+while [ -e '{log}.held' ]; do sleep 0.05; done
+exit "$status"
+"""
+
+
+class ClientCommands:
+    """Scripts, first on the sandbox's PATH, that log their arguments and run the cluster manager's program."""
+
+    def __init__(self, sandbox: Sandbox, programs: Sequence[str]) -> None:
+        self._directory = sandbox.aside / "commands"
+        for name in programs:
+            script = _SCRIPT.format(name=name, path=PATH, log=self._directory / f"{name}.log")
+            sandbox.write({name: script}, self._directory, mode=0o755)
+        sandbox.path_front.append(self._directory)
+
+    def started(self, program: str) -> list[str]:
+        """The arguments of each run of the program, in order."""
+        return self._lines(program, "log")
+
+    def failed(self, program: str) -> list[str]:
+        """The arguments of the runs with another exit status than 0. A run that the server killed is none of them."""
+        return self._lines(program, "log.failed")
+
+    def _lines(self, program: str, suffix: str) -> list[str]:
+        path = self._directory / f"{program}.{suffix}"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def hold(self, program: str) -> None:
+        """From now on the program does its work and does not end."""
+        (self._directory / f"{program}.log.held").touch()
+
+    def release(self, program: str) -> None:
+        """The program ends again."""
+        (self._directory / f"{program}.log.held").unlink()
