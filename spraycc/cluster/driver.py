@@ -150,8 +150,10 @@ class Reply:
     @property
     def signal(self) -> int:
         """The number of the signal that ended the command, or 0. The command may be a wrapper, which reports it."""
-        number = -self.status if self.status < 0 else self.status - _SIGNALLED
-        return number if 0 < number <= _LAST_SIGNAL or self.status < 0 else 0
+        if self.status < 0:
+            return -self.status
+        number = self.status - _SIGNALLED
+        return number if 0 < number <= _LAST_SIGNAL else 0
 
     @property
     def words(self) -> str:

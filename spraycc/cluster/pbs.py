@@ -28,6 +28,7 @@ _FAILURES = (
 _UNKNOWN = re.compile(r"^qstat: (?:Unknown Job Id|.*Job has finished)", re.MULTILINE)
 #: The requests of a user that PBS does not take beside `select`, in the submit arguments
 _CHUNKS = re.compile(r"-l\s*(?:\S*,)?(?:select|nodes|ncpus|mem|nodect)=")
+_WALL_TIME = re.compile(r"-l\s*(?:\S*,)?walltime=")
 _STATES = {
     "R": State.RUNNING, "B": State.RUNNING, "E": State.ENDING, "X": State.GONE, "F": State.GONE, "S": State.SUSPENDED,
     "U": State.SUSPENDED, "H": State.STUCK,
@@ -58,7 +59,7 @@ class Pbs(Driver):
         if not _CHUNKS.search(given):
             memory = f":mem={settings.memory_mb}mb" if settings.memory_mb is not None else ""
             argv += ["-l", f"select=1:ncpus={settings.cpus_per_executor}{memory}"]
-        if settings.wall_time_s is not None:
+        if settings.wall_time_s is not None and not _WALL_TIME.search(given):
             argv += ["-l", f"walltime={clock(settings.wall_time_s)}"]
         # PBS refuses an array that may not be rerun. If an element is rerun, its new executor has the old one's id and
         # takes its place.
@@ -67,7 +68,8 @@ class Pbs(Driver):
 
     def parse_submit(self, submission: Submission, reply: Reply) -> tuple[BatchId, ...]:
         batches = super().parse_submit(submission, reply)
-        if ("[]" in reply.out) != (submission.count > 1):
+        is_array = any(found[1].endswith("[]") for found in _JOB.finditer(reply.out))
+        if is_array != (submission.count > 1):
             raise self.garbled(self.submit_program, reply)
         return batches
 

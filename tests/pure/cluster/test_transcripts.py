@@ -317,7 +317,7 @@ def test_pbs_cancels_one_id_a_call() -> None:
 
 # -- a site's wrapper around the programs
 
-BANNER = b"*** maintenance on 3 May ***\nSubmitting on 2 hosts\n12 of 40 hosts are free\n  (see the site's pages)\n"
+BANNER = b"*** maintenance on 3 May *** []\nSubmitting on 2 hosts\n12 of 40 hosts are free\n  (see the site's pages)\n"
 
 
 @pytest.mark.parametrize(
@@ -488,6 +488,7 @@ def test_an_option_of_the_users_replaces_ours() -> None:
 
 @pytest.mark.parametrize("request_", ["select=2", "place=free,select=1", "nodes=1:ppn=4", "walltime=5"])
 def test_a_request_of_the_users_replaces_select(request_: str) -> None:
-    settings = Settings(cluster="pbs", submit_arguments=("-l", request_))
+    settings = Settings(cluster="pbs", wall_time_s=600, submit_arguments=("-l", request_))
     argv = driver_for(settings, "u").submit_command(order(2)).argv
     assert ("select=1:ncpus=1" in argv) is (request_ == "walltime=5")
+    assert len([word for word in argv if "walltime=" in word]) == 1
