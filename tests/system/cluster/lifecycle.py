@@ -87,7 +87,7 @@ def check_left_at_the_end(sandbox: Sandbox, manager: Manager, cancel: Callable[[
             finish()
             sandbox.stop()
         assert "batch jobs may be left" in server_log(sandbox)
-        assert list(sandbox.home.rglob(MARKER))
+        assert list(sandbox.home.rglob(f"{MARKER}-*.json"))
         left = set(manager.waiting())
         assert len(left) == manager.slots
         cancel()
