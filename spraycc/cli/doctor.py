@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 def command(name: str) -> click.Command:
     """The subcommand."""
-    cluster = click.Option(["--cluster"], is_flag=True, help="Start one executor too, and compile something with it.")
+    cluster = click.Option(
+        ["--cluster"], is_flag=True, help="Start executors too (an array of two batch jobs), and compile something."
+    )
     patience = click.Option(
-        ["--patience"], type=float, default=120.0, metavar="SECONDS", help="Longest wait for that executor."
+        ["--patience"], type=float, default=120.0, metavar="SECONDS", help="Longest wait for these executors."
     )
     return click.Command(
         name, callback=_doctor, params=[cluster, patience], help="Check this installation, and show how to repair it."

@@ -171,6 +171,17 @@ class ServerConnection:
         except ConnectionEnded:
             return
 
+    def stop_if_idle(self) -> bool:
+        """Ask the server to end unless a build or a runner uses it, and wait for its end. False if it is in use."""
+        self._send(Stop(if_idle=True))
+        try:
+            self._answer(Welcome)
+        except ConnectionEnded:
+            return True
+        except ServerUnavailable:
+            pass
+        return False
+
     def read_notices(self) -> None:
         """Read arrived data without waiting, and pass notices on.
 

@@ -49,7 +49,7 @@ def render(figures: Mapping[str, Any]) -> Iterator[RenderableType]:
     if stale:
         yield Text(f"attempts thrown away as their hosts saw other files than the submit host: {stale}")
     for host, port in figures.get("listens", []):
-        yield Text(f"listens for executors on port {port} of {'all addresses' if host == '::' else host}")
+        yield Text(f"listens for executors on port {port} of {shown_address(host)}")
     executors = figures.get("executors", [])
     if executors:
         yield _table(
@@ -79,6 +79,11 @@ def render(figures: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield Text("tasks that wait: " + ", ".join(waiting))
     if scheduler.get("falling_back"):
         yield Text("no executor has connected in time: compiles run on this host")
+
+
+def shown_address(host: str) -> str:
+    """The address on which a server listens, in words."""
+    return "all addresses" if host in ("::", "0.0.0.0") else host
 
 
 def _tokens(account: Mapping[str, Any]) -> str:

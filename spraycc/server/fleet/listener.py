@@ -79,9 +79,10 @@ class TcpAcceptor:
                     raise
                 cause = exc.strerror
         else:
-            shown = f"{ports[0]}-{ports[-1]}" if len(ports) > 1 else ports[0]
+            shown = f"{ports[0]}-{ports[-1]}" if len(ports) > 1 else str(ports[0])
+            where = "all addresses" if host in ("::", "0.0.0.0") else host
             raise NoPort(
-                f"no port of listen_ports {shown} is free on {'all addresses' if host == '::' else host} ({cause}); "
+                f"no port of listen_ports {shown} is free on {where} ({cause}); "
                 "allow more ports, or end servers of other workspaces with 'spraycc server stop'"
             )
         self.address: tuple[str, int] = self._sock.getsockname()[:2]

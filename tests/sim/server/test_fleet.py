@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from spraycc.wire.executor import (
     Leave,
     Ready,
 )
-from tests.sim.server.world import FakeLauncher, serving, settle
+from tests.sim.server.world import CommandLine, FakeLauncher, serving, settle
 
 
 async def test_an_executor_that_is_silent_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,3 +213,169 @@ async def test_a_fault_of_a_launcher_does_not_end_the_server(tmp_path: Path, mon
         task = world.compile(build, "a")
         assert isinstance((await task.result())[1], wire.RunHere)
         assert "out of luck" in (await build.status())["trouble"]
+
+
+async def test_a_compile_does_not_wait_for_the_cluster_when_its_command_line_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The compile's make may live on (nohup, a background make), so the compile must end."""
+    async with serving(tmp_path, monkeypatch, wait_for_cluster=True) as world:
+        build = await world.build()
+        runner = world.compile(build, "a")
+        await trio.sleep(300)
+        build.close()
+        assert isinstance((await runner.result())[1], wire.RunHere)
+        later = world.compile(build, "b", wish="remote")
+        assert isinstance((await later.result())[1], wire.RunHere)
+        assert world.asked == [4]
+
+
+async def test_a_build_whose_command_line_is_gone_asks_for_no_executors_while_its_tool_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch, wait_for_cluster=True) as world:
+        build = await world.build()
+        read, write = os.pipe()
+        monkeypatch.setattr(os, "pidfd_open", lambda _: os.dup(read))  # readable when the tool has ended
+        build.send(wire.ToolProcess(os.getpid()))
+        runner = world.compile(build, "a")
+        await settle()
+        build.close()
+        assert isinstance((await runner.result())[1], wire.RunHere)
+        second = world.compile(build, "b")
+        assert isinstance((await second.result())[1], wire.RunHere)
+        watcher = CommandLine(world.door)
+        await watcher.hello()
+        (open_build,) = (await watcher.status())["builds"]
+        assert open_build["id"].encode() == build.build
+        os.close(write)
+        await settle()
+        assert (await watcher.status())["builds"] == []
+        assert world.asked == [4]
+        os.close(read)
+
+
+async def test_settings_that_start_executors_in_another_way_are_tried_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(launcher: FakeLauncher, count: int) -> None:
+        launcher.asked.append(count)
+        settings, _, _, failed = launcher.arguments
+        if settings.setup is None:
+            failed(count, 600.0, "no such queue (correct `queues`)")
+
+    async with serving(tmp_path, monkeypatch, wait_for_cluster=True) as world:
+        monkeypatch.setattr(FakeLauncher, "ask", refuse)
+        build = await world.build()
+        waits = world.compile(build, "a")
+        await settle()
+        assert world.asked == [4]
+        status = await build.status()
+        assert status["trouble"] == "no such queue (correct `queues`)"
+        assert build.notices == [
+            "no such queue (correct `queues`)",
+            "waiting for the cluster (--wait-for-cluster): executors are asked for again in 600 s",
+        ]
+        other = await world.build(settings=replace(world.settings, setup="module load gcc"))
+        await settle()
+        assert world.asked == [4]
+        assert len(world.launchers) == 2
+        assert (await other.status())["trouble"] == ""
+        executor = await world.executor("e1")
+        await executor.done(await executor.task())
+        assert (await waits.result())[1] == wire.Exited(0, 0)
+
+
+async def test_executors_asked_for_in_another_way_are_withdrawn_and_their_refusal_is_no_pause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        world.compile(build, "a")
+        await settle()
+        (old,) = world.launchers
+        assert old.asked == [4]
+        await world.build(settings=replace(world.settings, setup="module load gcc"))
+        await settle()
+        assert old.withdrawals == 1
+        old.arguments[3](4, 600.0, "")
+        await trio.sleep(1)
+        assert len(world.launchers) == 2
+        assert world.asked == [4]
+
+
+async def test_a_refusal_is_told_once_and_a_later_build_is_told_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        first = world.compile(build, "a")
+        await settle()
+        world.launchers[0].arguments[3](4, 600.0, "no such queue")
+        assert isinstance((await first.result())[1], wire.RunHere)
+        first.close()
+        await build.finish()
+        later = await world.build()
+        second = world.compile(later, "b")
+        assert isinstance((await second.result())[1], wire.RunHere)
+        second.close()
+        await later.finish()
+        assert build.notices == later.notices == ["no such queue"]
+
+
+async def test_executors_leave_when_what_is_pending_has_been_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled = trio.Event()
+
+    async def withdrawn(launcher: FakeLauncher) -> None:
+        assert launcher.withdrawals
+        await cancelled.wait()
+
+    monkeypatch.setattr(FakeLauncher, "withdrawn", withdrawn)
+    async with serving(tmp_path, monkeypatch, release_delay_s=60.0) as world:
+        build = await world.build()
+        compiles = [world.compile(build, name) for name in "ab"]
+        await settle()
+        executors = [await world.executor(name) for name in ("e1", "e2")]
+        for executor in executors:
+            await executor.done(await executor.task())
+        for runner in compiles:
+            await runner.result()
+            runner.close()
+        await build.finish()
+        await trio.sleep(61)
+        assert world.launchers[0].withdrawals == 1
+        watcher = CommandLine(world.door)
+        await watcher.hello()
+        assert (await watcher.status())["scheduler"]["executors"]["releasing"] == 2
+        with pytest.raises(trio.WouldBlock):
+            executors[0].take_now()
+        cancelled.set()
+        for executor in executors:
+            assert isinstance(await executor.next(), Leave)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_the_server_s_end_cancels_what_is_pending_before_executors_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    story: list[str] = []
+
+    async def withdrawn(launcher: FakeLauncher) -> None:
+        story.append(f"{launcher.withdrawals} withdrawn")
+        await trio.sleep(2 if answers else 60)
+        story.append("cancelled")
+
+    monkeypatch.setattr(FakeLauncher, "withdrawn", withdrawn)
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        world.compile(build, "a")
+        await settle()
+        executor = await world.executor("e1")
+        await executor.task()
+        world.server.lifetime.stop(now=True)
+        began = trio.current_time()
+        assert isinstance(await executor.next(), Leave)
+        assert story == ["1 withdrawn", "cancelled"][: 1 + answers]
+        assert trio.current_time() - began == pytest.approx(2 if answers else fleet_module.CANCEL_S)

@@ -51,7 +51,9 @@ SETTINGS = Settings(executors=4, cluster="command", start_command=("true", "{com
 class FakeLauncher:
     """In place of a launcher: records how many executors it is asked for."""
 
-    def __init__(self, *_: object) -> None:
+    def __init__(self, *arguments: Any) -> None:
+        #: the settings, an executor's command line, the log, and the function that reports failures
+        self.arguments = arguments
         self.asked: list[int] = []
         self.withdrawals = 0
         self.ids: set[str] = set()
@@ -187,6 +189,10 @@ class Executor:
     async def next(self) -> Message:
         """The next message that is not a ping."""
         return await self._take.receive()
+
+    def take_now(self) -> Message:
+        """The next message that is not a ping, if it has arrived."""
+        return self._take.receive_nowait()
 
     async def task(self) -> StartTask:
         message = await self.next()

@@ -285,9 +285,43 @@ def test_a_next_queue_that_refuses(fake_sandbox: Sandbox, fake: FakeManager) -> 
 def test_doctor_says_each_step_and_its_time(fake_sandbox: Sandbox, fake: FakeManager) -> None:
     sandbox = fake_sandbox
     text = sandbox.run(sandbox.bin / "spraycc", "doctor", "--cluster").ok().out.decode()
-    assert re.search(r"submitted: batch job 10\S*, accepted after \d+\.\d s", text), text
-    assert re.search(r"executor: connected after \d+\.\d s: batch job 10\[?1?", text), text
+    assert re.search(r"server: listens for executors on port \d+ of all addresses", text), text
+    assert re.search(r"submitted: batch jobs 10\[1-2\], accepted after \d+\.\d s", text), text
+    assert re.search(r"executor: connected after \d+\.\d s: batch job 10\[[12]\]", text), text
+    assert re.search(r"executor: the second connected after \d+\.\d s: batch job 10\[[12]\]", text), text
     assert re.search(r"compile: .* done after \d+\.\d s", text), text
+    assert fake.listed() == []
+    assert sandbox.status() == {}
+
+
+def test_doctor_probes_a_full_cluster(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    sandbox = fake_sandbox
+    fake.fault("half")
+    done = sandbox.run(sandbox.bin / "spraycc", "doctor", "--cluster", "--patience", "15").ok()
+    text = done.out.decode()
+    assert re.search(r"ok +executor: connected after", text), text
+    assert re.search(r"ok +executor: the second has not started within \d+ s.*; the cluster may be full", text), text
+    assert re.search(r"ok +compile: ", text), text
+    assert fake.listed() == []
+
+
+def test_doctor_ends_what_it_has_started(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    """The manager does not answer: no process and no server is left that submits for ever."""
+    sandbox = fake_sandbox
+    fake.fault(fake.submits, "reply down")
+    done = sandbox.run(sandbox.bin / "spraycc", "doctor", "--cluster", "--patience", "600")
+    assert done.status != 0
+    assert "can't be reached: " in done.out.decode()
+    assert sandbox.status() == {}
+
+
+def test_doctor_leaves_a_server_that_ran_before(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    sandbox = fake_sandbox
+    sandbox.write(c_project(UNITS))
+    sandbox.build("make", "-j2", options=["--wait-for-cluster"], executors=2).ok()
+    server = sandbox.status()["server"]["pid"]
+    sandbox.run(sandbox.bin / "spraycc", "doctor", "--cluster").ok()
+    assert sandbox.status()["server"]["pid"] == server
 
 
 @pytest.mark.parametrize("fake", ["pbs"], indirect=True)
