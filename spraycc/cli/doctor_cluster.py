@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from spraycc import config, runtime_dir, workspace
+from spraycc.allocation import SYSTEMS
 from spraycc.cli import server_start
 from spraycc.cli.doctor_checks import Finding
 from spraycc.cluster.registry import BATCH
@@ -26,6 +27,7 @@ _PROGRAMS = {
     "lsf": ("bsub", "bjobs", "bkill"),
     "openlava": ("bsub", "bjobs", "bkill"),
     "ssh": ("ssh",),
+    **{f"{manager}-step": (system.program,) for manager, system in SYSTEMS.items()},
 }
 _POLL_S = 0.1
 _SOURCE = "int spraycc_doctor(int x) { return x + 1; }\n"

@@ -12,12 +12,13 @@ from typing import Any, Protocol
 
 import trio
 
+from spraycc.allocation import Allocation
 from spraycc.cluster.executor_command import executor_command
-from spraycc.cluster.registry import BATCH
+from spraycc.cluster.registry import BATCH, useful_s
 from spraycc.errors import SprayccError
 from spraycc.landmarks import Landmarks
 from spraycc.model import ExecutorId
-from spraycc.scheduler.events import Event, SubmissionFailed
+from spraycc.scheduler.events import Event, ExecutorsUnwanted, SubmissionFailed
 from spraycc.server.fleet.batch_launcher import BatchLauncher
 from spraycc.server.fleet.connection import ExecutorLink, Results
 from spraycc.server.fleet.credentials import make_credentials, write_session_file
@@ -70,6 +71,8 @@ class Launch:
     #: executors must see these files of the workspace as the server does; None: they run on the submit host
     landmarks: Landmarks | None
     launcher: Launcher
+    #: the allocation in which the executors run
+    allocation: Allocation | None
 
 
 class Fleet:
@@ -103,6 +106,9 @@ class Fleet:
     @property
     def settings(self) -> Settings:
         return self._hub.settings
+
+    def lasts_s(self, link: ExecutorLink) -> float | None:
+        return 0.0 if link in self._unwanted() else useful_s(self.settings)
 
     async def why_unusable(self, ready: Ready, landmarks: Landmarks) -> str:
         if not await self._results.disk.do("read", partial(landmarks.agree, ready.landmarks)):
@@ -142,6 +148,21 @@ class Fleet:
             self._hub.say(f"{text}; executors of such hosts get no such tasks")
 
     # -- starting executors
+
+    def let_go(self) -> None:
+        """Let the executors go that run in another allocation than that of the present settings.
+
+        Call it when the settings have changed. The allocation was another build's: it may end at any time, and the
+        present builds may not be meant to use it.
+        """
+        if unwanted := self._unwanted():
+            self.post(ExecutorsUnwanted(tuple(link.id for link in unwanted)))
+
+    def _unwanted(self) -> list[ExecutorLink]:
+        """The links of executors in other allocations."""
+        wanted = _step_allocation(self.settings)
+        marks = [launch.landmarks for launch in self._launches if launch.allocation not in (None, wanted)]
+        return [link for link in self.links.values() if any(link.landmarks is its for its in marks)]
 
     def ask(self, count: int) -> None:
         """Have this many executors started. Never waits."""
@@ -215,7 +236,7 @@ class Fleet:
         except BaseException:
             listener.close()
             raise
-        launch = Launch(_way(settings), landmarks, launcher)
+        launch = Launch(_way(settings), landmarks, launcher, _step_allocation(settings))
         self._launches.append(launch)
         self._nursery.start_soon(listener.run)
         self._nursery.start_soon(launcher.run)
@@ -313,6 +334,11 @@ def _see_other_files(settings: Settings) -> bool:
     return settings.cluster != "local" or bool(settings.executor_prefix)
 
 
+def _step_allocation(settings: Settings) -> Allocation | None:
+    """The allocation in which executors are started; None: they are started elsewhere."""
+    return settings.allocation if settings.step_slots else None
+
+
 def _way(settings: Settings) -> tuple[object, ...]:
     """The settings that decide how executors are started."""
     return (
@@ -320,5 +346,5 @@ def _way(settings: Settings) -> tuple[object, ...]:
         settings.account, settings.project, settings.wall_time_s, settings.memory_mb, settings.cpus_per_executor,
         settings.parallel_environment, settings.submit_arguments, settings.batch_name, settings.setup,
         settings.array_limit, settings.keep_pending, settings.hosts, settings.start_command,
-        settings.executor_prefix, settings.scratch_dir,
+        settings.executor_prefix, settings.scratch_dir, settings.step_slots, _step_allocation(settings),
     )  # fmt: skip
