@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from spraycc.allocation import Allocation
+
 if TYPE_CHECKING:  # spraycc.config.keys imports them to check a value; a build without settings checks none
     from annotated_types import Ge, Le
 
@@ -57,7 +59,8 @@ class Settings:
     """
 
     executors: Annotated[int, Ge(1), Le(100_000)] | None = setting(
-        None, "Most executors at once. auto: the CPUs of this host with cluster local, else 100."
+        None,
+        "Most executors at once. auto: the CPUs of this host with cluster local, all CPUs of an allocation, else 100.",
     )
     initial_executors: Annotated[int, Ge(1)] | None = setting(
         None, "Executors asked for at first; more follow when all are busy. auto: as many as the build may use."
@@ -74,9 +77,14 @@ class Settings:
     light_slots: Annotated[int, Ge(1), Le(4096)] | None = setting(
         None, "Most archives and other short commands at once on this host. auto: twice the local slots."
     )
-    cluster: Literal["local", "slurm", "gridengine", "pbs", "lsf", "openlava", "ssh", "command"] = setting(
-        "local", "The system that starts the executors."
-    )
+    cluster: Literal[
+        "local", "slurm", "gridengine", "pbs", "lsf", "openlava", "ssh", "command",
+        "slurm-step", "lsf-step", "pbs-step", "gridengine-step",
+    ] = setting(
+        "local",
+        "The system that starts the executors. Unset inside an allocation (salloc, bsub -Is, qsub -I, qlogin): the "
+        "value with -step that uses the allocation's CPUs, or local if they are all on this host.",
+    )  # fmt: skip
     queues: tuple[str, ...] = setting(
         (), "Queues (Slurm: partitions) for batch jobs, the preferred one first. Empty: the cluster manager's default."
     )
@@ -98,7 +106,7 @@ class Settings:
         1, "CPUs of a batch job; SprayCC starts one executor for each CPU."
     )
     parallel_environment: str = setting("smp", "Grid Engine's parallel environment for batch jobs with several CPUs.")
-    submit_arguments: tuple[str, ...] = setting((), "More words for the submit command (with cluster ssh: for ssh).")
+    submit_arguments: tuple[str, ...] = setting((), "More words for the submit command (ssh, srun, … for processes).")
     batch_name: str = setting("spraycc", "First part of the names of batch jobs.")
     setup: str | None = setting(
         None, "Line of shell that runs before an executor starts, for example 'module load gcc'."
@@ -207,12 +215,16 @@ class Settings:
     policy_here_light: tuple[str, ...] = setting(
         (), "Patterns of programs or command lines that run on this host and count as short commands."
     )
+    #: The allocation in which the build is started, if executors use its CPUs. Found by spraycc.config; no setting.
+    allocation: Allocation | None = None
 
     @classmethod
     def from_map(cls, values: dict[str, Any]) -> Settings:
         """Settings from a message or a file. Ignores unknown keys; missing keys have their defaults."""
         known: dict[str, Any] = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
+        if allocation := known.get("allocation"):
+            known["allocation"] = Allocation.from_map(allocation)
         return cls(**known | lists)
 
     @property
@@ -232,10 +244,19 @@ class Settings:
         return tuple(pattern for pattern in self.wrapped if not any(sign in pattern for sign in "/*?["))
 
     @property
+    def step_slots(self) -> tuple[tuple[str, int], ...]:
+        """(host, executors) of the allocation with a cluster ``…-step``. Empty without an allocation, or elsewhere."""
+        if self.allocation is None or self.cluster != self.allocation.cluster:
+            return ()
+        return self.allocation.slots(self.local_slots_in_force)
+
+    @property
     def executors_in_force(self) -> int:
+        if slots := sum(count for _, count in self.step_slots):
+            return min(slots, self.executors or slots)
         if self.executors is not None:
             return self.executors
-        return usable_cpus() if self.cluster == "local" else DEFAULT_CLUSTER_EXECUTORS
+        return self._cpus_here if self.cluster == "local" else DEFAULT_CLUSTER_EXECUTORS
 
     @property
     def ports_for_executors(self) -> Sequence[int]:
@@ -250,7 +271,13 @@ class Settings:
     def local_slots_in_force(self) -> int:
         if self.local_slots is not None:
             return self.local_slots
-        return usable_cpus() if self.cluster == "local" else max(1, usable_cpus() // 4)
+        return self._cpus_here if self.cluster == "local" else max(1, self._cpus_here // 4)
+
+    @property
+    def _cpus_here(self) -> int:
+        """CPUs of the submit host for this build. A host may let a process use more CPUs than its allocation has."""
+        allocated = 0 if self.allocation is None else self.allocation.cpus_here
+        return min(usable_cpus(), allocated or usable_cpus())
 
     @property
     def probing_limit_in_force(self) -> int:

@@ -80,13 +80,13 @@ def _show_batch(settings: Any, wanted: int, directory: Path) -> None:
 
 
 def _show_processes(settings: Any, wanted: int, directory: Path) -> None:
-    from spraycc.cluster.hosts import read_hosts, ssh_argv, template_argv
+    from spraycc.cluster.hosts import WAYS, start_argv, template_argv
 
     executors = _executors(settings, directory)
-    if settings.cluster == "ssh":
-        for host in read_hosts(settings.hosts):
+    if way := WAYS.get(settings.cluster):
+        for host in way.hosts(settings):
             click.echo(f"# {host.name}: {host.slots} executors")
-            click.echo(shlex.join(ssh_argv(host.name, executors, ["XXXXXXXX"] * host.slots, settings)))
+            click.echo(shlex.join(start_argv(host.name, executors, ["XXXXXXXX"] * host.slots, settings)))
         return
     click.echo(f"# {wanted} times")
     if settings.cluster == "command":

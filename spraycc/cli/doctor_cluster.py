@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, NoReturn
 
 from spraycc import config, runtime_dir, workspace
+from spraycc.allocation import SYSTEMS
 from spraycc.cli import server_start
 from spraycc.cli.doctor_checks import Finding
 from spraycc.cluster.registry import BATCH
@@ -30,6 +31,7 @@ _PROGRAMS = {
     "lsf": ("bsub", "bjobs", "bkill"),
     "openlava": ("bsub", "bjobs", "bkill"),
     "ssh": ("ssh",),
+    **{f"{manager}-step": (system.program,) for manager, system in SYSTEMS.items()},
 }
 _POLL_S = 0.1
 #: Processes and the server have this time for each step of their end.

@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from spraycc import directories, isolated, kept_variables, runtime_dir
@@ -65,10 +65,10 @@ def _is_found_by(python_path: str) -> bool:
 
 
 def settings_line(settings: Settings) -> bytes:
-    """The settings as the server reads them from its standard input."""
+    """The settings as the server reads them from its standard input. Each build brings its allocation itself."""
     import json
 
-    return json.dumps(asdict(settings)).encode("ascii") + b"\n"
+    return json.dumps(asdict(replace(settings, allocation=None))).encode("ascii") + b"\n"
 
 
 def connect(directory: bytes, on_notice: Callable[[str], None], for_build: bool = False) -> ServerConnection | None:

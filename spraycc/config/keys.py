@@ -28,9 +28,10 @@ RESERVED_VARIABLES = frozenset(
 _AUTO = "auto"
 _NONE_WORDS = {"summary": "none"}
 
-KEYS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Settings))
-DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Settings)}
-HELP: dict[str, str] = {field.name: field.metadata["help"] for field in dataclasses.fields(Settings)}
+_FIELDS = [field for field in dataclasses.fields(Settings) if "help" in field.metadata]
+KEYS: tuple[str, ...] = tuple(field.name for field in _FIELDS)
+DEFAULTS: dict[str, Any] = {field.name: field.default for field in _FIELDS}
+HELP: dict[str, str] = {field.name: field.metadata["help"] for field in _FIELDS}
 
 
 @functools.cache

@@ -134,6 +134,8 @@ class Scheduler:
                 self.pool.join(event, self._now)
                 self.placer.grace.end()
                 self._widths_due = True
+            case events.ExecutorsUnwanted(executor_ids):
+                self.pool.let_go(executor_ids, self._now)
             case events.ExecutorLost(executor_id):
                 self._executor_lost(executor_id)
             case events.SubmissionFailed(count, retry_s):

@@ -128,6 +128,13 @@ class ExecutorJoined:
 
 
 @dataclass(frozen=True, slots=True)
+class ExecutorsUnwanted:
+    """Give these executors no more tasks: the builds may not use them any more. Busy ones finish their tasks."""
+
+    executors: tuple[ExecutorId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutorLost:
     """The executor's connection has ended, for any reason, also after Release. An attempt on the executor is void."""
 
@@ -187,6 +194,7 @@ Event = (
     | TaskArrived
     | TaskGone
     | ExecutorJoined
+    | ExecutorsUnwanted
     | ExecutorLost
     | AttemptEnded
     | MemoryReported

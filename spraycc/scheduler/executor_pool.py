@@ -6,7 +6,7 @@ import enum
 import heapq
 import math
 from collections import OrderedDict
-from collections.abc import Collection, Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypedDict
 
@@ -197,6 +197,11 @@ class ExecutorPool:
         if self._barren >= max(_BARREN_LIMIT, max_executors):
             self._barren = 0
             self.retry_at = max(self.retry_at, now + _BARREN_PAUSE_S)
+
+    def let_go(self, executors: Iterable[ExecutorId], now: float) -> None:
+        """No task goes to the executors from now on."""
+        for executor in executors:
+            heapq.heappush(self._retirements, (now, executor))
 
     def next_retirement(self) -> float | None:
         """The next time when :meth:`retire` is due."""

@@ -84,6 +84,7 @@ class Dispatcher:
         if settings != self.settings:
             self.settings = settings
             self.post(events.PolicyChanged(policy_of(settings)))
+            self.fleet.let_go()
 
     def post(self, event: events.Event) -> None:
         """Handle an event and carry out the scheduler's actions. Never waits. Events that arise meanwhile come next."""

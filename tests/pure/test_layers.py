@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2] / "spraycc"
 #: import only rooms above it in this list. All rooms may import VALUES.
 VALUES = {
     "spraycc",
+    "spraycc.allocation",
     "spraycc.build_tools",
     "spraycc.errors",
     "spraycc.isolated",

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 import trio
 
-from spraycc.cluster.registry import useful_s
 from spraycc.errors import ProtocolError, VersionMismatch, WriteBackError
 from spraycc.landmarks import Landmarks
 from spraycc.model import ExecutorId, Kind, TaskId, Usage
@@ -42,6 +41,10 @@ class Registry(Protocol):
 
     @property
     def settings(self) -> Settings: ...
+    def lasts_s(self, link: ExecutorLink) -> float | None:
+        """Seconds for which the executor may be given tasks; None: no limit."""
+        ...
+
     async def why_unusable(self, ready: wire.Ready, landmarks: Landmarks) -> str:
         """Why commands on the executor's host may read other files than on the submit host; empty if they can't."""
         ...
@@ -95,7 +98,8 @@ class ExecutorLink:
         self._fleet = fleet
         self._results = results
         self._channel = channel
-        self._landmarks = landmarks
+        #: the files that the executors of its launch must see; each launch has its own
+        self.landmarks = landmarks
         self._told = Told()
         self._scope = trio.CancelScope()
 
@@ -112,7 +116,7 @@ class ExecutorLink:
             plan.optional_roots, plan.outputs,
         )  # fmt: skip
         message = dataclasses.replace(message, same=task.same)
-        if self._landmarks is not None and task.expected is None:
+        if self.landmarks is not None and task.expected is None:
             # The task's build starts no executors on other hosts; this executor is another build's.
             self._refuse(task, "the files that it reads can't be proved on another host")
             return attempt
@@ -127,7 +131,7 @@ class ExecutorLink:
         name = b"%d-%d" % (task.id, number)
         staging = results.write_back.begin((*plan.roots, *plan.optional_roots), name)
         flight = self.flight = InFlight(task, attempt, staging)
-        if self._landmarks is not None and task.expected is not None:
+        if self.landmarks is not None and task.expected is not None:
             inputs = results.inputs
             flight.stamps, flight.version = inputs.tell(task.expected, self._told)
             message = dataclasses.replace(message, prove=True, stamps=flight.stamps)
@@ -195,8 +199,8 @@ class ExecutorLink:
                     raise ProtocolError("the first message of an executor is 'ready'")
                 self.ready = message
                 unusable = message.refusals.get("workspace", "")
-                if self._landmarks is not None and not unusable:
-                    unusable = await self._fleet.why_unusable(message, self._landmarks)
+                if self.landmarks is not None and not unusable:
+                    unusable = await self._fleet.why_unusable(message, self.landmarks)
                 refusal = self._choose_capture(message, unusable)
                 if self.capture == "predict":
                     await self._results.predictions.begin()
@@ -241,7 +245,7 @@ class ExecutorLink:
     def _joined(self, ready: wire.Ready) -> ExecutorJoined:
         return ExecutorJoined(
             self.id,
-            useful_s(self._fleet.settings),
+            self._fleet.lasts_s(self),
             host=ready.host + ready.memory_part,
             memory_bytes=max(0, ready.memory_bytes),
             holds_all=self.capture == "overlay",
@@ -303,7 +307,7 @@ class ExecutorLink:
             return
         assert self.ready is not None
         returned = staging.bytes_received
-        inputs = results.inputs if self._landmarks is not None else None
+        inputs = results.inputs if self.landmarks is not None else None
         outcome, why = await judge(flight, ended, self.ready.host, inputs, self._told)
         if outcome is Outcome.DONE and staging.changes:
             try:

@@ -12,12 +12,13 @@ from typing import Any, Protocol
 
 import trio
 
+from spraycc.allocation import Allocation
 from spraycc.cluster.executor_command import executor_command
-from spraycc.cluster.registry import BATCH
+from spraycc.cluster.registry import BATCH, useful_s
 from spraycc.errors import SprayccError
 from spraycc.landmarks import Landmarks
 from spraycc.model import ExecutorId
-from spraycc.scheduler.events import Event, SubmissionFailed
+from spraycc.scheduler.events import Event, ExecutorsUnwanted, SubmissionFailed
 from spraycc.server.fleet.batch_launcher import BatchLauncher
 from spraycc.server.fleet.connection import ExecutorLink, Results
 from spraycc.server.fleet.credentials import make_credentials, write_session_file
@@ -75,6 +76,8 @@ class Launch:
     landmarks: Landmarks | None
     listener: ExecutorListener
     launcher: Launcher
+    #: the allocation in which the executors run
+    allocation: Allocation | None
 
 
 class Fleet:
@@ -110,6 +113,9 @@ class Fleet:
     @property
     def settings(self) -> Settings:
         return self._hub.settings
+
+    def lasts_s(self, link: ExecutorLink) -> float | None:
+        return 0.0 if link in self._unwanted() else useful_s(self.settings)
 
     async def why_unusable(self, ready: Ready, landmarks: Landmarks) -> str:
         if not await self._results.disk.do("read", partial(landmarks.agree, ready.landmarks)):
@@ -151,6 +157,21 @@ class Fleet:
             self._hub.say(f"{text}; executors of such hosts get no such tasks")
 
     # -- starting executors
+
+    def let_go(self) -> None:
+        """Let the executors go that run in another allocation than that of the present settings.
+
+        Call it when the settings have changed. The allocation was another build's: it may end at any time, and the
+        present builds may not be meant to use it.
+        """
+        if unwanted := self._unwanted():
+            self.post(ExecutorsUnwanted(tuple(link.id for link in unwanted)))
+
+    def _unwanted(self) -> list[ExecutorLink]:
+        """The links of executors in other allocations."""
+        wanted = _step_allocation(self.settings)
+        marks = [launch.landmarks for launch in self._launches if launch.allocation not in (None, wanted)]
+        return [link for link in self.links.values() if any(link.landmarks is its for its in marks)]
 
     def ask(self, count: int) -> None:
         """Have this many executors started. Never waits."""
@@ -249,7 +270,7 @@ class Fleet:
         except BaseException:
             listener.close()
             raise
-        launch = Launch(way_of(settings), landmarks, listener, launcher)
+        launch = Launch(way_of(settings), landmarks, listener, launcher, _step_allocation(settings))
         if not self._launches:
             self._nursery.start_soon(self._stale_jobs.cancel)
         self._launches.append(launch)
@@ -374,6 +395,11 @@ def _see_other_files(settings: Settings) -> bool:
     return settings.cluster != "local" or bool(settings.executor_prefix)
 
 
+def _step_allocation(settings: Settings) -> Allocation | None:
+    """The allocation in which executors are started; None: they are started elsewhere."""
+    return settings.allocation if settings.step_slots else None
+
+
 def way_of(settings: Settings) -> tuple[object, ...]:
     """The settings that decide how executors are started."""
     return (
@@ -382,5 +408,5 @@ def way_of(settings: Settings) -> tuple[object, ...]:
         settings.account, settings.project, settings.wall_time_s, settings.memory_mb, settings.cpus_per_executor,
         settings.parallel_environment, settings.submit_arguments, settings.batch_name, settings.setup,
         settings.array_limit, settings.keep_pending, settings.hosts, settings.start_command,
-        settings.executor_prefix, settings.scratch_dir,
+        settings.executor_prefix, settings.scratch_dir, settings.step_slots, _step_allocation(settings),
     )  # fmt: skip

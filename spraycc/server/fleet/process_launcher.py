@@ -1,4 +1,4 @@
-"""Executors that are processes of the server: on the submit host, over ssh, or by the user's own command."""
+"""Executors that are processes of the server: on the submit host, on other hosts, or by the user's own command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import trio
 
 from spraycc import kept_variables
-from spraycc.cluster.hosts import Host, read_hosts, ssh_argv, template_argv
+from spraycc.cluster.hosts import WAYS, Host, start_argv, template_argv
 from spraycc.server.fleet.launcher import Failed
 from spraycc.server.host.subprocesses import see_off, start_process
 from spraycc.settings import Settings
@@ -28,7 +28,7 @@ CONNECT_S = 600.0
 
 
 class ProcessLauncher:
-    """A :class:`Launcher` that starts a process for each executor; over ssh, one for all new executors on a host."""
+    """A :class:`Launcher` that starts a process for each executor; with hosts, one for all new executors on a host."""
 
     def __init__(self, settings: Settings, command: Sequence[str], log_path: Path, failed: Failed) -> None:
         """
@@ -39,7 +39,7 @@ class ProcessLauncher:
             failed: told of executors that will not connect.
 
         Raises:
-            ConfigError: the settings name no host, or no command.
+            ConfigError: the settings name no host or no command, or there is no allocation.
         """
         self._settings = settings
         self._command = tuple(command)
@@ -47,7 +47,12 @@ class ProcessLauncher:
         self._failed = failed
         #: executors that were started and have not connected
         self._awaited: set[str] = set()
-        self._hosts = read_hosts(settings.hosts) if settings.cluster == "ssh" else ()
+        way = WAYS.get(settings.cluster)
+        self._hosts = way.hosts(settings) if way else ()
+        #: a line of a command's output that says that the allocation has ended
+        self._ended = way.ended if way else None
+        #: the allocation has ended: no executor can be started any more
+        self._is_over = False
         #: executors on each host
         self._taken: dict[Host, int] = dict.fromkeys(self._hosts, 0)
         #: executor -> the host where it takes a slot
@@ -75,16 +80,18 @@ class ProcessLauncher:
                     nursery.start_soon(self._run_process, argv, ids, host)
 
     def ask(self, count: int) -> None:
-        if self._hosts:
+        if self._is_over:
+            self._failed(count, HOST_RETRY_S, "")
+        elif self._hosts:
             self._ask_hosts(count)
-            return
-        for _ in range(count):
-            executor_id = secrets.token_hex(4)
-            if self._settings.cluster == "command":
-                argv = template_argv(self._settings.start_command, self._command, executor_id)
-            else:
-                argv = (*self._command, "--id", executor_id)
-            self._start(argv, [executor_id], None)
+        else:
+            for _ in range(count):
+                executor_id = secrets.token_hex(4)
+                if self._settings.cluster == "command":
+                    argv = template_argv(self._settings.start_command, self._command, executor_id)
+                else:
+                    argv = (*self._command, "--id", executor_id)
+                self._start(argv, [executor_id], None)
 
     def withdraw(self) -> None:
         pass  # a process that was started connects within a second
@@ -98,7 +105,7 @@ class ProcessLauncher:
             self._connected.add(executor_id)
 
     def gone(self, executor_id: str) -> None:
-        """Free the executor's slot. Its ssh connection may last longer, for other executors on the host."""
+        """Free the executor's slot. Its process may last longer, for other executors on the host."""
         self._connected.discard(executor_id)
         self._free(executor_id)
 
@@ -127,7 +134,7 @@ class ProcessLauncher:
                 ids = [secrets.token_hex(4) for _ in range(share)]
                 self._taken[host] += share
                 self._places |= dict.fromkeys(ids, host)
-                self._start(ssh_argv(host.name, self._command, ids, self._settings), ids, host)
+                self._start(start_argv(host.name, self._command, ids, self._settings), ids, host)
         if missing := count - sum(shares.values()):
             self._failed(missing, HOST_RETRY_S, "")
 
@@ -140,7 +147,7 @@ class ProcessLauncher:
         """Start a process and wait for its end. Report its executors that have not connected."""
         begin = _size(self._log_path)
         try:
-            environ = kept_variables.for_executor(os.environ, self._settings.kept_variables)
+            environ = self._environment()
             process = await start_process(argv, environ, self._log_path)
             log.info("executors %s: started as process %d", " ".join(ids), process.pid)
             try:
@@ -148,7 +155,10 @@ class ProcessLauncher:
                 log.info("executors %s: process %d ended with status %d", " ".join(ids), process.pid, status)
                 why = f"ended with status {status} before it connected; see {self._log_path}"
                 if host is not None:
-                    why = _last_words(self._log_path, begin) or why
+                    lines = _lines(self._log_path, begin)
+                    why = lines[-1] if lines else why
+                    if status and self._ended and any(map(self._ended.search, lines)):
+                        self._end_allocation()
                 if status == 0 and self._settings.cluster == "command":
                     await self._wait_for_connections(ids)
                     why = f"did not connect within {CONNECT_S:.0f} s; see {self._log_path}"
@@ -162,15 +172,29 @@ class ProcessLauncher:
         finally:
             self.processes -= 1
             for executor_id in ids:
-                if executor_id not in self._connected:  # a connected executor may outlive its broken ssh connection
+                if executor_id not in self._connected:  # a connected executor may outlive its broken connection
                     self._free(executor_id)
         if missing := self._awaited & set(ids):
             self._awaited -= missing
-            where = ""
+            text = f"an executor could not be started: {why}"
             if host is not None:
                 self._not_before[host] = trio.current_time() + HOST_RETRY_S
-                where = f" on {host.name}"
-            self._failed(len(missing), RETRY_S, f"an executor could not be started{where}: {why}")
+                text = f"an executor could not be started on {host.name}: {why}"
+            self._failed(len(missing), RETRY_S, "" if self._is_over else text)
+
+    def _end_allocation(self) -> None:
+        """Start no more executors, and tell the user once."""
+        if not self._is_over and self._settings.allocation is not None:
+            self._is_over = True
+            self._failed(0, HOST_RETRY_S, f"{self._settings.allocation.name} has ended, so no executors start in it")
+
+    def _environment(self) -> dict[str, str]:
+        """The environment of a process that starts executors."""
+        allocation, more = self._settings.allocation, self._settings.kept_variables
+        if allocation is None or self._settings.cluster != allocation.cluster:
+            return kept_variables.for_executor(os.environ, more)
+        # The cluster manager's command passes its environment on to another host.
+        return kept_variables.for_cluster_command(os.environ, more) | dict(allocation.variables)
 
     async def _wait_for_connections(self, ids: Sequence[str]) -> None:
         end = trio.current_time() + CONNECT_S
@@ -185,12 +209,12 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _last_words(log_path: Path, begin: int) -> str:
-    """The last line of the log after ``begin``: mostly the error of ssh. Other processes write there too."""
+def _lines(log_path: Path, begin: int) -> list[str]:
+    """The lines of the log after ``begin``: mostly the error of the command. Other processes write there too."""
     try:
         with open(log_path, "rb") as file:
             file.seek(begin)
             lines = file.read(65536).decode("utf-8", "replace").split("\n")
     except OSError:
-        return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return []
+    return [line.strip() for line in lines if line.strip()]

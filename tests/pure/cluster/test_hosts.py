@@ -6,9 +6,10 @@ import shlex
 
 import pytest
 
+from spraycc.allocation import Allocation
 from spraycc.cluster.driver import BatchId
 from spraycc.cluster.formatting import fold, spans
-from spraycc.cluster.hosts import Host, read_hosts, ssh_argv, template_argv
+from spraycc.cluster.hosts import WAYS, Host, read_hosts, start_argv, template_argv
 from spraycc.errors import ConfigError
 from spraycc.settings import Settings
 
@@ -34,7 +35,7 @@ def test_what_is_no_host(words: list[str]) -> None:
 
 
 def test_one_connection_starts_all_of_a_host() -> None:
-    argv = ssh_argv("one", COMMAND, ["id1", "id2"], Settings(setup="module load gcc"))
+    argv = start_argv("one", COMMAND, ["id1", "id2"], Settings(cluster="ssh", setup="module load gcc"))
     assert argv[-2] == "one"
     assert "-oBatchMode=yes" in argv
     shell = shlex.split(argv[-1])
@@ -46,6 +47,50 @@ def test_one_connection_starts_all_of_a_host() -> None:
         [*COMMAND, "--id", "id2"],
     ]
     assert lines[3] == "wait"
+
+
+def _in_allocation(manager: str) -> Settings:
+    allocation = Allocation(manager, "123", (("n1", 4), ("n2", 8)))
+    return Settings(cluster=f"{manager}-step", allocation=allocation, submit_arguments=("--more",))  # type: ignore[arg-type]
+
+
+def test_the_hosts_of_an_allocation() -> None:
+    assert WAYS["slurm-step"].hosts(_in_allocation("slurm")) == (Host("n1", 4), Host("n2", 8))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [Settings(cluster="lsf-step"), Settings(cluster="pbs-step", allocation=Allocation("slurm", "1", (("n1", 4),)))],
+)
+def test_outside_an_allocation_there_are_no_hosts(settings: Settings) -> None:
+    with pytest.raises(ConfigError, match="outside an allocation of"):
+        WAYS[settings.cluster].hosts(settings)
+
+
+@pytest.mark.parametrize(
+    ("manager", "words"),
+    [
+        (
+            "slurm",
+            ["srun", "--jobid=123", "--overlap", "--nodes=1", "--ntasks=1", "--nodelist=n2", "--mem=0", "--cpu-bind=none",
+             "--mpi=none", "--input=none", "--job-name=spraycc", "--more"],
+        ),
+        ("pbs", ["pbs_tmrsh", "--more", "n2"]),
+        ("gridengine", ["qrsh", "-inherit", "-nostdin", "-noshell", "--more", "n2"]),
+    ],
+)  # fmt: skip
+def test_a_step_on_one_host(manager: str, words: list[str]) -> None:
+    argv = start_argv("n2", COMMAND, ["id1", "id2"], _in_allocation(manager))
+    assert list(argv[: len(words)]) == words
+    shell, option, script = argv[len(words) :]
+    assert (shell, option) == ("/bin/sh", "-c")
+    assert script.splitlines() == [f"{shlex.join([*COMMAND, '--id', name])} &" for name in ("id1", "id2")] + ["wait"]
+
+
+def test_blaunch_gets_words_that_mean_the_same_to_a_shell() -> None:
+    argv = start_argv("n2", COMMAND, ["id1"], _in_allocation("lsf"))
+    assert argv[:4] == ("blaunch", "--more", "-n", "n2")
+    assert shlex.join(argv) == " ".join(argv)
 
 
 def test_a_command_template_of_the_user() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
+import json
 import os
 import tomllib
 from pathlib import Path
@@ -300,3 +302,75 @@ def test_each_setting_has_one_help_text(key: str) -> None:
     assert HELP[key].endswith(".")
     if "auto: " in HELP[key] and key != "capture":
         assert none_word(key) == "auto"
+
+
+SLURM = {"SLURM_JOB_ID": "123", "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_JOB_CPUS_PER_NODE": "4(x2)"}
+
+
+def on_path(tmp_path: Path, *programs: str) -> dict[str, str]:
+    for name in programs:
+        (tmp_path / name).touch(0o755)
+    return {"PATH": f"/nowhere:{tmp_path}"}
+
+
+def test_inside_an_allocation_its_cpus_are_used(tmp_path: Path) -> None:
+    loaded = load_from(tmp_path, environ=SLURM | on_path(tmp_path, "srun"))
+    assert loaded.settings.cluster == "slurm-step"
+    assert loaded.origins["cluster"] == "the allocation 123 of Slurm"
+    assert loaded.settings.executors_in_force == 8
+    assert dataclasses.replace(loaded.settings, executors=3).executors_in_force == 3
+    assert dataclasses.replace(loaded.settings, executors=30).executors_in_force == 8
+    assert Settings.from_map(json.loads(json.dumps(dataclasses.asdict(loaded.settings)))) == loaded.settings
+
+
+@pytest.mark.parametrize("cluster", ["local", "slurm", "ssh", "lsf-step"])
+@pytest.mark.parametrize("source", ["site", "workspace", "environ", "flags"])
+def test_a_cluster_that_the_user_names_is_used(tmp_path: Path, cluster: str, source: str) -> None:
+    given: dict[str, Any] = {"environ": SLURM | on_path(tmp_path, "srun")}
+    match source:
+        case "environ":
+            given["environ"]["SPRAYCC_CLUSTER"] = cluster
+        case "flags":
+            given["flags"] = {"cluster": cluster}
+        case _:
+            given[source] = f'cluster = "{cluster}"'
+    settings = load_from(tmp_path, **given).settings
+    assert settings.cluster == cluster
+    assert settings.allocation is None
+
+
+def test_a_step_that_the_user_names_has_its_allocation(tmp_path: Path) -> None:
+    flags = {"cluster": "slurm-step"}
+    loaded = load_from(tmp_path, environ=SLURM, flags=flags)
+    assert loaded.origins["cluster"] == "--cluster"
+    assert loaded.settings.executors_in_force == 8
+    assert load_from(tmp_path, flags=flags).settings.allocation is None
+
+
+def test_cpus_that_are_all_on_this_host_are_used_without_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: range(64))
+    here = {"LSB_JOBID": "9", "LSB_MCPU_HOSTS": f"{os.uname().nodename} 8"} | on_path(tmp_path, "blaunch")
+    loaded = load_from(tmp_path, environ=here)
+    assert loaded.settings.cluster == "local"
+    assert loaded.origins["cluster"] == "the allocation 9 of LSF, whose CPUs are all on this host"
+    # Not all 64, though the host would let the user have them.
+    assert loaded.settings.executors_in_force == loaded.settings.local_slots_in_force == 8
+    # The processes may use fewer CPUs than the allocation has: a step can use all of them.
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: range(2))
+    assert load_from(tmp_path, environ=here).settings.cluster == "lsf-step"
+
+
+def test_the_submit_host_keeps_its_share_of_the_allocation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: range(64))
+    environ = {"LSB_JOBID": "9", "LSB_MCPU_HOSTS": f"{os.uname().nodename} 8 other 8"} | on_path(tmp_path, "blaunch")
+    settings = load_from(tmp_path, environ=environ).settings
+    assert settings.local_slots_in_force == 2
+    assert settings.executors_in_force == 14
+
+
+def test_without_the_program_only_this_host_is_used(tmp_path: Path) -> None:
+    environ = {"LSB_JOBID": "9", "LSB_MCPU_HOSTS": f"{os.uname().nodename} 1 other 8", "PATH": str(tmp_path)}
+    loaded = load_from(tmp_path, environ=environ)
+    assert loaded.settings.cluster == "local"
+    assert "blaunch is not on PATH" in loaded.origins["cluster"]
+    assert loaded.settings.executors_in_force == 1

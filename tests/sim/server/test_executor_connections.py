@@ -55,6 +55,9 @@ class FakeHub:
     async def why_unusable(self, ready: object, landmarks: object) -> str:
         return ""
 
+    def lasts_s(self, link: ExecutorLink) -> float | None:
+        return None
+
     def post(self, event: Event) -> None:
         self._send.send_nowait(event)
 
