@@ -13,6 +13,7 @@ import trio
 
 from spraycc import kept_variables
 from spraycc.cluster.hosts import WAYS, Host, start_argv, template_argv
+from spraycc.server.fleet.executors_log import ExecutorsLog
 from spraycc.server.fleet.launcher import Failed
 from spraycc.server.host.subprocesses import see_off, start_process
 from spraycc.settings import Settings
@@ -145,7 +146,7 @@ class ProcessLauncher:
 
     async def _run_process(self, argv: Sequence[str], ids: Sequence[str], host: Host | None) -> None:
         """Start a process and wait for its end. Report its executors that have not connected."""
-        begin = _size(self._log_path)
+        log_file = ExecutorsLog(self._log_path)
         try:
             environ = self._environment()
             process = await start_process(argv, environ, self._log_path)
@@ -155,7 +156,7 @@ class ProcessLauncher:
                 log.info("executors %s: process %d ended with status %d", " ".join(ids), process.pid, status)
                 why = f"ended with status {status} before it connected; see {self._log_path}"
                 if host is not None:
-                    lines = _lines(self._log_path, begin)
+                    lines = log_file.lines()
                     why = lines[-1] if lines else why
                     if status and self._ended and any(map(self._ended.search, lines)):
                         self._end_allocation()
@@ -200,21 +201,3 @@ class ProcessLauncher:
         end = trio.current_time() + CONNECT_S
         while self._awaited & set(ids) and trio.current_time() < end:
             await trio.sleep(1)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _lines(log_path: Path, begin: int) -> list[str]:
-    """The lines of the log after ``begin``: mostly the error of the command. Other processes write there too."""
-    try:
-        with open(log_path, "rb") as file:
-            file.seek(begin)
-            lines = file.read(65536).decode("utf-8", "replace").split("\n")
-    except OSError:
-        return []
-    return [line.strip() for line in lines if line.strip()]
