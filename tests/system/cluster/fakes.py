@@ -145,14 +145,18 @@ class FakeManager:
         """Cancels like qdel and bkill: ``10[2].pbsvm``, ``10[2]``."""
         self._note("cancelled", batch_job)
 
-    def rerun(self, batch_job: str) -> None:
-        """Ends a running batch job and queues it again, as qrerun and brequeue do."""
-        self._note("rerun", batch_job)
+    def rerun(self, batch_job: str, *, held: bool = False) -> None:
+        """Ends a running batch job and queues it again, as qrerun and brequeue do. ``held``: it does not start."""
+        self._note("rerun", batch_job, "held" if held else "")
 
-    def _note(self, what: str, batch_job: str) -> None:
+    def _note(self, what: str, batch_job: str, text: str = "") -> None:
+        """Leave a file for the keeper of the batch job."""
         found = re.match(r"(\d+)(?:\[(\d+)\])?", batch_job)
         assert found is not None, batch_job
-        (self.directory / f"{what}.{found[1]}.{found[2] or 0}").touch()
+        path = self.directory / f"{what}.{found[1]}.{found[2] or 0}"
+        path.with_suffix(".new").write_text(text)
+        path.with_suffix(".new").chmod(0o644)
+        path.with_suffix(".new").rename(path)
 
     def close(self) -> None:
         """End the remaining batch jobs and remove the files."""

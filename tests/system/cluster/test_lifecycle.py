@@ -127,6 +127,22 @@ def test_a_batch_job_that_is_rerun(fake_sandbox: Sandbox, fake: FakeManager) -> 
     assert (figures["retried"], figures["local"]) == (1, 1)
 
 
+def test_a_batch_job_that_is_queued_again(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    """It does not start soon, so another one takes its place, and it does not stay in the queue."""
+    compiler = GatedCompiler(fake_sandbox)
+    fake_sandbox.write(c_project(UNITS))
+    command, summary = fake_sandbox.build_command(["make", "-j8"], ["--wait-for-cluster"], executors=2)
+    with fake_sandbox.start(command) as process:
+        busy = fake_sandbox.wait_for_busy_executors(2)
+        fake.rerun(busy[0]["batch_job"], held=True)
+        wait_for_others(fake_sandbox, {executor["id"] for executor in busy}, 2)
+        assert len(waiting(fake)) == 1
+        compiler.open()
+        assert process.wait(HANG_S) == 0
+    assert_built(fake_sandbox)
+    assert fake_sandbox.figures(summary)["retried"] == 1
+
+
 def test_a_listing_that_lags(fake_sandbox: Sandbox, fake: FakeManager) -> None:
     """A cancelled batch job is listed as running for a while: its replacement comes at once, and no alarm."""
     fake.fault("lag", "6")

@@ -183,7 +183,7 @@ def keep(directory: Directory, job: str, index: str) -> None:
             stdin=subprocess.DEVNULL, env=environment, start_new_session=True,
         )  # fmt: skip
         state["jobs"][job]["elements"][index]["pid"] = process.pid
-    kill_at, rerun = None, False
+    kill_at, rerun, held = None, False, False
     again = directory.path / f"rerun.{job}.{index}"
     while process.poll() is None:
         time.sleep(0.05)
@@ -191,14 +191,14 @@ def keep(directory: Directory, job: str, index: str) -> None:
             kill_at = time.monotonic() + KILL_AFTER_S
             os.killpg(process.pid, signal.SIGTERM if family == "pbs" else signal.SIGINT)
         elif kill_at is None and again.exists():
+            rerun, held, kill_at = True, again.read_text() == "held", time.monotonic() + KILL_AFTER_S
             again.unlink()
-            rerun, kill_at = True, time.monotonic() + KILL_AFTER_S
             os.killpg(process.pid, signal.SIGTERM)
         elif kill_at is not None and time.monotonic() > kill_at:
             os.killpg(process.pid, signal.SIGKILL)
     with directory.state() as state:
         if rerun and not (directory.path / f"cancelled.{job}.{index}").exists():
-            state["jobs"][job]["elements"][index] = {"state": PENDING, "hidden": False}
+            state["jobs"][job]["elements"][index] = {"state": PENDING, "hidden": False, "held": held}
         else:
             state["jobs"][job]["elements"][index].update(
                 state=ENDED, status=process.returncode, ended_at=time.monotonic()
