@@ -97,6 +97,23 @@ def test_queue_in_error_state(grid_engine_sandbox: Sandbox, grid_engine: GridEng
     assert_built(sandbox)
 
 
+def test_batch_jobs_in_error_state(grid_engine_sandbox: Sandbox, grid_engine: GridEngine) -> None:
+    """They never start. The user is told Grid Engine's reason, and they do not stay in the queue."""
+    sandbox = grid_engine_sandbox
+    sandbox.settings |= {"SPRAYCC_STATUS_INTERVAL_S": "1", "SPRAYCC_PENDING_GRACE_S": "1"}
+    compiler = GatedCompiler(sandbox)
+    sandbox.write(c_project(UNITS))
+    command, _ = sandbox.build_command(["make", "-j4"], ["--submit-arguments", "-o /nonexistent/directory"])
+    with sandbox.start(command, stderr=subprocess.PIPE) as process:
+        sandbox.wait_for("they were cancelled", lambda: "will not start what was submitted" in server_log(sandbox))
+        sandbox.wait_for("nothing waits", lambda: not grid_engine.listed())
+        compiler.open()
+        _, err = process.communicate(timeout=HANG_S)
+    assert process.returncode == 0, err
+    assert b"can't open output file" in err, err
+    assert_built(sandbox)
+
+
 def test_cancelled_by_the_user(grid_engine_sandbox: Sandbox, grid_engine: GridEngine) -> None:
     lifecycle.check_cancelled_by_the_user(grid_engine_sandbox, grid_engine)
 
