@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from tests.system.cluster.managers import PATH
@@ -27,6 +28,7 @@ class ClientCommands:
             script = _SCRIPT.format(name=name, path=PATH, log=self._directory / f"{name}.log")
             sandbox.write({name: script}, self._directory, mode=0o755)
         sandbox.path_front.append(self._directory)
+        self._made_at = time.monotonic()
 
     def started(self, program: str) -> list[str]:
         """The arguments of each run of the program, in order."""
@@ -35,6 +37,11 @@ class ClientCommands:
     def failed(self, program: str) -> list[str]:
         """The arguments of the runs with another exit status than 0. A run that the server killed is none of them."""
         return self._lines(program, "log.failed")
+
+    def assert_seldom(self, program: str, interval_s: float, at_once: int = 1) -> None:
+        """The program was started at most ``at_once`` times in each interval. A slow machine starts it less often."""
+        elapsed_s = time.monotonic() - self._made_at
+        assert len(self.started(program)) <= at_once * (elapsed_s / interval_s + 1)
 
     def _lines(self, program: str, suffix: str) -> list[str]:
         path = self._directory / f"{program}.{suffix}"

@@ -50,6 +50,7 @@ def grid_engine_manager() -> Iterator[GridEngine]:
 @pytest.fixture
 def grid_engine(grid_engine_manager: GridEngine) -> GridEngine:
     """An idle Grid Engine with four slots."""
+    grid_engine_manager.wait_until_up()
     assert not grid_engine_manager.listed()
     return grid_engine_manager
 

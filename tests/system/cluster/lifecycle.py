@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
+from spraycc.cluster.driver import RETRY_S, Trouble
 from spraycc.server.fleet.stale_jobs import MARKER
 from tests.system.cluster.client_commands import ClientCommands
 from tests.system.cluster.managers import GridEngine, Slurm
@@ -73,10 +74,8 @@ def check_cancel_is_repeated(sandbox: Sandbox, manager: Manager, commands: Clien
         with without_master(manager):
             finish()
             sandbox.wait_for("the cancel command has failed", lambda: "not cancelled: " in server_log(sandbox))
-        assert len(manager.waiting()) == manager.slots
         sandbox.wait_for("nothing waits", lambda: not manager.waiting())
-        # The pause is longer than the master's restart.
-        assert len(commands.started(program)) == 2
+        commands.assert_seldom(program, interval_s=RETRY_S[Trouble.UNREACHABLE])
 
 
 def check_left_at_the_end(sandbox: Sandbox, manager: Manager, cancel: Callable[[], object]) -> None:

@@ -310,9 +310,13 @@ class GridEngine:
             "-msconf",
             "s/^flush_\\(submit\\|finish\\)_sec .*/flush_\\1_sec 1/;s/^schedule_interval .*/schedule_interval 0:0:1/",
         )
-        self._edited("-mconf", "s/^gid_range .*/gid_range 65600-66600/", "global")
+        self._edited(
+            "-mconf",
+            "s/^gid_range .*/gid_range 65600-66600/;s/^load_report_time .*/load_report_time 00:00:01/",
+            "global",
+        )
         self._run_as_root("sge_execd")
-        self._wait("all.q is up", self._is_up)
+        self.wait_until_up()
 
     def _is_up(self) -> bool:
         """True if ``all.q`` has no state but d(isabled)."""
@@ -384,8 +388,12 @@ class GridEngine:
         self._wait("the master is gone", lambda: not self.run("qstat", "-f"))
 
     def start_master(self) -> None:
-        """Start sge_qmaster again; return when the queue accepts batch jobs."""
+        """Start sge_qmaster again; return when it answers. It finds its hosts later."""
         self._run_as_root("sge_qmaster")
+        self._wait("the master answers", lambda: self._admin("-sm") is not None)
+
+    def wait_until_up(self) -> None:
+        """Wait until the queue ``all.q`` accepts batch jobs."""
         self._wait("all.q is up", self._is_up)
 
     def limit(self, **values: int) -> None:

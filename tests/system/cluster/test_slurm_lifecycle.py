@@ -85,6 +85,7 @@ def test_what_waits_for_the_site_starts_later(sandbox: Sandbox, slurm: Slurm, sl
     assert err.count(b"4 batch jobs wait in the cluster's queue: PartitionDown") == 1
     assert err.count(b"2 batch jobs wait in the cluster's queue: AssocMaxJobsLimit") == 1
     assert len(slurm_commands.started("sbatch")) == 1
+    slurm_commands.assert_seldom("squeue", interval_s=1)
     assert_built(sandbox)
 
 
