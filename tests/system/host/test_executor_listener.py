@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from spraycc.server.fleet.listener import NoPort, TcpAcceptor
+from tests.system.harness.ports import free_ports
 
 
 @pytest.mark.parametrize(
@@ -62,19 +63,6 @@ def test_closed_twice_and_outside_trio() -> None:
     acceptor = TcpAcceptor("127.0.0.1")
     acceptor.close()
     acceptor.close()
-
-
-def free_ports(count: int) -> range:
-    """So many free ports in a row, on all addresses."""
-    for first in range(47000, 60000, count):
-        with ExitStack() as stack:
-            try:
-                for port in range(first, first + count):
-                    stack.enter_context(socket.create_server(("127.0.0.1", port)))
-            except OSError:
-                continue
-            return range(first, first + count)
-    raise AssertionError("no ports are free")
 
 
 def test_servers_share_a_range_of_ports() -> None:
