@@ -101,5 +101,5 @@ def _cancel_leftovers(root: bytes, states: list[str], flags: dict[str, Any]) -> 
     if done.returncode:
         inform(f"batch jobs may be left: {done.stderr.strip()}")
         return 1
-    inform(f"{done.stdout.strip()} left-over submissions were found in the cluster, and cancelled")
+    inform(f"submissions of earlier servers that were found in the cluster, and cancelled: {done.stdout.strip()}")
     return 0

@@ -83,7 +83,7 @@ class Consequences:
     notes: list[str] = field(default_factory=list)
     #: batch jobs to cancel. They are removed already, except those that linger: they stay until a listing lacks them.
     cancel: list[BatchId] = field(default_factory=list)
-    #: a pending batch job for which the listing has no reason
+    #: a batch job that waits or is stuck, for which the listing has no reason
     explain: BatchId | None = None
 
 
@@ -101,6 +101,8 @@ class BatchJobs:
         self._awaited: Counter[int] = Counter()
         #: reasons that the user has seen
         self._told: set[str] = set()
+        #: stuck batch jobs for which the last listing has no reason
+        self._unexplained: list[BatchId] = []
         #: queues in which nothing has started for the user's patience, since anything last did
         self._still: set[int] = set()
 
@@ -239,6 +241,7 @@ class BatchJobs:
         stuck: dict[str, list[BatchId]] = {}
         silent: list[BatchId] = []
         pending: Counter[str] = Counter()
+        self._unexplained = []
         for batch, record in self._records.items():
             if record.submitted_at >= asked_at:
                 continue
@@ -250,8 +253,10 @@ class BatchJobs:
                     # While an executor is connected, its batch job exists, even if the listing lacks it.
                     if _Phase.CONNECTED not in record.executors.values():
                         over.append(batch)
-                case State.STUCK if record.awaited:
+                case State.STUCK if record.awaited and entry.reason:
                     stuck.setdefault(entry.reason, []).append(batch)
+                case State.STUCK if record.awaited:
+                    self._unexplained.append(batch)
                 case State.PENDING | State.SUSPENDED if record.awaited:
                     if now - record.submitted_at >= SHOW_PENDING_AFTER_S:
                         pending[entry.reason] += record.awaited
@@ -263,6 +268,7 @@ class BatchJobs:
                     result.cancel.append(batch)
         if any(pending):
             result.explain = None
+        result.explain = next(iter(self._unexplained), result.explain)
         if count := self.remove(over):
             result.failed.append(Failure(count, VANISHED_RETRY_S, ended_early(count), is_logged=True))
         for reason, ids in stuck.items():
@@ -278,10 +284,12 @@ class BatchJobs:
         return result
 
     def apply_explanation(self, reason: str) -> Consequences:
-        """The consequences of the reason why the batch jobs are pending; empty: no reason is known."""
+        """The consequences of the reason why batch jobs are stuck, or pending; empty: no reason is known."""
         result = Consequences()
-        if can_never_run(reason):
-            result.cancel = self.ids(awaited_only=True)
+        # Some may have been cancelled since the listing.
+        stuck, self._unexplained = [batch for batch in self._unexplained if batch in self._records], []
+        if stuck or can_never_run(reason):
+            result.cancel = stuck or self.ids(awaited_only=True)
             result.failed.append(Failure(self.remove(result.cancel), RETRY_S[Trouble.REFUSED], never_starts(reason)))
         else:
             self._tell(result, reason, self.awaited)

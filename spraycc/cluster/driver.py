@@ -18,7 +18,7 @@ import abc
 import enum
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from spraycc.errors import SprayccError
@@ -91,9 +91,11 @@ def advice(words: str) -> str:
 class ClusterError(SprayccError):
     """A cluster manager's command failed. The text has the system's own words."""
 
-    def __init__(self, kind: Trouble, text: str) -> None:
+    def __init__(self, kind: Trouble, text: str, reply: Reply | None = None) -> None:
         super().__init__(text)
         self.kind = kind
+        #: the output so far of a command that did not end in time
+        self.reply = reply
 
     @property
     def next_step(self) -> str:
@@ -315,6 +317,16 @@ class Driver(abc.ABC):
             kind = Trouble.UNREACHABLE if _NO_CONTACT.search(reply.text) else Trouble.REFUSED
         return ClusterError(kind, f"{self.system} {_VERBS.get(kind, 'refused')}: {reply.words}")
 
+    def in_time(self, error: ClusterError) -> ClusterError:
+        """The error for a command that did not end in time.
+
+        Slurm's and LSF's submit commands wait and try again when a limit of the site is reached.
+        """
+        # We have ended it, so its status says nothing.
+        if error.reply is not None and self.failure(replace(error.reply, status=1)).kind is Trouble.BUSY:
+            return ClusterError(Trouble.BUSY, f"{self.system} {_VERBS[Trouble.BUSY]}: {error}")
+        return error
+
     def check_contact(self, reply: Reply) -> None:
         """
         Raises:
@@ -346,5 +358,5 @@ def can_never_run(reason: str) -> bool:
 _NEVER = re.compile(
     r"^(?:Partition(?:TimeLimit|Config|NodeLimit)|BadConstraints|Invalid(?:Account|QOS)|(?:Account|Qos|QOS)NotAllowed"
     r"|JobHeld(?:User|Admin)|DependencyNeverSatisfied|\w*Max\w+PerJob\w*|\w*PerJobLimit)$"
-    r"|^Can Never Run|^error reason"
+    r"|^Can Never Run"
 )

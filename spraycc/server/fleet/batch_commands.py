@@ -54,7 +54,10 @@ class BatchCommands:
         self._run_command = run
 
     async def _run(self, argv: Sequence[str], stdin: bytes = b"") -> Reply:
-        return await self._run_command(argv, stdin, self._environment, self._timeout_s)
+        try:
+            return await self._run_command(argv, stdin, self._environment, self._timeout_s)
+        except ClusterError as exc:
+            raise self.driver.in_time(exc) from None
 
     async def submit(self, submission: Submission) -> tuple[BatchId, ...]:
         """Submit an array. Returns the ids of its batch jobs."""

@@ -64,8 +64,8 @@ async def run_command(argv: Sequence[str], stdin: bytes, env: Mapping[str, str],
     level = logging.INFO if status or stdin else logging.DEBUG
     log.log(level, "%s: status %s, %s", " ".join(argv)[:1000], status, reply.words)
     if status is None:
-        said = f" ({reply.words})" if reply.stdout or reply.stderr else ""
-        raise ClusterError(Trouble.UNREACHABLE, f"{argv[0]} did not end within {timeout_s:.0f} s{said}")
+        said = f" ({reply.words})" if reply.stderr else ""
+        raise ClusterError(Trouble.UNREACHABLE, f"{argv[0]} did not end within {timeout_s:.0f} s{said}", reply)
     return reply
 
 

@@ -79,6 +79,21 @@ def test_what_can_never_run_is_cancelled() -> None:
     assert "PartitionTimeLimit" in result.failed[0].text
 
 
+def test_those_that_are_stuck_without_a_reason_are_explained_and_cancelled_alone() -> None:
+    """Grid Engine's listing has no reasons. A host whose prolog fails makes one batch job stuck, not those that wait."""
+    it = three()
+    result = it.apply_listing(listing(State.PENDING, State.STUCK, State.STUCK), 119.0, 120.0)
+    assert result.explain == ARRAY[1]
+    assert not result.cancel
+    it.remove([ARRAY[2]])  # withdrawn meanwhile
+    result = it.apply_explanation("error reason: failed in prolog")
+    assert result.cancel == [ARRAY[1]]
+    assert result.failed[0].count == 1
+    assert "failed in prolog" in result.failed[0].text
+    assert it.ids() == [ARRAY[0]]
+    assert it.apply_explanation("error reason: failed in prolog").cancel == []
+
+
 def test_one_that_runs_and_does_not_connect_is_cancelled() -> None:
     it = three()
     running = listing(*[State.RUNNING] * 3)

@@ -81,6 +81,10 @@ def test_each_source_overrides_the_one_before(tmp_path: Path) -> None:
         ("scratch_dir", "/local/me", "/local/me"),
         ("executor_prefix", "nice -n 5 'two words'", ("nice", "-n", "5", "two words")),
         ("wrap", "mycc", ("mycc",)),
+        ("listen_ports", "40000", "40000"),
+        ("listen_ports", "40000-40100", "40000-40100"),
+        ("listen_ports", "1-65535", "1-65535"),
+        ("listen_ports", "auto", None),
     ],
 )
 def test_text_from_environment_and_flags(tmp_path: Path, key: str, text: str, value: object) -> None:
@@ -133,6 +137,11 @@ def test_an_empty_variable_is_not_set(tmp_path: Path) -> None:
         ('wrap = "mycc"', ["wrap = 'mycc'", "a list of strings"]),
         ("wrap = [1]", ["wrap = [1]", "a list of strings"]),
         ("[executors]\nmin = 1", ["executors = {'min': 1}"]),
+        ("listen_ports = 40000", ["listen_ports = 40000", '"PORT" or "FIRST-LAST", 1 to 65535, or "auto"']),
+        *(
+            (f'listen_ports = "{text}"', [f"listen_ports = '{text}'", '"PORT" or "FIRST-LAST", 1 to 65535'])
+            for text in ("0", "65536", "2-1", "0-5", "5-65536", "1-2-3", "-5", "5-", "", " 5", "5 - 6", "\u0665", "any")
+        ),
     ],
 )
 def test_a_wrong_value_names_file_key_and_what_is_allowed(tmp_path: Path, toml: str, parts: list[str]) -> None:
@@ -374,3 +383,16 @@ def test_without_the_program_only_this_host_is_used(tmp_path: Path) -> None:
     assert loaded.settings.cluster == "local"
     assert "blaunch is not on PATH" in loaded.origins["cluster"]
     assert loaded.settings.executors_in_force == 1
+
+
+@pytest.mark.parametrize(
+    ("ports", "cluster", "expected"),
+    [
+        (None, "slurm", [0]),
+        ("40000", "slurm", [40000]),
+        ("40000-40002", "ssh", [40000, 40001, 40002]),
+        ("40000-40002", "local", [0]),
+    ],
+)
+def test_ports_for_executors(ports: str | None, cluster: Any, expected: list[int]) -> None:
+    assert list(Settings(listen_ports=ports, cluster=cluster).ports_for_executors) == expected

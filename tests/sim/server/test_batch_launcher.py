@@ -1045,6 +1045,20 @@ async def test_a_limit_on_queued_batch_jobs_is_used_up(tmp_path: Path) -> None:
         assert sum("takes no more" in text for text in world.said) == 1
 
 
+async def test_a_submit_command_that_waits_for_the_limit_itself_is_ended_and_the_array_halved(tmp_path: Path) -> None:
+    """Slurm's MaxJobCount and LSF's pending job threshold."""
+    slurm = FakeSlurm()
+    waits = b"sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\n"
+    text = "sbatch did not end within 60 s"
+    slurm.fault("sbatch", ClusterError(Trouble.UNREACHABLE, text, Reply(-1, b"", waits)))
+    async with running(slurm, tmp_path) as world:
+        world.launcher.ask(4)
+        await trio.sleep(5)
+        assert arrays(slurm) == [4, 2, 2]
+        assert slurm.lines("squeue") == []
+        assert world.failed == []
+
+
 async def test_a_site_that_lets_nothing_wait_is_told_and_asked_once_a_minute(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     slurm.max_submit = 0
@@ -1075,3 +1089,56 @@ async def test_a_submission_is_logged_with_its_id_and_its_executors_tag(
             world.launcher.ask(1)
             await trio.sleep(1)
     assert f"1 batch job submitted as 10, tag {slurm.tag()}" in caplog.text
+
+
+# -- waiting for the end of a withdrawal
+
+
+async def test_a_withdrawal_is_over_when_the_cancel_command_has_run(tmp_path: Path) -> None:
+    slurm = FakeSlurm()
+    async with running(slurm, tmp_path) as world:
+        world.launcher.ask(3)
+        await trio.sleep(5)
+        world.connect(1)
+        world.launcher.withdraw()
+        assert slurm.lines("scancel") == []
+        await world.launcher.withdrawn()
+        assert slurm.lines("scancel") == ["scancel 10_[2-3]"]
+        assert slurm.listed() == {"10": [1]}
+
+
+async def test_a_withdrawal_waits_for_the_submission_under_way(tmp_path: Path) -> None:
+    slurm = FakeSlurm()
+    async with running(slurm, tmp_path) as world:
+        world.launcher.ask(3)
+        await trio.testing.wait_all_tasks_blocked()
+        world.launcher.withdraw()
+        await world.launcher.withdrawn()
+        assert slurm.listed() == {}
+
+
+async def test_nothing_pending_makes_no_withdrawal_wait(tmp_path: Path) -> None:
+    slurm = FakeSlurm()
+    async with running(slurm, tmp_path) as world:
+        world.launcher.ask(1)
+        await trio.sleep(5)
+        world.connect(1)
+        began = trio.current_time()
+        world.launcher.withdraw()
+        await world.launcher.withdrawn()
+        assert trio.current_time() == began
+        assert slurm.lines("scancel") == []
+
+
+async def test_a_cancel_command_that_fails_ends_the_wait(tmp_path: Path) -> None:
+    slurm = FakeSlurm()
+    async with running(slurm, tmp_path) as world:
+        world.launcher.ask(3)
+        await trio.sleep(5)
+        slurm.fault("scancel", ClusterError(Trouble.UNREACHABLE, "scancel: down"))
+        world.launcher.withdraw()
+        with trio.fail_after(2):
+            await world.launcher.withdrawn()
+            await world.launcher.withdrawn()  # the next cancel command is due only later
+        await trio.sleep(RETRY_S[Trouble.UNREACHABLE] + 1)
+        assert slurm.listed() == {}

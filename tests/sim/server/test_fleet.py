@@ -224,9 +224,12 @@ async def test_a_compile_does_not_wait_for_the_cluster_when_its_command_line_is_
         runner = world.compile(build, "a")
         await trio.sleep(300)
         build.close()
-        assert isinstance((await runner.result())[1], wire.RunHere)
-        later = world.compile(build, "b", wish="remote")
-        assert isinstance((await later.result())[1], wire.RunHere)
+        with trio.fail_after(10):
+            assert isinstance((await runner.result())[1], wire.RunHere)
+            runner.close()
+            await settle()
+            later = world.compile(build, "b", wish="remote")
+            assert isinstance((await later.result())[1], wire.RunHere)
         assert world.asked == [4]
 
 
@@ -241,9 +244,10 @@ async def test_a_build_whose_command_line_is_gone_asks_for_no_executors_while_it
         runner = world.compile(build, "a")
         await settle()
         build.close()
-        assert isinstance((await runner.result())[1], wire.RunHere)
-        second = world.compile(build, "b")
-        assert isinstance((await second.result())[1], wire.RunHere)
+        with trio.fail_after(10):
+            assert isinstance((await runner.result())[1], wire.RunHere)
+            second = world.compile(build, "b")
+            assert isinstance((await second.result())[1], wire.RunHere)
         watcher = CommandLine(world.door)
         await watcher.hello()
         (open_build,) = (await watcher.status())["builds"]
