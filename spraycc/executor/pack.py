@@ -12,6 +12,7 @@ import hashlib
 import json
 import marshal
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -142,6 +143,8 @@ def main(arguments: list[str]) -> int:
     """Make a pack of the whole executor, and print the pack's path."""
     import spraycc.executor.main  # noqa: F401 - so that all modules of an executor are imported
 
+    # The server may end now. The temporary directory goes with this process.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     directory, key = arguments
     print(make(directory, key))
     return 0

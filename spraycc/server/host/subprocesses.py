@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds from SIGTERM to SIGKILL.
 GRACE_S = 3.0
+#: The same for a cluster manager's command that did not end in time, and for the maker of the pack.
+COMMAND_GRACE_S = 1.0
 #: The most output that is read from a command: more than any listing has.
 _MOST_BYTES = 64 * 1024 * 1024
 #: The host has not enough resources to start a process. The program itself may be in order.
@@ -30,7 +32,7 @@ async def run_command(argv: Sequence[str], stdin: bytes, env: Mapping[str, str],
 
     The command's streams are files in memory: with pipes, a process that it leaves behind would keep the server
     waiting. The command inherits no other descriptor, and leads a session of its own. If the command times out or this
-    call is cancelled, the whole session is killed.
+    call is cancelled, the whole session is ended.
 
     Raises:
         ClusterError: there is no such program, or it did not end in time.
@@ -55,7 +57,7 @@ async def run_command(argv: Sequence[str], stdin: bytes, env: Mapping[str, str],
                 status = await process.wait()
         finally:
             if process.returncode is None:
-                await _kill(process)
+                await _end_session(process)
         reply = Reply(status if status is not None else -1, _contents(streams[1]), _contents(streams[2]))
     finally:
         for stream in streams:
@@ -103,6 +105,16 @@ async def see_off(process: trio.Process) -> None:
             await process.wait()
         if process.returncode is None:
             await _kill(process)
+
+
+async def _end_session(process: trio.Process) -> None:
+    """End a command and the processes of its session. It may remove its temporary files first."""
+    with trio.CancelScope(shield=True):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with trio.move_on_after(COMMAND_GRACE_S):
+            await process.wait()
+        await _kill(process)
 
 
 async def _kill(process: trio.Process) -> None:

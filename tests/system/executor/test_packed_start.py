@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from spraycc.cluster.executor_command import executor_command
 from spraycc.executor import start
 from spraycc.executor.pack import make
 from spraycc.executor.recorder import LIBRARY_NAME
 from spraycc.server.fleet.pack import existing_pack, ready_pack
+from spraycc.server.host.subprocesses import run_command
 from tests.system.harness.waiting import HANG_S
 
 #: Words before a program: the names of the files that the program opens go to $OPENED.
@@ -53,6 +55,21 @@ def local() -> Iterator[Path]:
     """The directory that stands for a host's own disk."""
     with tempfile.TemporaryDirectory(prefix="spraycc-test-local-", dir="/var/tmp") as directory:
         yield Path(directory)
+
+
+async def test_a_maker_that_is_ended_leaves_nothing(tmp_path: Path) -> None:
+    """A server may end while it makes its first pack."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    environ = {**os.environ, "TMPDIR": str(temporary)}
+    argv = [sys.executable, "-P", "-m", "spraycc.executor.pack", str(tmp_path), "key"]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_command, argv, b"", environ, HANG_S)
+        with trio.fail_after(HANG_S):
+            while not list(temporary.iterdir()):
+                await trio.sleep(0.001)
+        nursery.cancel_scope.cancel()
+    assert list(temporary.iterdir()) == []
 
 
 def light(pack: Path, local: Path, *arguments: str) -> list[str]:
