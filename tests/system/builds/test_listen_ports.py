@@ -30,7 +30,8 @@ def test_each_way_of_starting_executors_uses_the_one_port(on_hosts: Sandbox) -> 
     on_hosts.build("make", "-j2").ok()
     assert on_hosts.status()["listens"] == [["::", port]]
     on_hosts.build("make", "clean").ok()
-    done = on_hosts.build("make", "-j2", options=["--executor-prefix", "nice"]).ok()
+    done = on_hosts.build("make", "-j4", options=["--executor-prefix", "nice"], executors=4).ok()
+    on_hosts.wait_for("executors of both ways are connected", lambda: len(on_hosts.status()["executors"]) == 4)
     assert on_hosts.status()["listens"] == [["::", port]]
     assert done.figures["remote"] == UNITS + 1
     shown = on_hosts.run(on_hosts.bin / "spraycc", "status").ok().out.decode()
