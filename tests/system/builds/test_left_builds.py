@@ -34,6 +34,8 @@ def wait_for_queued(sandbox: Sandbox, count: int) -> None:
         return sandbox.status().get("scheduler", {}).get("total", {}).get("queued", 0) >= count
 
     sandbox.wait_for(f"{count} compiles wait for an executor", queued)
+    logs = list(sandbox.home.rglob("server.log"))
+    sandbox.wait_for("executors are started", lambda: any("started as process" in log.read_text() for log in logs))
 
 
 def test_make_goes_on_when_its_command_line_is_killed(waiting: Sandbox) -> None:
