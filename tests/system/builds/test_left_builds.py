@@ -17,8 +17,11 @@ from tests.system.harness.waiting import HANG_S
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]
 
 UNITS = 4
-#: Starts processes that never become executors.
-NO_EXECUTORS = {"SPRAYCC_CLUSTER": "command", "SPRAYCC_START_COMMAND": "/bin/sh -c 'exec sleep 1000' {command}"}
+#: Starts processes that never become executors. By their name the sandbox takes them for the server's own.
+NO_EXECUTORS = {
+    "SPRAYCC_CLUSTER": "command",
+    "SPRAYCC_START_COMMAND": "/bin/bash -c 'exec -a spraycc-none sleep 1000' {command}",
+}
 
 
 @pytest.fixture
