@@ -17,8 +17,11 @@ from tests.system.harness.waiting import HANG_S
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]
 
 UNITS = 4
-#: Starts processes that never become executors.
-NO_EXECUTORS = {"SPRAYCC_CLUSTER": "command", "SPRAYCC_START_COMMAND": "/bin/sh -c 'exec sleep 1000' {command}"}
+#: Starts processes that never become executors. By their name the sandbox takes them for the server's own.
+NO_EXECUTORS = {
+    "SPRAYCC_CLUSTER": "command",
+    "SPRAYCC_START_COMMAND": "/bin/bash -c 'exec -a spraycc-none sleep 1000' {command}",
+}
 
 
 @pytest.fixture
@@ -34,6 +37,8 @@ def wait_for_queued(sandbox: Sandbox, count: int) -> None:
         return sandbox.status().get("scheduler", {}).get("total", {}).get("queued", 0) >= count
 
     sandbox.wait_for(f"{count} compiles wait for an executor", queued)
+    logs = list(sandbox.home.rglob("server.log"))
+    sandbox.wait_for("executors are started", lambda: any("started as process" in log.read_text() for log in logs))
 
 
 def test_make_goes_on_when_its_command_line_is_killed(waiting: Sandbox) -> None:
