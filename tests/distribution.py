@@ -13,7 +13,7 @@ import pytest
 
 #: A pattern of test ids, and the name of their group (\\1 is the pattern's first group).
 _GROUPS = [
-    (re.compile(r".*/cluster/test_(slurm|gridengine)(?:_lifecycle)?\.py::"), r"\1"),
+    (re.compile(r".*/cluster/test_(slurm|gridengine)(?:_lifecycle|_allocation)?\.py::"), r"\1"),
     (re.compile(r".*/capture/test_matrix_compile\.py::test_(\w+)\[(\w+)-"), r"\1-\2"),
 ]
 

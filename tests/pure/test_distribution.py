@@ -12,6 +12,7 @@ from tests.distribution import group_of
     [
         ("tests/system/cluster/test_slurm.py::test_a_build", "slurm"),
         ("tests/system/cluster/test_slurm_lifecycle.py::test_a_small_array_limit", "slurm"),
+        ("tests/system/cluster/test_slurm_allocation.py::test_the_commands_are_shown", "slurm"),
         ("tests/system/cluster/test_gridengine.py::test_what_is_refused[too long]", "gridengine"),
         ("tests/system/cluster/test_replayed.py::test_doctor[pbs]", None),
         ("tests/system/capture/test_matrix_compile.py::test_compile_line[setgid-no-o-gcc]", "compile_line-setgid"),

@@ -22,6 +22,7 @@ from spraycc.scheduler.events import (
     BuildStarted,
     ExecutorJoined,
     ExecutorLost,
+    ExecutorsUnwanted,
     Outcome,
     PolicyChanged,
     SubmissionFailed,
@@ -623,6 +624,19 @@ def test_an_executor_near_the_end_of_its_time_is_drained_and_replaced(start):
     play.at(50, Tick(), Release("y"), AskExecutors(1))
     play.at(51, remote(3))
     play.at(52, ExecutorJoined("z"), Dispatch(3, "z", 1))
+
+
+def test_unwanted_executors_get_no_more_tasks(start):
+    """The busy one finishes its task. Others are asked for in their places."""
+    play = start(max_executors=2)
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
+    play.at(0, remote(1), AskExecutors(2))
+    play.at(0, ExecutorJoined("x"), Dispatch(1, "x", 1))
+    play.at(0, ExecutorJoined("y"), SetWidth("b", 2))
+    play.at(1, ExecutorsUnwanted(("x", "y", "gone")), Release("y"), AskExecutors(1), SetWidth("b", 1))
+    play.at(2, remote(2))
+    play.at(3, AttemptEnded("x", 1, DONE), Release("x"), AskExecutors(1))
+    play.at(4, ExecutorJoined("z"), Dispatch(2, "z", 1))
 
 
 # ---- widths

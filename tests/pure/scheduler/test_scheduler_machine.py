@@ -21,6 +21,7 @@ from spraycc.scheduler.events import (
     BuildStarted,
     ExecutorJoined,
     ExecutorLost,
+    ExecutorsUnwanted,
     MemoryMeasured,
     MemoryReported,
     Outcome,
@@ -439,6 +440,13 @@ class World(RuleBasedStateMachine):
     def memory_is_reported(self, pick, share):
         executor = sorted(self.executors)[pick % len(self.executors)]
         self.send(MemoryReported(executor, int(share * HOSTS[self.host_of[executor]])))
+
+    @precondition(lambda self: self.executors)
+    @rule(pick=PICK)
+    def executor_is_unwanted(self, pick):
+        executor = sorted(self.executors)[pick % len(self.executors)]
+        self.ends_at[executor] = min(self.ends_at[executor], self.now)
+        self.send(ExecutorsUnwanted((executor,)))
 
     def attempt_over(self, executor):
         """The runner of the executor's task, if it waits for this attempt and no other attempt is left."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
+from spraycc.allocation import Allocation
 from spraycc.errors import ConfigError
 from spraycc.executor import link as link_module
 from spraycc.executor.link import Link, tls_context
@@ -153,6 +155,43 @@ async def test_builds_with_other_ways_of_starting_executors_get_a_session_of_the
         # The executors of the first session go on serving.
         await old.done(start)
         assert (await first.result())[1] == wire.Exited(0, 0)
+
+
+async def test_executors_in_an_allocation_leave_when_a_build_outside_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once if they are idle, after their tasks if they are busy. If they connect late, they get no task."""
+    allocation = Allocation("slurm", "1", (("node", 3),))
+    inside: dict[str, Any] = {"cluster": "slurm-step", "executors": None, "allocation": allocation}
+    async with serving(tmp_path, monkeypatch, **inside) as world:
+        build = await world.build()
+        first = world.compile(build, "a")
+        await settle()
+        busy = await world.executor("e1")
+        start = await busy.task()
+        idle = await world.executor("e2")
+        session = read_session(str(next(world.state_dir.glob("session-*.json"))))
+        connection = TlsSocket(world.ports[0].connect(), tls_context(session.certificate), server_side=False)
+        await link_module._shake_hands(connection, session, "e3")
+        late = Link(connection)
+
+        outside = await world.build(settings=replace(world.settings, cluster="ssh", executors=3, allocation=None))
+        assert isinstance(await idle.next(), Leave)
+        idle.link.close()
+        second = world.compile(outside, "b")
+        await settle()
+        assert [sum(launcher.asked) for launcher in world.launchers] == [3, 1]
+        seen = tuple(look(lookup) for lookup in session.landmarks)
+        await late.send(Ready("0", "node", 1, ("overlay",), {}, landmarks=seen))
+        assert isinstance(await late.receive(), Leave)
+        late.close()
+        await busy.done(start)
+        assert (await first.result())[1] == wire.Exited(0, 0)
+        assert isinstance(await busy.next(), Leave)
+        busy.link.close()
+        new = await world.executor("e4")
+        await new.done(await new.task())
+        assert (await second.result())[1] == wire.Exited(0, 0)
 
 
 async def test_an_executor_of_another_host_proves_what_it_reads_for_a_build_without_a_cluster_too(

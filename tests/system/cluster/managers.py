@@ -44,7 +44,7 @@ class Slurm:
     PROGRAMS: ClassVar = {
         "slurmctld": "slurmctld",
         "slurmd": "slurmd",
-        **dict.fromkeys(("sbatch", "squeue", "scancel", "sinfo", "sacctmgr"), "slurm-client"),
+        **dict.fromkeys(("sbatch", "salloc", "srun", "squeue", "scancel", "sinfo", "sacctmgr"), "slurm-client"),
         **Accounting.PROGRAMS,
     }
 
@@ -255,6 +255,7 @@ def enter(namespace: str) -> list[str | bytes | Path]:
 class GridEngine:
     """sge_qmaster and sge_execd from Debian's packages, as root, in a network namespace: they listen on all addresses.
 
+    The parallel environment ``steps`` allows ``qrsh -inherit``.
     It uses the packages' own cell, so it starts only if that cell is not in use.
     """
 
@@ -262,7 +263,7 @@ class GridEngine:
     PROGRAMS: ClassVar = {
         "sge_qmaster": "gridengine-master",
         "sge_execd": "gridengine-exec",
-        **dict.fromkeys(("qsub", "qstat", "qconf"), "gridengine-client"),
+        **dict.fromkeys(("qsub", "qstat", "qconf", "qrsh"), "gridengine-client"),
         "ip": "iproute2",
         "nsenter": "util-linux",
     }
@@ -301,9 +302,13 @@ class GridEngine:
         self._admin("-as", self._host)
         self._edited("-ae", f"s/^hostname .*/hostname {self._host}/")
         self._edited("-ahgrp", f"s/^hostlist .*/hostlist {self._host}/", "@allhosts")
+        self._edited(
+            "-ap", f"s/^slots .*/slots {self.slots}/;s/^allocation_rule .*/allocation_rule $fill_up/;s/^control_slaves .*/control_slaves TRUE/",
+            "steps",
+        )  # fmt: skip
         for queue, limit in (("all.q", "INFINITY"), ("brief.q", "00:01:00")):
             # After `notify`, a batch job that got a warning is killed. Otherwise it may go on for a minute.
-            edit = f"s/^notify .*/notify 00:00:05/;s/^hostlist .*/hostlist @allhosts/;s/^slots .*/slots {self.slots}/;s|^shell  .*|shell /bin/sh|;s/^pe_list .*/pe_list NONE/"
+            edit = f"s/^notify .*/notify 00:00:05/;s/^hostlist .*/hostlist @allhosts/;s/^slots .*/slots {self.slots}/;s|^shell  .*|shell /bin/sh|;s/^pe_list .*/pe_list steps/"
             self._edited("-aq", f"{edit};s/^h_rt .*/h_rt {limit}/;s/^load_thresholds .*/load_thresholds NONE/", queue)
         # Schedule as soon as something is submitted or ends, not every 15 s.
         self._edited(
@@ -459,6 +464,7 @@ class GridEngine:
         for words in (
             ("-dq", "all.q"),
             ("-dq", "brief.q"),
+            ("-dp", "steps"),
             ("-dhgrp", "@allhosts"),
             ("-de", self._host),
             ("-ds", self._host),
