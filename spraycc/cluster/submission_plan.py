@@ -344,7 +344,7 @@ class SubmissionPlan:
             self._say_once(f"{words}; what was submitted before goes on")
             self._fail(self.to_submit, RETRY_S[mildest.kind], "", now)
         else:
-            self._fail(self.to_submit, RETRY_S[mildest.kind], f"{words}; compiling on this host meanwhile", now)
+            self._fail(self.to_submit, RETRY_S[mildest.kind], words, now)
 
     def found(self, submission_ids: Sequence[str], now: float) -> str | None:
         """The search found these submissions of the session. Returns the adopted submission.

@@ -146,9 +146,7 @@ class Fleet:
         for launcher in self._launchers:
             launcher.connected(link.id)
             launcher.gone(link.id)
-        self._start_failed(
-            way_of(self.settings), 1, UNFIT_RETRY_S, f"{text}; its tasks run on the submit host (see 'spraycc doctor')"
-        )
+        self._start_failed(way_of(self.settings), 1, UNFIT_RETRY_S, f"{text} (see 'spraycc doctor')")
 
     def host_differs(self, task: Task, text: str) -> None:
         needs = needs_of(task.same)
@@ -309,13 +307,18 @@ class Fleet:
     def _start_failed(self, way: tuple[object, ...], count: int, retry_s: float, text: str) -> None:
         if text:
             self._troubles[way] = trio.current_time(), text
-            self._hub.say(text)
+            self._hub.say(self._with_effect(text))
         self.post(SubmissionFailed(count, retry_s if way == way_of(self.settings) else _NO_PAUSE_S))
 
     @property
     def trouble(self) -> str:
         """Why executors failed to start the last time; empty if one has joined since, or is started in another way."""
-        return self._troubles.get(way_of(self.settings), (0.0, ""))[1]
+        text = self._troubles.get(way_of(self.settings), (0.0, ""))[1]
+        return text and self._with_effect(text)
+
+    def _with_effect(self, text: str) -> str:
+        goes_on_here = not (self.links or self.settings.wait_for_cluster or self.settings.cluster == "local")
+        return f"{text}; compiling on this host meanwhile" if goes_on_here else text
 
     # -- heartbeats
 

@@ -363,7 +363,7 @@ async def test_a_refusal_is_told_once_and_a_later_build_is_told_it_too(
         assert isinstance((await second.result())[1], wire.RunHere)
         second.close()
         await later.finish()
-        assert build.notices == later.notices == ["no such queue"]
+        assert build.notices == later.notices == ["no such queue; compiling on this host meanwhile"]
 
 
 async def test_executors_leave_when_what_is_pending_has_been_cancelled(
