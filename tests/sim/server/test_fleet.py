@@ -176,7 +176,8 @@ async def test_executors_in_an_allocation_leave_when_a_build_outside_begins(
         late = Link(connection)
 
         outside = await world.build(settings=replace(world.settings, cluster="ssh", executors=3, allocation=None))
-        assert isinstance(await idle.next(), Leave)
+        with trio.fail_after(10):
+            assert isinstance(await idle.next(), Leave)
         idle.link.close()
         second = world.compile(outside, "b")
         await settle()
