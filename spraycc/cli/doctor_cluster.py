@@ -52,7 +52,8 @@ def findings(flags: Mapping[str, Any], patience_s: float) -> Iterator[Finding]:
         text = f"{settings.cluster}: not on PATH: {' '.join(missing)}"
         yield Finding("cluster", False, text, "is this a submit host, and is the cluster's software set up?", True)
         return
-    yield Finding("cluster", True, settings.cluster)
+    where = f", {settings.allocation.name}" if settings.allocation else ""
+    yield Finding("cluster", True, f"{settings.cluster}{where}")
     compiler = next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
     if compiler is None:
         yield Finding("probe", False, "no C compiler on PATH", "install one on this host and on the cluster's", True)
