@@ -33,8 +33,10 @@ KEPT = (
 )  # fmt: skip
 #: Names that mean something on the submit host only. Slurm and LSF would pass them on to executors' hosts.
 _OF_THIS_HOST = frozenset({"TMPDIR"})
-#: SprayCC's own variables that a server reads. It gets the settings by its standard input.
-_OF_THE_SERVER = frozenset({"SPRAYCC_RUNTIME_DIR", "SPRAYCC_LOG_LEVEL", "SPRAYCC_BOX"})
+#: Variables that tell a batch script from a shell at a terminal (server/host/surroundings.py).
+OF_A_BATCH_JOB = frozenset({"ENVIRONMENT", "PBS_ENVIRONMENT", "LSB_JOBID", "LSB_INTERACTIVE"})
+#: These, and SprayCC's own variables that a server reads. It gets the settings by its standard input.
+_OF_THE_SERVER = frozenset({"SPRAYCC_RUNTIME_DIR", "SPRAYCC_LOG_LEVEL", "SPRAYCC_BOX"}) | OF_A_BATCH_JOB
 #: Variables of the server, not of the user, that an executor needs: where its modules and its box are.
 OF_AN_EXECUTOR = ("PYTHONPATH", "SPRAYCC_BOX")
 

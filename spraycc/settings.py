@@ -35,6 +35,11 @@ def _is_port_range(text: str) -> bool:
     return 1 <= int(first) <= int(last or first) <= 65535
 
 
+def _is_batch_name(text: str) -> bool:
+    # With other characters, a name means several names to some cluster manager's command.
+    return re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]{0,99}", text) is not None
+
+
 def usable_cpus() -> int:
     """CPUs that this process may use (its affinity mask)."""
     return len(os.sched_getaffinity(0))
@@ -107,7 +112,9 @@ class Settings:
     )
     parallel_environment: str = setting("smp", "Grid Engine's parallel environment for batch jobs with several CPUs.")
     submit_arguments: tuple[str, ...] = setting((), "More words for the submit command (ssh, srun, … for processes).")
-    batch_name: str = setting("spraycc", "First part of the names of batch jobs.")
+    batch_name: Annotated[str, Form(_is_batch_name, 'letters, digits and "_.-", a letter first')] = setting(
+        "spraycc", "First part of the names of batch jobs."
+    )
     setup: str | None = setting(
         None, "Line of shell that runs before an executor starts, for example 'module load gcc'."
     )

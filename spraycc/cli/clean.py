@@ -101,7 +101,7 @@ def _clean_server(report: _Report, directory: bytes, states: list[leftovers.Stat
         if not use and not is_there:
             # No locks to see: the server may run in a container with a /tmp of its own.
             alive = [state.path for state in states if leftovers.may_live(state, time.time())]
-            use = f"{alive[0]}: its server may run in a container" if alive else ""
+            use = "its server may run in a container" if alive else ""
         if use:
             report.keep(shown if is_there else states[0].path, use, is_used=True)
             return
@@ -120,10 +120,12 @@ def _clean_server(report: _Report, directory: bytes, states: list[leftovers.Stat
 
 
 def _remove_server(report: _Report, directory: str | None, states: list[leftovers.State]) -> None:
-    if directory is not None:
+    kept = [state for state in states if leftovers.has_batch_jobs(state.path)]
+    # Without the directory, the server whose state stays would seem to run in a container.
+    if directory is not None and not kept:
         report.remove(directory)
     for state in states:
-        if leftovers.has_batch_jobs(state.path):
+        if state in kept:
             report.keep(state.path, "batch jobs of a killed server may be left; run `spraycc server stop --force`")
         else:
             report.remove(state.path)

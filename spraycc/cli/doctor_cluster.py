@@ -80,7 +80,7 @@ def _probe(
     watch = _Watch(settings, patience_s, set(before.get("submissions", ())))
     try:
         with tempfile.TemporaryFile() as said:
-            with _running(argv, said, directory) as build:
+            with _running(argv, said, root) as build:
                 while build.poll() is None and not watch.is_over:
                     time.sleep(_POLL_S)
                     watch.is_compiled = os.path.exists(ended)
@@ -169,7 +169,8 @@ class _Watch:
 
     def missing(self, last_words: str) -> Iterator[Finding]:
         """The fate of the batch jobs that have not connected. ``last_words``: of the build."""
-        remedy = "`spraycc cluster show` prints what is submitted"
+        show = "`spraycc cluster show`"
+        remedy = "" if show in self._trouble else f"{show} prints what is submitted"
         why = self._trouble or last_words
         waited = f"within {self._elapsed_s:.0f} s" + (f": {why}" if why else "")
         if not self.connected and self._trouble:
@@ -184,7 +185,7 @@ class _Watch:
 
 
 @contextlib.contextmanager
-def _running(argv: Sequence[str], said: IO[bytes], directory: str) -> Iterator[subprocess.Popen[bytes]]:
+def _running(argv: Sequence[str], said: IO[bytes], directory: bytes) -> Iterator[subprocess.Popen[bytes]]:
     """Run a build in a process group of its own. At the end no process of the group is left."""
 
     def end(number: int, _frame: object) -> NoReturn:

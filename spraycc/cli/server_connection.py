@@ -38,6 +38,8 @@ M = TypeVar("M", bound=Message)
 
 #: Longest silence of a living server. The server answers in milliseconds, on a login host in deep swap in seconds.
 ANSWER_TIMEOUT_S = 10.0
+#: The longest end of a server: executors leave, and the cluster manager gets the last commands.
+END_TIMEOUT_S = 30.0
 _CREDENTIALS = struct.Struct("3i")
 _READ_BYTES = 65536
 
@@ -165,7 +167,7 @@ class ServerConnection:
     def stop(self, now: bool) -> None:
         """Ask the server to end, and wait for its end: soon with ``now``, else after the open builds."""
         self._send(Stop(now))
-        self._sock.settimeout(ANSWER_TIMEOUT_S if now else None)
+        self._sock.settimeout(END_TIMEOUT_S if now else None)
         try:
             self._answer(Welcome)
         except ConnectionEnded:
@@ -257,13 +259,13 @@ _LOG_HINT = "its log, which `spraycc doctor` names"
 
 
 def _wait_for_exit(pid: int) -> None:
-    """Wait until a process has ended, at most ANSWER_TIMEOUT_S.
+    """Wait until a process has ended, at most END_TIMEOUT_S.
 
     Raises:
         OSError: the process is gone already, or is in another pid namespace.
     """
     pidfd = os.pidfd_open(pid)
     try:
-        select.select([pidfd], [], [], ANSWER_TIMEOUT_S)
+        select.select([pidfd], [], [], END_TIMEOUT_S)
     finally:
         os.close(pidfd)

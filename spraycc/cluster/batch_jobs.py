@@ -12,6 +12,8 @@ from spraycc.cluster.driver import RETRY_S, BatchId, BatchJob, State, Trouble, a
 
 #: Tell the user about a batch job that has been pending for this many seconds.
 SHOW_PENDING_AFTER_S = 8.0
+#: Ask for the reason again after this time, if the listing has none.
+EXPLAIN_S = 60.0
 #: An executor connects within a second or two of its start; over a busy NFS this may take a minute.
 CONNECT_S = 120.0
 #: A batch job whose executors have left may take this many seconds to end. Then cancel it, because it holds a slot.
@@ -99,6 +101,8 @@ class BatchJobs:
         self._early: dict[str, _Phase] = {}
         #: level -> awaited executors
         self._awaited: Counter[int] = Counter()
+        #: when a reason was last asked for
+        self._explained_at = -math.inf
         #: reasons that the user has seen
         self._told: set[str] = set()
         #: stuck batch jobs for which the last listing has no reason
@@ -259,15 +263,17 @@ class BatchJobs:
                     self._unexplained.append(batch)
                 case State.PENDING | State.SUSPENDED if record.awaited:
                     if now - record.submitted_at >= SHOW_PENDING_AFTER_S:
-                        pending[entry.reason] += record.awaited
+                        pending[entry.reason] += 1
                         result.explain = result.explain or batch
                 case State.RUNNING if record.awaited and now - (record.running_since or now) >= CONNECT_S:
                     silent.append(batch)
                 case State.RUNNING | State.PENDING | State.SUSPENDED | State.STUCK if record.lingers(now):
                     # Its executors have left, or it was requeued or preempted: other executors were asked for instead.
                     result.cancel.append(batch)
-        if any(pending):
+        if any(pending) or now < self._explained_at + EXPLAIN_S:
             result.explain = None
+        elif result.explain is not None:
+            self._explained_at = now
         result.explain = next(iter(self._unexplained), result.explain)
         if count := self.remove(over):
             result.failed.append(Failure(count, VANISHED_RETRY_S, ended_early(count), is_logged=True))
@@ -292,7 +298,7 @@ class BatchJobs:
             result.cancel = stuck or self.ids(awaited_only=True)
             result.failed.append(Failure(self.remove(result.cancel), RETRY_S[Trouble.REFUSED], never_starts(reason)))
         else:
-            self._tell(result, reason, self.awaited)
+            self._tell(result, reason, sum(bool(record.awaited) for record in self._records.values()))
         return result
 
     def _tell(self, result: Consequences, reason: str, count: int) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from spraycc.errors import SprayccError
+from spraycc.errors import ConfigError, SprayccError
 from spraycc.settings import Settings
 
 
@@ -223,9 +223,19 @@ class Driver(abc.ABC):
     #: a line of the submit command with the submission's id (group 1)
     submitted_id: ClassVar[re.Pattern[str]]
 
+    #: the options of the submit command that name the batch jobs, and those that make an array of them
+    reserved: ClassVar[Sequence[str]]
+
     def __init__(self, settings: Settings, user: str) -> None:
+        """
+        Raises:
+            ConfigError: the user's arguments name the batch jobs, so that they could not be found by name.
+        """
         self._settings = settings
         self._user = user
+        for word in settings.submit_arguments:
+            if word.partition("=")[0] in self.reserved:
+                raise ConfigError(f"submit_arguments: {word}: SprayCC needs this option itself; see `batch_name`")
 
     @abc.abstractmethod
     def submit_command(self, submission: Submission) -> SubmitCommand:

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from spraycc.cluster.driver import BatchId, Submission
 from spraycc.settings import Settings
 
+#: A batch job's script writes this, and the status.
+SETUP_ENDED = "the line of 'setup' ended the batch job with status"
+
 
 def script(submission: Submission, settings: Settings) -> bytes:
     """The script of a batch job: the set-up line, then its executors.
@@ -22,7 +25,7 @@ def script(submission: Submission, settings: Settings) -> bytes:
     lines.append("cd / || exit")
     if settings.setup:
         # If the line ends the shell, the log says so.
-        told = "echo \"the line of 'setup' ended the batch job with status $?\""
+        told = f'echo "{SETUP_ENDED} $?"'
         lines += [f"trap {shlex.quote(told)} EXIT", settings.setup, "trap - EXIT"]
     if settings.cpus_per_executor == 1:
         lines.append(f"exec {command}")

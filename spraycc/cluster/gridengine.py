@@ -42,6 +42,7 @@ class GridEngine(Driver):
     list_program = "qstat"
     failures = _FAILURES
     submitted_id = _JOB
+    reserved = ("-N", "-t")
 
     def submit_command(self, submission: Submission) -> SubmitCommand:
         settings = self._settings

@@ -56,6 +56,7 @@ class Lsf(Driver):
     list_program = "bjobs"
     failures = _FAILURES
     submitted_id = _JOB
+    reserved = ("-J",)
 
     def __init__(self, settings: Settings, user: str) -> None:
         super().__init__(settings, user)
@@ -107,7 +108,10 @@ class Lsf(Driver):
         return ("bjobs", "-w", "-J", name)
 
     def parse_search(self, name: str, reply: Reply) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(job.id.submission_id for job in self.parse_list(reply)))
+        self.parse_list(reply)
+        rows = (line.split() for line in _after_header(reply) or [])
+        # A wrapper may ignore the name, and list all batch jobs of the user.
+        return tuple(dict.fromkeys(row[0] for row in rows if len(row) > 6 and row[6].partition("[")[0] == name))
 
     def cancel_commands(self, batches: Sequence[BatchId]) -> list[CancelCommand]:
         words = [f"{array}[{spans(ranges)}]" if ranges else array for array, ranges in fold(batches)]

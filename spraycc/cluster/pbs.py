@@ -34,7 +34,7 @@ _STATES = {
     "U": State.SUSPENDED, "H": State.STUCK,
 }  # fmt: skip
 #: ``8.pbsvm``, ``8[].pbsvm``; in listings ``8[3].pbsvm``, cut off at the column's end
-_JOB = re.compile(r"^(\d+(?:\[\])?)\.\S+[ \t\r]*$", re.MULTILINE)
+_JOB = re.compile(r"^(\d+(?:\[\])?)\.[A-Za-z]\S*[ \t\r]*$", re.MULTILINE)
 #: id, element, then name, user, time used, state and queue
 _ROW = re.compile(r"^(\d+)(\[\d*\])?(?:\.\S*)?\*?\s+\S+\s+\S+\s+[\d:-]+\s+([A-Z])\s+\S+\s*$")
 #: The beginning of a row. If the rest does not fit, the listing is not reliable.
@@ -47,6 +47,7 @@ class Pbs(Driver):
     list_program = "qstat"
     failures = _FAILURES
     submitted_id = _JOB
+    reserved = ("-N", "-J")
 
     def submit_command(self, submission: Submission) -> SubmitCommand:
         settings = self._settings

@@ -50,6 +50,7 @@ class Slurm(Driver):
     list_program = "squeue"
     failures = _FAILURES
     submitted_id = _JOB
+    reserved = ("-J", "--job-name", "-a", "--array")
 
     def submit_command(self, submission: Submission) -> SubmitCommand:
         settings = self._settings

@@ -37,6 +37,8 @@ class Lifetime:
         self.peers = 0
         #: the server ends after its last build
         self._is_stopping = False
+        #: the server ends now
+        self._is_ending = False
 
     @property
     def is_over(self) -> bool:
@@ -95,5 +97,8 @@ class Lifetime:
             return False
 
     async def _end(self) -> None:
+        if self._is_ending:
+            return
+        self._is_ending = True
         await self._dispatcher.fleet.close()
         self._nursery.cancel_scope.cancel()

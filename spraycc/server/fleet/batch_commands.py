@@ -16,10 +16,10 @@ from spraycc.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: OpenPBS lists a cancelled batch job that ran as running for ten seconds more.
-LISTED_S = 11.0
+#: What was cancelled may be listed for this long. OpenPBS lists what ran for ten seconds, but executors end before.
+LISTED_S = 5.0
 #: Pause before another look at what was cancelled.
-LISTED_AGAIN_S = 2.0
+LISTED_AGAIN_S = 1.0
 
 #: Runs one command, as :func:`run_command` does: argv, stdin, environment, timeout_s.
 RunCommand = Callable[[Sequence[str], bytes, Mapping[str, str], float], Awaitable[Reply]]
@@ -98,15 +98,15 @@ class BatchCommands:
         Raises:
             ClusterError: as above, or some are still listed after a while.
         """
-        found = left = await self.search()
+        found = await self.search()
+        if not found:
+            return 0
+        log.info("%s: cancelling %d submissions named %s", self.driver.system, len(found), self.name)
+        await self.cancel([BatchId(submission_id) for submission_id in found])
         end = trio.current_time() + LISTED_S
-        while left:
-            log.info("%s: cancelling %d submissions named %s", self.driver.system, len(left), self.name)
-            await self.cancel([BatchId(submission_id) for submission_id in left])
-            left = await self.search()
-            if left and trio.current_time() >= end:
+        while left := await self.search():
+            if trio.current_time() >= end:
                 text = f"{self.driver.system} still lists what was cancelled: {' '.join(left)}"
                 raise ClusterError(Trouble.BUSY, text)
-            if left:
-                await trio.sleep(LISTED_AGAIN_S)
+            await trio.sleep(LISTED_AGAIN_S)
         return len(found)

@@ -13,7 +13,7 @@ from pathlib import Path
 import trio
 
 from spraycc.cluster.batch_jobs import counted
-from spraycc.cluster.driver import ClusterError, Submission, Trouble
+from spraycc.cluster.driver import ClusterError, Submission
 from spraycc.cluster.registry import batch_name
 from spraycc.cluster.submission_plan import (
     Cancel,
@@ -38,9 +38,7 @@ from spraycc.settings import Settings
 log = logging.getLogger(__name__)
 
 #: Seconds for the cancel commands at the end.
-CLOSE_S = 20.0
-#: Pause between two attempts at the end.
-CLOSE_AGAIN_S = 2.0
+CLOSE_S = 12.0
 
 
 class BatchLauncher:
@@ -216,28 +214,13 @@ class BatchLauncher:
             return
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S):
             try:
-                while not await self._cancel_everything():
-                    await trio.sleep(CLOSE_AGAIN_S)
+                if ids := self._plan.everything():
+                    await self._commands.cancel(ids)
+                # By name too: a submission may have been taken without an answer.
+                await self._commands.cancel_all()
                 self._marker.unlink(missing_ok=True)
                 return
             except Exception as exc:
-                log.warning("%s: a cancel command failed", self._system, exc_info=not isinstance(exc, ClusterError))
+                is_ours = not isinstance(exc, (ClusterError, OSError))
+                log.warning("%s: not cancelled: %s", self._system, exc, exc_info=is_ours)
         log.warning("%s: batch jobs may be left; %s says which", self._system, self._marker)
-
-    async def _cancel_everything(self) -> bool:
-        """Cancel all batch jobs. False if another attempt may help.
-
-        Raises:
-            ClusterError: another attempt will not help.
-        """
-        try:
-            if ids := self._plan.everything():
-                await self._commands.cancel(ids)
-            # By name too: a submission may have been taken without an answer.
-            await self._commands.cancel_all()
-        except ClusterError as exc:
-            log.warning("%s: not cancelled: %s", self._system, exc)
-            if exc.kind is not Trouble.UNREACHABLE:
-                raise
-            return False
-        return True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from spraycc.cluster.formatting import SETUP_ENDED
+
 #: The most of the file's end that is read.
 _MOST_BYTES = 65536
 
@@ -18,7 +20,9 @@ class ExecutorsLog:
     def explain(self, text: str) -> str:
         """The text with the last new line of the log, and its path."""
         lines = self.lines()
-        return f"{text}{f': {lines[-1]}' if lines else ''} (see {self.path})"
+        # The shell's own error, such as a command that it has not found, stands before the line of our script.
+        words = "; ".join(lines[-2:] if lines and SETUP_ENDED in lines[-1] else lines[-1:])
+        return f"{text}{f': {words}' if words else ''} (see {self.path})"
 
     def lines(self) -> list[str]:
         """The lines that were added since this was made, or since the last call, without empty ones."""

@@ -81,10 +81,10 @@ class TcpAcceptor:
         else:
             shown = f"{ports[0]}-{ports[-1]}" if len(ports) > 1 else str(ports[0])
             where = "all addresses" if host in ("::", "0.0.0.0") else host
-            raise NoPort(
-                f"no port of listen_ports {shown} is free on {where} ({cause}); "
-                "allow more ports, or end servers of other workspaces with 'spraycc server stop'"
-            )
+            step = "allow more ports, or end servers of other workspaces with 'spraycc server stop'"
+            if ports[0] < 1024:
+                step = "below 1024, ports are for root only"
+            raise NoPort(f"no port of listen_ports {shown} is free on {where} ({cause}); {step}")
         self.address: tuple[str, int] = self._sock.getsockname()[:2]
 
     async def accept(self) -> tuple[socket.socket, Any]:

@@ -108,7 +108,7 @@ class StaleJobs:
             except ClusterError as exc:
                 again = exc.kind not in _IN_VAIN
                 if not told:
-                    then = "SprayCC tries again" if again else exc.next_step
+                    then = "SprayCC tries again" if again else "`spraycc server stop --force` tries again"
                     self._say(f"batch jobs of an earlier server may be left in the cluster: {exc} ({then})")
                     told = True
                 if not again:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,7 +13,7 @@ _FIRST_PID_NAMESPACE = 0xEFFFFFFC
 _LASTING_INITS = frozenset({"init", "systemd"})
 
 
-def why_not_linger(proc: Path = Path("/proc"), me: int | None = None) -> str:
+def why_not_linger(proc: Path = Path("/proc"), me: int | None = None, environ: Mapping[str, str] = os.environ) -> str:
     """The reason for which this process must end after its last build; empty if the process may stay.
 
     - A tracer (strace -f, proot) waits for all processes that it traces.
@@ -21,13 +22,18 @@ def why_not_linger(proc: Path = Path("/proc"), me: int | None = None) -> str:
       that was started from outside (docker exec) has another ancestor. Nor does a sandbox end before its terminal if
       its process 1 is the shell at the terminal.
 
+    - A cluster manager ends all processes of a batch script with the script, some of them by SIGKILL.
+
     In doubt the process must end. That costs the next build the start of a server.
 
     Args:
         proc: the /proc of this process's pid namespace.
         me: this process's id.
+        environ: this process's environment.
     """
     me = os.getpid() if me is None else me
+    if _is_batch_script(environ):
+        return "it was started by a batch script"
     try:
         status = (proc / "self/status").read_text(errors="replace")
         tracer = next(line.split()[1] for line in status.splitlines() if line.startswith("TracerPid:"))
@@ -43,6 +49,13 @@ def why_not_linger(proc: Path = Path("/proc"), me: int | None = None) -> str:
     if name in _LASTING_INITS or (session == 1 and terminal) or not _descends_from_init(proc, me):
         return ""
     return f"process 1 of its pid namespace, {name}, may wait for its end"
+
+
+def _is_batch_script(environ: Mapping[str, str]) -> bool:
+    """POSIX batch services, Slurm and Grid Engine set ENVIRONMENT, PBS another one; LSF marks interactive ones."""
+    if "BATCH" in (environ.get("ENVIRONMENT"), environ.get("PBS_ENVIRONMENT", "").removeprefix("PBS_")):
+        return True
+    return "LSB_JOBID" in environ and environ.get("LSB_INTERACTIVE") != "Y"
 
 
 def _descends_from_init(proc: Path, pid: int) -> bool:

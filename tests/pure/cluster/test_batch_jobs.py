@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from spraycc.cluster.batch_jobs import CONNECT_S, LINGER_S, BatchJobs, Place
+from spraycc.cluster.batch_jobs import CONNECT_S, EXPLAIN_S, LINGER_S, BatchJobs, Place
 from spraycc.cluster.driver import BatchId, BatchJob, State
 
 #: wanted executors, as many as can be
@@ -77,6 +77,15 @@ def test_what_can_never_run_is_cancelled() -> None:
     assert result.cancel == list(ARRAY)
     assert result.failed[0].count == 3
     assert "PartitionTimeLimit" in result.failed[0].text
+
+
+def test_a_reason_is_asked_for_again_after_a_minute() -> None:
+    it = three(2)
+    waiting = listing(*[State.PENDING] * 3)
+    assert it.apply_listing(waiting, 119.0, 120.0).explain == ARRAY[0]
+    assert it.apply_explanation("busy").notes == ["3 batch jobs wait in the cluster's queue: busy"]
+    assert it.apply_listing(waiting, 129.0, 130.0).explain is None
+    assert it.apply_listing(waiting, 119.0 + EXPLAIN_S, 120.0 + EXPLAIN_S).explain == ARRAY[0]
 
 
 def test_those_that_are_stuck_without_a_reason_are_explained_and_cancelled_alone() -> None:

@@ -18,6 +18,7 @@ from spraycc.cluster.driver import (
     can_never_run,
 )
 from spraycc.cluster.registry import driver_for
+from spraycc.errors import ConfigError
 from spraycc.settings import Settings
 from tests.pure.cluster.transcripts import Transcript
 
@@ -336,7 +337,7 @@ def test_more_lines_around_an_id(name: str, transcript: Transcript, command: str
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("slurm", b"2\n15\n"), ("gridengine", b"2\n15\n"), ("pbs", b"2.0\n15.vm\n")]
+    ("name", "text"), [("slurm", b"2\n15\n"), ("gridengine", b"2\n15\n"), ("pbs", b"2.vm\n15.vm\n")]
 )
 def test_two_lines_that_could_be_the_id(name: str, text: bytes) -> None:
     """The answer is not known. A search by name finds the batch jobs."""
@@ -492,3 +493,29 @@ def test_a_request_of_the_users_replaces_select(request_: str) -> None:
     argv = driver_for(settings, "u").submit_command(order(2)).argv
     assert ("select=1:ncpus=1" in argv) is (request_ == "walltime=5")
     assert len([word for word in argv if "walltime=" in word]) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("slurm", ("--job-name=x",)), ("slurm", ("-J", "x")), ("pbs", ("-N", "x")), ("gridengine", ("-t", "1-4")),
+     ("lsf", ("-q", "long", "-J", "x"))],
+)  # fmt: skip
+def test_what_names_batch_jobs_is_no_submit_argument(name: str, words: tuple[str, ...]) -> None:
+    """SprayCC finds its batch jobs by their names."""
+    with pytest.raises(ConfigError, match="submit_arguments: "):
+        driver_for(Settings(cluster=name, submit_arguments=words), "user1")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        # A wrapper's version, and real ids.
+        ("pbs", b"23.06.06\n10[].pbsvm\n11.pbsvm\n", ("10[]", "11")),
+        # A wrapper that lists all batch jobs of the user.
+        ("lsf", b"JOBID   USER    STAT  QUEUE      FROM_HOST   EXEC_HOST   JOB_NAME   SUBMIT_TIME\n"
+                b"10      user1   PEND  normal     vm          -           x-abc[1]   Nov 22 07:14\n"
+                b"11      user1   PEND  normal     vm          -           other      Nov 22 07:14\n", ("10",)),
+    ],
+)  # fmt: skip
+def test_a_search_finds_batch_jobs_of_the_name_only(name: str, text: bytes, found: tuple[str, ...]) -> None:
+    assert driver(name).parse_search("x-abc", Reply(0, text)) == found

@@ -137,6 +137,8 @@ def test_an_empty_variable_is_not_set(tmp_path: Path) -> None:
         ('wrap = "mycc"', ["wrap = 'mycc'", "a list of strings"]),
         ("wrap = [1]", ["wrap = [1]", "a list of strings"]),
         ("[executors]\nmin = 1", ["executors = {'min': 1}"]),
+        ('batch_name = "a,b"', ["batch_name = 'a,b'", 'letters, digits and "_.-", a letter first']),
+        ('batch_name = "1x"', ["a letter first"]),
         ("listen_ports = 40000", ["listen_ports = 40000", '"PORT" or "FIRST-LAST", 1 to 65535, or "auto"']),
         *(
             (f'listen_ports = "{text}"', [f"listen_ports = '{text}'", '"PORT" or "FIRST-LAST", 1 to 65535'])

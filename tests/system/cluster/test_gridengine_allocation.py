@@ -28,9 +28,8 @@ def in_allocation(sandbox: Sandbox, command: Sequence[str | bytes | Path], slots
     """``command`` in a job with a parallel environment, as qlogin would give it. Grid Engine passes no variables."""
     exports = [f"export {name}={shlex.quote(text)}" for name, text in _variables(sandbox) if name != "TMPDIR"]
     line = shlex.join(map(os.fsdecode, command))
-    # At the end of the script Grid Engine kills all processes of the job, the server too.
-    end = f"status=$?; {sandbox.bin}/spraycc server stop >/dev/null 2>&1; exit $status"
-    lines = ["#!/bin/sh", *exports, f"cd {sandbox.workspace}", f"{line} >{sandbox.temp}/out 2>&1", end]
+    # At the end of the script Grid Engine kills all processes of the job. The server must have ended before.
+    lines = ["#!/bin/sh", *exports, f"cd {sandbox.workspace}", f"{line} >{sandbox.temp}/out 2>&1"]
     script = "\n".join(lines)
     path = sandbox.write({"job.sh": script + "\n"}, sandbox.temp, mode=0o755) / "job.sh"
     return ["qsub", "-sync", "y", "-pe", "steps", str(slots), "-q", "all.q", "-o", "/dev/null", "-j", "y", path]

@@ -198,6 +198,42 @@ def test_left_overs_of_a_killed_server(fake_sandbox: Sandbox, fake: FakeManager)
     forget_killed_server(sandbox)
 
 
+def test_the_end_of_a_server_is_told_when_it_is_complete(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    sandbox = fake_sandbox
+    sandbox.write(c_project(UNITS))
+    sandbox.build("make", "-j2", options=["--wait-for-cluster"], executors=2).ok()
+    server = sandbox.status()["server"]["pid"]
+    done = sandbox.run(sandbox.bin / "spraycc", "server", "stop").ok()
+    assert "has ended" in done.err.decode()
+    assert "may be left" not in done.err.decode()
+    assert not fake.listed()
+    sandbox.wait_for("the process is gone", lambda: not os.path.exists(f"/proc/{server}"))
+
+
+def test_what_a_server_leaves_is_told_and_cancelled_later(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    """The daemon is down at the server's end, and one batch job waits."""
+    sandbox = fake_sandbox
+    sandbox.write(c_project(UNITS))
+    fake.fault("half")
+    compiler = GatedCompiler(sandbox)
+    command, _ = sandbox.build_command(["make", "-j2"], ["--wait-for-cluster"], executors=2)
+    with sandbox.start(command) as process:
+        sandbox.wait_for_busy_executors(1)
+        compiler.open()
+        assert process.wait(HANG_S) == 0
+    fake.fault("down")
+    done = sandbox.run(sandbox.bin / "spraycc", "server", "stop").ok()
+    assert "batch jobs may be left in the cluster; `spraycc server stop --force` cancels them" in done.err.decode()
+    assert "pending" in [state for _, state in fake.listed()]
+    refused = sandbox.run(sandbox.bin / "spraycc", "server", "stop", "--force")
+    assert refused.status == 1
+    assert "can't be reached" in refused.err.decode()
+    fake.no_fault("down")
+    done = sandbox.run(sandbox.bin / "spraycc", "server", "stop", "--force").ok()
+    assert "found in the cluster, and cancelled: 1" in done.err.decode()
+    assert not fake.listed()
+
+
 @pytest.mark.parametrize("fake", ["pbs"], indirect=True)
 def test_what_can_never_run(fake_sandbox: Sandbox, fake: FakeManager) -> None:
     sandbox = fake_sandbox

@@ -31,6 +31,25 @@ def test_on_a_host_it_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert why_not_linger(host, ME) == ""
 
 
+@pytest.mark.parametrize(
+    ("environ", "stays"),
+    [
+        ({"ENVIRONMENT": "BATCH", "SLURM_JOB_ID": "7"}, False),
+        ({"PBS_ENVIRONMENT": "PBS_BATCH"}, False),
+        ({"PBS_ENVIRONMENT": "PBS_INTERACTIVE"}, True),
+        ({"LSB_JOBID": "7"}, False),
+        ({"LSB_JOBID": "7", "LSB_INTERACTIVE": "Y"}, True),
+        ({"ENVIRONMENT": "staging"}, True),
+    ],
+)
+def test_in_a_batch_script_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], stays: bool
+) -> None:
+    host = proc(tmp_path, (1, "init", 0, 1, 0), (8, "sh", 1, 8, 0), (ME, "python", 8, ME, 0))
+    monkeypatch.setattr(surroundings, "_FIRST_PID_NAMESPACE", (host / "self/ns/pid").stat().st_ino)
+    assert (why_not_linger(host, ME, environ) == "") == stays
+
+
 def test_under_a_tracer_it_ends(tmp_path: Path) -> None:
     assert why_not_linger(proc(tmp_path, tracer=77), ME) == "process 77 traces it"
 
