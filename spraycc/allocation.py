@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
 #: The text of a file. Raises OSError.
 Read = Callable[[str], str]
+
+
+#: Names that a command takes for nothing else, such as an option.
+_HOST = re.compile(r"\w[\w.:-]{0,254}")
+_JOB = re.compile(r"\w[\w.\[\]-]*")
+#: The most hosts of an allocation. A list of more is taken for damaged.
+_MOST_HOSTS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +110,7 @@ def find_allocation(
                 cpus[host] += count
         except (KeyError, ValueError, OSError):
             continue
-        if not cpus or min(cpus.values()) < 1:
+        if not cpus or min(cpus.values()) < 1 or not _JOB.fullmatch(job) or not all(map(_HOST.fullmatch, cpus)):
             continue
         # In a step or a batch script, Slurm names the host as its node, which may differ from the host's own name.
         own = {_short(submit_host), _short(environ.get("SLURMD_NODENAME", submit_host))}
@@ -123,7 +130,11 @@ def expand_hosts(text: str) -> list[str]:
     word = rf"(?:[\w.-]|\[{number}(?:,{number})*\])+"
     if re.fullmatch(rf"{word}(?:,{word})*", text) is None:
         raise ValueError(f"{text!r} is no list of hosts")
-    return [host for found in re.findall(word, text) for host in _expand(found)]
+    hosts: list[str] = []
+    for found in re.findall(word, text):
+        hosts += _expand(found)
+        _check_number(len(hosts))
+    return hosts
 
 
 def expand_counts(text: str) -> list[int]:
@@ -137,21 +148,31 @@ def expand_counts(text: str) -> list[int]:
         found = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", word)
         if found is None:
             raise ValueError(f"{word!r} is no number of CPUs")
+        _check_number(int(found[2] or 1))
         counts += [int(found[1])] * int(found[2] or 1)
     return counts
 
 
-def _expand(word: str) -> Iterator[str]:
-    before, bracket, rest = word.partition("[")
-    if not bracket:
-        yield word
-        return
-    ranges, _, after = rest.partition("]")
-    for part in ranges.split(","):
-        first, _, last = part.partition("-")
-        for number in range(int(first), int(last or first) + 1):
-            for tail in _expand(after):
-                yield f"{before}{number:0{len(first)}d}{tail}"
+def _check_number(hosts: int) -> None:
+    if hosts > _MOST_HOSTS:
+        raise ValueError(f"more than {_MOST_HOSTS} hosts")
+
+
+def _expand(word: str) -> list[str]:
+    """The names that one word of a host list stands for."""
+    names = [""]
+    for part in re.split(r"(\[[^]]*\])", word):
+        if not part.startswith("["):
+            names = [name + part for name in names]
+            continue
+        numbers: list[str] = []
+        for bounds in part[1:-1].split(","):
+            first, _, last = bounds.partition("-")
+            _check_number(len(names) * (int(last or first) - int(first) + 1))
+            numbers += [f"{number:0{len(first)}d}" for number in range(int(first), int(last or first) + 1)]
+        _check_number(len(names) * len(numbers))
+        names = [name + number for name in names for number in numbers]
+    return names
 
 
 def _short(host: str) -> str:
@@ -197,7 +218,7 @@ def _grid_engine(environ: Mapping[str, str], read: Read, host: str) -> tuple[str
 
 #: The cluster managers by the first part of the setting `cluster`: ``slurm`` for ``slurm-step``.
 SYSTEMS: dict[str, System] = {
-    "slurm": System("Slurm", "srun", _slurm),  # --jobid names the allocation
+    "slurm": System("Slurm", "srun", _slurm, ("SLURM_WORKING_CLUSTER",)),  # --jobid names the allocation
     "lsf": System("LSF", "blaunch", _lsf, ("LSB_*", "LSF_*", "LS_JOBPID", "LS_SUBCWD")),
     "pbs": System("PBS", "pbs_tmrsh", _pbs, ("PBS_*",)),
     "gridengine": System(

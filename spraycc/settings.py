@@ -16,6 +16,7 @@ from spraycc.allocation import Allocation
 if TYPE_CHECKING:  # spraycc.config.keys imports them to check a value; a build without settings checks none
     from annotated_types import Ge, Le
 
+_MOST_EXECUTORS = 100_000
 #: Most executors on a cluster if the user sets no number.
 DEFAULT_CLUSTER_EXECUTORS = 100
 
@@ -63,7 +64,7 @@ class Settings:
     and dashes. None means "auto" in the help texts; the properties below compute the value in force.
     """
 
-    executors: Annotated[int, Ge(1), Le(100_000)] | None = setting(
+    executors: Annotated[int, Ge(1), Le(_MOST_EXECUTORS)] | None = setting(
         None,
         "Most executors at once. auto: the CPUs of this host with cluster local, all CPUs of an allocation, else 100.",
     )
@@ -260,7 +261,7 @@ class Settings:
     @property
     def executors_in_force(self) -> int:
         if slots := sum(count for _, count in self.step_slots):
-            return min(slots, self.executors or slots)
+            return min(slots, self.executors or _MOST_EXECUTORS)
         if self.executors is not None:
             return self.executors
         return self._cpus_here if self.cluster == "local" else DEFAULT_CLUSTER_EXECUTORS

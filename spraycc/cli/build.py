@@ -92,6 +92,7 @@ def build(words: Sequence[str], flags: Mapping[str, Any], *, by_shim: bool = Fal
         links = env.get(b"SPRAYCC_SHIMS")
         execute((links and shims.link_of(argv[0], links)) or program, stripped.argv, inside)
     loaded, root = _load(flags)
+    _tell_allocation(loaded)
     jobserver = True
     if name in NINJAS and (version := version_line(program)) is not None and not is_jobserver_ninja(version):
         width = min(filter(None, (stripped.cap, loaded.settings.executors_in_force)))
@@ -104,6 +105,17 @@ def build(words: Sequence[str], flags: Mapping[str, Any], *, by_shim: bool = Fal
         live_tokens = False
     plan = Plan(stripped, name, program, jobserver=jobserver, live_tokens=live_tokens, by_shim=by_shim)
     return _run(plan, loaded.settings, root, env, began)
+
+
+def _tell_allocation(loaded: config.Loaded) -> None:
+    """Say that an allocation has decided how the build runs. ``cluster`` in a configuration says it for good."""
+    settings, origin = loaded.settings, loaded.origins["cluster"]
+    if settings.allocation is None or not origin.startswith(settings.allocation.name) or not settings.summary_line:
+        return
+    if settings.step_slots:
+        inform(f"up to {settings.executors_in_force} executors in {origin} (--cluster local: on this host only)")
+    elif not settings.allocation.is_here_alone:
+        inform(f"on this host only: {origin}")
 
 
 def run_one(wish: str, words: Sequence[str], flags: Mapping[str, Any]) -> int:

@@ -9,6 +9,9 @@ from typing import Any
 
 import click
 
+#: Commands are shown for at most this many hosts.
+_SHOWN_HOSTS = 20
+
 
 def command(name: str) -> click.Command:
     """The subcommand."""
@@ -84,9 +87,13 @@ def _show_processes(settings: Any, wanted: int, directory: Path) -> None:
 
     executors = _executors(settings, directory)
     if way := WAYS.get(settings.cluster):
-        for host in way.hosts(settings):
-            click.echo(f"# {host.name}: {host.slots} executors")
-            click.echo(shlex.join(start_argv(host.name, executors, ["XXXXXXXX"] * host.slots, settings)))
+        hosts = way.hosts(settings)
+        for host in hosts[:_SHOWN_HOSTS]:
+            count = min(host.slots, wanted)
+            click.echo(f"# {host.name}: at most {count} of {wanted} executors")
+            click.echo(shlex.join(start_argv(host.name, executors, ["XXXXXXXX"] * count, settings)))
+        if len(hosts) > _SHOWN_HOSTS:
+            click.echo(f"# and the same on {len(hosts) - _SHOWN_HOSTS} more hosts")
         return
     click.echo(f"# {wanted} times")
     if settings.cluster == "command":

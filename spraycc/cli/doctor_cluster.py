@@ -77,7 +77,8 @@ def _probe(
     options += ["--initial-executors", str(executors), "--wait-for-cluster", "--no-summary-line"]
     argv = [sys.argv[0], *options, "build", "--", "/bin/sh", "-c", script]
     before = _status(root)
-    watch = _Watch(settings, patience_s, set(before.get("submissions", ())))
+    executors_before = {executor["id"] for executor in before.get("executors", ())}
+    watch = _Watch(settings, patience_s, set(before.get("submissions", ())), executors_before)
     try:
         with tempfile.TemporaryFile() as said:
             with _running(argv, said, root) as build:
@@ -111,13 +112,14 @@ def batch_jobs(settings: Settings) -> int:
 class _Watch:
     """What became of the batch jobs, from the server's status."""
 
-    def __init__(self, settings: Settings, patience_s: float, known: set[str]) -> None:
-        """``known``: submissions of earlier builds."""
+    def __init__(self, settings: Settings, patience_s: float, known: set[str], executors: set[str]) -> None:
+        """``known``, ``executors``: submissions and executors of earlier builds."""
         self._submits = settings.cluster in BATCH
         self._wanted = batch_jobs(settings)
         self._in_array = self._wanted > 1 and settings.array_limit != 1
         self._patience_s = patience_s
         self._known = known
+        self._known_executors = executors
         self._began = time.monotonic()
         self._listens = False
         self._submitted = False
@@ -156,6 +158,11 @@ class _Watch:
             yield Finding("submitted", True, f"{jobs}, accepted after {self._elapsed_s:.1f} s")
         for executor in status.get("executors", ()):
             batch_job = executor["batch_job"]
+            if executor["id"] in self._known_executors and executor["id"] not in self.connected:
+                self.connected.add(executor["id"])
+                text = "is one of an earlier build; `spraycc server stop` before a probe shows whether new ones start"
+                yield Finding("executor", True, f"{executor['host']}: {text}")
+                continue
             if (batch_job or executor["id"]) in self.connected or len(self.connected) >= self._wanted:
                 continue
             which = "the second connected" if self.connected else "connected"

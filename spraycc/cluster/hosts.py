@@ -46,7 +46,7 @@ class Way:
     hosts: Callable[[Settings], tuple[Host, ...]]
     #: the command that runs a script of shell on a host, and ends when the script ends
     argv: Callable[[str, str, Settings], tuple[str, ...]]
-    #: a line of the command that says that the allocation has ended
+    #: a line of the command that says that the allocation (group 1, if the line names it) has ended
     ended: re.Pattern[str] | None = None
 
 
@@ -154,7 +154,9 @@ WAYS: dict[str, Way] = {
     "ssh": Way(_named_hosts, _ssh),
     # Slurm 22.05 says "Slurm job 1 has expired", or of a job that it has forgotten "Invalid job id specified".
     "slurm-step": Way(
-        _allocated_hosts, _srun, re.compile(r"has expired|[Ii]nvalid job id|already completing|has been revoked")
+        _allocated_hosts,
+        _srun,
+        re.compile(r"^srun: .*(?:[Jj]ob (\S+) has expired|[Ii]nvalid job id|already completing|has been revoked)"),
     ),
     "lsf-step": Way(_allocated_hosts, _blaunch),
     "pbs-step": Way(_allocated_hosts, _pbs_tmrsh),

@@ -82,7 +82,7 @@ def _use_allocation(values: dict[str, Any], origins: dict[str, str], environ: Ma
         if found.is_here_alone and found.cpus_here <= usable_cpus():
             origin += ", whose CPUs are all on this host"
         elif not _is_on_path(program, environ):
-            origin += f", whose other hosts can't be used: {program} is not on PATH"
+            origin += f", which can't be used from here: {program} is not on PATH"
         else:
             values["cluster"] = found.cluster
         origins["cluster"] = origin

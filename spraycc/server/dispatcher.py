@@ -84,7 +84,17 @@ class Dispatcher:
         if settings != self.settings:
             self.settings = settings
             self.post(events.PolicyChanged(policy_of(settings)))
-            self.fleet.let_go()
+        self.fleet.let_go()
+
+    def build_ended(self) -> None:
+        """Return to the settings of the newest build that is still open. Without one, the present ones stay."""
+        if self.builds.open:
+            self.apply(next(reversed(self.builds.open.values())).settings)
+
+    @property
+    def open_settings(self) -> list[Settings]:
+        """The settings of each open build."""
+        return [build.settings for build in self.builds.open.values()]
 
     def post(self, event: events.Event) -> None:
         """Handle an event and carry out the scheduler's actions. Never waits. Events that arise meanwhile come next."""

@@ -160,3 +160,25 @@ def test_places_for_executors() -> None:
     assert Allocation("slurm", "1", two, here="n1").slots(local_slots=1) == (("n1", 3), ("n2", 8))
     assert Allocation("slurm", "1", two, here="n1").slots(local_slots=4) == (("n2", 8),)
     assert Allocation("slurm", "1", (("n1", 2),), here="n1").slots(local_slots=4) == (("n1", 1),)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"SLURM_JOB_NODELIST": "n[1]" * 3000},
+        {"SLURM_JOB_NODELIST": "n[1-30000000]"},
+        {"SLURM_JOB_NODELIST": "n[1-1000]x[1-1000]"},
+        {"SLURM_JOB_NODELIST": "-x"},
+        {"SLURM_JOB_CPUS_PER_NODE": "1(x100000000)"},
+        {"SLURM_JOB_ID": ""},
+        {"SLURM_JOB_ID": "1 --bad;x\n"},
+    ],
+)
+def test_a_damaged_or_hostile_description_is_no_allocation(changes: dict[str, str]) -> None:
+    environ = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n1", "SLURM_JOB_CPUS_PER_NODE": "2"}
+    assert find_allocation(environ, _no_file, "here") is not None
+    assert find_allocation(environ | changes, _no_file, "here") is None
+
+
+def _no_file(path: str) -> str:
+    raise FileNotFoundError(path)

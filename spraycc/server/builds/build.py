@@ -47,6 +47,8 @@ class Build:
     directory: Path
     #: the command line's connection
     control: Peer
+    #: the server uses the settings of the newest open build
+    settings: Settings
     #: None: the tool uses no jobserver
     pool: TokenPool | None = None
     #: recipes beside the scheduler's width, for work that no runner wraps
@@ -163,7 +165,7 @@ class Builds:
         build_id = BuildId(secrets.token_hex(4))
         directory = self._directory / build_id
         directory.mkdir(mode=0o700, parents=True)
-        build = Build(build_id, argv, cap, directory, control)
+        build = Build(build_id, argv, cap, directory, control, settings)
         try:
             if jobserver:
                 build.pool = self._make_pool(build, settings, fixed=not live_tokens)

@@ -59,6 +59,8 @@ class Hub(Protocol):
     @property
     def settings(self) -> Settings: ...
     @property
+    def open_settings(self) -> list[Settings]: ...
+    @property
     def wants_executors(self) -> bool: ...
     def post(self, event: Event) -> None: ...
     def say(self, text: str) -> None:
@@ -157,9 +159,9 @@ class Fleet:
     # -- starting executors
 
     def let_go(self) -> None:
-        """Let the executors go that run in another allocation than that of the present settings.
+        """Let the executors go that run in an allocation of no open build.
 
-        Call it when the settings have changed. The allocation was another build's: it may end at any time, and the
+        Call it when the settings may have changed. The allocation was another build's: it may end at any time, and the
         present builds may not be meant to use it.
         """
         if unwanted := self._unwanted():
@@ -167,8 +169,8 @@ class Fleet:
 
     def _unwanted(self) -> list[ExecutorLink]:
         """The links of executors in other allocations."""
-        wanted = _step_allocation(self.settings)
-        marks = [launch.landmarks for launch in self._launches if launch.allocation not in (None, wanted)]
+        wanted = [None, *map(_step_allocation, [self.settings, *self._hub.open_settings])]
+        marks = [launch.landmarks for launch in self._launches if launch.allocation not in wanted]
         return [link for link in self.links.values() if any(link.landmarks is its for its in marks)]
 
     def ask(self, count: int) -> None:

@@ -158,7 +158,7 @@ class ProcessLauncher:
                 if host is not None:
                     lines = log_file.lines()
                     why = lines[-1] if lines else why
-                    if status and self._ended and any(map(self._ended.search, lines)):
+                    if status and any(map(self._says_ended, lines)):
                         self._end_allocation()
                 if status == 0 and self._settings.cluster == "command":
                     await self._wait_for_connections(ids)
@@ -182,6 +182,12 @@ class ProcessLauncher:
                 self._not_before[host] = trio.current_time() + HOST_RETRY_S
                 text = f"an executor could not be started on {host.name}: {why}"
             self._failed(len(missing), RETRY_S, "" if self._is_over else text)
+
+    def _says_ended(self, line: str) -> bool:
+        """True if the allocation has ended by this line of a command."""
+        found = self._ended.search(line) if self._ended else None
+        allocation = self._settings.allocation
+        return found is not None and (found[1] is None or allocation is None or found[1] == allocation.job)
 
     def _end_allocation(self) -> None:
         """Start no more executors, and tell the user once."""

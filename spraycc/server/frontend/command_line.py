@@ -147,6 +147,7 @@ class Control:
         self._dispatcher.tasks.history.save_soon()
         log.info("build %s: closed after %.1f s: %s", build.id, time.monotonic() - build.started, figures)
         self._dispatcher.post(BuildEnded(build.id))
+        self._dispatcher.build_ended()
         return figures
 
 

@@ -157,7 +157,7 @@ async def test_builds_with_other_ways_of_starting_executors_get_a_session_of_the
         assert (await first.result())[1] == wire.Exited(0, 0)
 
 
-async def test_executors_in_an_allocation_leave_when_a_build_outside_begins(
+async def test_executors_in_an_allocation_leave_when_only_a_build_outside_is_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At once if they are idle, after their tasks if they are busy. If they connect late, they get no task."""
@@ -176,6 +176,10 @@ async def test_executors_in_an_allocation_leave_when_a_build_outside_begins(
         late = Link(connection)
 
         outside = await world.build(settings=replace(world.settings, cluster="ssh", executors=3, allocation=None))
+        await settle()
+        with pytest.raises(trio.TooSlowError), trio.fail_after(1):
+            await idle.next()  # the build in the allocation is open
+        await build.finish()
         with trio.fail_after(10):
             assert isinstance(await idle.next(), Leave)
         idle.link.close()
@@ -423,3 +427,13 @@ async def test_the_server_s_end_cancels_what_is_pending_before_executors_leave(
         assert isinstance(await executor.next(), Leave)
         assert story == ["1 withdrawn", "cancelled"][: 1 + answers]
         assert trio.current_time() - began == pytest.approx(2 if answers else fleet_module.CANCEL_S)
+
+
+async def test_the_settings_of_the_newest_open_build_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(tmp_path, monkeypatch, local_slots=3) as world:
+        older = await world.build()
+        newer = await world.build(settings=replace(world.settings, local_slots=7))
+        assert (await older.status())["server"]["local_slots"] == 7
+        await newer.finish()
+        assert (await older.status())["server"]["local_slots"] == 3
+        await older.finish()
