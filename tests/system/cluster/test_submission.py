@@ -142,10 +142,12 @@ async def test_a_submission_that_hangs_is_killed_and_looked_for(tmp_path: Path, 
     manager.program("bsub", Reply(0))
     (manager.directory / "bsub.hangs").touch()
     nothing = next(reply for reply in OPENLAVA.replies["bjobs"] if reply.status)
-    manager.program("bjobs", OPENLAVA.reply("bjobs -w 108"), nothing)
     manager.program("bkill", OPENLAVA.reply("bkill 108"))
     told = Told()
     it = launcher(tmp_path, told, cluster="lsf", cluster_timeout_s=1.0)
+    listed = OPENLAVA.reply("bjobs -w 108")
+    named = Reply(listed.status, listed.stdout.replace(b"spraycc[", f"{it.name}[".encode()))
+    manager.program("bjobs", named, nothing)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(it.run)
         it.ask(5)
