@@ -113,7 +113,7 @@ class OpenBuild(Message):
     """Command line → server: a build begins. It lasts as long as this connection or the build tool's process.
 
     ``settings`` are all settings in force (spraycc.settings.Settings as a map). For everything that builds share, the
-    settings of the newest build count.
+    settings of the newest open build count.
     """
 
     TAG: ClassVar[str] = "build-open"
