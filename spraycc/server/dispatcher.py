@@ -13,7 +13,7 @@ import trio
 from spraycc.model import Placement
 from spraycc.scheduler import actions, events
 from spraycc.scheduler.core import Scheduler
-from spraycc.server.builds.build import Builds
+from spraycc.server.builds.build import Build, Builds
 from spraycc.server.fleet.fleet import Fleet, way_of
 from spraycc.server.host.memory import MemoryRoom
 from spraycc.server.host.process_tree import read_process
@@ -224,15 +224,23 @@ class Dispatcher:
             case actions.NoExecutorYet(build_id, asked):
                 build = self.builds.open.get(build_id)
                 if build is not None:
-                    # A refusal says more. A build that has been told of it is not told again.
-                    build.notice((not asked and self.fleet.trouble) or self._no_executor_yet(asked))
+                    # A refusal says more.
+                    if self.fleet.trouble and not asked:
+                        self._tell_trouble(build)
+                    else:
+                        build.notice(self._no_executor_yet(asked))
             case actions.WaitsForRetry(build_id, retry_s):
                 build = self.builds.open.get(build_id)
                 if build is not None:
-                    if self.fleet.trouble:
-                        build.notice(self.fleet.trouble)
+                    self._tell_trouble(build)
                     wait = f"executors are asked for again in {retry_s:.0f} s"
                     build.notice(f"waiting for the cluster (--wait-for-cluster): {wait}")
+
+    def _tell_trouble(self, build: Build) -> None:
+        """Tell the build why no executor comes, unless it has been told."""
+        text = self.fleet.trouble
+        if text and not any(seen.startswith(text) for seen in build.noticed):
+            build.notice(self.fleet.with_effect(text))
 
     def _no_executor_yet(self, asked: int) -> str:
         state = f"has connected yet ({asked} asked of '{self.settings.cluster}')" if asked else "is connected"

@@ -309,16 +309,16 @@ class Fleet:
     def _start_failed(self, way: tuple[object, ...], count: int, retry_s: float, text: str) -> None:
         if text:
             self._troubles[way] = trio.current_time(), text
-            self._hub.say(self._with_effect(text))
+            self._hub.say(self.with_effect(text))
         self.post(SubmissionFailed(count, retry_s if way == way_of(self.settings) else _NO_PAUSE_S))
 
     @property
     def trouble(self) -> str:
         """Why executors failed to start the last time; empty if one has joined since, or is started in another way."""
-        text = self._troubles.get(way_of(self.settings), (0.0, ""))[1]
-        return text and self._with_effect(text)
+        return self._troubles.get(way_of(self.settings), (0.0, ""))[1]
 
-    def _with_effect(self, text: str) -> str:
+    def with_effect(self, text: str) -> str:
+        """The text of a failure, and what it means for the builds."""
         goes_on_here = not (self.links or self.settings.wait_for_cluster or self.settings.cluster == "local")
         return f"{text}; compiling on this host meanwhile" if goes_on_here else text
 
