@@ -110,7 +110,7 @@ def batch_jobs(settings: Settings) -> int:
 
 
 class _Watch:
-    """What became of the batch jobs, from the server's status."""
+    """The fate of the batch jobs, from the server's status."""
 
     def __init__(self, settings: Settings, patience_s: float, known: set[str], executors: set[str]) -> None:
         """``known``, ``executors``: submissions and executors of earlier builds."""

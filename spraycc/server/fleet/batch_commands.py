@@ -16,7 +16,8 @@ from spraycc.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: What was cancelled may be listed for this long. OpenPBS lists what ran for ten seconds, but executors end before.
+#: A cancelled batch job may be listed for this long. (OpenPBS lists one that was running for ten seconds; at a server's
+#: end, executors have left before.)
 LISTED_S = 5.0
 #: Pause before another look at what was cancelled.
 LISTED_AGAIN_S = 1.0

@@ -277,7 +277,7 @@ def _ids_pbs(command: Command) -> None:
             raise Refused(2, f"{command.program}: illegally formed job identifier: {word}")
 
 
-#: What several ids in one qdel do to OpenPBS 22.05 to 23.06, by the kinds of two neighbours.
+#: The effect of several ids in one qdel on OpenPBS 22.05 to 23.06, by the kinds of two neighbours.
 _SEVERAL_IDS = {
     ("plain", "element"): "dies", ("element", "plain"): "dies", ("range", "element"): "dies",
     ("range", "plain"): "nothing", ("array", "plain"): "nothing",

@@ -135,7 +135,7 @@ def drivers(cluster: str) -> Iterator[Driver]:
         yield driver_for(Settings(cluster=cluster, **dict(zip(values, chosen, strict=True))), "user1")  # type: ignore[arg-type]
 
 
-#: What may be cancelled at once: a single batch job, elements and ranges, leftovers.
+#: Batch jobs that one step cancels: a single one, elements and ranges, leftovers.
 CANCELLED = (
     [BatchId("7", 1)],
     [BatchId("7", element) for element in (1, 2, 3)],

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 
 def free_ports(count: int) -> range:
-    """So many free ports in a row, on all addresses."""
+    """Free ports of loopback, in a row."""
     for first in range(47000, 60000, count):
         with ExitStack() as stack:
             try:
