@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import zlib
+from collections.abc import Iterator
 from importlib.machinery import ExtensionFileLoader, SourceFileLoader
 
 from spraycc import isolated
@@ -116,13 +117,24 @@ def _check(pack: str) -> None:
     """Start an executor from the pack in a temporary directory. Only this finds a binary that needs another binary."""
     with tempfile.TemporaryDirectory(prefix="spraycc-pack-") as directory:
         argv = [sys.executable, *isolated.OPTIONS, "-S", start.__file__, "--unpack-in", directory, pack, "--check"]
-        done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_CHECK_TIMEOUT_S, check=False
-        )
+        with _may_be_ended():
+            done = subprocess.run(
+                argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_CHECK_TIMEOUT_S, check=False
+            )
     if done.returncode:
         with contextlib.suppress(OSError):
             os.unlink(pack)
         raise start.PackError(done.stderr.decode(errors="replace").strip()[-2000:])
+
+
+@contextlib.contextmanager
+def _may_be_ended() -> Iterator[None]:
+    """The time in which a blocked SIGTERM is let through. Elsewhere it would leave files: those just being made."""
+    blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def _clear_away(directory: str) -> None:
@@ -145,6 +157,7 @@ def main(arguments: list[str]) -> int:
 
     # The server may end now. The temporary directory goes with this process.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     directory, key = arguments
     print(make(directory, key))
     return 0
