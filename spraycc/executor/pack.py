@@ -129,7 +129,7 @@ def _check(pack: str) -> None:
 
 @contextlib.contextmanager
 def _may_be_ended() -> Iterator[None]:
-    """The time in which a blocked SIGTERM is let through. Elsewhere it would leave files: those just being made."""
+    """Let SIGTERM end the process meanwhile. At other times it would leave a file or directory that is being made."""
     blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     try:
         yield
@@ -155,7 +155,7 @@ def main(arguments: list[str]) -> int:
     """Make a pack of the whole executor, and print the pack's path."""
     import spraycc.executor.main  # noqa: F401 - so that all modules of an executor are imported
 
-    # The server may end now. The temporary directory goes with this process.
+    # The server may end meanwhile. Then the trial ends, and its temporary directory is removed.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     directory, key = arguments
