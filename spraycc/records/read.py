@@ -326,7 +326,8 @@ def _take_executor(record: Record, line: dict[str, Any]) -> None:
 
 def _made(kind: type[Kind], line: dict[str, Any]) -> Kind:
     types = _TYPES[kind]
-    return kind(**{key: value for key, value in line.items() if isinstance(value, types.get(key, ()))})
+    fitting: dict[str, Any] = {key: value for key, value in line.items() if isinstance(value, types.get(key, ()))}
+    return kind(**fitting)
 
 
 def _types_of(kind: type[Task] | type[Sample]) -> dict[str, tuple[type, ...]]:
