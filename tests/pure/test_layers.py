@@ -66,7 +66,7 @@ ROOMS: dict[str, set[str]] = {
         *(SERVER + room for room in ("host", "coherence", "tasks", "writeback")),
     },
     SERVER + "dispatcher": {
-        "spraycc.scheduler", "spraycc.system",
+        "spraycc.records", "spraycc.scheduler", "spraycc.system",
         *(SERVER + room for room in ("host", "tasks", "builds", "task_table", "fleet")),
     },
     SERVER + "lifetime": {"spraycc.system", SERVER + "dispatcher"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 from spraycc.model import UNKNOWN, BuildId, Kind, Placement
@@ -52,6 +53,7 @@ async def serve_runner(dispatcher: Dispatcher, decider: Decider, peer: Peer, req
         if asks and task.phase is Phase.HERE_STAYS:
             # The slot is free. The token stays with the recipe until the runner has been told that it may end.
             task.enter(Phase.HERE_OVER)
+            task.here_ended = time.monotonic()
             dispatcher.post(TaskGone(task.id))
             if pool is not None:
                 pool.finish(task.id, peer.dismiss)
