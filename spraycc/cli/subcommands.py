@@ -20,6 +20,7 @@ from spraycc.errors import USAGE_STATUS
 _COMMANDS = {
     **dict.fromkeys(SUBCOMMANDS, "spraycc.cli.build_commands"),
     "build": "spraycc.cli.build_commands",
+    "builds": "spraycc.cli.builds",
     "clean": "spraycc.cli.clean",
     "cluster": "spraycc.cli.cluster",
     "config": "spraycc.cli.config",
@@ -29,6 +30,7 @@ _COMMANDS = {
     "run": "spraycc.cli.run",
     "server": "spraycc.cli.server",
     "status": "spraycc.cli.status",
+    "trace": "spraycc.cli.trace",
     "why": "spraycc.cli.why",
 }
 _EPILOG = (

@@ -274,32 +274,12 @@ def lines_of(path: Path) -> Iterator[dict[str, Any]]:
                 yield line
 
 
-def _parsed(text: bytes) -> dict[str, Any]:
-    try:
-        line = json.loads(text)
-    except ValueError:
-        return {}
-    return line if isinstance(line, dict) else {}
+def task_of(line: dict[str, Any]) -> Task:
+    """A task of a line with a target.
 
-
-def _take(record: Record, line: dict[str, Any]) -> None:
-    """Add a line. A line with a value of the wrong type is left out."""
-    try:
-        if "target" in line:
-            record.tasks.append(_task(line))
-        elif "executor" in line:
-            _take_executor(record, line)
-        elif "t" in line:
-            record.samples.append(_made(Sample, line))
-        elif "ended" in line:
-            record.end = line
-        elif "began" in line and not record.header:
-            record.header = line
-    except (TypeError, ValueError):
-        pass
-
-
-def _task(line: dict[str, Any]) -> Task:
+    Raises:
+        TypeError, ValueError: a value has the wrong type.
+    """
     runs = tuple(
         Run(str(executor), float(began), float(ended), str(outcome), bool(second))
         for executor, began, ended, outcome, second in line.get("runs", ())
@@ -312,6 +292,31 @@ def _task(line: dict[str, Any]) -> Task:
         "refusals": tuple(line.get("refusals", ())),
     }
     return _made(Task, known)
+
+
+def _parsed(text: bytes) -> dict[str, Any]:
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return {}
+    return line if isinstance(line, dict) else {}
+
+
+def _take(record: Record, line: dict[str, Any]) -> None:
+    """Add a line. A line with a value of the wrong type is left out."""
+    try:
+        if "target" in line:
+            record.tasks.append(task_of(line))
+        elif "executor" in line:
+            _take_executor(record, line)
+        elif "t" in line:
+            record.samples.append(_made(Sample, line))
+        elif "ended" in line:
+            record.end = line
+        elif "began" in line and not record.header:
+            record.header = line
+    except (TypeError, ValueError):
+        pass
 
 
 def _take_executor(record: Record, line: dict[str, Any]) -> None:
