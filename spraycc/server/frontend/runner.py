@@ -6,6 +6,7 @@ import logging
 import time
 from typing import Any
 
+from spraycc.errors import ProtocolError
 from spraycc.model import UNKNOWN, BuildId, Kind, Placement
 from spraycc.scheduler.events import TaskArrived, TaskGone
 from spraycc.server.builds.build import Build, Builds
@@ -17,7 +18,8 @@ from spraycc.server.tasks.command_files import Environment
 from spraycc.server.tasks.stats import is_compile
 from spraycc.server.tasks.task import Phase, Task
 from spraycc.server.tasks.toolchains import needs_of
-from spraycc.wire.runner import FROM_SERVER, RUNNER_PROTOCOL, Refused, RunTask
+from spraycc.wire.framing import FrameReader
+from spraycc.wire.runner import FROM_SERVER, RUNNER_PROTOCOL, TO_SERVER, Done, Refused, RunTask
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ async def serve_runner(dispatcher: Dispatcher, decider: Decider, peer: Peer, req
             # The slot is free. The token stays with the recipe until the runner has been told that it may end.
             task.enter(Phase.HERE_OVER)
             task.here_ended = time.monotonic()
+            task.status = _status_of(asks)
             dispatcher.post(TaskGone(task.id))
             if pool is not None:
                 pool.finish(task.id, peer.dismiss)
@@ -72,6 +75,18 @@ async def serve_runner(dispatcher: Dispatcher, decider: Decider, peer: Peer, req
             build.note(task)
         if task.phase is not Phase.HERE_OVER:
             dispatcher.post(TaskGone(task.id))
+
+
+def _status_of(word: bytes) -> int | None:
+    """The command's exit status in a runner's Done; None if it does not tell. The word only informs, so any will do."""
+    reader = FrameReader()
+    reader.feed(word)
+    try:
+        item = reader.next_item()
+        message = TO_SERVER.unpack(item) if item is not None else None
+    except ProtocolError:
+        return None
+    return message.status if isinstance(message, Done) else None
 
 
 def _register(build: Build | None, task: Task) -> TokenPool | None:

@@ -142,7 +142,7 @@ class Task:
     here_ended: float | None = None
     #: why a remote task ran on the submit host: ``RunLocally.why`` of the scheduler
     why_here: str = ""
-    #: exit status as a shell reports it; None: the task has not ended, or ran on the submit host in the runner's place
+    #: exit status as in ``$?``; None: the task has not ended, or ran on the submit host in the runner's place
     status: int | None = None
 
     def enter(self, phase: Phase) -> None:

@@ -56,6 +56,32 @@ async def test_a_record_has_the_attempts_and_where_they_ran(tmp_path: Path, monk
     assert (record.end["status"], record.end["wall_s"], record.end["figures"]["tasks"]) == (0, 1.0, 2)
 
 
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [(["done", 1], 1), (["done"], None), (["done", "x"], None), (["what"], None), (7, None)],
+    ids=str,
+)
+async def test_a_runner_that_stays_tells_its_commands_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: object, status: int | None
+) -> None:
+    async with serving(tmp_path, monkeypatch, local_slots=1) as world:
+        build = await world.build()
+        compile_ = world.compile(build, "a")
+        await settle()
+        for name in ("e1", "e2"):
+            await world.executor(name)
+        link = world.link(build, "p")
+        assert (await link.result())[1] == wire.RunHere(0, 0, 1)
+        link.send_item(word)
+        assert (await link.result())[1] is None
+        for runner in (link, compile_):
+            runner.close()
+        await settle()
+        await build.finish()
+        (task,) = [task for task in record_of(world).tasks if task.target == "p"]
+        assert (task.ran, task.status) == ("here", status)
+
+
 async def test_executors_that_are_there_before_and_leave_are_noted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
