@@ -101,6 +101,11 @@ class Build:
         if self.record is not None:
             self.record.note(task)
 
+    def flush_record(self) -> None:
+        """Write the lines of the build's record that wait."""
+        if self.record is not None:
+            self.record.flush()
+
     def recount(self) -> None:
         """Count the tokens at the build's end: all that were issued must be back, unless a process was killed."""
         if self.pool is None:

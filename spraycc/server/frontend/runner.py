@@ -73,6 +73,8 @@ async def serve_runner(dispatcher: Dispatcher, decider: Decider, peer: Peer, req
             figures.cancelled += 1
         if build is not None and task.phase is not Phase.ANSWERED:  # an answered task was noted with its result
             build.note(task)
+        if build is not None and not dispatcher.tasks.known:
+            build.flush_record()  # nothing else waits for the server now, and the user may read the record
         if task.phase is not Phase.HERE_OVER:
             dispatcher.post(TaskGone(task.id))
 

@@ -93,7 +93,7 @@ async def test_executors_that_are_there_before_and_leave_are_noted(
         await executor.done(await executor.task())
         await task.result()
         task.close()
-        await trio.sleep(5)
+        await trio.sleep(1000)
         second = await world.build()
         assert read.is_open(read.found_in([world.state_dir])[0].path)
         executor.link.close()
@@ -101,7 +101,7 @@ async def test_executors_that_are_there_before_and_leave_are_noted(
         await second.finish()
         await first.finish()
         (e1,) = record_of(world, 1).executors.values()
-        assert e1.joined <= -5
+        assert e1.joined < 0
         assert e1.left is not None
         (e1,) = record_of(world, 2).executors.values()
         assert e1.joined >= 0
@@ -110,7 +110,7 @@ async def test_executors_that_are_there_before_and_leave_are_noted(
 
 async def test_samples_are_taken_while_the_state_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(tmp_path, monkeypatch) as world:
-        # Samples have real times, as all times of a record: here the two clocks are one.
+        # A record's times are real. Here the intervals between samples are the virtual clock's.
         monkeypatch.setattr("time.monotonic", trio.current_time)
         build = await world.build()
         task = world.compile(build, "a")
@@ -150,6 +150,8 @@ async def test_the_servers_end_writes_the_rest_of_the_record(tmp_path: Path, mon
     async with serving(tmp_path, monkeypatch) as world:
         build = await world.build()
         build.send(wire.ToolProcess(os.getpid()))
+        waits = world.compile(build, "a")
+        await settle()
         link = world.link(build, "p")
         await link.result()
         link.close()
@@ -158,8 +160,22 @@ async def test_the_servers_end_writes_the_rest_of_the_record(tmp_path: Path, mon
         world.server.lifetime.stop(now=True)
         await world.ended.wait()
         record = record_of(world)
-        assert [task.target for task in record.tasks] == ["p"]
+        assert "p" in [task.target for task in record.tasks]
         assert record.end == {}
+        waits.close()
+
+
+async def test_lines_are_written_at_once_when_no_task_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        first, second = world.link(build, "p"), world.link(build, "q")
+        await settle()
+        for link, seen in ((first, []), (second, ["p", "q"])):
+            await link.result()
+            link.close()
+            await settle()
+            assert [task.target for task in record_of(world).tasks] == seen
+        await build.finish()
 
 
 async def test_a_build_goes_on_when_samples_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
