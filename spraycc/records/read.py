@@ -17,6 +17,8 @@ Kind = TypeVar("Kind", "Task", "Sample")
 
 #: The end line is looked for in this many bytes at the end of a file.
 _END_BYTES = 256 * 1024
+#: A word of at most this many digits is a number, never the begin of an id.
+_DIGITS = 3
 
 
 class RecordError(SprayccError):
@@ -185,9 +187,11 @@ def find(records: list[Found], wanted: str) -> Found:
         raise RecordError(
             "no build with tasks was recorded" if records else "no build was recorded for this workspace on this host"
         )
-    if wanted.isdigit() and 1 <= int(wanted) <= len(records):
-        return records[int(wanted) - 1]
-    fitting = [found for found in records if found.build.startswith(wanted)]
+    is_number = wanted.isdecimal() and len(wanted) <= _DIGITS
+    if is_number:
+        fitting = [found for found in records if found.number == int(wanted)]
+    else:
+        fitting = [found for found in records if found.build.startswith(wanted)]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spraycc.records import read
+from spraycc.records.format import EndLine, ExecutorLine, Header, SampleLine, TaskLine
 from spraycc.records.timeline import chain, intervals
 from tests.records import BEGAN, lines_of_a_build, write_record
 
@@ -90,10 +92,15 @@ def test_builds_are_found_by_number_and_id(tmp_path: Path) -> None:
     assert read.find(records, "1").build == "bb0"
     assert read.find(records, "aa0").number == 4
     assert read.find(records, "b").number == 1
+    write_record(tmp_path, lines_of_a_build(3, 2, build="7777", began=BEGAN - 1))
+    records = read.found_in([tmp_path])
+    assert read.find(records, "7777").number == 5
+    with pytest.raises(read.RecordError, match=r"no build '7'"):  # a number, not the begin of an id
+        read.find(records, "7")
     with pytest.raises(read.RecordError, match="several builds have an id that begins with 'aa': give more of it"):
         read.find(records, "aa")
-    with pytest.raises(read.RecordError, match=r"no build '5': give a number or an id .* \(1 to 4, or an id\)"):
-        read.find(records, "5")
+    with pytest.raises(read.RecordError, match=r"no build '6': give a number or an id .* \(1 to 5, or an id\)"):
+        read.find(records, "6")
 
 
 def test_without_records_the_error_says_so(tmp_path: Path) -> None:
@@ -123,6 +130,23 @@ def test_the_build_before_has_the_same_command_line_and_directory(tmp_path: Path
     assert before is not None
     assert before.build == "b0"
     assert read.before(records, records[1]) is None
+
+
+def test_the_example_of_the_documentation_has_every_key(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs/records.md").read_text()
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith("    {")]
+    header, joined, sample, *tasks, end = lines
+    for line, kind in ((header, Header), (sample, SampleLine), *((task, TaskLine) for task in tasks), (end, EndLine)):
+        assert line.keys() == kind.__annotations__.keys()
+    assert joined.keys() == ExecutorLine.__annotations__.keys() - {"left"}
+    record = read_lines(tmp_path, lines)
+    assert [task.ran for task in record.tasks] == ["remote", "here"]
+    assert [link.by for link in chain(record)] == ["first", "input"]
+
+
+def test_tasks_have_an_attribute_for_each_key() -> None:
+    assert {each.name for each in fields(read.Task)} == TaskLine.__annotations__.keys()
+    assert {each.name for each in fields(read.Sample)} == SampleLine.__annotations__.keys()
 
 
 def test_header_and_end_are_read_alone(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from spraycc.records import read
+from spraycc.records.format import EndLine, Header, TaskLine
 from spraycc.wire import runner as wire
 from tests.sim.server.world import World, serving, settle
 
@@ -34,6 +35,11 @@ async def test_a_record_has_the_attempts_and_where_they_ran(tmp_path: Path, monk
         await settle()
         await build.finish()
         record = record_of(world)
+        lines = list(read.lines_of(read.found_in([world.state_dir])[0].path))
+    # Every line has all keys of its kind, and no other.
+    kinds = {"record": Header, "target": TaskLine, "ended": EndLine}
+    for line in lines:
+        assert next((line.keys() == kind.__annotations__.keys() for key, kind in kinds.items() if key in line), True)
     header = record.header
     assert {key: header[key] for key in ("record", "argv", "cwd", "cluster", "executors", "cap", "tool")} == {
         "record": 2, "argv": "make", "cwd": "/", "cluster": "command", "executors": 4, "cap": 7, "tool": "make",
