@@ -13,6 +13,8 @@ from spraycc.records.timeline import reason_of
 
 #: Failed tasks, or tasks that may have failed, that are shown.
 _SHOWN = 10
+#: Characters of a command that the list always shows.
+_LEAST_COMMAND = 12
 _NOT_SEEN = "ran on this host, where SprayCC does not see the status of each command"
 
 
@@ -58,7 +60,10 @@ def build_row(found: Found, header: dict[str, Any], end: dict[str, Any], *, is_o
 
 
 def list_lines(rows: Iterable[BuildRow], width: int | None) -> list[str]:
-    """The list. ``width``: the terminal's columns, to which commands are cut; None: they are not cut."""
+    """The list. ``width``: the terminal's columns, to which commands are cut; None: they are not cut.
+
+    Some characters of each command are always there, even if the line is then too long.
+    """
     head = ("build", "id", "when", "tasks", "remote", "wall", "status", "command")
     cells = [head, *map(_cells, rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head) - 1)]
@@ -69,13 +74,14 @@ def list_lines(rows: Iterable[BuildRow], width: int | None) -> list[str]:
             cell.ljust(size) if column in left else cell.rjust(size)
             for column, (cell, size) in enumerate(zip(row, widths, strict=False))
         ]
-        line = "  ".join([*padded, row[-1]])
-        lines.append(line if width is None or len(line) <= width else line[: max(1, width - 1)] + "…")
+        before, name = "  ".join([*padded, ""]), row[-1]
+        room = len(name) if width is None else max(_LEAST_COMMAND, width - len(before))
+        lines.append(before + (name if len(name) <= room else name[: room - 1] + "…"))
     return lines
 
 
 def _cells(row: BuildRow) -> tuple[str, ...]:
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row.began))
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.began))
     status = {"running": "runs", "cut": "cut"}.get(row.state, "?" if row.status is None else str(row.status))
     wall = "-" if row.wall_s is None else wall_text(row.wall_s)
     counts = ["-" if count is None else f"{count:,}" for count in (row.tasks, row.remote)]
