@@ -35,6 +35,7 @@ def lines_of_a_build(
         {
             "record": VERSION, "build": build, "argv": argv, "cwd": "/w", "began": began, "host": "submit",
             "release": "1.0", "cluster": "slurm", "executors": executors, "cap": 100, "tool": "make",
+            "server": [0, 0],
         }
     ]  # fmt: skip
     for number, name in enumerate(names):

@@ -10,6 +10,7 @@ import click
 from spraycc.cli.messages import inform
 from spraycc.errors import SprayccError
 from spraycc.records import read
+from spraycc.records.liveness import is_written
 from spraycc.ui.recorded_builds import BuildRow, build_row
 
 
@@ -55,8 +56,8 @@ def choose(records: list[read.Found], root: str, build: str) -> read.Found | Non
 
 def row_of(found: read.Found) -> BuildRow:
     """A build's row in the list. Reads the first and the last line; the whole record if it has no end."""
-    end = read.read_end(found.path)
-    row = build_row(found, read.read_header(found.path), end, is_open=not end and read.is_open(found.path))
+    header, end = read.read_header(found.path), read.read_end(found.path)
+    row = build_row(found, header, end, is_open=not end and is_written(header))
     if row.tasks is not None:
         return row
     with suppress(OSError):

@@ -49,6 +49,7 @@ class Header(TypedDict, total=False):
     executors: int  #: the setting: most executors at once
     cap: int | None  #: the user's -j; None without a limit
     tool: str  #: name of the build tool, such as "make"
+    server: list[int]  #: the server's process, see :mod:`spraycc.records.liveness`
 
 
 class TaskLine(TypedDict, total=False):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -88,7 +87,7 @@ class Task:
     @property
     def ended(self) -> float:
         """When the task had its result."""
-        return self.at + self.s
+        return round(self.at + self.s, 4)  # as exact as the times of its attempts, so that they compare
 
     @property
     def run(self) -> Run | None:
@@ -217,18 +216,6 @@ def is_same_build(header: dict[str, Any], other: dict[str, Any]) -> bool:
 def has_tasks(found: Found) -> bool:
     """Whether the record has at least one task."""
     return not found.is_empty and any("target" in line for line in lines_of(found.path))
-
-
-def is_open(path: Path) -> bool:
-    """Whether a server still writes the record: it holds a lock on the file."""
-    try:
-        with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def read(path: Path, *, most_tasks: int | None = None) -> Record:

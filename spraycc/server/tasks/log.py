@@ -7,7 +7,6 @@ nothing else.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import time
@@ -81,8 +80,6 @@ class Record:
                 os.unlink(path)
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
             self._fd = os.open(self._path, flags, 0o600)
-            # By the lock, readers see that a server writes the file: `is_open` in spraycc/records/read.py.
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._write(encoded(header))
         self.flush()
 

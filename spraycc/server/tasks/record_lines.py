@@ -8,6 +8,7 @@ import time
 
 from spraycc.model import Kind
 from spraycc.records.format import ARGV_CHARACTERS, LINK_CHARACTERS, VERSION, Header, TaskLine
+from spraycc.records.liveness import this_process
 from spraycc.server.tasks.task import Phase, Task
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
@@ -38,6 +39,7 @@ def header_of(
         "executors": executors,
         "cap": cap,
         "tool": tool,
+        "server": this_process(),
     }
 
 
@@ -45,6 +47,7 @@ def line_of(task: Task, started: float) -> TaskLine:
     """The line of a task that has ended, in a build that began at ``started`` (time.monotonic)."""
     description, usage = task.description, task.usage
     now = time.monotonic()
+    at = round(task.arrived - started, 4)
     names = description.outputs[-1:] or description.inputs[:1] or task.command.argv[:1]
     names_inputs = description.kind is Kind.LINK or description.kind is Kind.ARCHIVE
     here = None
@@ -66,8 +69,8 @@ def line_of(task: Task, started: float) -> TaskLine:
         "stale": task.stale,
         "executor": task.executor or "",
         "status": task.status,
-        "s": round(now - task.arrived, 4),
-        "at": round(task.arrived - started, 4),
+        "s": round(round(now - started, 4) - at, 4),
+        "at": at,
         "runs": [
             [
                 run.executor,

@@ -10,6 +10,7 @@ import trio
 
 from spraycc.records import read
 from spraycc.records.format import EndLine, Header, TaskLine
+from spraycc.records.liveness import is_written
 from spraycc.wire import runner as wire
 from tests.sim.server.world import World, serving, settle
 
@@ -101,7 +102,7 @@ async def test_executors_that_are_there_before_and_leave_are_noted(
         task.close()
         await trio.sleep(1000)
         second = await world.build()
-        assert read.is_open(read.found_in([world.state_dir])[0].path)
+        assert is_written(record_of(world).header)
         executor.link.close()
         await settle()
         await second.finish()

@@ -95,15 +95,13 @@ def test_lines_are_collected(tmp_path: Path) -> None:
     assert len(lines_of(tmp_path)) == 2002
 
 
-def test_a_reader_sees_whether_the_server_still_writes(tmp_path: Path) -> None:
+def test_a_record_without_tasks_has_a_name_that_says_so(tmp_path: Path) -> None:
     record = Record(tmp_path, HEADER, time.monotonic())
-    (found,) = read.found_in([tmp_path])
-    assert read.is_open(found.path)
+    assert not read.found_in([tmp_path])[0].is_empty
     record.executor_left("e")
     record.end(0, 1.0, {})
     (found,) = read.found_in([tmp_path])
-    assert found.is_empty
-    assert not read.is_open(found.path)
+    assert (found.is_empty, found.build, found.began) == (True, "b1", 7.0)
 
 
 def test_a_disk_that_is_full_ends_the_record_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
