@@ -259,6 +259,11 @@ def retries(record: Record) -> Counter[tuple[str, str]]:
     return found
 
 
+def retry_causes(record: Record) -> Counter[str]:
+    """Why attempts did not count, in the server's words: cause -> attempts."""
+    return Counter(cause for task in record.tasks for cause in task.refusals)
+
+
 def longest(record: Record, count: int) -> list[int]:
     """The tasks with the longest run, the longest first."""
     order = sorted(range(len(record.tasks)), key=lambda index: -ran_s(record.tasks[index]))

@@ -125,6 +125,11 @@ def test_a_cancelled_attempt_is_no_retry() -> None:
     assert not timeline.retries(record(remote("a", 0, 3, runs=runs)))
 
 
+def test_causes_of_retries_are_counted() -> None:
+    made = record(remote("a", 0, 1, refusals=("lost", "killed")), remote("b", 0, 1, refusals=("lost",)))
+    assert timeline.retry_causes(made) == {"lost": 2, "killed": 1}
+
+
 def test_reasons_on_the_submit_host() -> None:
     made = record(
         here("p", 0, 1, reason="link"), here("a", 0, 1, reason="compile", why="no-executor"), remote("b", 0, 1)
