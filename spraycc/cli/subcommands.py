@@ -27,6 +27,7 @@ _COMMANDS = {
     "doctor": "spraycc.cli.doctor",
     "env": "spraycc.cli.env",
     "history": "spraycc.cli.history",
+    "report": "spraycc.cli.report",
     "run": "spraycc.cli.run",
     "server": "spraycc.cli.server",
     "status": "spraycc.cli.status",

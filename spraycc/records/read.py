@@ -287,10 +287,15 @@ def task_of(line: dict[str, Any]) -> Task:
 
 def _parsed(text: bytes) -> dict[str, Any]:
     try:
-        line = json.loads(text)
-    except ValueError:
+        line = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
         return {}
     return line if isinstance(line, dict) else {}
+
+
+def _refuse(name: str) -> None:
+    """Refuse NaN and the infinities: no order of time holds with them, and other readers of JSON refuse them, too."""
+    raise ValueError(name)
 
 
 def _take(record: Record, line: dict[str, Any]) -> None:

@@ -1,0 +1,171 @@
+"""The tables of the report: failures, the chain, the longest tasks, reasons, retries, totals, comparison. Pure.
+
+A table is a map: ``title``, ``note``, ``columns`` (pairs of a name and a kind), ``rows``, and ``shown``, the number of
+rows that stand there at first. Kinds of columns are those of FORMATS in report.js. A cell of the kind "task" is the
+index of a task. The page has at most MOST_ROWS rows of a table.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from spraycc.records import timeline
+from spraycc.records.read import Record, Task
+from spraycc.ui.findings import OUTCOMES, Facts, text_of, was_thrown_away
+
+MOST_ROWS = 1000
+_SHOWN = 12
+
+Table = dict[str, Any]
+Columns = Sequence[tuple[str, str]]
+
+_TOTALS: Columns = (
+    ("tasks", "count"), ("on executors", "count"), ("on submit host", "count"), ("failed", "count"),
+    ("retries", "count"), ("ran", "seconds"), ("waited", "seconds"), ("CPU", "seconds"), ("returned", "bytes"),
+)  # fmt: skip
+_LINKS = {"input": "makes an input of the next", "order": "ended last before the next", "first": ""}
+
+
+def tables(facts: Facts, earlier: Record | None, root: str) -> list[Table]:
+    """All tables that have rows. ``root`` is the workspace; directories in it are shown relative to it."""
+    record = facts.record
+    made = [
+        _failed(record), _chain(facts), _longest(record), *_submit_host(record), _retries(facts), _tried_again(record),
+        _totals("By directory", "directory", timeline.by_directory(record, root)),
+        _totals("By host", "host", timeline.by_host(record)),
+    ]  # fmt: skip
+    if earlier is not None and earlier.tasks:
+        made += _comparison(record, earlier)
+    return [table for table in made if table["rows"]]
+
+
+def _table(title: str, columns: Columns, rows: Iterable[Sequence[Any]], note: str = "", shown: int = _SHOWN) -> Table:
+    kept = [list(row) for row in rows]
+    if len(kept) > MOST_ROWS:
+        note = f"{note} The first {MOST_ROWS:,} of {len(kept):,} rows.".strip()
+    return {"title": title, "note": note, "columns": columns, "rows": kept[:MOST_ROWS], "shown": shown}
+
+
+def _failed(record: Record) -> Table:
+    columns = (("task", "task"), ("where", "text"), ("status", "count"), ("ended at", "seconds"), ("ran", "seconds"))
+    rows = [
+        (index, place(record, task), task.status, task.ended, timeline.ran_s(task))
+        for index, task in enumerate(record.tasks)
+        if task.has_failed
+    ]
+    return _table("Tasks that failed", columns, sorted(rows, key=lambda row: row[3]))
+
+
+def _chain(facts: Facts) -> Table:
+    record = facts.record
+    followers = [_LINKS[link.by] for link in facts.links[1:]] + ["ended last in the build"]
+    columns = (
+        ("came at", "seconds"), ("task", "task"), ("where", "text"), ("build tool", "seconds"), ("waited", "seconds"),
+        ("ran", "seconds"), ("why it is here", "text"),
+    )  # fmt: skip
+    rows = [
+        (task.at, link.task, place(record, task), link.idle_s, task.queued_s, timeline.ran_s(task), follower)
+        for link, follower in zip(facts.links, followers, strict=False)
+        for task in [record.tasks[link.task]]
+    ]
+    note = (
+        "Build tools tell nobody their graph of dependencies, so this chain is guessed from names and times. "
+        "While all executors are busy, a task may come after another only because that one freed a token. "
+        "“Build tool” is the time between the end of the task before and the arrival of the task."
+    )
+    return _table("The chain that the end waited for", columns, rows, note)
+
+
+def _longest(record: Record) -> Table:
+    columns = (
+        ("task", "task"), ("where", "text"), ("ran", "seconds"), ("waited", "seconds"), ("CPU", "seconds"),
+        ("memory", "bytes"), ("returned", "bytes"),
+    )  # fmt: skip
+    rows = [
+        (
+            index, place(record, task), timeline.ran_s(task), task.queued_s,
+            None if task.ran == "here" else task.user_s + task.system_s, task.rss or None, task.bytes or None,
+        )
+        for index in timeline.longest(record, 100)
+        for task in [record.tasks[index]]
+    ]  # fmt: skip
+    return _table("The longest tasks", columns, rows)
+
+
+def _submit_host(record: Record) -> Iterator[Table]:
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for task in record.tasks:
+        if task.ran == "here":
+            seconds[timeline.reason_of(task)] += timeline.ran_s(task)
+    rows = [(reason, tasks, seconds[reason]) for reason, tasks in timeline.reasons_here(record).most_common()]
+    columns = (("reason", "text"), ("tasks", "count"), ("ran", "seconds"))
+    yield _table("Why tasks ran on the submit host", columns, rows)
+
+
+def _retries(facts: Facts) -> Table:
+    seconds: defaultdict[tuple[str, str], float] = defaultdict(float)
+    for span in facts.spans:
+        if was_thrown_away(span.outcome):
+            seconds[span.outcome, facts.record.host_of(span.executor)] += span.ended - span.began
+    rows = [
+        (OUTCOMES.get(outcome, outcome), host, count, seconds[outcome, host])
+        for (outcome, host), count in timeline.retries(facts.record).most_common()
+    ]
+    columns = (("cause", "text"), ("host", "text"), ("attempts", "count"), ("lost", "seconds"))
+    return _table("Attempts that did not count", columns, rows)
+
+
+def _tried_again(record: Record) -> Table:
+    rows = [
+        (index, task.attempts, "; ".join(task.refusals))
+        for index, task in enumerate(record.tasks)
+        if task.refusals
+    ]  # fmt: skip
+    columns = (("task", "task"), ("attempts", "count"), ("causes", "text"))
+    return _table("Tasks that were tried again", columns, sorted(rows, key=lambda row: -row[1]))
+
+
+def _totals(title: str, head: str, totals: Iterable[timeline.Total]) -> Table:
+    rows = [
+        (
+            total.name or "submit host", total.tasks, total.remote, total.here, total.failed, total.retried,
+            total.busy_s, total.queued_s, total.cpu_s, total.bytes,
+        )
+        for total in totals
+    ]  # fmt: skip
+    return _table(title, ((head, "text"), *_TOTALS), rows)
+
+
+def _comparison(record: Record, earlier: Record) -> Iterator[Table]:
+    found = timeline.compare(record, earlier)
+    rows = [("duration", *map(text_of, found.wall_s), _change(found.wall_s))]
+    for name, pair in (
+        ("tasks", found.tasks), ("on executors", found.remote), ("failed", found.failed), ("retries", found.retried),
+        ("executors at once", found.executors),
+    ):  # fmt: skip
+        rows.append((name, f"{pair[0]:,}", f"{pair[1]:,}", _change(pair)))
+    rows.append(("CPU on executors", *map(text_of, found.cpu_s), _change(found.cpu_s)))
+    began = earlier.header.get("began")
+    note = f"{found.new:,} tasks are new, and {found.gone:,} of the build before are not in this one."
+    columns = (("figure", "text"), ("before", "text"), ("now", "text"), ("change", "text"))
+    yield _table("The build before, and this one", columns, rows, note if began else "")
+    changed = [change for change in found.changes if abs(change.now_s - change.before_s) >= 0.01]
+    columns = (("task", "text"), ("before", "seconds"), ("now", "seconds"), ("change", "seconds_change"))
+    rows_of_tasks = [
+        (change.target, change.before_s, change.now_s, change.now_s - change.before_s) for change in changed
+    ]
+    yield _table("Tasks that changed most", columns, rows_of_tasks)
+
+
+def _change(pair: Sequence[float]) -> str:
+    before, now = pair
+    if before == now:
+        return "same"
+    return f"{100 * (now - before) / before:+.0f} %" if before else "new"
+
+
+def place(record: Record, task: Task) -> str:
+    """Where a task ran: a host, "submit host", or nothing for a task that never ran."""
+    return "submit host" if task.ran == "here" else record.host_of(task.executor)
