@@ -1,4 +1,4 @@
-"""Shows figures on a terminal: the summary line and the status. Pure: maps in, text out.
+"""Shows figures: the summary line and the status on a terminal, a build as a page. Pure: maps and records in, text out.
 
-Imports spraycc.wire and values.
+Imports spraycc.records, spraycc.wire and values.
 """

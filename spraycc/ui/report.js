@@ -133,9 +133,9 @@ class Page {
     const tip = $("tip");
     if (run >= 0) {
       const task = report.runs.task[run];
-      const command = report.command(task);
+      const command = report.commandOf(task);
       tip.replaceChildren(
-        element("div", { className: "target" }, report.target(task)),
+        element("div", { className: "target" }, report.targetOf(task)),
         element("div", { className: "command" }, command.length > 300 ? `${command.slice(0, 300)}…` : command),
         this.#list(this.#facts(task, false)),
       );
@@ -163,9 +163,9 @@ class Page {
     if (task >= 0) {
       const close = element("button", { type: "button", className: "close", onclick: () => this.pick(-1) }, "Close");
       $("details").replaceChildren(
-        element("div", { className: "target" }, report.target(task)),
+        element("div", { className: "target" }, report.targetOf(task)),
         this.#list(this.#facts(task, true)),
-        element("div", { className: "command" }, report.command(task)),
+        element("div", { className: "command" }, report.commandOf(task)),
         close,
       );
       if (reveals) {
@@ -211,12 +211,12 @@ class Page {
 
   #compare(kind, a, b) {
     if (a === null || b === null) return (a === null ? -1 : 0) + (b === null ? 1 : 0);
-    if (kind === "task") return this.report.target(a) < this.report.target(b) ? -1 : 1;
+    if (kind === "task") return this.report.targetOf(a) < this.report.targetOf(b) ? -1 : 1;
     return WORDS.has(kind) ? (a < b ? -1 : a > b ? 1 : 0) : a - b;
   }
 
   #cell(kind, value) {
-    if (kind === "task" && value !== null) return element("td", { className: "words" }, this.#link(this.report.target(value), () => this.pick(value, true)));
+    if (kind === "task" && value !== null) return element("td", { className: "words" }, this.#link(this.report.targetOf(value), () => this.pick(value, true)));
     return element("td", { className: WORDS.has(kind) ? "words" : "" }, value === null ? "–" : FORMATS[kind](value));
   }
 }

@@ -127,11 +127,11 @@ class Report {
     return visible(this.texts[index]);
   }
 
-  target(task) {
+  targetOf(task) {
     return this.text(this.tasks.target[task]);
   }
 
-  command(task) {
+  commandOf(task) {
     return visible(this.commands[task]);
   }
 

@@ -266,7 +266,7 @@ class Timeline {
   }
 
   #name(pen, task, x0, x1, y) {
-    const name = this.report.target(task).split("/").pop();
+    const name = this.report.targetOf(task).split("/").pop();
     if (name.length * 6 > x1 - x0 - 6) return;
     pen.fillStyle = "#fff";
     pen.font = `${this.height - 6}px system-ui, sans-serif`;

@@ -214,8 +214,11 @@ class Tab:
     # What the page has done
 
     def requests(self) -> list[str]:
-        """The addresses of all requests."""
-        return [params["request"]["url"] for params in self._events("Network.requestWillBeSent")]
+        """The addresses of all requests that the page's policy has not stopped. A stopped request is a complaint."""
+        failed = self._events("Network.loadingFailed")
+        stopped = {params["requestId"] for params in failed if params.get("blockedReason") == "csp"}
+        sent = self._events("Network.requestWillBeSent")
+        return [params["request"]["url"] for params in sent if params["requestId"] not in stopped]
 
     def complaints(self) -> list[str]:
         """Errors and warnings of the console, exceptions, and violations of the page's policy."""

@@ -168,6 +168,20 @@ def test_a_wheel_has_the_licence_and_says_that_it_is_typed(tree: Tree) -> None:
         assert "spraycc/py.typed" in archive.namelist()
 
 
+def test_the_parts_of_the_report_are_installed(tree: Tree) -> None:
+    names = {path.name for path in (ROOT / "spraycc" / "ui").iterdir() if path.suffix in (".html", ".js", ".css")}
+    assert {"report.html", "report.css", "report.js"} < names
+    (tree.path / "spraycc" / "ui").mkdir()
+    for name in names:
+        shutil.copy(ROOT / "spraycc" / "ui" / name, tree.path / "spraycc" / "ui")
+    with zipfile.ZipFile(tree.wheel()) as archive:
+        assert {f"spraycc/ui/{name}" for name in names} <= set(archive.namelist())
+    assert tree.build("sdist").returncode == 0
+    [sdist] = (tree.path / "dist").glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        assert names <= {Path(name).name for name in archive.getnames() if "/spraycc/ui/" in name}
+
+
 def test_the_wheel_is_the_same_every_time(tree: Tree) -> None:
     first = tree.wheel().read_bytes()
     assert tree.wheel().read_bytes() == first
