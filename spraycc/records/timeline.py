@@ -78,6 +78,7 @@ class Total:
 class Change(NamedTuple):
     """A task's run time in the build before and in this one, in seconds."""
 
+    #: the path of the task's target
     target: str
     before_s: float
     now_s: float
@@ -283,7 +284,7 @@ def compare(record: Record, earlier: Record) -> Comparison:
     """The build beside an earlier one. Tasks are the same if target and directory are."""
     now = {_path(task, task.target): task for task in record.tasks}
     then = {_path(task, task.target): task for task in earlier.tasks}
-    changes = [Change(now[path].target, ran_s(then[path]), ran_s(now[path])) for path in now if path in then]
+    changes = [Change(path, ran_s(then[path]), ran_s(now[path])) for path in now if path in then]
     changes.sort(key=lambda change: -abs(change.now_s - change.before_s))
 
     def pair(function: Callable[[Record], float]) -> tuple[float, float]:

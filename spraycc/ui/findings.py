@@ -6,6 +6,7 @@ sentences reads none of them.
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -53,11 +54,19 @@ class Facts:
     levels: list[timeline.Level]
     links: list[timeline.Link]
     wall_s: float
+    #: the workspace; paths in it are shown relative to it
+    root: str
 
     @classmethod
-    def of(cls, record: Record) -> Facts:
+    def of(cls, record: Record, root: str = "") -> Facts:
         spans = timeline.intervals(record)
-        return cls(record, spans, timeline.parallelism(spans), timeline.chain(record), timeline.wall_s(record))
+        return cls(record, spans, timeline.parallelism(spans), timeline.chain(record), timeline.wall_s(record), root)
+
+    def name(self, task: Task) -> str:
+        """The path of the task's target, relative to the workspace if it is in it; without a target, the program."""
+        if task.target == task.argv.partition(" ")[0]:
+            return f"{os.path.basename(task.target)} in {shown_path(task.cwd, self.root)}"
+        return shown_path(os.path.join(task.cwd, task.target), self.root)
 
     @property
     def peak(self) -> int:
@@ -76,13 +85,21 @@ class Facts:
 def findings(facts: Facts, earlier: Record | None) -> list[Finding]:
     """What stands out, the most important first. ``earlier`` is the build before, of the same command."""
     record = facts.record
-    found = [*_incomplete(record), *_headline(facts), *_failures(record)]
+    found = [*_incomplete(record), *_headline(facts), *_failures(facts)]
     if record.has_times and facts.wall_s > 0 and record.tasks:
-        for each in (_late_start, _end, _idle, _busy, _chain, _submit_host, _retries, _slow_hosts):
+        for each in (_late_start, _narrow, _idle, _busy, _chain, _submit_host, _retries, _slow_hosts):
             found += each(facts)
     if earlier is not None and earlier.tasks:
         found += _comparison(facts, earlier)
     return found
+
+
+def shown_path(path: str, root: str) -> str:
+    """A path without detours, relative to ``root`` if it is in it."""
+    plain = os.path.normpath(path)
+    if plain == root:
+        return "."
+    return plain[len(root) + 1 :] if root and plain.startswith(f"{root}/") else plain
 
 
 def text_of(seconds: float) -> str:
@@ -127,7 +144,8 @@ def _headline(facts: Facts) -> Iterator[Finding]:
     yield Finding("", f"{text}.")
 
 
-def _failures(record: Record) -> Iterator[Finding]:
+def _failures(facts: Facts) -> Iterator[Finding]:
+    record = facts.record
     failed = [index for index, task in enumerate(record.tasks) if task.has_failed]
     if not failed:
         return
@@ -139,7 +157,7 @@ def _failures(record: Record) -> Iterator[Finding]:
     task = record.tasks[first]
     which = counted(len(failed), "task") + " failed" + (". The first:" if len(failed) > 1 else ":")
     where = _place(record, task)
-    text = f"{which} {task.target}, with status {task.status} {where}, {text_of(task.ended)} after the begin."
+    text = f"{which} {facts.name(task)}, with status {task.status} {where}, {text_of(task.ended)} after the begin."
     yield Finding("bad", text, task=first)
 
 
@@ -162,32 +180,53 @@ def _late_start(facts: Facts) -> Iterator[Finding]:
         yield Finding("", f"{counted(missing, 'executor')} that SprayCC asked for had not joined when the build ended.")
 
 
-def _end(facts: Facts) -> Iterator[Finding]:
-    """The last part of the build, in which few tasks ran."""
+def narrow_parts(facts: Facts) -> list[tuple[float, float]]:
+    """The parts of the build in which few tasks ran, where many ran at other times. Short parts are left out."""
     few = max(1, facts.peak // 10)
-    if not facts.levels or facts.peak < 3:
-        return
-    last = facts.levels[-1].t
-    began = last
-    for level, following in reversed(list(pairwise(facts.levels))):
-        if level.remote + level.here > few:
-            began = following.t
-            break
-        began = level.t
-    if not facts.is_notable(last - began):
-        return
-    tasks = {span.task for span in facts.spans if span.ended > began}
-    longest = max(tasks, key=lambda index: timeline.ran_s(facts.record.tasks[index]))
-    task = facts.record.tasks[longest]
-    text = f"The last {facts.part(last - began)}: "
-    about = f"{task.target} ({task.kind}, {text_of(timeline.ran_s(task))} {_place(facts.record, task)})"
-    if len(tasks) == 1:
-        text += f"one task, {about}. All else was done: a shorter {task.target} makes the build shorter."
-    else:
-        busy = sum(span.ended - max(span.began, began) for span in facts.spans if span.ended > began)
-        text += f"{busy / (last - began):.1f} tasks at once on average, where {facts.peak:,} ran before. "
-        text += f"The longest of these {len(tasks):,}: {about}."
-    yield Finding("slow", text, (began, last), longest)
+    if facts.peak < 3:
+        return []
+    parts: list[tuple[float, float]] = []
+    for level, following in pairwise(facts.levels):
+        if not 0 < level.remote + level.here <= few:
+            continue
+        # Milliseconds between two tasks do not end a part.
+        if parts and level.t - parts[-1][1] < 0.01 * facts.wall_s and not _is_wide(facts, parts[-1][1], level.t, few):
+            parts[-1] = (parts[-1][0], following.t)
+        else:
+            parts.append((level.t, following.t))
+    return [part for part in parts if facts.is_notable(part[1] - part[0])]
+
+
+def _is_wide(facts: Facts, begin: float, end: float, few: int) -> bool:
+    """Whether more than ``few`` tasks run at once at some time from ``begin`` to ``end``."""
+    first = bisect_left(facts.levels, (begin,))
+    return any(level.remote + level.here > few for level in facts.levels[first : bisect_left(facts.levels, (end,))])
+
+
+def _narrow(facts: Facts) -> Iterator[Finding]:
+    """The two longest parts of the build in which few tasks ran."""
+    tasks = facts.record.tasks
+    last = max((task.ended for task in tasks), default=0.0)
+    parts = sorted(narrow_parts(facts), key=lambda part: part[0] - part[1])[:2]
+    for begin, end in sorted(parts):
+        inside = [span for span in facts.spans if span.began < end and span.ended > begin]
+        busy = sum(min(span.ended, end) - max(span.began, begin) for span in inside)
+        longest = max(inside, key=lambda span: min(span.ended, end) - max(span.began, begin))
+        task = tasks[longest.task]
+        is_alone = min(longest.ended, end) - max(longest.began, begin) > 0.9 * (end - begin) > 0.75 * busy
+        length = facts.part(end - begin)
+        text = (
+            f"The last {length}: " if end >= last - 0.01 * facts.wall_s else f"From {text_of(begin)} on, for {length}: "
+        )
+        about = f"{facts.name(task)} ({task.kind}, {text_of(timeline.ran_s(task))} {_place(facts.record, task)})"
+        if is_alone:
+            text += (
+                f"one task, {about}. Nothing else could run, so a shorter {facts.name(task)} makes the build shorter."
+            )
+        else:
+            text += f"{busy / (end - begin):.1f} tasks at once on average, where {facts.peak:,} ran at other times. "
+            text += f"The longest: {about}."
+        yield Finding("slow", text, (begin, end), longest.task)
 
 
 def _idle(facts: Facts) -> Iterator[Finding]:
@@ -227,7 +266,14 @@ def _busy(facts: Facts) -> Iterator[Finding]:
         )
         text += "More executors would make the build shorter (the setting `executors`)."
         yield Finding("slow", text, (full[0][1].t, full[-1][1].t))
-    empty = [(s, sample) for s, sample in held if not sample.waiting and sample.running * 2 < sample.executors]
+    narrow = narrow_parts(facts)  # they have sentences of their own
+    empty = [
+        (s, sample)
+        for s, sample in held
+        if not sample.waiting
+        and sample.running * 2 < sample.executors
+        and not any(begin <= sample.t < end for begin, end in narrow)
+    ]
     empty_s = sum(s for s, _ in empty)
     if facts.is_notable(empty_s, 0.25):
         text = f"For {facts.part(empty_s)} more than half of the executors had nothing to do, and no task waited. "

@@ -109,7 +109,7 @@ class Page {
     if (tasks.rss_kb[task] > 0) facts.push(["memory", `${size(tasks.rss_kb[task] * 1000)} at most`]);
     if (tasks.bytes[task] > 0) facts.push(["returned", size(tasks.bytes[task])]);
     if (tasks.status[task] !== null && (all || tasks.status[task] !== 0)) facts.push(["exit status", tasks.status[task]]);
-    facts.push(["placed", report.text(tasks.reason[task])]);
+    facts.push(["reason", report.text(tasks.reason[task])]);
     const all_runs = report.runsOf(task);
     if (all_runs.length > 1 || all_runs.some((run) => runs.state[run] === 2))
       all_runs.forEach((run, i) => {

@@ -68,7 +68,7 @@ def is_report(begin: bytes) -> bool:
 
 def data(record: Record, earlier: Record | None = None, root: str = "") -> dict[str, Any]:
     """The page's data, of lists, maps, numbers and texts. docs/report.md describes it."""
-    facts = Facts.of(record)
+    facts = Facts.of(record, root)
     texts = _Texts()
     lanes, lane_of, here_lanes = _lanes(facts, texts)
     lasts = [span.ended for span in facts.spans] + [sample.t for sample in record.samples] + [facts.wall_s]
@@ -83,13 +83,13 @@ def data(record: Record, earlier: Record | None = None, root: str = "") -> dict[
         "tiles": _tiles(facts),
         "findings": [finding._asdict() for finding in findings(facts, earlier)],
         "commands": [task.argv for task in record.tasks],
-        "tasks": _tasks(record, texts),
+        "tasks": _tasks(facts, texts),
         "here_lanes": here_lanes,
         "lanes": lanes,
         "runs": _runs(facts, lane_of, texts),
         "samples": _samples(record),
         "chain": [link.task for link in facts.links],
-        "tables": tables(facts, earlier, root),
+        "tables": tables(facts, earlier),
         "texts": texts.all,
     }
 
@@ -165,10 +165,10 @@ def _runs(facts: Facts, lane_of: list[int], texts: _Texts) -> dict[str, list[int
     }
 
 
-def _tasks(record: Record, texts: _Texts) -> dict[str, list[Any]]:
+def _tasks(facts: Facts, texts: _Texts) -> dict[str, list[Any]]:
     """The tasks as columns. Columns of texts hold their numbers."""
     columns: dict[str, Callable[[Any], Any]] = {
-        "target": lambda task: texts(task.target),
+        "target": lambda task: texts(facts.name(task)),
         "cwd": lambda task: texts(task.cwd),
         "kind": lambda task: texts(task.kind),
         "reason": lambda task: texts(timeline.reason_of(task)),
@@ -181,7 +181,7 @@ def _tasks(record: Record, texts: _Texts) -> dict[str, list[Any]]:
         "rss_kb": lambda task: round(_finite(task.rss) / 1000),
         "bytes": lambda task: task.bytes,
     }
-    return {name: [column(task) for task in record.tasks] for name, column in columns.items()}
+    return {name: [column(task) for task in facts.record.tasks] for name, column in columns.items()}
 
 
 def _samples(record: Record) -> dict[str, list[Any]]:

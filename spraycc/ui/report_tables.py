@@ -13,7 +13,7 @@ from typing import Any
 
 from spraycc.records import timeline
 from spraycc.records.read import Record, Task
-from spraycc.ui.findings import OUTCOMES, Facts, text_of, was_thrown_away
+from spraycc.ui.findings import OUTCOMES, Facts, shown_path, text_of, was_thrown_away
 
 MOST_ROWS = 1000
 _SHOWN = 12
@@ -28,16 +28,16 @@ _TOTALS: Columns = (
 _LINKS = {"input": "makes an input of the next", "order": "ended last before the next", "first": ""}
 
 
-def tables(facts: Facts, earlier: Record | None, root: str) -> list[Table]:
-    """All tables that have rows. ``root`` is the workspace; directories in it are shown relative to it."""
+def tables(facts: Facts, earlier: Record | None) -> list[Table]:
+    """All tables that have rows. ``earlier`` is the build before, of the same command."""
     record = facts.record
     made = [
         _failed(record), _chain(facts), _longest(record), *_submit_host(record), _retries(facts), _tried_again(record),
-        _totals("By directory", "directory", timeline.by_directory(record, root)),
+        _totals("By directory", "directory", timeline.by_directory(record, facts.root)),
         _totals("By host", "host", timeline.by_host(record)),
     ]  # fmt: skip
     if earlier is not None and earlier.tasks:
-        made += _comparison(record, earlier)
+        made += _comparison(facts, earlier)
     return [table for table in made if table["rows"]]
 
 
@@ -138,8 +138,8 @@ def _totals(title: str, head: str, totals: Iterable[timeline.Total]) -> Table:
     return _table(title, ((head, "text"), *_TOTALS), rows)
 
 
-def _comparison(record: Record, earlier: Record) -> Iterator[Table]:
-    found = timeline.compare(record, earlier)
+def _comparison(facts: Facts, earlier: Record) -> Iterator[Table]:
+    found = timeline.compare(facts.record, earlier)
     rows = [("duration", *map(text_of, found.wall_s), _change(found.wall_s))]
     for name, pair in (
         ("tasks", found.tasks), ("on executors", found.remote), ("failed", found.failed), ("retries", found.retried),
@@ -154,7 +154,8 @@ def _comparison(record: Record, earlier: Record) -> Iterator[Table]:
     changed = [change for change in found.changes if abs(change.now_s - change.before_s) >= 0.01]
     columns = (("task", "text"), ("before", "seconds"), ("now", "seconds"), ("change", "seconds_change"))
     rows_of_tasks = [
-        (change.target, change.before_s, change.now_s, change.now_s - change.before_s) for change in changed
+        (shown_path(change.target, facts.root), change.before_s, change.now_s, change.now_s - change.before_s)
+        for change in changed
     ]
     yield _table("Tasks that changed most", columns, rows_of_tasks)
 

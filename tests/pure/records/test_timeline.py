@@ -146,7 +146,7 @@ def test_a_build_beside_the_one_before() -> None:
     assert (compared.wall_s, compared.tasks, compared.remote) == ((10, 8), (3, 4), (3, 3))
     assert (compared.failed, compared.cpu_s, compared.executors) == ((0, 1), (1, 2), (3, 3))
     assert (compared.new, compared.gone) == (2, 1)
-    assert compared.changes == [("a", 1, 3), ("b", 4, 4.5)]
+    assert compared.changes == [("/w/a", 1, 3), ("/w/b", 4, 4.5)]
 
 
 def test_times_of_a_task() -> None:

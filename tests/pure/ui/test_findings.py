@@ -64,21 +64,47 @@ def test_the_last_seconds_with_one_task() -> None:
     found = the(record, "The last")
     assert found.text == (
         "The last 20.0 s (67 % of the build): one task, f99.o (compile, 20.0 s on node1). "
-        "All else was done: a shorter f99.o makes the build shorter."
+        "Nothing else could run, so a shorter f99.o makes the build shorter."
     )
     assert (found.tone, found.range, found.task) == ("slow", (10, 30), 40)
 
 
 def test_the_last_seconds_with_few_tasks() -> None:
-    record = build([*busy(10), compiled(98, 10, 10, 14), kept_here("prog", 14, 20)], 20)
-    assert the(record, "The last").text == (
-        "The last 10.0 s (50 % of the build): 1.0 tasks at once on average, where 4 ran before. "
-        "The longest of these 2: prog (link, 6.00 s on the submit host)."
+    record = build([*busy(10), compiled(98, 10, 10, 14), kept_here("prog", 14.1, 20)], 20)
+    found = the(record, "The last")
+    assert found.text == (
+        "The last 10.0 s (50 % of the build): 1.0 tasks at once on average, where 4 ran at other times. "
+        "The longest: prog (link, 5.90 s on the submit host)."
     )
+    assert found.range == (10, 20)
+
+
+def test_a_narrow_part_in_the_middle() -> None:
+    later = [compiled(100 + i, 14, 14, 20, f"e{i + 1}") for i in range(4)]
+    found = the(build([*busy(10), compiled(98, 9, 9, 14), *later], 20), "From ")
+    assert found.text.startswith(
+        "From 10.0 s on, for 4.00 s (20 % of the build): one task, f98.o (compile, 5.00 s on node1)."
+    )
+
+
+def test_a_short_task_beside_the_one_task_is_not_mentioned() -> None:
+    record = build([*busy(10), compiled(99, 10, 10, 30), kept_here("ar", 29.9, 30)], 30)
+    assert "one task, f99.o" in the(record, "The last").text
 
 
 def test_a_short_end_is_no_finding() -> None:
     assert not [text for text in texts(build([*busy(30), kept_here("prog", 30, 30.9)], 31)) if "The last" in text]
+
+
+def test_targets_are_shown_in_the_workspace() -> None:
+    record = build([*busy(10), compiled(99, 10, 10, 30, cwd="/w/lib", target="../lib/a.o")], 30)
+    [text] = [each.text for each in findings(Facts.of(record, "/w"), None) if "The last" in each.text]
+    assert "one task, lib/a.o (compile" in text
+    facts = Facts.of(record, "/w")
+    assert facts.name(Task("ar", argv="ar rc libx.a", cwd="/w/lib")) == "ar in lib"
+    assert facts.name(Task("/usr/bin/ar", argv="/usr/bin/ar rc libx.a", cwd="/w")) == "ar in ."
+    assert facts.name(Task("/tmp/a.o", cwd="/w")) == "/tmp/a.o"
+    assert facts.name(Task("a.o", cwd="/wide")) == "/wide/a.o"
 
 
 def test_failures_name_the_first() -> None:
@@ -128,7 +154,7 @@ def test_executors_that_are_too_few() -> None:
 
 def test_a_build_tool_that_offers_too_little() -> None:
     samples = [Sample(float(t), 1, 0, 0, 4) for t in range(11)]
-    tasks = [compiled(i, i, i, i + 1) for i in range(10)]
+    tasks = [compiled(i, i, i, i + 1, f"e{i % 2 + 1}") for i in range(10)]
     assert "dependencies or its -j" in the(build(tasks, 10, samples=samples), "nothing to do").text
     assert the(build(tasks, 10, samples=samples, cap=1), "nothing to do").text.endswith(
         "-j1 allowed no more tasks at once."

@@ -34,7 +34,7 @@ def unpacked(text: str) -> dict[str, Any]:
 def hostile() -> Record:
     """A build in which each name is hostile."""
     task = Task(
-        HOSTILE, source=HOSTILE, argv=HOSTILE, cwd=HOSTILE, kind=HOSTILE, reason=HOSTILE, why=HOSTILE, ran="remote",
+        HOSTILE, source=HOSTILE, argv=f"gcc {HOSTILE}", cwd=HOSTILE, kind=HOSTILE, reason=HOSTILE, why=HOSTILE, ran="remote",
         refusals=(HOSTILE,), executor=HOSTILE, status=0, runs=(Run(HOSTILE, 0, 1, HOSTILE, False),), s=1,
     )  # fmt: skip
     header = dict.fromkeys(("build", "argv", "cwd", "host", "release", "cluster", "tool"), HOSTILE)
@@ -71,8 +71,8 @@ def test_hostile_names_stay_in_the_data() -> None:
     assert "&lt;/script&gt;" in title
     assert title.isprintable()
     found = unpacked(text)
-    assert found["commands"] == [HOSTILE]
-    assert found["texts"][found["tasks"]["target"][0]] == HOSTILE
+    assert found["commands"] == [f"gcc {HOSTILE}"]
+    assert found["texts"][found["tasks"]["target"][0]] == f"{HOSTILE}/{HOSTILE}"
 
 
 def test_runs_are_sorted_by_lane_then_by_begin(tmp_path: Path) -> None:
