@@ -16,6 +16,7 @@ from benchmarks.harness import Place
 from benchmarks.interception import interception
 from benchmarks.noop import no_op
 from benchmarks.record import record
+from benchmarks.report import report
 from benchmarks.runners import probe, round_trip, runner
 from benchmarks.submit_host import submit_host
 from benchmarks.tokens import tokens
@@ -42,4 +43,5 @@ PARTS: dict[str, Part] = {
     "cluster-gridengine": on_grid_engine,
     "tokens": tokens,
     "record": record,
+    "report": report,
 }

@@ -54,6 +54,13 @@ def _record(part: dict[str, Any]) -> Iterator[Row]:
     yield "a task in the build's record, on the event loop", figure, f"{part['target_us']} µs"
 
 
+def _report(part: dict[str, Any]) -> Iterator[Row]:
+    made = f"{part['make_cpu_s']['median']:.1f} s of CPU, {part['bytes'] / 1e6:.1f} MB"
+    yield f"the report of {part['tasks']:,} tasks: making the page", made, ""
+    if "open_s" in part:
+        yield "the same: from opening the page in Chromium to its last bar", f"{part['open_s']['median']:.2f} s", "3 s"
+
+
 def _dispatch(part: dict[str, Any]) -> Iterator[Row]:
     sizes = {name: run for name, run in part.items() if name.isdigit()}
     for label, key, unit, aim in (
@@ -138,7 +145,7 @@ def _tokens(part: dict[str, Any]) -> Iterator[Row]:
 _OF_PART = {
     "runner": _runner, "interception": _interception, "probe": _probe, "round-trip": _round_trip, "dispatch": _dispatch,
     "fill": _fill, "data": _data, "submit-host": _submit_host, "no-op": _no_op, "wall": _wall,
-    "clean": _clean, "tokens": _tokens, "record": _record,
+    "clean": _clean, "tokens": _tokens, "record": _record, "report": _report,
 }  # fmt: skip
 
 

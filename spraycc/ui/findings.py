@@ -54,24 +54,23 @@ class Facts:
     levels: list[timeline.Level]
     links: list[timeline.Link]
     wall_s: float
+    #: most commands at once
+    peak: int
     #: the workspace; paths in it are shown relative to it
     root: str
 
     @classmethod
     def of(cls, record: Record, root: str = "") -> Facts:
         spans = timeline.intervals(record)
-        return cls(record, spans, timeline.parallelism(spans), timeline.chain(record), timeline.wall_s(record), root)
+        levels = timeline.parallelism(spans)
+        peak = max((level.remote + level.here for level in levels), default=0)
+        return cls(record, spans, levels, timeline.chain(record), timeline.wall_s(record), peak, root)
 
     def name(self, task: Task) -> str:
         """The path of the task's target, relative to the workspace if it is in it; without a target, the program."""
         if task.target == task.argv.partition(" ")[0]:
             return f"{os.path.basename(task.target)} in {shown_path(task.cwd, self.root)}"
         return shown_path(os.path.join(task.cwd, task.target), self.root)
-
-    @property
-    def peak(self) -> int:
-        """Most commands at once."""
-        return max((level.remote + level.here for level in self.levels), default=0)
 
     def is_notable(self, seconds: float, share: float = 0.1) -> bool:
         """Whether this time is worth a sentence: it is this share of the build, and not too short to matter."""

@@ -45,7 +45,7 @@ def page(record: Record, earlier: Record | None = None, *, root: str = "") -> st
     """
     script = "\n".join(['"use strict";', *(_resource(name) for name in _SCRIPTS)])
     style = _resource("report.css")
-    packed = zlib.compress(json.dumps(data(record, earlier, root), separators=(",", ":")).encode("ascii"), 9)
+    packed = zlib.compress(json.dumps(data(record, earlier, root), separators=(",", ":")).encode("ascii"), 6)
     policy = (
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
     )

@@ -28,7 +28,7 @@ PARTS = [
     "wall",
     "clean",
 ]
-PARTS += ["executor-start", "tokens", "record"]
+PARTS += ["executor-start", "tokens", "record", "report"]
 TOP = Path(__file__).resolve().parents[3]
 
 
