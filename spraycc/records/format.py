@@ -72,7 +72,7 @@ class TaskLine(TypedDict, total=False):
     s: float  #: seconds from the task's arrival to its result
     at: float  #: arrival
     #: each attempt: executor, begin, end, outcome, whether another attempt ran beside it. Outcomes are those of
-    #: scheduler.events.Outcome.
+    #: scheduler.events.Outcome, or "lost" if the executor was lost.
     runs: list[list[object]]
     here: list[float] | None  #: begin and end on the submit host; None: the task did not run on the submit host
     user_s: float  #: CPU time on the executor's host

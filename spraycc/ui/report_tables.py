@@ -118,13 +118,17 @@ def _retries(facts: Facts) -> Table:
 
 
 def _tried_again(record: Record) -> Table:
-    rows = [
-        (index, task.attempts, "; ".join(task.refusals))
-        for index, task in enumerate(record.tasks)
-        if task.refusals
-    ]  # fmt: skip
+    def causes(task: Task) -> list[str]:
+        """In the server's words where it has some: it has none for a lost executor."""
+        failed = [run for run in task.runs if run.outcome not in ("done", "cancelled")]
+        silent = [run for run in failed if run.outcome == "lost" or not task.refusals]
+        words = [f"{OUTCOMES.get(run.outcome, run.outcome)} ({record.host_of(run.executor)})" for run in silent]
+        return [*task.refusals, *words]
+
+    found = [(index, task.attempts, "; ".join(causes(task))) for index, task in enumerate(record.tasks)]
+    rows = sorted((row for row in found if row[2]), key=lambda row: -row[1])
     columns = (("task", "task"), ("attempts", "count"), ("causes", "text"))
-    return _table("Tasks that were tried again", columns, sorted(rows, key=lambda row: -row[1]))
+    return _table("Tasks that were tried again", columns, rows)
 
 
 def _totals(title: str, head: str, totals: Iterable[timeline.Total]) -> Table:

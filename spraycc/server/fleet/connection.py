@@ -23,7 +23,7 @@ from spraycc.server.fleet.verdict import judge
 from spraycc.server.host.offload import Disk
 from spraycc.server.tasks.capture_roots import remote_environment
 from spraycc.server.tasks.predicted_outputs import Predictions
-from spraycc.server.tasks.task import Attempt, Task
+from spraycc.server.tasks.task import LOST, Attempt, Task
 from spraycc.server.writeback.commit import WriteBack
 from spraycc.server.writeback.staging import Change
 from spraycc.settings import Settings
@@ -240,6 +240,8 @@ class ExecutorLink:
         try:
             if flight is not None:
                 flight.task.reject(flight.attempt)
+                if not flight.aborted:
+                    flight.task.end_attempt(self.id, LOST)
                 self._results.attempt_over(flight.task, self.id, Outcome.CANCELLED, Usage(), 0, False)
         finally:
             self._fleet.post(ExecutorLost(self.id))

@@ -16,6 +16,8 @@ from spraycc.wire.runner import FROM_SERVER, Exited, Output, RunHere
 
 #: The server holds this much output of an attempt until the attempt ends. So a failed attempt leaves no trace.
 HOLD_BYTES = 1024 * 1024
+#: The record's word for an attempt whose executor was lost. The scheduler hears of ExecutorLost instead of an outcome.
+LOST = "lost"
 
 
 class Phase(enum.Enum):
@@ -162,7 +164,7 @@ class Task:
         return Attempt(executor, self.attempts)
 
     def end_attempt(self, executor: ExecutorId, outcome: str) -> None:
-        """Note the end of the attempt that runs on the executor."""
+        """Note the end of the attempt that runs on the executor. Only the first call for an attempt counts."""
         for run in reversed(self.runs):
             if run.executor == executor and run.ended is None:
                 run.ended, run.outcome = time.monotonic(), outcome

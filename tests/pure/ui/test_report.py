@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 
 from spraycc.records.read import Executor, Record, Run, Sample, Span, Task, read
+from spraycc.scheduler.events import Outcome
+from spraycc.server.tasks.task import LOST
+from spraycc.ui.findings import OUTCOMES
 from spraycc.ui.report import UNIT_S, data, is_report, natural, page
 from spraycc.ui.report_tables import MOST_ROWS
 from tests.records import lines_of_a_build, write_record
@@ -162,6 +165,29 @@ def test_tables(tmp_path: Path) -> None:
     assert record.tasks[failed[0]].target == "d4/f200.o"
     assert tables["Why tasks ran on the submit host"]["rows"][-1][:2] == ["link", 1]
     assert ["tasks", "390", "400", "+3 %"] in tables["The build before, and this one"]["rows"]
+
+
+def test_causes_of_retries() -> None:
+    runs = (Run("e1", 0, 1, "lost", False), Run("e1", 1, 2, "killed", False), Run("e2", 2, 3, "done", False))
+    tasks = [
+        Task("a.o", ran="remote", attempts=3, runs=runs, refusals=("killed by signal 9",), s=3),
+        Task("b.o", ran="remote", attempts=2, runs=(runs[1], runs[2]), s=3),
+        Task("c.o", ran="remote", attempts=2, runs=(Run("e1", 0, 1, "cancelled", True), runs[2]), s=3),
+    ]
+    executors = {"e1": Executor("e1", "node1"), "e2": Executor("e2", "node2")}
+    tables = {
+        table["title"]: table["rows"] for table in data(Record({"record": 2}, tasks, executors, [], {}))["tables"]
+    }
+    assert tables["Tasks that were tried again"] == [
+        [0, 3, "killed by signal 9; the executor was lost (node1)"], [1, 2, "killed by a signal (node1)"],
+    ]  # fmt: skip
+    assert tables["Attempts that did not count"] == [
+        ["killed by a signal", "node1", 2, 2.0], ["the executor was lost", "node1", 1, 1.0],
+    ]  # fmt: skip
+
+
+def test_each_outcome_has_words() -> None:
+    assert {outcome.value for outcome in Outcome} | {LOST} <= OUTCOMES.keys()
 
 
 def test_a_table_is_bounded() -> None:

@@ -63,6 +63,26 @@ async def test_a_record_has_the_attempts_and_where_they_ran(tmp_path: Path, monk
     assert (record.end["status"], record.end["wall_s"], record.end["figures"]["tasks"]) == (0, 1.0, 2)
 
 
+async def test_an_attempt_on_a_lost_executor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        task = world.compile(build, "a")
+        await settle()
+        lost = await world.executor("e1")
+        await lost.task()
+        lost.link.close()
+        await settle()
+        executor = await world.executor("e2")
+        await executor.done(await executor.task())
+        await task.result()
+        task.close()
+        await settle()
+        await build.finish()
+        (compiled,) = record_of(world).tasks
+    assert [(run.executor, run.outcome) for run in compiled.runs] == [("e1", "lost"), ("e2", "done")]
+    assert compiled.runs[0].ended <= compiled.runs[1].began
+
+
 @pytest.mark.parametrize(
     ("word", "status"),
     [(["done", 1], 1), (["done"], None), (["done", "x"], None), (["what"], None), (7, None)],
