@@ -330,7 +330,7 @@ def _submit_host(facts: Facts) -> Iterator[Finding]:
 
 def _retries(facts: Facts) -> Iterator[Finding]:
     counts = timeline.retries(facts.record)
-    lost = sum(span.ended - span.began for span in facts.spans if was_thrown_away(span.outcome))
+    lost = sum(span.ended - span.began for span in facts.spans if span.outcome not in ("done", "here", "cancelled"))
     if not counts:
         return
     causes: Counter[str] = Counter()
@@ -338,12 +338,11 @@ def _retries(facts: Facts) -> Iterator[Finding]:
     for (outcome, host), count in counts.items():
         causes[OUTCOMES.get(outcome, outcome)] += count
         hosts[host] += count
-    text = f"{counted(counts.total(), 'attempt')} did not count, and their tasks were tried again"
-    text += f" ({text_of(lost)} of executors' time): "
+    text = f"{counted(counts.total(), 'attempt')} did not count ({text_of(lost)} of executors' time): "
     text += ", ".join(f"{cause} ({count:,})" for cause, count in causes.most_common(3))
     host, most = hosts.most_common(1)[0]
     if most > counts.total() / 2 and len(facts.record.executors) > 1:
-        text += f"; {most:,} of them on {host}"
+        text += f"; all on {host}" if most == counts.total() else f"; {most:,} of them on {host}"
     yield Finding("slow" if facts.is_notable(lost, 0.05) else "", f"{text}.")
 
 

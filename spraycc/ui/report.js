@@ -26,6 +26,7 @@ class Page {
     this.#legend();
     for (const table of report.tables) $("tables").append(this.#table(table));
     $("foot").textContent = visible(report.foot);
+    document.addEventListener("keydown", (event) => event.key === "Escape" && this.pick(-1));
   }
 
   #head() {

@@ -375,7 +375,7 @@ class Timeline {
       "-": () => this.zoom(1 / 1.5), s: () => this.zoom(1 / 1.5),
       ArrowLeft: () => this.pan(-0.15), a: () => this.pan(-0.15), ArrowRight: () => this.pan(0.15), d: () => this.pan(0.15),
       ArrowUp: () => (this.scroller.scrollTop -= 4 * this.height), ArrowDown: () => (this.scroller.scrollTop += 4 * this.height),
-      Home: () => this.whole(), 0: () => this.whole(), Escape: () => this.events.onPick(-1),
+      Home: () => this.whole(), 0: () => this.whole(),
     };
     if (!Object.hasOwn(actions, event.key)) return;
     event.preventDefault();

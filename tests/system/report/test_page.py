@@ -223,6 +223,8 @@ def test_tables_sort_and_lead_to_tasks(shown: Shown) -> None:
     assert shown.tab.evaluate(f"{section}.querySelectorAll('th')[3].getAttribute('aria-sort')") == "descending"
     shown.tab.evaluate(f"{section}.querySelector('tbody button').click()")
     assert shown.tab.texts("#details .target")[0] in ("d/a.o", "d/b.o", "e/c.o")
+    shown.tab.key("Escape")
+    assert shown.tab.evaluate("document.getElementById('details').hidden")
 
 
 def test_dark_and_light(shown: Shown) -> None:
