@@ -86,7 +86,7 @@ def findings(facts: Facts, earlier: Record | None) -> list[Finding]:
     record = facts.record
     found = [*_incomplete(record), *_headline(facts), *_failures(facts)]
     if record.has_times and facts.wall_s > 0 and record.tasks:
-        for each in (_late_start, _narrow, _idle, _busy, _chain, _submit_host, _retries, _slow_hosts):
+        for each in (_late_start, _narrow, _idle, _busy, _chain, _submit_host, _retries, _crowded, _slow_hosts):
             found += each(facts)
     if earlier is not None and earlier.tasks:
         found += _comparison(facts, earlier)
@@ -349,6 +349,17 @@ def _retries(facts: Facts) -> Iterator[Finding]:
 def was_thrown_away(outcome: str) -> bool:
     """Whether an attempt with this outcome gave no result."""
     return outcome not in ("done", "here")
+
+
+def _crowded(facts: Facts) -> Iterator[Finding]:
+    """Commands that computed for less than half of the time for which they ran."""
+    remote = [task for task in facts.record.tasks if task.ran == "remote" and task.wall_s > 0]
+    ran = sum(task.wall_s for task in remote)
+    computed = sum(task.user_s + task.system_s for task in remote)
+    if facts.is_notable(ran, 0.5) and computed < 0.5 * ran:
+        text = f"Commands on executors computed for {text_of(computed)} of the {text_of(ran)} for which they ran "
+        text += f"({round(100 * computed / ran)} %): their hosts run too much at once, or wait for files."
+        yield Finding("slow", text)
 
 
 def _slow_hosts(facts: Facts) -> Iterator[Finding]:

@@ -192,6 +192,16 @@ def test_attempts_that_did_not_count() -> None:
     assert not [text for text in texts(build([compiled(99, 0, 0, 6, "e3", runs=runs)], 6)) if "did not count" in text]
 
 
+def test_commands_that_do_not_compute() -> None:
+    tasks = [compiled(i, 0, 0, 10, f"e{i + 1}", wall_s=9.5, user_s=2.0, system_s=0.5) for i in range(4)]
+    assert the(build(tasks, 10), "computed").text == (
+        "Commands on executors computed for 10.0 s of the 38.0 s for which they ran (26 %): "
+        "their hosts run too much at once, or wait for files."
+    )
+    tasks = [compiled(i, 0, 0, 10, f"e{i + 1}", wall_s=9.5, user_s=8.0) for i in range(4)]
+    assert not [text for text in texts(build(tasks, 10)) if "computed" in text]
+
+
 def test_a_slow_host() -> None:
     tasks = [compiled(i, i, i, i + 0.2, "e1") for i in range(40)]
     tasks += [compiled(i, i, i, i + 0.6, "e3") for i in range(20)]
