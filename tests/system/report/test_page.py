@@ -10,7 +10,8 @@ from spraycc.records.read import Executor, Record, Run, Sample, Span, Task
 from tests.pure.ui.test_report import HOSTILE, hostile, record_of
 from tests.system.report.conftest import Show, Shown
 
-pytestmark = pytest.mark.needs("chromium")
+# All in one worker: each worker would start a browser of its own.
+pytestmark = [pytest.mark.needs("chromium"), pytest.mark.xdist_group("browser")]
 SHIFT = 8
 
 #: Lanes of `small`: the submit host, e1 and e2 on node1, e3 on node2.
