@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from spraycc.cluster.driver import RETRY_S, BatchId, BatchJob, State, Trouble, advice, can_never_run
 
 #: Tell the user about a batch job that has been pending for this many seconds.
-SHOW_PENDING_AFTER_S = 8.0
+SHOW_PENDING_AFTER_S = 2.5
 #: Ask for the reason again after this time, if the listing has none.
 EXPLAIN_S = 60.0
 #: An executor connects within a second or two of its start; over a busy NFS this may take a minute.
@@ -52,6 +52,8 @@ class _Record:
     #: number of awaited executors, kept as a count because each plan needs it
     awaited: int
     running_since: float | None = None
+    #: the cluster manager's latest words about why the batch job is pending; empty: none yet
+    reason: str = ""
 
     @property
     def untouched(self) -> bool:
@@ -61,6 +63,23 @@ class _Record:
     def lingers(self, now: float) -> bool:
         """True if all executors left some time ago."""
         return all(phase is _Phase.LEFT for phase in self.executors.values()) and now - self.left_at >= LINGER_S
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Batch jobs of one queue that wait for the same reason, or that have started and not connected."""
+
+    #: number of the queue in `queues`, from 0
+    queue: int
+    #: the cluster manager's words; empty: none yet, or the batch jobs have started
+    reason: str
+    #: the cluster manager has started the batch jobs, and their executors have not connected
+    started: bool
+    batch_jobs: int
+    #: the executors in them that have not connected
+    executors: int
+    #: when the first of them was submitted
+    submitted_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +198,34 @@ class BatchJobs:
         """True if any batch job has no executor that has connected."""
         return any(record.untouched for record in self._records.values())
 
+    def waiting(self) -> list[Waiting]:
+        """The batch jobs with executors that have not connected, by queue and reason, the oldest first."""
+        groups: dict[tuple[int, str, bool], list[_Record]] = {}
+        for record in self._records.values():
+            if record.awaited:
+                key = record.place.queue, record.reason, record.running_since is not None
+                groups.setdefault(key, []).append(record)
+        found = [
+            Waiting(
+                *key,
+                batch_jobs=len(records),
+                executors=sum(record.awaited for record in records),
+                submitted_at=min(record.submitted_at for record in records),
+            )
+            for key, records in groups.items()
+        ]
+        return sorted(found, key=lambda it: it.submitted_at)
+
+    def oldest_untouched(self) -> BatchId | None:
+        """The oldest batch job; None if an executor of any batch job has connected."""
+        if not all(record.untouched for record in self._records.values()):
+            return None
+        return next(iter(self._records), None)
+
+    def explaining(self, now: float) -> None:
+        """The cluster manager is asked for a reason now, so listings ask for none in the next time."""
+        self._explained_at = now
+
     def ids(self, *, awaited_only: bool = False) -> list[BatchId]:
         """The batch jobs that may exist; ``awaited_only``: those of which no executor has connected yet."""
         return [batch for batch, r in self._records.items() if not awaited_only or r.untouched]
@@ -252,6 +299,9 @@ class BatchJobs:
             entry = listed.get(batch, BatchJob(batch, State.GONE))
             if entry.state is State.RUNNING:
                 record.running_since = record.running_since or now
+                record.reason = ""
+            elif entry.reason:  # else an earlier explanation holds
+                record.reason = entry.reason
             match entry.state:
                 case State.GONE:
                     # While an executor is connected, its batch job exists, even if the listing lacks it.
@@ -298,6 +348,9 @@ class BatchJobs:
             result.cancel = stuck or self.ids(awaited_only=True)
             result.failed.append(Failure(self.remove(result.cancel), RETRY_S[Trouble.REFUSED], never_starts(reason)))
         else:
+            for record in self._records.values():
+                if record.awaited and record.running_since is None and reason:
+                    record.reason = reason
             self._tell(result, reason, sum(bool(record.awaited) for record in self._records.values()))
         return result
 

@@ -106,8 +106,8 @@ class Pbs(Driver):
         text = re.sub(r"\n\t", "", reply.out)
         found = re.search(r"^\s+comment = (.*)$", text, re.MULTILINE)
         comment = found[1].strip() if found else ""
-        # A pending element gets this comment once its array has begun; the comment is no reason.
-        return "" if comment.startswith("Job Array Began") else comment
+        # "Job Array Began at …": a pending element once its array has begun. "Job run at …": a running batch job.
+        return "" if comment.startswith(("Job Array Began", "Job run at")) else comment
 
     def search_command(self, name: str) -> tuple[str, ...]:
         return ("qselect", "-u", self._user, "-N", name)

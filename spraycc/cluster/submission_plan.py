@@ -16,11 +16,14 @@ from functools import partial
 from spraycc.cluster.batch_jobs import BatchJobs, Consequences, Place
 from spraycc.cluster.driver import RETRY_S, BatchId, BatchJob, ClusterError, Driver, Submission, Trouble
 from spraycc.settings import Settings
+from spraycc.status_reply import Pending
 
 #: Executors that were withdrawn may be asked for again at once.
 RETRY_AFTER_WITHDRAWAL_S = 0.001
 #: While there is something to withdraw, read ``wanted`` at this interval: the last build's end causes no event.
 WATCH_WANTED_S = 1.0
+#: If nothing has connected this many seconds after the first submission, ask the cluster manager once for the reason.
+FIRST_LOOK_S = 3.0
 
 
 # -- actions: commands, and reports to the server
@@ -130,6 +133,8 @@ class SubmissionPlan:
 
     next_submit_at: float = 0.0
     next_list_at: float = 0.0
+    #: when to ask for the reason why nothing has connected; infinity: it was asked, or an executor has connected
+    first_look_at: float = math.inf
     next_cancel_at: float = 0.0
     #: level (:class:`Place`) -> no submission at that level before this time
     paused_until: dict[int, float] = field(default_factory=dict)
@@ -160,6 +165,20 @@ class SubmissionPlan:
     def everything(self) -> list[BatchId]:
         """The batch jobs to cancel at the end."""
         return list(dict.fromkeys([*self.batch_jobs.ids(), *self.to_cancel]))
+
+    def pending(self, now: float) -> list[Pending]:
+        """The batch jobs whose executors have not connected, the oldest first."""
+        return [
+            Pending(
+                queue=self._queues[found.queue] or "",
+                batch_jobs=found.batch_jobs,
+                executors=found.executors,
+                reason=found.reason,
+                started=found.started,
+                age_s=round(now - found.submitted_at, 3),
+            )
+            for found in self.batch_jobs.waiting()
+        ]
 
     # -- the plan
 
@@ -202,6 +221,7 @@ class SubmissionPlan:
                 at = max(at, self.next_submit_at, self.paused_until.get(level + 1, 0.0))
                 yield at, partial(self._submit_overdue, level, now)
         if self.batch_jobs.need_listing():
+            yield self.first_look_at, partial(self._first_look, now)
             yield self.next_list_at, self._list
 
     @property
@@ -269,6 +289,18 @@ class SubmissionPlan:
         assert self.to_explain is not None
         return Explain(self.to_explain)
 
+    def _first_look(self, now: float) -> Command | None:
+        """One query soon after a submission, so that the user learns early why nothing starts."""
+        self.first_look_at = math.inf
+        batch = self.batch_jobs.oldest_untouched()
+        if batch is None:
+            return None
+        if self.driver.explain_command(batch) is None:
+            return self._list()
+        # A cluster manager with a command for the reason gives no reason in a listing.
+        self.batch_jobs.explaining(now)
+        return Explain(batch)
+
     def _list(self) -> List:
         return List(tuple(self.batch_jobs.submission_ids()))
 
@@ -285,6 +317,7 @@ class SubmissionPlan:
     def connected(self, executor: str) -> None:
         """An executor has connected."""
         self.batch_jobs.connected(executor)
+        self.first_look_at = math.inf
         self.asked = max(0, self.asked - 1)
 
     def left(self, executor: str, now: float) -> None:
@@ -305,6 +338,7 @@ class SubmissionPlan:
         self.next_limit = min(max(self.next_limit, 2 * submission.count), self.array_limit)
         if not self.batch_jobs.need_listing():
             self.next_list_at = now + self.settings.status_interval_s
+            self.first_look_at = now + min(FIRST_LOOK_S, self.settings.status_interval_s)
         place = Place(attempt.queues[0], attempt.place.level)
         self.batch_jobs.add(submission.tag, ids, self.settings.cpus_per_executor, now, place)
         if place.level:

@@ -21,6 +21,7 @@ VALUES = {
     "spraycc.model",
     "spraycc.settings",
     "spraycc.stamps",
+    "spraycc.status_reply",
 }
 SERVER = "spraycc.server."
 ROOMS: dict[str, set[str]] = {

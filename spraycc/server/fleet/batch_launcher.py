@@ -34,6 +34,7 @@ from spraycc.server.fleet.stale_jobs import write_marker
 from spraycc.server.host.subprocesses import run_command
 from spraycc.server.host.supervise import PAUSE_S
 from spraycc.settings import Settings
+from spraycc.status_reply import Pending
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,9 @@ class BatchLauncher:
 
     def submission_ids(self) -> list[str]:
         return self._plan.batch_jobs.submission_ids()
+
+    def pending(self) -> list[Pending]:
+        return self._plan.pending(trio.current_time())
 
     def ask(self, count: int) -> None:
         self._plan.ask(count)

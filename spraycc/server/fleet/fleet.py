@@ -31,6 +31,7 @@ from spraycc.server.host.addresses import listening_host, reachable
 from spraycc.server.tasks.task import Task
 from spraycc.server.tasks.toolchains import needs_of
 from spraycc.settings import Settings
+from spraycc.status_reply import Pending
 from spraycc.system.threads import run_in_thread
 from spraycc.wire.executor import Ready
 from spraycc.wire.session_file import Session
@@ -211,6 +212,10 @@ class Fleet:
                 for launcher in self._launchers:
                     nursery.start_soon(_withdrawn, launcher)
 
+    def pending(self) -> list[Pending]:
+        """Submitted executors that have not connected, with the cluster manager's words. Asks nobody, never waits."""
+        return [group for launcher in self._launchers for group in launcher.pending()]
+
     @property
     def has_processes(self) -> bool:
         """True if processes or batch jobs of executors may exist."""
@@ -358,6 +363,7 @@ class Fleet:
             "listens": [launch.listener.address for launch in self._launches[-1:]],
             "executors": [link.status() for link in self.links.values()],
             "submissions": self._submissions(),
+            "pending": self.pending(),
             "trouble": text,
             "trouble_age_s": round(trio.current_time() - at, 3),
         }

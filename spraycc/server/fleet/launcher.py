@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from spraycc.status_reply import Pending
+
 #: Tells the server that executors will not connect. Arguments: their number, the seconds until others may be asked for,
 #: and a line for the user or "".
 Failed = Callable[[int, float, str], None]
@@ -25,6 +27,10 @@ class Launcher(Protocol):
 
     def submission_ids(self) -> list[str]:
         """The submissions that may exist in the cluster; empty for processes."""
+        ...
+
+    def pending(self) -> list[Pending]:
+        """The executors that were started or submitted and have not connected, in groups, the oldest first."""
         ...
 
     async def run(self) -> None:

@@ -17,6 +17,7 @@ from spraycc.server.fleet.executors_log import ExecutorsLog
 from spraycc.server.fleet.launcher import Failed
 from spraycc.server.host.subprocesses import see_off, start_process
 from spraycc.settings import Settings
+from spraycc.status_reply import Pending
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +47,8 @@ class ProcessLauncher:
         self._command = tuple(command)
         self._log_path = log_path
         self._failed = failed
-        #: executors that were started and have not connected
-        self._awaited: set[str] = set()
+        #: executors that were started and have not connected -> when
+        self._awaited: dict[str, float] = {}
         way = WAYS.get(settings.cluster)
         self._hosts = way.hosts(settings) if way else ()
         #: a line of a command's output that says that the allocation has ended
@@ -73,6 +74,24 @@ class ProcessLauncher:
 
     def submission_ids(self) -> list[str]:
         return []
+
+    def pending(self) -> list[Pending]:
+        groups: dict[str, list[float]] = {}
+        for executor_id, at in self._awaited.items():
+            place = self._places.get(executor_id)
+            groups.setdefault(place.name if place else "", []).append(at)
+        now = trio.current_time()
+        return [
+            Pending(
+                queue=host,
+                batch_jobs=0,
+                executors=len(times),
+                reason="",
+                started=True,
+                age_s=round(now - min(times), 3),
+            )
+            for host, times in groups.items()
+        ]
 
     async def run(self) -> None:
         with self._scope:
@@ -101,8 +120,7 @@ class ProcessLauncher:
         pass
 
     def connected(self, executor_id: str) -> None:
-        if executor_id in self._awaited:
-            self._awaited.discard(executor_id)
+        if self._awaited.pop(executor_id, None) is not None:
             self._connected.add(executor_id)
 
     def gone(self, executor_id: str) -> None:
@@ -140,7 +158,7 @@ class ProcessLauncher:
             self._failed(missing, HOST_RETRY_S, "")
 
     def _start(self, argv: Sequence[str], ids: Sequence[str], host: Host | None) -> None:
-        self._awaited.update(ids)
+        self._awaited |= dict.fromkeys(ids, trio.current_time())
         self.processes += 1
         self._starts.send_nowait((argv, ids, host))
 
@@ -175,8 +193,7 @@ class ProcessLauncher:
             for executor_id in ids:
                 if executor_id not in self._connected:  # a connected executor may outlive its broken connection
                     self._free(executor_id)
-        if missing := self._awaited & set(ids):
-            self._awaited -= missing
+        if missing := [executor_id for executor_id in ids if self._awaited.pop(executor_id, None) is not None]:
             text = f"an executor could not be started: {why}"
             if host is not None:
                 self._not_before[host] = trio.current_time() + HOST_RETRY_S
@@ -205,5 +222,5 @@ class ProcessLauncher:
 
     async def _wait_for_connections(self, ids: Sequence[str]) -> None:
         end = trio.current_time() + CONNECT_S
-        while self._awaited & set(ids) and trio.current_time() < end:
+        while self._awaited.keys() & set(ids) and trio.current_time() < end:
             await trio.sleep(1)

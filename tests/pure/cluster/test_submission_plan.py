@@ -12,6 +12,7 @@ from spraycc.cluster.batch_jobs import LINGER_S, VANISHED_RETRY_S
 from spraycc.cluster.driver import RETRY_S, BatchId, BatchJob, ClusterError, State, Submission, Trouble
 from spraycc.cluster.registry import driver_for
 from spraycc.cluster.submission_plan import (
+    FIRST_LOOK_S,
     RETRY_AFTER_WITHDRAWAL_S,
     WATCH_WANTED_S,
     Cancel,
@@ -253,6 +254,7 @@ def test_a_search_that_fails_is_repeated_before_the_next_submission() -> None:
 def overdue() -> Play:
     """Two executors have waited in queue a for too long, so the plan asks queue b for them too."""
     play, _ = submitted(2, queues=("a", "b"), status_interval_s=600.0)
+    assert play.next(FIRST_LOOK_S) == [List(("7",))]
     assert play.next(PATIENCE_S - 1) == []
     assert play.next(PATIENCE_S) == [Submit("b", 2)]
     return play
@@ -343,6 +345,65 @@ def test_what_follows_from_a_listing(state: State, reason: str, told: list[Comma
     assert play.list(ids, state, reason) == told
 
 
+@pytest.mark.parametrize(
+    ("cluster", "look"),
+    [
+        ("slurm", List(("7",))),
+        ("pbs", Explain(BatchId("7", 1))),
+        ("lsf", Explain(BatchId("7", 1))),
+        ("gridengine", Explain(BatchId("7", 1))),
+    ],
+)
+def test_one_query_after_a_submission_of_which_nothing_has_connected(cluster: str, look: Command) -> None:
+    play, ids = submitted(2, cluster=cluster)
+    assert play.next(FIRST_LOOK_S - 0.1) == []
+    assert play.due == FIRST_LOOK_S
+    assert play.next(FIRST_LOOK_S) == [look]
+    if isinstance(look, List):
+        play.list(ids, State.PENDING, "no room")
+    else:
+        play.plan.explained("no room", play.now)
+        play.next()
+    play.now += 1.0
+    reply = {"queue": "", "batch_jobs": 2, "executors": 2, "reason": "no room", "started": False, "age_s": 4.0}
+    assert play.plan.pending(play.now) == [reply]
+    assert play.next(FIRST_LOOK_S + STATUS_S - 0.1) == []
+    (again,) = play.next(FIRST_LOOK_S + STATUS_S)
+    assert isinstance(again, List)
+    more = play.list(ids, State.PENDING)
+    assert play.plan.pending(play.now)[0]["reason"] == "no room"  # a listing without words takes no reason back
+    assert more == [] or cluster == "slurm"  # the reason was asked for a moment ago
+
+
+def test_nothing_is_asked_early_once_an_executor_has_connected() -> None:
+    play, ids = submitted(2)
+    play.connect(1)
+    assert play.next(STATUS_S - 0.1) == []
+    assert play.next(STATUS_S) == [List(("7",))]
+    play.list(ids, State.PENDING, "no room")
+    assert [(it["batch_jobs"], it["executors"]) for it in play.plan.pending(play.now)] == [(1, 1)]
+    play.connect(2)
+    assert play.plan.pending(play.now) == []
+
+
+def test_pending_batch_jobs_by_queue_and_reason() -> None:
+    play, ids = submitted(3, queues=("fast", "slow"), cpus_per_executor=2, array_limit=1)
+    play.now = SUBMIT_S
+    (action,) = play.next()
+    more = play.take(action, "8")
+    play.now = 10.0
+    play.list([*ids, *more], State.PENDING, "Priority")
+    (found,) = play.plan.pending(play.now)
+    assert found == {
+        "queue": "fast", "batch_jobs": 2, "executors": 4, "reason": "Priority", "started": False, "age_s": 10.0,
+    }  # fmt: skip
+    play.plan.listed([BatchJob(ids[0], State.RUNNING), BatchJob(more[0], State.PENDING, "Resources")], 10.0, 10.0)
+    assert [(it["reason"], it["started"], it["executors"]) for it in play.plan.pending(play.now)] == [
+        ("", True, 2),
+        ("Resources", False, 2),
+    ]
+
+
 def test_stuck_batch_jobs_are_reported_and_cancelled() -> None:
     play, ids = submitted(2)
     play.next(STATUS_S)
@@ -391,6 +452,7 @@ def test_a_withdrawal_of_nothing_is_forgotten() -> None:
 def test_what_no_build_wants_is_withdrawn_after_the_delay() -> None:
     play, _ = submitted(1, status_interval_s=600.0)
     play.wanted = False
+    assert play.next(FIRST_LOOK_S) == [List(("7",))]
     assert play.next(5.0) == []
     assert play.due == 5.0 + WATCH_WANTED_S
     play.wanted = True

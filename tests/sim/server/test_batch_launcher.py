@@ -11,9 +11,9 @@ import pytest
 import trio
 import trio.testing
 
-from spraycc.cluster.batch_jobs import CONNECT_S, EXPLAIN_S, LINGER_S, SHOW_PENDING_AFTER_S, VANISHED_RETRY_S
+from spraycc.cluster.batch_jobs import CONNECT_S, EXPLAIN_S, LINGER_S, VANISHED_RETRY_S
 from spraycc.cluster.driver import RETRY_S, ClusterError, Reply, Trouble
-from spraycc.cluster.submission_plan import RETRY_AFTER_WITHDRAWAL_S
+from spraycc.cluster.submission_plan import FIRST_LOOK_S, RETRY_AFTER_WITHDRAWAL_S
 from spraycc.server.fleet import batch_commands
 from spraycc.server.fleet.stale_jobs import cancel_stale_jobs
 from spraycc.server.host.supervise import PAUSE_S
@@ -89,7 +89,7 @@ async def test_batch_jobs_with_several_cpus_are_as_few_as_will_do(tmp_path: Path
     slurm = FakeSlurm()
     async with running(slurm, tmp_path, cpus_per_executor=4) as world:
         world.launcher.ask(10)
-        await trio.sleep(10)
+        await trio.sleep(2)
         assert arrays(slurm) == [3]
         assert world.launcher.processes == 12
         for copy in (1, 2, 3, 4):
@@ -234,7 +234,7 @@ async def test_what_was_not_taken_is_submitted_again(tmp_path: Path) -> None:
         assert arrays(slurm) == [3, 3]
         world.launcher.ask(1)
         await trio.sleep(5)
-        assert len(slurm.lines("squeue")) == 1  # the launcher searched for the submission once
+        assert ["--name=" in line for line in slurm.lines("squeue")] == [True, False]  # one search, one early look
 
 
 async def test_of_several_that_may_have_been_taken_none_is_kept(tmp_path: Path) -> None:
@@ -320,6 +320,7 @@ async def test_an_unanswered_submission_is_looked_for_before_the_next_queue_is_a
         await trio.sleep(3 * TIMEOUT_S)
         name = f"--{world.name_option}"
         done = [(call.argv[0], name in call.argv) for call in slurm.calls]
+        assert done.pop(1) == ("squeue", False)  # the early look
         assert done == [("sbatch", False)] * 3 + [("squeue", True), ("scancel", False), ("sbatch", False)]
         # The launcher can't tell which of the two submissions was accepted, so it cancels the one that it finds.
         assert slurm.lines("scancel") == ["scancel 11"]
@@ -365,10 +366,9 @@ async def test_what_has_not_connected_is_listed_at_the_interval_and_its_reason_t
     async with running(slurm, tmp_path) as world:
         world.launcher.ask(2)
         await trio.sleep(3.5 * STATUS_S)
-        first = slurm.latency_s + STATUS_S
+        first = slurm.latency_s + FIRST_LOOK_S
         step = slurm.latency_s + STATUS_S
-        assert slurm.times("squeue") == pytest.approx([first, first + step, first + 2 * step])
-        assert first > SHOW_PENDING_AFTER_S
+        assert slurm.times("squeue") == pytest.approx([first, first + step, first + 2 * step, first + 3 * step])
         assert world.said == ["Slurm: 2 batch jobs wait in the cluster's queue: Resources"]
         slurm.explain("10", "Priority")
         await trio.sleep(2 * STATUS_S)
@@ -445,7 +445,7 @@ async def test_without_a_listing_nobody_has_failed(tmp_path: Path, answer: Reply
     async with running(slurm, tmp_path) as world:
         world.launcher.ask(3)
         await trio.sleep(4 * STATUS_S)
-        assert len(slurm.times("squeue")) == 3
+        assert len(slurm.times("squeue")) == 4
         assert world.failed == []
         assert slurm.listed() == {"10": [1, 2, 3]}
 
@@ -474,7 +474,7 @@ async def test_pbs_is_asked_why_one_waits_and_never_is_the_end_of_all_that_wait(
             "PBS: 3 batch jobs wait in the cluster's queue: Not Running: Not enough free nodes available"
         ]
         assert world.failed == []
-        await trio.sleep(EXPLAIN_S - 5)
+        await trio.sleep(EXPLAIN_S - STATUS_S - 5)
         assert len([line for line in manager.lines("qstat") if "-f" in line]) == 1
         await trio.sleep(STATUS_S + 5)
         ((count, retry_s, text),) = world.failed
@@ -485,13 +485,13 @@ async def test_pbs_is_asked_why_one_waits_and_never_is_the_end_of_all_that_wait(
 
 async def test_pbs_from_submission_to_loss(tmp_path: Path) -> None:
     pending = next(reply for reply in PBS.replies["qstat -t"] if b"10[1].pbsvm" in reply.stdout)
-    manager = Replays(qsub=PBS_ARRAY, qstat=[pending, PBS.reply("qstat 8")], qdel=Reply(0))
+    manager = Replays(qsub=PBS_ARRAY, qstat=[PBS.reply("qstat -f 4"), pending, PBS.reply("qstat 8")], qdel=Reply(0))
     async with running(manager, tmp_path, cluster="pbs") as world:
         world.launcher.ask(3)
         await trio.sleep(1)
         assert " -J 1-3" in manager.lines("qsub")[0]
         await trio.sleep(3 * STATUS_S)
-        assert manager.lines("qstat")[0] == "qstat -t 10 10[]"
+        assert manager.lines("qstat")[:2] == ["qstat -f 10[1]", "qstat -t 10 10[]"]
         assert sum(count for count, _, _ in world.failed) == 3
 
 
@@ -661,7 +661,7 @@ async def test_a_submit_command_that_waits_for_the_limit_itself_is_ended_and_the
     slurm.fault("sbatch", ClusterError(Trouble.UNREACHABLE, text, Reply(-1, b"", waits)))
     async with running(slurm, tmp_path) as world:
         world.launcher.ask(4)
-        await trio.sleep(5)
+        await trio.sleep(FIRST_LOOK_S)
         assert arrays(slurm) == [4, 2, 2]
         assert slurm.lines("squeue") == []
         assert world.failed == []

@@ -28,6 +28,7 @@ from spraycc.server.server import Server, serve
 from spraycc.server.tasks import toolchains
 from spraycc.settings import Settings
 from spraycc.stamps import look
+from spraycc.status_reply import Pending
 from spraycc.system.tls import TlsSocket
 from spraycc.wire import runner as wire
 from spraycc.wire.executor import (
@@ -61,6 +62,9 @@ class FakeLauncher:
         self.processes = 0
 
     def submission_ids(self) -> list[str]:
+        return []
+
+    def pending(self) -> list[Pending]:
         return []
 
     async def run(self) -> None:
