@@ -12,6 +12,7 @@ from typing import TypedDict
 class Pending(TypedDict):
     """Batch jobs of one queue that wait for the same reason, or have started; or processes that start executors."""
 
+    system: str  #: the cluster manager's name, or the setting `cluster` of processes
     queue: str  #: queue (Slurm: partition), or host; empty: the cluster manager's default
     batch_jobs: int  #: number of batch jobs; 0: the executors are processes and no batch jobs
     executors: int  #: executors in them that have not connected

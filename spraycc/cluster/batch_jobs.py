@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from spraycc.cluster.driver import RETRY_S, BatchId, BatchJob, State, Trouble, advice, can_never_run
 
-#: Tell the user about a batch job that has been pending for this many seconds.
-SHOW_PENDING_AFTER_S = 2.5
+#: Ask for the reason of a batch job that has been pending for this many seconds.
+EXPLAIN_AFTER_S = 8.0
 #: Ask for the reason again after this time, if the listing has none.
 EXPLAIN_S = 60.0
 #: An executor connects within a second or two of its start; over a busy NFS this may take a minute.
@@ -100,8 +100,6 @@ class Consequences:
     """The things to do after a listing."""
 
     failed: list[Failure] = field(default_factory=list)
-    #: lines for the user
-    notes: list[str] = field(default_factory=list)
     #: batch jobs to cancel. They are removed already, except those that linger: they stay until a listing lacks them.
     cancel: list[BatchId] = field(default_factory=list)
     #: a batch job that waits or is stuck, for which the listing has no reason
@@ -122,8 +120,6 @@ class BatchJobs:
         self._awaited: Counter[int] = Counter()
         #: when a reason was last asked for
         self._explained_at = -math.inf
-        #: reasons that the user has seen
-        self._told: set[str] = set()
         #: stuck batch jobs for which the last listing has no reason
         self._unexplained: list[BatchId] = []
         #: queues in which nothing has started for the user's patience, since anything last did
@@ -291,7 +287,7 @@ class BatchJobs:
         over: list[BatchId] = []
         stuck: dict[str, list[BatchId]] = {}
         silent: list[BatchId] = []
-        pending: Counter[str] = Counter()
+        is_explained = False
         self._unexplained = []
         for batch, record in self._records.items():
             if record.submitted_at >= asked_at:
@@ -312,15 +308,15 @@ class BatchJobs:
                 case State.STUCK if record.awaited:
                     self._unexplained.append(batch)
                 case State.PENDING | State.SUSPENDED if record.awaited:
-                    if now - record.submitted_at >= SHOW_PENDING_AFTER_S:
-                        pending[entry.reason] += 1
+                    is_explained = is_explained or bool(entry.reason)
+                    if now - record.submitted_at >= EXPLAIN_AFTER_S:
                         result.explain = result.explain or batch
                 case State.RUNNING if record.awaited and now - (record.running_since or now) >= CONNECT_S:
                     silent.append(batch)
                 case State.RUNNING | State.PENDING | State.SUSPENDED | State.STUCK if record.lingers(now):
                     # Its executors have left, or it was requeued or preempted: other executors were asked for instead.
                     result.cancel.append(batch)
-        if any(pending) or now < self._explained_at + EXPLAIN_S:
+        if is_explained or now < self._explained_at + EXPLAIN_S:
             result.explain = None
         elif result.explain is not None:
             self._explained_at = now
@@ -335,8 +331,6 @@ class BatchJobs:
             text = f"{counted(len(silent))} run, and no executor of theirs has connected in {CONNECT_S:.0f} s"
             failure = Failure(self.remove(silent), RETRY_S[Trouble.UNREACHABLE], text, is_logged=True)
             result.failed.append(failure)
-        for reason, count in pending.items():
-            self._tell(result, reason, count)
         return result
 
     def apply_explanation(self, reason: str) -> Consequences:
@@ -351,14 +345,7 @@ class BatchJobs:
             for record in self._records.values():
                 if record.awaited and record.running_since is None and reason:
                     record.reason = reason
-            self._tell(result, reason, sum(bool(record.awaited) for record in self._records.values()))
         return result
-
-    def _tell(self, result: Consequences, reason: str, count: int) -> None:
-        """Tell the user each reason once."""
-        if reason and reason not in self._told:
-            self._told.add(reason)
-            result.notes.append(f"{counted(count)} wait in the cluster's queue: {reason}")
 
 
 def never_starts(reason: str) -> str:

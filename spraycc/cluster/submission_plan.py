@@ -170,6 +170,7 @@ class SubmissionPlan:
         """The batch jobs whose executors have not connected, the oldest first."""
         return [
             Pending(
+                system=self.driver.system,
                 queue=self._queues[found.queue] or "",
                 batch_jobs=found.batch_jobs,
                 executors=found.executors,
@@ -438,7 +439,6 @@ class SubmissionPlan:
     # -- reports
 
     def _apply(self, consequences: Consequences, now: float) -> None:
-        self._reports += [Say(f"{self.driver.system}: {text}") for text in consequences.notes]
         for it in consequences.failed:
             if it.count:
                 self._fail(it.count, it.retry_s, f"{self.driver.system}: {it.text}", now, is_logged=it.is_logged)

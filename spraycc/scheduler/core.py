@@ -110,6 +110,18 @@ class Scheduler:
         return bool(self.builds.wanted_executors) or any(not build.left for build in self.builds.open.values())
 
     @property
+    def waiting_builds(self) -> list[BuildId]:
+        """The open builds with tasks for executors, while no executor is connected."""
+        if self.pool.connected:
+            return []
+        return [build.id for build in self.builds.open.values() if build.remote and not build.left]
+
+    @property
+    def asked(self) -> int:
+        """Executors that were asked for and have neither connected nor failed."""
+        return self.pool.asked
+
+    @property
     def needs_memory_measured(self) -> bool:
         """A task has or wants a slot of the heavy quota, so the submit host's free memory matters."""
         return self.slots.heavy_demand > 0

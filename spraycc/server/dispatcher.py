@@ -17,6 +17,7 @@ from spraycc.scheduler.core import Scheduler, Snapshot
 from spraycc.server.builds.build import Build, Builds
 from spraycc.server.fleet.connection import ExecutorLink
 from spraycc.server.fleet.fleet import Fleet, way_of
+from spraycc.server.fleet.waiting import WaitNotices
 from spraycc.server.host.memory import MemoryRoom
 from spraycc.server.host.process_tree import read_process
 from spraycc.server.task_table import TaskTable
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 
 #: Interval between measurements of free memory while links run.
 MEMORY_S = 0.5
+#: Interval between two looks for builds that wait for their first executor, and for further executors.
+WAIT_NOTICES_S = 1.0
+NEWS_S = 5.0
 
 
 def policy_of(settings: Settings) -> events.SchedulingPolicy:
@@ -68,6 +72,7 @@ class Dispatcher:
         self._carrying_out = False
         self._alarm = _Alarm()
         self._memory = MemoryRoom()
+        self._waits = WaitNotices()
         #: set while tasks of the heavy quota wait or run on the submit host
         self._heavy = trio.Event()
 
@@ -135,6 +140,21 @@ class Dispatcher:
                 self.post(events.MemoryMeasured(self._memory.room(self.settings.link_memory_mb << 20)))
                 await trio.sleep(MEMORY_S)
             self._heavy = trio.Event()
+
+    async def run_wait_notices(self) -> None:
+        """Tell builds why executors have not connected. Ends by cancellation."""
+        while True:
+            await trio.sleep(NEWS_S if self.fleet.links else WAIT_NOTICES_S)
+            if not self.builds.open or self.settings.cluster == "local":
+                continue
+            pending = self.fleet.pending()
+            if self.fleet.links:
+                if text := self._waits.news(pending, len(self.fleet.links)):
+                    self.say(text)
+                continue
+            waiting = self._scheduler.waiting_builds
+            for build_id, text in self._waits.due(trio.current_time(), waiting, pending, self._scheduler.asked).items():
+                self.builds.open[build_id].notice(text)
 
     async def run_deadlines(self) -> None:
         """Send Tick when the scheduler wants it. Ends by cancellation."""
@@ -266,7 +286,7 @@ class Dispatcher:
                     if self.fleet.trouble and not asked:
                         self._tell_trouble(build)
                     else:
-                        build.notice(self._no_executor_yet(asked))
+                        build.notice(self._no_executor_yet(build, asked))
             case actions.WaitsForRetry(build_id, retry_s):
                 build = self.builds.open.get(build_id)
                 if build is not None:
@@ -280,8 +300,11 @@ class Dispatcher:
         if text and not any(seen.startswith(text) for seen in build.noticed):
             build.notice(self.fleet.with_effect(text))
 
-    def _no_executor_yet(self, asked: int) -> str:
-        state = f"has connected yet ({asked} asked of '{self.settings.cluster}')" if asked else "is connected"
+    def _no_executor_yet(self, build: Build, asked: int) -> str:
+        state = "is connected"
+        if asked:
+            details = self._waits.details(trio.current_time(), build.id, self.fleet.pending(), asked)
+            state = f"has connected yet{details}"
         return (
             f"no executor {state}; compiling on this host meanwhile, "
             f"{self.settings.local_slots_in_force} at once (--wait-for-cluster to wait)"

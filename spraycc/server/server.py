@@ -109,6 +109,7 @@ class Server:
         start_soon(self.lifetime.watch_signals)
         start_soon(keep_going, "deadlines", self._dispatcher.run_deadlines)
         start_soon(keep_going, "memory", self._dispatcher.run_memory)
+        start_soon(keep_going, "wait notices", self._dispatcher.run_wait_notices)
         start_soon(keep_going, "heartbeats", fleet.run_heartbeats)
         start_soon(keep_going, "idleness", self.lifetime.watch_idleness)
         start_soon(self._history.run)

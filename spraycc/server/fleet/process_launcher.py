@@ -83,6 +83,7 @@ class ProcessLauncher:
         now = trio.current_time()
         return [
             Pending(
+                system=self._settings.cluster,
                 queue=host,
                 batch_jobs=0,
                 executors=len(times),

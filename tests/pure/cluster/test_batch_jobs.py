@@ -21,6 +21,11 @@ def three(copies: int = 1) -> BatchJobs:
     return made
 
 
+def reasons(it: BatchJobs) -> list[tuple[str, int]]:
+    """The reasons for which batch jobs wait, and their numbers."""
+    return [(group.reason, group.batch_jobs) for group in it.waiting()]
+
+
 def listing(*states: State, reason: str = "") -> list[BatchJob]:
     return [BatchJob(batch, state, reason) for batch, state in zip(ARRAY, states, strict=False)]
 
@@ -48,23 +53,25 @@ def test_a_connected_executor_is_there_whatever_a_listing_says() -> None:
     assert it.ids() == [ARRAY[1]]
 
 
-def test_a_reason_is_said_once_and_not_at_once() -> None:
+def test_batch_jobs_wait_for_the_reason_in_the_latest_listing() -> None:
     it = three()
-    early = it.apply_listing(listing(*[State.PENDING] * 3, reason="Resources"), 101.0, 102.0)
-    assert not early.notes
-    late = it.apply_listing(listing(*[State.PENDING] * 3, reason="Resources"), 119.0, 120.0)
-    assert late.notes == ["3 batch jobs wait in the cluster's queue: Resources"]
-    assert late.explain is None
-    assert not it.apply_listing(listing(*[State.PENDING] * 3, reason="Resources"), 129.0, 130.0).notes
-    assert it.apply_listing(listing(*[State.PENDING] * 3, reason="Priority"), 139.0, 140.0).notes
+    assert reasons(it) == [("", 3)]
+    it.apply_listing(listing(*[State.PENDING] * 3, reason="Resources"), 101.0, 102.0)
+    assert reasons(it) == [("Resources", 3)]
+    assert it.apply_listing(listing(*[State.PENDING] * 3, reason="Resources"), 119.0, 120.0).explain is None
+    it.apply_listing(listing(*[State.PENDING] * 3, reason="Priority"), 129.0, 130.0)
+    assert reasons(it) == [("Priority", 3)]
+    it.connected("abc123-2")
+    assert reasons(it) == [("Priority", 2)]
+    it.apply_listing(listing(*[State.RUNNING] * 3), 139.0, 140.0)
+    assert [(it.reason, it.started, it.batch_jobs) for it in it.waiting()] == [("", True, 2)]
 
 
 def test_where_the_listing_has_no_reason_one_is_asked_for() -> None:
     it = three()
     assert it.apply_listing(listing(*[State.PENDING] * 3), 119.0, 120.0).explain == ARRAY[0]
-    assert it.apply_explanation("Job slot limit reached").notes == [
-        "3 batch jobs wait in the cluster's queue: Job slot limit reached"
-    ]
+    it.apply_explanation("Job slot limit reached")
+    assert reasons(it) == [("Job slot limit reached", 3)]
     never = it.apply_explanation("Can Never Run: Insufficient amount of resource: ncpus")
     assert never.cancel == list(ARRAY)
     assert never.failed[0].count == 3
@@ -83,8 +90,9 @@ def test_a_reason_is_asked_for_again_after_a_minute() -> None:
     it = three(2)
     waiting = listing(*[State.PENDING] * 3)
     assert it.apply_listing(waiting, 119.0, 120.0).explain == ARRAY[0]
-    assert it.apply_explanation("busy").notes == ["3 batch jobs wait in the cluster's queue: busy"]
+    it.apply_explanation("busy")
     assert it.apply_listing(waiting, 129.0, 130.0).explain is None
+    assert reasons(it) == [("busy", 3)]
     assert it.apply_listing(waiting, 119.0 + EXPLAIN_S, 120.0 + EXPLAIN_S).explain == ARRAY[0]
 
 

@@ -294,7 +294,6 @@ def test_the_loss_of_a_second_chance_is_no_failure() -> None:
     play.next()
     play.now = 100.0
     assert play.list([BatchId("7", 1), BatchId("7", 2)], State.PENDING, "Resources") == [
-        Say("Slurm: 2 batch jobs wait in the cluster's queue: Resources"),
         Say("Slurm: 2 executors ended before they connected"),
     ]
     assert play.next(99.0 + VANISHED_RETRY_S) == []
@@ -334,7 +333,7 @@ def test_a_listing_is_asked_for_at_the_interval_while_executors_are_awaited() ->
     ("state", "reason", "told"),
     [
         (State.GONE, "", [ReportFailed(2, VANISHED_RETRY_S, "Slurm: 2 executors ended before they connected", True)]),
-        (State.PENDING, "Resources", [Say("Slurm: 2 batch jobs wait in the cluster's queue: Resources")]),
+        (State.PENDING, "Resources", []),
         (State.PENDING, "", [Explain(BatchId("7", 1))]),
         (State.RUNNING, "", []),
     ],
@@ -365,7 +364,15 @@ def test_one_query_after_a_submission_of_which_nothing_has_connected(cluster: st
         play.plan.explained("no room", play.now)
         play.next()
     play.now += 1.0
-    reply = {"queue": "", "batch_jobs": 2, "executors": 2, "reason": "no room", "started": False, "age_s": 4.0}
+    reply = {
+        "system": play.plan.driver.system,
+        "queue": "",
+        "batch_jobs": 2,
+        "executors": 2,
+        "reason": "no room",
+        "started": False,
+        "age_s": 4.0,
+    }
     assert play.plan.pending(play.now) == [reply]
     assert play.next(FIRST_LOOK_S + STATUS_S - 0.1) == []
     (again,) = play.next(FIRST_LOOK_S + STATUS_S)
@@ -395,7 +402,7 @@ def test_pending_batch_jobs_by_queue_and_reason() -> None:
     play.list([*ids, *more], State.PENDING, "Priority")
     (found,) = play.plan.pending(play.now)
     assert found == {
-        "queue": "fast", "batch_jobs": 2, "executors": 4, "reason": "Priority", "started": False, "age_s": 10.0,
+        "system": "Slurm", "queue": "fast", "batch_jobs": 2, "executors": 4, "reason": "Priority", "started": False, "age_s": 10.0,
     }  # fmt: skip
     play.plan.listed([BatchJob(ids[0], State.RUNNING), BatchJob(more[0], State.PENDING, "Resources")], 10.0, 10.0)
     assert [(it["reason"], it["started"], it["executors"]) for it in play.plan.pending(play.now)] == [
@@ -420,7 +427,8 @@ def test_an_explanation_is_told_or_ends_all_that_wait() -> None:
     play.next(STATUS_S)
     play.list(ids, State.PENDING)
     play.plan.explained("Not enough free nodes", play.now)
-    assert play.next() == [Say("Slurm: 2 batch jobs wait in the cluster's queue: Not enough free nodes")]
+    assert play.next() == []
+    assert [it["reason"] for it in play.plan.pending(play.now)] == ["Not enough free nodes"]
     play.now = 2 * STATUS_S
     play.list(ids, State.PENDING)
     play.plan.explained("Can Never Run: ncpus", play.now)

@@ -361,7 +361,7 @@ async def test_executors_that_are_connected_need_no_listing(tmp_path: Path) -> N
         assert slurm.lines("squeue") == []
 
 
-async def test_what_has_not_connected_is_listed_at_the_interval_and_its_reason_told_once(tmp_path: Path) -> None:
+async def test_what_has_not_connected_is_listed_at_the_interval_and_its_reason_known(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     async with running(slurm, tmp_path) as world:
         world.launcher.ask(2)
@@ -369,10 +369,11 @@ async def test_what_has_not_connected_is_listed_at_the_interval_and_its_reason_t
         first = slurm.latency_s + FIRST_LOOK_S
         step = slurm.latency_s + STATUS_S
         assert slurm.times("squeue") == pytest.approx([first, first + step, first + 2 * step, first + 3 * step])
-        assert world.said == ["Slurm: 2 batch jobs wait in the cluster's queue: Resources"]
+        assert [(it["batch_jobs"], it["reason"]) for it in world.launcher.pending()] == [(2, "Resources")]
         slurm.explain("10", "Priority")
         await trio.sleep(2 * STATUS_S)
-        assert world.said[1:] == ["Slurm: 2 batch jobs wait in the cluster's queue: Priority"]
+        assert [(it["batch_jobs"], it["reason"]) for it in world.launcher.pending()] == [(2, "Priority")]
+        assert world.said == []
 
 
 async def test_what_can_never_start_is_cancelled_and_reported(tmp_path: Path) -> None:
@@ -470,9 +471,7 @@ async def test_pbs_is_asked_why_one_waits_and_never_is_the_end_of_all_that_wait(
     async with running(manager, tmp_path, cluster="pbs") as world:
         world.launcher.ask(3)
         await trio.sleep(STATUS_S + 2)
-        assert world.said == [
-            "PBS: 3 batch jobs wait in the cluster's queue: Not Running: Not enough free nodes available"
-        ]
+        assert [it["reason"] for it in world.launcher.pending()] == ["Not Running: Not enough free nodes available"]
         assert world.failed == []
         await trio.sleep(EXPLAIN_S - STATUS_S - 5)
         assert len([line for line in manager.lines("qstat") if "-f" in line]) == 1

@@ -19,6 +19,7 @@ from spraycc.executor.session import read_session
 from spraycc.server.fleet import fleet as fleet_module
 from spraycc.server.fleet.process_launcher import RETRY_S
 from spraycc.stamps import look
+from spraycc.status_reply import Pending
 from spraycc.system.tls import TlsSocket
 from spraycc.wire import runner as wire
 from spraycc.wire.executor import (
@@ -66,7 +67,53 @@ async def test_without_an_executor_compiles_run_here_after_the_grace_and_the_use
         runner.close()
         await settle()
         await build.finish()
-        assert any("no executor has connected yet (4 asked of 'command')" in text for text in build.notices)
+        asked = "4 executors are asked for, and nothing has been submitted so far"
+        local = world.settings.local_slots_in_force
+        assert build.notices == [
+            f"no executor has connected yet: {asked}",
+            f"no executor has connected yet; compiling on this host meanwhile, {local} at once "
+            "(--wait-for-cluster to wait)",
+        ]
+
+
+async def test_without_a_grace_one_line_says_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(tmp_path, monkeypatch, pending_grace_s=0.0) as world:
+        build = await world.build()
+        runner = world.compile(build, "a")
+        assert isinstance((await runner.result())[1], wire.RunHere)
+        await trio.sleep(10)
+        runner.close()
+        await settle()
+        await build.finish()
+        (line,) = build.notices
+        assert "(4 executors are asked for, and nothing has been submitted so far); compiling on this host" in line
+
+
+async def test_a_build_that_waits_is_told_what_for_and_how_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = ""
+
+    def pending(_: FakeLauncher) -> list[Pending]:
+        age_s = trio.current_time() - began
+        whole = Pending(system="Slurm", queue="", batch_jobs=4, executors=4, reason=reason, started=False, age_s=age_s)
+        return [whole]
+
+    monkeypatch.setattr(FakeLauncher, "pending", pending)
+    async with serving(tmp_path, monkeypatch, wait_for_cluster=True) as world:
+        build = await world.build()
+        runner = world.compile(build, "a")
+        began = trio.current_time()
+        await trio.sleep(3.5)
+        reason = "Resources"
+        await trio.sleep(100)
+        assert (await build.status())["pending"][0]["reason"] == "Resources"
+        ages = [text.partition(" ago")[0].rpartition(" s")[0].rpartition(" ")[2] for text in build.notices]
+        assert [round(int(age), -1) for age in ages] == [0, 30, 60]
+        assert all(text.endswith("wait: Resources") for text in build.notices)
+        executor = await world.executor("e1")
+        await executor.done(await executor.task())
+        assert (await runner.result())[1] == wire.Exited(0, 0)
 
 
 async def test_who_waits_for_the_cluster_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

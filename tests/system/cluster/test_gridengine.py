@@ -29,7 +29,7 @@ def test_a_build_with_more_executors_than_slots(grid_engine_sandbox: Sandbox, gr
         assert len({executor["batch_job"].partition(".")[0] for executor in busy}) == 1
         states = [state for _, state in grid_engine.listed()]
         assert states.count("qw") == 8 - grid_engine.slots
-        sandbox.wait_for("the reason was shown", lambda: "wait in the cluster's queue: " in server_log(sandbox))
+        sandbox.wait_for("the reason was shown", lambda: "wait: " in server_log(sandbox))
         compiler.open()
         _, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, err

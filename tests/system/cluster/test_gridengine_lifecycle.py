@@ -67,7 +67,7 @@ def test_what_waits_for_the_site_starts_later(
     finally:
         grid_engine.limit(max_aj_tasks=75000, max_aj_instances=2000)
     assert process.returncode == 0, err
-    shown = [line for line in err.decode().splitlines() if "wait in the cluster's queue" in line]
+    shown = [line for line in err.decode().splitlines() if "wait: " in line]
     assert 1 <= len(shown) == len(set(shown))  # the reason is asked for once a minute, and may name both
     assert len(grid_engine_commands.failed("qsub")) == 1
     grid_engine_commands.assert_seldom("qstat", interval_s=1, at_once=2)  # a listing, and the reason

@@ -25,8 +25,8 @@ from tests.system.harness.waiting import HANG_S
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 WAITS = {
-    "pbs": "wait in the cluster's queue: Not Running: Not enough free nodes available",
-    "openlava": "wait in the cluster's queue: Job slot limit reached: 1 host",
+    "pbs": "wait: Not Running: Not enough free nodes available",
+    "openlava": "wait: Job slot limit reached: 1 host",
 }
 
 

@@ -44,11 +44,11 @@ def test_pending_beyond_the_slots(sandbox: Sandbox, slurm: Slurm) -> None:
         sandbox.wait_for_busy_executors(slurm.slots)
         waiting = [entry for entry in slurm.listed() if entry[1] == "PENDING"]
         assert len(waiting) == 8 - slurm.slots
-        sandbox.wait_for("the reason has been shown", lambda: "wait in the cluster's queue" in server_log(sandbox))
+        sandbox.wait_for("the reason has been shown", lambda: "wait: " in server_log(sandbox))
         compiler.open()
         _, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, err
-    shown = [line for line in err.decode().splitlines() if "wait in the cluster's queue" in line]
+    shown = [line for line in err.decode().splitlines() if "wait: " in line]
     assert len(shown) == len(set(shown)) > 0
     assert_built(sandbox)
     # No build wants the pending ones any more. The server still runs, and so do the warm executors until it ends.
