@@ -66,7 +66,8 @@ class Settings:
 
     executors: Annotated[int, Ge(1), Le(_MOST_EXECUTORS)] | None = setting(
         None,
-        "Most executors at once. auto: the CPUs of this host with cluster local, all CPUs of an allocation, else 100.",
+        "Most executors at once, whatever -j says. auto: the CPUs of this host with cluster local, all CPUs of an "
+        "allocation, else 100, or the build's -j if that is more.",
     )
     initial_executors: Annotated[int, Ge(1)] | None = setting(
         None, "Executors asked for at first; more follow when all are busy. auto: as many as the build may use."
@@ -223,6 +224,8 @@ class Settings:
     policy_here_light: tuple[str, ...] = setting(
         (), "Patterns of programs or command lines that run on this host and count as short commands."
     )
+    #: The number of the build tool's -j. Found by the command line; no setting.
+    jobs: int | None = None
     #: The allocation in which the build is started, if executors use its CPUs. Found by spraycc.config; no setting.
     allocation: Allocation | None = None
 
@@ -264,7 +267,9 @@ class Settings:
             return min(slots, self.executors or _MOST_EXECUTORS)
         if self.executors is not None:
             return self.executors
-        return self._cpus_here if self.cluster == "local" else DEFAULT_CLUSTER_EXECUTORS
+        if self.cluster == "local":
+            return self._cpus_here
+        return min(max(DEFAULT_CLUSTER_EXECUTORS, self.jobs or 0), _MOST_EXECUTORS)
 
     @property
     def ports_for_executors(self) -> Sequence[int]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from spraycc import config, runtime_dir, shims, workspace
 from spraycc.build_tools import CMAKES, MAKES, NINJAS
-from spraycc.cli import caller_environment, server_start
+from spraycc.cli import caller_environment, executor_limits, server_start
 from spraycc.cli.build_tool import ToolRun, environ_path, execute, find_program
 from spraycc.cli.interception import with_library
 from spraycc.cli.messages import inform, warn
@@ -52,7 +52,8 @@ def open_for_shell(flags: Mapping[str, Any], shell: int, fd: int) -> tuple[bytes
     env = without_build(caller_environment.variables())
     plan = Plan(Stripped((b"the shell %d" % shell,), parse(env.get(b"MAKEFLAGS", b"")).jobs, True), "shell", None)
     # The library would be in all programs of the shell. So shims intercept, and make's shim brings the library.
-    opened = open_build(plan, dataclasses.replace(loaded.settings, intercept="path"), root, env)
+    settings = dataclasses.replace(loaded.settings, intercept="path", jobs=plan.stripped.cap)
+    opened = open_build(plan, settings, root, env)
     try:
         opened.connection.tool_started(shell)
         fifo = os.path.join(opened.directory, runtime_dir.BUILDS, os.fsencode(opened.build), b"fifo")
@@ -92,10 +93,11 @@ def build(words: Sequence[str], flags: Mapping[str, Any], *, by_shim: bool = Fal
         links = env.get(b"SPRAYCC_SHIMS")
         execute((links and shims.link_of(argv[0], links)) or program, stripped.argv, inside)
     loaded, root = _load(flags)
+    settings = dataclasses.replace(loaded.settings, jobs=stripped.cap)
     _tell_allocation(loaded)
     jobserver = True
     if name in NINJAS and (version := version_line(program)) is not None and not is_jobserver_ninja(version):
-        width = min(filter(None, (stripped.cap, loaded.settings.executors_in_force)))
+        width = min(filter(None, (stripped.cap, settings.executors_in_force)))
         inform(f"{words[0]} {version} knows no jobserver (1.13 does), so it keeps -j{width} for the whole build")
         stripped = dataclasses.replace(stripped, argv=with_width(name, stripped.argv, width))
         jobserver = False
@@ -104,7 +106,7 @@ def build(words: Sequence[str], flags: Mapping[str, Any], *, by_shim: bool = Fal
         inform(f"{words[0]} is {version}, which may hang when tokens are withdrawn (4.3 does not), so it keeps a few")
         live_tokens = False
     plan = Plan(stripped, name, program, jobserver=jobserver, live_tokens=live_tokens, by_shim=by_shim)
-    return _run(plan, loaded.settings, root, env, began)
+    return _run(plan, dataclasses.replace(loaded, settings=settings), root, env, began)
 
 
 def _tell_allocation(loaded: config.Loaded) -> None:
@@ -137,7 +139,7 @@ def run_one(wish: str, words: Sequence[str], flags: Mapping[str, Any]) -> int:
         # Not a copy of the runner: HOME may be a directory in the source tree, such as debhelper's.
         execute(os.fsencode(installed_runner()), (*runner_words, *argv), env)
     plan = Plan(Stripped(argv, None, False), words[0], None, runner_words, jobserver=False, summary=False)
-    return _run(plan, loaded.settings, root, env, began)
+    return _run(plan, loaded, root, env, began)
 
 
 def _load(flags: Mapping[str, Any]) -> tuple[config.Loaded, bytes]:
@@ -148,7 +150,8 @@ def _load(flags: Mapping[str, Any]) -> tuple[config.Loaded, bytes]:
     return loaded, root
 
 
-def _run(plan: Plan, settings: Settings, root: bytes, env: dict[bytes, bytes], began: float) -> int:
+def _run(plan: Plan, loaded: config.Loaded, root: bytes, env: dict[bytes, bytes], began: float) -> int:
+    settings = loaded.settings
     opened: OpenedBuild | None = None
     # Outside of `with ToolRun()`: until the tool runs, Ctrl-C must end this process.
     try:
@@ -159,27 +162,30 @@ def _run(plan: Plan, settings: Settings, root: bytes, env: dict[bytes, bytes], b
         warn(f"{reason(exc)}\nthe build goes on without a server, on this host")
     figures: dict[str, Any] = {}
     try:
+        if opened is not None and plan.summary and settings.summary_line:
+            with _survived("the limit of executors is not shown"):
+                executor_limits.tell(settings, loaded.origins, root)
         with ToolRun() as tool:
             _start_tool(tool, plan, settings, env, opened)
-            with _survived():
+            with _survived("there is no summary"):
                 figures = _wait_for_tool(tool, settings, opened, began)
             tool.wait(None)
     finally:
         if opened is not None:
-            with _survived():
+            with _survived("there is no summary"):
                 opened.close()
-    with _survived():
+    with _survived("there is no summary"):
         _tell(plan, settings, opened, figures)
     return tool.end_alike()
 
 
 @contextlib.contextmanager
-def _survived() -> Iterator[None]:
-    """For work beside a tool that has started: a failure costs the summary, not the build."""
+def _survived(loss: str) -> Iterator[None]:
+    """For work beside a build: a failure costs the user what ``loss`` says, and not the build."""
     try:
         yield
     except Exception as exc:
-        warn(f"{reason(exc)}; there is no summary")
+        warn(f"{reason(exc)}; {loss}")
 
 
 def _tell(plan: Plan, settings: Settings, opened: OpenedBuild | None, figures: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,10 @@ class Dispatcher:
         return self._scheduler.wants_executors
 
     def apply(self, settings: Settings) -> None:
-        """Use these settings from now on."""
+        """Use these settings from now on. ``jobs`` is the largest of all open builds that start executors alike."""
+        way = way_of(settings)
+        jobs = (other.jobs for other in (settings, *self.open_settings) if way_of(other) == way)
+        settings = replace(settings, jobs=max(filter(None, jobs), default=None))
         if settings != self.settings:
             self.settings = settings
             self.post(events.PolicyChanged(policy_of(settings)))

@@ -7,25 +7,45 @@ from typing import Any
 
 
 def summary_line(figures: Mapping[str, Any]) -> str:
-    """``35 tasks (33 remote, 2 here), 12.3 s, 45.6 s of CPU on executors, parallelism 3.7, 12.4 MB returned``.
+    """The tasks and where they ran, the time, and the CPU time on executors.
 
-    Missing figures count as zero. Most zeros are left out.
+    ``1,284 tasks in 61 s: 1,240 on 96 executors, 44 on this host; 58 min of CPU, 57 at once on average``
+
+    Missing figures count as zero. Zeros are left out.
     """
-    tasks = int(figures.get("tasks", 0))
-    remote = int(figures.get("remote", 0))
+    tasks, remote, here = (int(figures.get(key, 0)) for key in ("tasks", "remote", "local"))
     wall_s = float(figures.get("wall_s", 0.0))
     cpu_s = float(figures.get("cpu_s_remote", 0.0))
-    parts = [f"{_count(tasks, 'task')} ({remote} remote, {int(figures.get('local', 0))} here)" if tasks else "no tasks"]
-    parts += [f"{figures[key]} {key}" for key in ("failed", "retried", "stale", "cancelled") if figures.get(key)]
-    if figures.get("second"):
-        parts.append(f"{_count(int(figures['second']), 'second attempt')} ({figures.get('second_won', 0)} won)")
-    parts.append(f"{wall_s:.1f} s")
+    places = []
     if remote:
-        parts.append(f"{cpu_s:.1f} s of CPU on executors")
-        if wall_s > 0:
-            parts.append(f"parallelism {cpu_s / wall_s:.1f}")
-        parts.append(f"{size(int(figures.get('bytes_returned', 0)))} returned")
-    return ", ".join(parts)
+        executors = int(figures.get("executors_peak", 0))
+        places.append(f"{remote:,} on {counted(executors, 'executor') if executors else 'executors'}")
+    if here:
+        places.append(f"{here:,} on this host")
+    head = f"{counted(tasks, 'task') if tasks else 'no tasks'} in {span(wall_s)}"
+    parts = [f"{head}: {', '.join(places)}" if places else head]
+    odd = [f"{figures[key]:,} {key}" for key in ("failed", "retried", "stale", "cancelled") if figures.get(key)]
+    if figures.get("second"):
+        odd.append(f"{counted(int(figures['second']), 'second attempt')} ({figures.get('second_won', 0):,} won)")
+    if odd:
+        parts.append(", ".join(odd))
+    if remote and wall_s > 0:
+        at_once = cpu_s / wall_s
+        average = f"{at_once:.1f}" if at_once < 9.95 else f"{at_once:,.0f}"
+        parts.append(f"{span(cpu_s)} of CPU, {average} at once on average")
+    return "; ".join(parts)
+
+
+def span(seconds: float) -> str:
+    """``3.4 s``, ``61 s``, ``58 min``, ``2 h 5 min``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 119.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min" if minutes >= 10 else f"{int(seconds) // 60} min {int(seconds) % 60} s"
+    return f"{minutes // 60:,} h {minutes % 60} min"
 
 
 def size(count: int) -> str:
@@ -40,5 +60,6 @@ def size(count: int) -> str:
     return f"{value:.1f} TB"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str) -> str:
+    """``1 task``, ``1,284 tasks``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

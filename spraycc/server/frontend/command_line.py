@@ -100,13 +100,14 @@ class Control:
             raise ProtocolError("a control connection holds one build")
         dispatcher = self._dispatcher
         try:
-            dispatcher.apply(Settings.from_map(request.settings))
+            settings = Settings.from_map(request.settings)
+            dispatcher.apply(settings)
             build = dispatcher.builds.create(
                 self._peer,
                 request.argv,
                 request.cap,
                 request.jobserver,
-                dispatcher.settings,
+                settings,
                 live_tokens=request.live_tokens,
                 cwd=request.cwd,
             )

@@ -484,3 +484,21 @@ async def test_the_settings_of_the_newest_open_build_count(tmp_path: Path, monke
         await newer.finish()
         assert (await older.status())["server"]["local_slots"] == 3
         await older.finish()
+
+
+async def test_the_widest_open_build_says_how_many_executors_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch, executors=None, wait_for_cluster=True) as world:
+        wide = await world.build(settings=replace(world.settings, jobs=150))
+        narrow = await world.build(settings=replace(world.settings, jobs=4))
+        runners = [world.compile(narrow, str(number)) for number in range(2)]
+        await settle()
+        (launcher,) = world.launchers
+        assert sum(launcher.asked) == 150
+        await wide.finish()
+        assert world.server._dispatcher.settings.jobs == 4
+        for runner in runners:
+            runner.close()
+        await settle()
+        await narrow.finish()

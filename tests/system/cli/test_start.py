@@ -414,21 +414,3 @@ def test_every_setting_has_a_flag_with_help() -> None:
 
     assert all(help_text.endswith(".") for help_text in HELP.values())
     assert [option.name for option in options()] == list(KEYS)
-
-
-def test_summary_line_of_ui() -> None:
-    from spraycc.ui.summary import size, summary_line
-
-    assert (
-        summary_line({"tasks": 1, "local": 1, "wall_s": 0.25, "failed": 1, "retried": 2})
-        == "1 task (0 remote, 1 here), 1 failed, 2 retried, 0.2 s"
-    )
-    assert summary_line({}) == "no tasks, 0.0 s"
-    assert [size(n) for n in (0, 999, 1000, 12_400_000, 999_999, 10**18)] == [
-        "0 B",
-        "999 B",
-        "1.0 kB",
-        "12.4 MB",
-        "1.0 MB",
-        "1000000.0 TB",
-    ]

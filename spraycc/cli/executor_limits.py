@@ -1,0 +1,67 @@
+"""Tells the user once in each workspace how many executors a build may use on a cluster, and where to change it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+
+from spraycc import runtime_dir
+from spraycc.cli.messages import inform
+from spraycc.settings import Settings
+
+#: File in the state directory of the workspace's server: a line for each message that the user has read.
+_FILE = "told"
+#: Further messages are not shown: a user who has read this many needs no more.
+_MOST_BYTES = 4096
+
+
+def tell(settings: Settings, origins: Mapping[str, str], root: bytes) -> None:
+    """Show the messages that this workspace's user has not read. Call it when a server runs for ``root``.
+
+    No error: a message that can't be noted is not shown, because each build would show it.
+    """
+    for key, text in messages(settings, origins):
+        with suppress(OSError):
+            if _is_first(os.path.join(runtime_dir.state_directory_of(root), _FILE), key):
+                inform(text)
+
+
+def messages(settings: Settings, origins: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The messages for builds with these settings, each with its key. None if executors run on the submit host.
+
+    Args:
+        settings: with the build's -j in ``jobs``.
+        origins: the source of each setting, as in :class:`spraycc.config.Loaded`.
+    """
+    if settings.cluster == "local":
+        return
+    most, jobs = settings.executors_in_force, settings.jobs
+    if settings.executors is not None and jobs is not None and jobs > most:
+        source = "the CPUs of the allocation" if settings.executors > most else f"`executors`, {origins['executors']}"
+        yield f"cut {jobs} {most}", f"-j{jobs} is more than the limit of {most} executors ({source})"
+    if settings.step_slots:
+        return  # each build in an allocation says so
+    cluster = settings.cluster
+    if settings.executors is not None:
+        text = f"up to {most} executors of cluster {cluster} (`executors`, {origins['executors']})"
+    else:
+        text = f"up to {most} executors of cluster {cluster} (`executors` in .spraycc.toml sets another limit)"
+    yield f"cluster {cluster}", text
+
+
+def _is_first(path: str, key: str) -> bool:
+    """True if the file lacks the key. Adds the key.
+
+    Raises:
+        OSError: the file can't be read or written.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        told = os.read(fd, _MOST_BYTES)
+        if key.encode() in told.splitlines() or len(told) == _MOST_BYTES:
+            return False
+        os.write(fd, key.encode() + b"\n")
+        return True
+    finally:
+        os.close(fd)
