@@ -12,18 +12,10 @@ from spraycc.scheduler.tasks import (
     TASK_MOVES,
     ScheduledBuild,
     ScheduledTask,
-    TaskCounts,
     TaskState,
     count_tasks,
 )
-
-
-class BuildCounts(TaskCounts):
-    """One build, for ``spraycc status``."""
-
-    open: bool
-    cap: int | None
-    width: int  #: 0 unless open
+from spraycc.status_reply import BuildCounts
 
 
 class ScheduledBuilds:

@@ -15,28 +15,19 @@ Three rules explain the rest:
 
 from __future__ import annotations
 
-from typing import TypedDict, assert_never
+from typing import assert_never
 
 from spraycc.model import BuildId, ExecutorId, TaskId
 from spraycc.scheduler import events
 from spraycc.scheduler.actions import Action, AskExecutors, Release, SetWidth, WaitsForRetry, Withdraw
-from spraycc.scheduler.builds import BuildCounts, ScheduledBuilds
-from spraycc.scheduler.executor_pool import Executor, ExecutorCounts, ExecutorPool
+from spraycc.scheduler.builds import ScheduledBuilds
+from spraycc.scheduler.executor_pool import Executor, ExecutorPool
 from spraycc.scheduler.task_placer import TaskPlacer
-from spraycc.scheduler.tasks import ScheduledTask, TaskCounts, count_tasks
+from spraycc.scheduler.tasks import ScheduledTask, TaskState, count_tasks
+from spraycc.status_reply import Snapshot
 
 #: A shorter pause between two requests for executors is not told.
 _LEAST_TOLD_S = 1.0
-
-
-class Snapshot(TypedDict):
-    """The scheduler, for ``spraycc status``."""
-
-    builds: dict[BuildId, BuildCounts]
-    total: TaskCounts
-    executors: ExecutorCounts
-    width: int  #: of all open builds together
-    falling_back: bool  #: tasks meant for executors run on the submit host, as no executor is connected
 
 
 class Scheduler:
@@ -115,6 +106,11 @@ class Scheduler:
         if self.pool.connected:
             return []
         return [build.id for build in self.builds.open.values() if build.remote and not build.left]
+
+    def state_of(self, task: TaskId) -> TaskState:
+        """The state of a task; GONE if the scheduler does not know the task."""
+        found = self.tasks.get(task)
+        return TaskState.GONE if found is None else found.state
 
     @property
     def asked(self) -> int:

@@ -8,12 +8,12 @@ import math
 from collections import OrderedDict
 from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TypedDict
 
 from spraycc.model import ExecutorId
 from spraycc.scheduler.events import ExecutorJoined
 from spraycc.scheduler.memory import HostMemory
 from spraycc.scheduler.tasks import ScheduledTask, TaskState
+from spraycc.status_reply import ExecutorCounts
 
 #: After this many executors in a row that were lost before they finished an attempt (or after ``max_executors``, if
 #: more), the scheduler asks for none during ``_BARREN_PAUSE_S``. Otherwise it would submit executors that die at their
@@ -81,15 +81,6 @@ class Executor:
     def move(self, state: ExecutorState) -> None:
         assert state in EXECUTOR_MOVES[self.state], f"executor {self.id} can't go from {self.state} to {state}"
         self.state = state
-
-
-class ExecutorCounts(TypedDict):
-    """Executors by state, for ``spraycc status``."""
-
-    idle: int
-    busy: int
-    asked: int  #: and not yet connected
-    releasing: int
 
 
 class ExecutorPool:

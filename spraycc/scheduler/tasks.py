@@ -7,10 +7,10 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TypedDict
 
 from spraycc.model import UNKNOWN, BuildId, ExecutorId, Expectation, Placement, TaskId
 from spraycc.scheduler.circuit_breaker import CircuitBreaker
+from spraycc.status_reply import TaskCounts
 
 
 class TaskState(enum.Enum):
@@ -66,18 +66,6 @@ class Quota(enum.Enum):
 
     HEAVY = "heavy"  #: links, and tasks meant for executors that run on the submit host
     LIGHT = "light"  #: archives and other short work
-
-
-class TaskCounts(TypedDict):
-    """Tasks by state, for ``spraycc status``."""
-
-    queued: int
-    remote: int  #: on an executor
-    waiting_here: int  #: for a slot of the submit host
-    here_heavy: int
-    here_light: int
-    here_now: int
-    answered: int  #: their runner has the result and still has to end
 
 
 @dataclass(slots=True, eq=False)

@@ -7,14 +7,14 @@ import os
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import trio
 
-from spraycc.model import ExecutorId, Placement
+from spraycc.model import ExecutorId, Placement, TaskId
 from spraycc.records.format import SAMPLE_S
 from spraycc.scheduler import actions, events
-from spraycc.scheduler.core import Scheduler, Snapshot
+from spraycc.scheduler.core import Scheduler
+from spraycc.scheduler.tasks import TaskState
 from spraycc.server.builds.build import Build, Builds
 from spraycc.server.fleet.connection import ExecutorLink
 from spraycc.server.fleet.fleet import Fleet, way_of
@@ -25,6 +25,7 @@ from spraycc.server.task_table import TaskTable
 from spraycc.server.tasks.stats import is_compile
 from spraycc.server.tasks.task import Task
 from spraycc.settings import Settings
+from spraycc.status_reply import Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -226,8 +227,13 @@ class Dispatcher:
         for build in self.builds.open.values():
             build.notice(text)
 
-    def snapshot(self) -> dict[str, Any]:
-        return dict(self._scheduler.snapshot())
+    def snapshot(self) -> Snapshot:
+        """The scheduler's counts, for ``spraycc status``. O(tasks)."""
+        return self._scheduler.snapshot()
+
+    def state_of(self, task: TaskId) -> TaskState:
+        """The scheduler's state of a task."""
+        return self._scheduler.state_of(task)
 
     def _carry_out(self, action: actions.Action) -> None:
         match action:

@@ -24,6 +24,7 @@ from spraycc.server.host.loop_lag import LoopLag
 from spraycc.server.host.offload import Disk
 from spraycc.server.host.supervise import keep_going
 from spraycc.server.lifetime import Lifetime
+from spraycc.server.status import builds_status, submit_host
 from spraycc.server.task_table import TaskTable
 from spraycc.server.tasks.durations import TaskHistory
 from spraycc.settings import Settings
@@ -135,8 +136,9 @@ class Server:
             shutil.rmtree(self._runtime_dir / "slots", ignore_errors=True)
 
     async def status(self) -> dict[str, Any]:
-        """The reply to ``spraycc status``, as a map of CBOR's types."""
+        """The reply to ``spraycc status``, a :class:`spraycc.status_reply.StatusReply`."""
         fleet = await self._dispatcher.fleet.status()
+        snapshot = self._dispatcher.snapshot()
         usage = resource.getrusage(resource.RUSAGE_SELF)
         return {
             "server": {
@@ -152,8 +154,9 @@ class Server:
                 "loop_lag": self._lag.figures(),
                 "local_slots": self._dispatcher.settings.local_slots_in_force,
             },
-            "builds": [build.status() for build in self._builds.open.values()],
-            "scheduler": self._dispatcher.snapshot(),
+            "builds": builds_status(self._dispatcher, snapshot),
+            "scheduler": dict(snapshot),
+            "submit_host": submit_host(self._dispatcher, self._workspace),
             **fleet,
         }
 

@@ -70,6 +70,7 @@ ROOMS: dict[str, set[str]] = {
         "spraycc.records", "spraycc.scheduler", "spraycc.system",
         *(SERVER + room for room in ("host", "tasks", "builds", "task_table", "fleet")),
     },
+    SERVER + "status": {"spraycc.scheduler", *(SERVER + room for room in ("tasks", "builds", "dispatcher"))},
     SERVER + "lifetime": {"spraycc.system", SERVER + "dispatcher"},
     SERVER + "frontend": {
         "spraycc.commands", "spraycc.context", "spraycc.scheduler", "spraycc.wire",
@@ -77,7 +78,7 @@ ROOMS: dict[str, set[str]] = {
     },
     SERVER + "server": {
         "spraycc.directories", "spraycc.leftovers", "spraycc.system",
-        *(SERVER + room for room in ("host", "tasks", "builds", "task_table", "dispatcher", "lifetime", "frontend")),
+        *(SERVER + room for room in ("host", "tasks", "builds", "task_table", "dispatcher", "status", "lifetime", "frontend")),
     },
     SERVER + "__main__": {"spraycc.directories", "spraycc.system", SERVER + "host", SERVER + "server"},
     "spraycc.ui": {"spraycc.records", "spraycc.wire"},

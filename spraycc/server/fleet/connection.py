@@ -22,11 +22,13 @@ from spraycc.server.fleet.in_flight import InFlight
 from spraycc.server.fleet.verdict import judge
 from spraycc.server.host.offload import Disk
 from spraycc.server.tasks.capture_roots import remote_environment
+from spraycc.server.tasks.names import status_of
 from spraycc.server.tasks.predicted_outputs import Predictions
 from spraycc.server.tasks.task import LOST, Attempt, Task
 from spraycc.server.writeback.commit import WriteBack
 from spraycc.server.writeback.staging import Change
 from spraycc.settings import Settings
+from spraycc.status_reply import ExecutorStatus, RunningTask
 from spraycc.wire import executor as wire
 from spraycc.wire.schema import Message
 
@@ -342,16 +344,23 @@ class ExecutorLink:
                 task.peer.dismiss()
             raise
 
-    def status(self) -> dict[str, Any]:
+    def status(self, workspace: bytes) -> ExecutorStatus:
+        """The executor and its task, for ``spraycc status``."""
         ready = self.ready
         assert ready is not None
-        return {
-            "id": self.id,
-            "host": ready.host,
-            "pid": ready.pid,
-            "capture": self.capture,
-            "batch_job": ready.batch_job,
-            "task": None if self.flight is None else self.flight.task.id,
-            "age_s": round(trio.current_time() - self.joined_at, 3),
-            "counters": self.counters,
-        }
+        return ExecutorStatus(
+            id=self.id,
+            host=ready.host,
+            pid=ready.pid,
+            capture=self.capture,
+            batch_job=ready.batch_job,
+            task=None if self.flight is None else self.flight.task.id,
+            running=None if self.flight is None else self._running(self.flight, workspace),
+            age_s=round(trio.current_time() - self.joined_at, 3),
+            counters=self.counters,
+        )
+
+    def _running(self, flight: InFlight, workspace: bytes) -> RunningTask:
+        times = next(run for run in reversed(flight.task.runs) if run.executor == self.id)
+        status = status_of(flight.task, workspace, times.began)
+        return RunningTask(**status, attempt=flight.attempt.number, second=times.second)

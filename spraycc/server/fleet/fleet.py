@@ -361,7 +361,7 @@ class Fleet:
         at, text = self._troubles.get(way_of(self.settings), (trio.current_time(), ""))
         return {
             "listens": [launch.listener.address for launch in self._launches[-1:]],
-            "executors": [link.status() for link in self.links.values()],
+            "executors": [link.status(self._workspace) for link in self.links.values()],
             "submissions": self._submissions(),
             "pending": self.pending(),
             "trouble": text,

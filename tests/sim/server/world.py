@@ -6,6 +6,7 @@ the test connects them.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -44,6 +45,9 @@ from spraycc.wire.executor import (
 from spraycc.wire.framing import FrameReader, encode_frame
 from spraycc.wire.schema import Message
 from tests.sim.server.pairs import Door, Pairs
+from tests.tools import status_schema
+
+SCHEMA = status_schema.schema()
 
 SETTINGS = Settings(executors=4, cluster="command", start_command=("true", "{command}"), listen="127.0.0.1",
                     capture="overlay", local_slots=2, light_slots=2, link_memory_mb=0)  # fmt: skip
@@ -159,6 +163,7 @@ class CommandLine(Connection):
         self.send(wire.AskStatus())
         status = await self.answer()
         assert isinstance(status, wire.Status)
+        assert status_schema.problems(json.loads(json.dumps(status.figures)), SCHEMA) == []
         return status.figures
 
 
