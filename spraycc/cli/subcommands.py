@@ -31,6 +31,7 @@ _COMMANDS = {
     "run": "spraycc.cli.run",
     "server": "spraycc.cli.server",
     "status": "spraycc.cli.status",
+    "top": "spraycc.cli.status",
     "trace": "spraycc.cli.trace",
     "why": "spraycc.cli.why",
 }

@@ -3,18 +3,51 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from spraycc.ui.summary import size
+from spraycc.ui.summary import counted, size
+
+#: Names of waiting tasks that are shown.
+_MOST_WAITING = 5
+#: Longer names are cut on a terminal; their end says more than their beginning.
+_NAME_CHARACTERS = 50
 
 
-def render(figures: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """The parts, top to bottom. All text comes as :class:`~rich.text.Text`, so that no name is taken for markup."""
+def _run_s(row: Mapping[str, Any]) -> float:
+    return -float((row.get("running") or {}).get("run_s") or 0.0)
+
+
+def _text_of(key: str) -> Callable[[Mapping[str, Any]], Any]:
+    """Sort by a text of the running task; idle executors come last."""
+    return lambda row: (row.get("running") is None, str((row.get("running") or {}).get(key, "")))
+
+
+#: --sort -> the key of a row of the table of executors
+SORTS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+    "host": lambda row: (str(row.get("host")), str(row.get("id"))),
+    "time": _run_s,
+    "age": lambda row: -float(row.get("age_s", 0.0)),
+    "task": _text_of("target"),
+    "kind": _text_of("kind"),
+}
+
+
+def render(
+    figures: Mapping[str, Any], sort: str = "host", *, most_rows: int | None = None, whole_names: bool = True
+) -> Iterator[RenderableType]:
+    """The parts, top to bottom. All text comes as :class:`~rich.text.Text`, so that no name is taken for markup.
+
+    Args:
+        figures: the map of ``spraycc status --json``.
+        sort: order of the executors, a key of SORTS.
+        most_rows: show this many executors; None: all.
+        whole_names: show the whole names of tasks.
+    """
     server = figures.get("server", {})
     peak = size(int(server.get("peak_rss_bytes", 0)))
     yield Text(
@@ -25,60 +58,122 @@ def render(figures: Mapping[str, Any]) -> Iterator[RenderableType]:
         f"log       {server.get('state_dir', '?')}/server.log"
     )
     builds = figures.get("builds", [])
-    if builds:
-        yield _table(
-            ("build", "age", "width", "tasks", "remote", "here", "running", "tokens", "command"),
-            [
-                (
-                    build.get("id"),
-                    duration(build.get("age_s", 0)),
-                    build.get("width"),
-                    build.get("tasks"),
-                    build.get("remote"),
-                    build.get("local"),
-                    build.get("running", "-"),
-                    _tokens(build.get("tokens", {})),
-                    shlex.join(build.get("argv", [])),
-                )
-                for build in builds
-            ],
-        )
-    else:
-        yield Text("no build is open")
-    stale = sum(build.get("stale", 0) for build in builds)
-    if stale:
+    yield _builds(builds) if builds else Text("no build is open")
+    if stale := sum(build.get("stale", 0) for build in builds):
         yield Text(f"attempts thrown away as their hosts saw other files than the submit host: {stale}")
     for host, port in figures.get("listens", []):
         yield Text(f"listens for executors on port {port} of {shown_address(host)}")
-    executors = figures.get("executors", [])
-    if executors:
-        yield _table(
-            ("executor", "host", "process", "age", "capture", "task"),
-            [
-                (
-                    executor.get("id"),
-                    executor.get("host"),
-                    executor.get("pid"),
-                    duration(executor.get("age_s", 0)),
-                    executor.get("capture"),
-                    "idle" if executor.get("task") is None else executor["task"],
-                )
-                for executor in executors
-            ],
-        )
-    else:
+    shown = _Names(whole_names)
+    here = figures.get("submit_host", {}).get("running", [])
+    executors = sorted(figures.get("executors", []), key=SORTS[sort])
+    if not executors:
         yield Text("no executor is connected")
-    scheduler = figures.get("scheduler", {})
-    total = scheduler.get("total", {})
-    waiting = [
-        f"{total[key]} {words}"
+    if executors or here:
+        yield _tasks(executors, here, most_rows, shown)
+    if most_rows is not None and len(executors) > most_rows:
+        idle = sum(executor.get("task") is None for executor in executors[most_rows:])
+        yield Text(f"and {counted(len(executors) - most_rows, 'more executor')}, {idle:,} of them idle")
+    if waiting := _waiting(figures, shown):
+        yield Text(waiting)
+    pending = figures.get("pending", [])
+    if pending:
+        yield _pending(pending)
+    if trouble := figures.get("trouble"):
+        yield Text(f"executors failed to start {duration(figures.get('trouble_age_s', 0))} ago: {trouble}")
+    if figures.get("scheduler", {}).get("falling_back"):
+        yield Text("no executor has connected in time: compiles run on this host")
+
+
+def _builds(builds: Sequence[Mapping[str, Any]]) -> Table:
+    return _table(
+        ("build", "age", "done", "on executors", "on this host", "waiting", "failed", "tokens", "command"),
+        [
+            (
+                build.get("id"),
+                duration(build.get("age_s", 0)),
+                f"{build.get('done', '?')} of {build.get('tasks')}",
+                build.get("running", "-"),
+                build.get("running_here", "-"),
+                build.get("waiting", "-"),
+                build.get("failed", 0),
+                _tokens(build.get("tokens", {})),
+                shlex.join(build.get("argv", [])),
+            )
+            for build in builds
+        ],
+    )
+
+
+class _Names:
+    """The names of tasks, for the table."""
+
+    def __init__(self, whole: bool) -> None:
+        self._whole = whole
+
+    def __call__(self, task: Mapping[str, Any]) -> str:
+        """The file that a task makes, or else the one that it reads, or its command."""
+        name = str(task.get("target") or task.get("source") or task.get("command") or f"task {task.get('id')}")
+        if self._whole or len(name) <= _NAME_CHARACTERS:
+            return name
+        return "…" + name[1 - _NAME_CHARACTERS :]
+
+
+def _tasks(
+    executors: Sequence[Mapping[str, Any]], here: Sequence[Mapping[str, Any]], most: int | None, shown: _Names
+) -> Table:
+    rows: list[tuple[Any, ...]] = [
+        ("this host", "-", "-", shown(task), _kind(task), duration(task.get("run_s") or 0)) for task in here
+    ]
+    for executor in executors[:most]:
+        task = executor.get("running")
+        if task is not None:
+            cells = shown(task), _kind(task), duration(task.get("run_s") or 0)
+        else:  # an older server knows the task's number only
+            number = executor.get("task")
+            cells = "idle" if number is None else f"task {number}", "", ""
+        age = duration(executor.get("age_s", 0))
+        rows.append((executor.get("host"), executor.get("id"), age, *cells))
+    return _table(("host", "executor", "since", "task", "kind", "for"), rows)
+
+
+def _kind(task: Mapping[str, Any]) -> str:
+    kind = str(task.get("kind", "")).replace("unknown", "command")
+    attempt = int(task.get("attempt", 1))
+    return f"{kind}, attempt {attempt}{' beside another' if task.get('second') else ''}" if attempt > 1 else kind
+
+
+def _waiting(figures: Mapping[str, Any], shown: _Names) -> str:
+    total = figures.get("scheduler", {}).get("total", {})
+    counts = [
+        f"{total[key]:,} {words}"
         for key, words in (("queued", "for an executor"), ("waiting_here", "for a slot of this host"))
         if total.get(key)
     ]
-    if waiting:
-        yield Text("tasks that wait: " + ", ".join(waiting))
-    if scheduler.get("falling_back"):
-        yield Text("no executor has connected in time: compiles run on this host")
+    if not counts:
+        return ""
+    host = figures.get("submit_host", {})
+    names = [shown(task) for task in host.get("waiting", [])[:_MOST_WAITING]]
+    more = ", …" if host.get("waiting_in_all", 0) > len(names) else ""
+    return f"tasks that wait: {', '.join(counts)}{': ' if names else ''}{', '.join(names)}{more}"
+
+
+def _pending(pending: Sequence[Mapping[str, Any]]) -> Table:
+    rows = []
+    for group in pending:
+        executors, batch_jobs = int(group.get("executors", 0)), int(group.get("batch_jobs", 0))
+        what = counted(executors, "executor")
+        if batch_jobs:
+            what = f"{counted(batch_jobs, 'batch job')} of {group.get('system', '?')}"
+            what += f", {what_executors}" if (what_executors := _if_other(executors, batch_jobs)) else ""
+        reason = group.get("reason") or (
+            "started, not connected yet" if group.get("started") else "no reason given yet"
+        )
+        rows.append((what, group.get("queue") or "-", duration(group.get("age_s", 0)), reason))
+    return _table(("pending", "queue or host", "for", "why"), rows)
+
+
+def _if_other(executors: int, batch_jobs: int) -> str:
+    return counted(executors, "executor") if executors != batch_jobs else ""
 
 
 def shown_address(host: str) -> str:
@@ -106,7 +201,9 @@ def duration(seconds: float) -> str:
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Table:
-    table = Table(*head, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for name in head:
+        table.add_column(name, no_wrap=True)
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
     return table

@@ -32,7 +32,8 @@ def summary_line(figures: Mapping[str, Any]) -> str:
     if remote and wall_s > 0:
         at_once = cpu_s / wall_s
         average = f"{at_once:.1f}" if at_once < 9.95 else f"{at_once:,.0f}"
-        parts.append(f"{span(cpu_s)} of CPU, {average} at once on average")
+        # Below 0.1 the executors' time was not spent in the commands.
+        parts.append(f"{span(cpu_s)} of CPU" + (f", {average} at once on average" if at_once >= 0.1 else ""))
     return "; ".join(parts)
 
 

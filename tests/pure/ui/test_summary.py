@@ -35,6 +35,10 @@ from spraycc.ui.summary import counted, size, span, summary_line
             "1 failed, 1,200 retried, 3 stale, 3 cancelled, 2 second attempts (1 won); "
             "20 s of CPU, 2.0 at once on average",
         ),
+        (
+            {"tasks": 1, "remote": 1, "wall_s": 20.0, "cpu_s_remote": 0.5, "executors_peak": 2},
+            "1 task in 20 s: 1 on 2 executors; 0.5 s of CPU",
+        ),
         ({"tasks": 2, "remote": 2}, "2 tasks in 0.0 s: 2 on executors"),
         ({"tasks": 3, "cancelled": 3, "wall_s": 1.0}, "3 tasks in 1.0 s; 3 cancelled"),
     ],

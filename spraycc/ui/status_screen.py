@@ -1,0 +1,45 @@
+"""The status on a screen of fixed size. Pure: figures in, lines out."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from spraycc.ui.status import render
+
+
+def lines(figures: Mapping[str, Any] | None, sort: str, messages: Sequence[str], width: int, height: int) -> list[str]:
+    """At most ``height`` lines, each at most ``width`` columns wide, with the colours of a terminal.
+
+    The executors' rows are cut if they do not fit. The last line says which keys there are.
+
+    Args:
+        figures: as in :func:`spraycc.ui.status.render`; None: there is no server.
+        sort: as there.
+        messages: lines above the figures.
+        width, height: the terminal's size in characters.
+    """
+    keys = f"q: quit   s: sort (by {sort})"
+    room = max(0, height - 2)
+    body = _body(figures, sort, messages, width, None)
+    surplus = len(body) - room
+    if surplus > 0 and figures is not None:
+        rows = max(0, len(figures.get("executors", ())) - surplus - 1)
+        body = _body(figures, sort, messages, width, rows)
+    return [*body[:room], "", keys[:width]][:height]
+
+
+def _body(
+    figures: Mapping[str, Any] | None, sort: str, messages: Sequence[str], width: int, most_rows: int | None
+) -> list[str]:
+    file = io.StringIO()
+    console = Console(file=file, width=width, highlight=False, force_terminal=True, color_system="standard")
+    for text in messages:
+        console.print(Text(text), no_wrap=True, overflow="ellipsis")
+    for part in render(figures, sort, most_rows=most_rows, whole_names=False) if figures else ():
+        console.print(part, no_wrap=True, overflow="ellipsis")
+    return file.getvalue().splitlines()
