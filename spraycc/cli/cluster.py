@@ -57,6 +57,7 @@ def _executors(settings: Any, directory: Path) -> tuple[str, ...]:
 
 
 def _show_batch(settings: Any, wanted: int, directory: Path) -> None:
+    from spraycc.cluster.batch_jobs import counted
     from spraycc.cluster.driver import Submission
     from spraycc.cluster.registry import batch_name, client_environment, driver_for
     from spraycc.server.fleet.batch_commands import user_name
@@ -69,7 +70,7 @@ def _show_batch(settings: Any, wanted: int, directory: Path) -> None:
     queue = settings.queues[0] if settings.queues else None
     submission = Submission("XXXXXX", min(batch_jobs, limit), name, queue, executors, str(directory / "executors.log"))
     command = driver.submit_command(submission)
-    click.echo(f"# {driver.system}: {batch_jobs} batch jobs for {wanted} executors", nl=False)
+    click.echo(f"# {driver.system}: {counted(batch_jobs)} for {wanted} executor{'s' if wanted != 1 else ''}", nl=False)
     click.echo(f", at most {limit} at once" if batch_jobs > limit else "")
     if len(settings.queues) > 1:
         patience = f"the next if one refuses, or starts nothing for {settings.queue_patience_s:.0f} s"

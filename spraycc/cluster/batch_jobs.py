@@ -328,8 +328,9 @@ class BatchJobs:
             result.failed.append(Failure(self.remove(ids), RETRY_S[Trouble.REFUSED], never_starts(reason)))
         if silent:
             result.cancel += silent
-            text = f"{counted(len(silent))} run, and no executor of theirs has connected in {CONNECT_S:.0f} s"
-            failure = Failure(self.remove(silent), RETRY_S[Trouble.UNREACHABLE], text, is_logged=True)
+            failure = Failure(
+                self.remove(silent), RETRY_S[Trouble.UNREACHABLE], stay_silent(len(silent)), is_logged=True
+            )
             result.failed.append(failure)
         return result
 
@@ -357,6 +358,12 @@ def never_starts(reason: str) -> str:
 def counted(count: int) -> str:
     """``1 batch job``, ``2 batch jobs``."""
     return f"{count} batch job" + ("s" if count != 1 else "")
+
+
+def stay_silent(count: int) -> str:
+    """A message for the user."""
+    words = "runs, and its executor has not" if count == 1 else "run, and none of their executors has"
+    return f"{counted(count)} {words} connected in {CONNECT_S:.0f} s; `spraycc doctor --cluster` looks for the cause"
 
 
 def ended_early(count: int) -> str:

@@ -325,7 +325,8 @@ class Driver(abc.ABC):
             kind = Trouble.NO_COMMAND
         elif kind is None:
             kind = Trouble.UNREACHABLE if _NO_CONTACT.search(reply.text) else Trouble.REFUSED
-        return ClusterError(kind, f"{self.system} {_VERBS.get(kind, 'refused')}: {reply.words}")
+        words = reply.words.removeprefix(f"{self.system}: ")
+        return ClusterError(kind, f"{self.system} {_VERBS.get(kind, 'refused')}: {words}")
 
     def in_time(self, error: ClusterError) -> ClusterError:
         """The error for a command that did not end in time.

@@ -434,7 +434,9 @@ class SubmissionPlan:
         self.attempt = self.to_explain = None
         self.withdraw_asked = False
         self.next_submit_at = self.next_list_at = self.next_cancel_at = now + retry_s
-        self._fail(self.to_submit, retry_s, f"{self.driver.system}: a fault; see the log", now)
+        self._fail(
+            self.to_submit, retry_s, f"{self.driver.system}: a fault of SprayCC; `spraycc status` names the log", now
+        )
 
     # -- reports
 

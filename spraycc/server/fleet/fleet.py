@@ -247,7 +247,7 @@ class Fleet:
             if not isinstance(exc, (OSError, SprayccError)):
                 log.exception("a fault at the start of executors")
             count, self._to_start = self._to_start, 0
-            self._start_failed(way, count, RETRY_S, f"executors can't be started: {exc}")
+            self._start_failed(way, count, RETRY_S, f"executors can't be started: {_reason(exc)}")
 
     async def _make_launch(self, settings: Settings) -> Launch:
         """A launch with its own certificate, secret, listener, session file and launcher.
@@ -403,6 +403,13 @@ async def _close(launcher: Launcher) -> None:
     except Exception:
         # Not raised: the batch jobs of the other launchers must be cancelled too.
         log.exception("some executors may not have been ended")
+
+
+def _reason(exc: Exception) -> str:
+    """The cause in words, without the number of an error."""
+    if isinstance(exc, OSError) and exc.strerror:
+        return f"{os.fsdecode(exc.filename)}: {exc.strerror}" if exc.filename else exc.strerror
+    return str(exc)
 
 
 def _see_other_files(settings: Settings) -> bool:

@@ -173,7 +173,7 @@ class ProcessLauncher:
             try:
                 status = await process.wait()
                 log.info("executors %s: process %d ended with status %d", " ".join(ids), process.pid, status)
-                why = f"ended with status {status} before it connected; see {self._log_path}"
+                why = f"the process ended with status {status} before; see {self._log_path}"
                 if host is not None:
                     lines = log_file.lines()
                     why = lines[-1] if lines else why
@@ -181,7 +181,7 @@ class ProcessLauncher:
                         self._end_allocation()
                 if status == 0 and self._settings.cluster == "command":
                     await self._wait_for_connections(ids)
-                    why = f"did not connect within {CONNECT_S:.0f} s; see {self._log_path}"
+                    why = f"nothing connected within {CONNECT_S:.0f} s; see {self._log_path}"
             finally:
                 await see_off(process)
         except OSError as exc:  # the process could not be started
@@ -195,10 +195,11 @@ class ProcessLauncher:
                 if executor_id not in self._connected:  # a connected executor may outlive its broken connection
                     self._free(executor_id)
         if missing := [executor_id for executor_id in ids if self._awaited.pop(executor_id, None) is not None]:
-            text = f"an executor could not be started: {why}"
             if host is not None:
                 self._not_before[host] = trio.current_time() + HOST_RETRY_S
-                text = f"an executor could not be started on {host.name}: {why}"
+            what = "an executor" if len(missing) == 1 else f"{len(missing)} executors"
+            where = f" on {host.name}" if host is not None else ""
+            text = f"{what} could not be started{where}: {why}"
             self._failed(len(missing), RETRY_S, "" if self._is_over else text)
 
     def _says_ended(self, line: str) -> bool:

@@ -6,7 +6,16 @@ import math
 
 import pytest
 
-from spraycc.cluster.batch_jobs import CONNECT_S, EXPLAIN_S, LINGER_S, BatchJobs, Place
+from spraycc.cluster.batch_jobs import (
+    CONNECT_S,
+    EXPLAIN_S,
+    LINGER_S,
+    BatchJobs,
+    Place,
+    counted,
+    ended_early,
+    stay_silent,
+)
 from spraycc.cluster.driver import BatchId, BatchJob, State
 
 #: wanted executors, as many as can be
@@ -274,3 +283,17 @@ def test_a_number_that_the_cluster_manager_uses_again_is_another_batch_job() -> 
     assert it.awaited == 3
     it.connected("def456-1")
     assert it.awaited == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (stay_silent(1), "1 batch job runs, and its executor has not connected in 120 s; "),
+        (stay_silent(2), "2 batch jobs run, and none of their executors has connected in 120 s; "),
+        (ended_early(1), "1 executor ended before it connected"),
+        (ended_early(2), "2 executors ended before they connected"),
+        (counted(0), "0 batch jobs"),
+    ],
+)
+def test_messages_for_one_and_for_many(text: str, expected: str) -> None:
+    assert text.startswith(expected)

@@ -516,6 +516,8 @@ def test_a_fault_reports_what_was_to_be_submitted_and_pauses_everything(prepare:
     play.ask(2)
     prepare(play)
     play.plan.failed(play.now)
-    assert play.next() == [ReportFailed(2, RETRY_S[Trouble.GARBLED], "Slurm: a fault; see the log")]
+    assert play.next() == [
+        ReportFailed(2, RETRY_S[Trouble.GARBLED], "Slurm: a fault of SprayCC; `spraycc status` names the log")
+    ]
     assert play.ask(1) == []
     assert play.next(RETRY_S[Trouble.GARBLED]) == [Submit(None, 1)]

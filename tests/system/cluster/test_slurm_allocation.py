@@ -216,6 +216,6 @@ def test_a_step_that_slurm_refuses(sandbox: Sandbox, slurm: Slurm) -> None:
     command, _ = sandbox.build_command(["make", "-j4"], ["--submit-arguments", "--constraint=nosuch"])
     done = sandbox.run(*in_allocation(command)).ok()
     assert_built(sandbox)
-    lines = [line for line in done.err.decode().splitlines() if "an executor could not be started on" in line]
+    lines = [line for line in done.err.decode().splitlines() if "could not be started on" in line]
     assert len(lines) == 1, done.err
     assert "srun: error" in lines[0]
