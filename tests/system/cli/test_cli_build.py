@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from spraycc import __version__
+from spraycc import __version__, runtime_dir
 from spraycc.commands.interception import LIBRARY_NAME, configuration
 from spraycc.jobserver.makeflags import compose_cargo
 from spraycc.ui.summary import summary_line
@@ -106,6 +106,24 @@ def test_make_is_a_client_of_the_pool_and_keeps_its_words(setup: Setup, server: 
     assert "warning" not in done.stderr
     fd = server.fifos[0]
     assert os.read(fd, 10) == b"+++", "every token is back"
+
+
+def test_the_number_of_executors_follows_j_and_each_limit_is_told_once(setup: Setup, server: FakeServer) -> None:
+    setup.tool("make", "exit 0")
+    Path(runtime_dir.state_directory(setup.directory.name, str(setup.base / "state" / "spraycc"))).mkdir(parents=True)
+
+    def told(*words: str) -> list[str]:
+        return [line for line in setup.run(*words).stderr.splitlines() if "limit" in line]
+
+    assert told("make", "-j400") == []
+    assert server.messages(OpenBuild)[-1].settings["jobs"] == 400
+    first = "spraycc: up to 400 executors of cluster slurm (`executors` in .spraycc.toml sets another limit)"
+    assert told("--cluster", "slurm", "make", "-j400") == [first]
+    assert told("--cluster", "slurm", "make", "-j400") == []
+    cut = "spraycc: -j400 is more than the limit of 30 executors (`executors`, --executors)"
+    assert told("--cluster", "slurm", "--executors", "30", "make", "-j400") == [cut]
+    assert told("--cluster", "slurm", "--executors", "30", "make", "-j400") == []
+    assert told("--cluster", "slurm", "--executors", "30", "--no-summary-line", "make", "-j500") == []
 
 
 @pytest.mark.parametrize(
