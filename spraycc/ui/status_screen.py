@@ -25,16 +25,17 @@ def lines(figures: Mapping[str, Any] | None, sort: str, messages: Sequence[str],
     """
     keys = f"q: quit   s: sort (by {sort})"
     room = max(0, height - 2)
-    body = _body(figures, sort, messages, width, None)
-    surplus = len(body) - room
-    if surplus > 0 and figures is not None:
-        rows = max(0, len(figures.get("executors", ())) - surplus - 1)
-        body = _body(figures, sort, messages, width, rows)
+    executors = len((figures or {}).get("executors", ()))
+    rows = min(executors, height)  # more can't fit, and a thousand rows take half a second
+    body = _body(figures, sort, messages, width, rows)
+    if (surplus := len(body) - room) > 0:
+        # The line that counts the missing rows takes a row, too.
+        body = _body(figures, sort, messages, width, max(0, rows - surplus - (rows == executors)))
     return [*body[:room], "", keys[:width]][:height]
 
 
 def _body(
-    figures: Mapping[str, Any] | None, sort: str, messages: Sequence[str], width: int, most_rows: int | None
+    figures: Mapping[str, Any] | None, sort: str, messages: Sequence[str], width: int, most_rows: int
 ) -> list[str]:
     file = io.StringIO()
     console = Console(file=file, width=width, highlight=False, force_terminal=True, color_system="standard")
