@@ -316,8 +316,9 @@ class Driver(abc.ABC):
 
     def failure(self, reply: Reply) -> ClusterError:
         """The error for a failed command."""
+        words = reply.words.removeprefix(f"{self.system}: ")  # the system's name stands before them
         if reply.signal:
-            text = f"{self.system}: signal {reply.signal} ended the command ({reply.words})"
+            text = f"{self.system}: signal {reply.signal} ended the command ({words})"
             return ClusterError(Trouble.UNREACHABLE, text)
         fitting = (kind for pattern, kind in self.failures if re.search(pattern, reply.text, re.IGNORECASE))
         kind = next(fitting, None)
@@ -325,7 +326,6 @@ class Driver(abc.ABC):
             kind = Trouble.NO_COMMAND
         elif kind is None:
             kind = Trouble.UNREACHABLE if _NO_CONTACT.search(reply.text) else Trouble.REFUSED
-        words = reply.words.removeprefix(f"{self.system}: ")
         return ClusterError(kind, f"{self.system} {_VERBS.get(kind, 'refused')}: {words}")
 
     def in_time(self, error: ClusterError) -> ClusterError:

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import termios
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -119,11 +120,10 @@ def test_a_stopped_top_gives_the_terminal_back(top: Terminal) -> None:
 
     def stopped() -> bool:
         top.read()
-        state = (f"/proc/{top.process.pid}/stat",)
-        with open(*state) as file:
-            return file.read().rpartition(")")[2].split()[0] == "T"
+        return Path(f"/proc/{top.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
     wait_until(stopped)
+    top.read()
     assert top.shown.endswith(LEAVE)
     assert termios.tcgetattr(top.slave) == top.before
     seen = len(top.shown)
