@@ -413,7 +413,7 @@ def test_every_setting_has_a_flag_with_help() -> None:
     from spraycc.config.keys import HELP, KEYS
 
     assert all(help_text.endswith(".") for help_text in HELP.values())
-    assert [option.name for option in options()] == list(KEYS)
+    assert sorted(str(option.name) for option in options()) == sorted(KEYS)
 
 
 def test_summary_line_of_ui() -> None:
