@@ -150,6 +150,7 @@ class ExecutorListener:
         acceptor: Acceptor,
         links: dict[ExecutorId, ExecutorLink],
         landmarks: Landmarks | None,
+        cluster: str = "",
     ) -> None:
         """
         Args:
@@ -159,12 +160,14 @@ class ExecutorListener:
             acceptor: accepts connections; :meth:`close` closes it.
             links: the links of all listeners of this server: an executor's id is unique among all of them.
             landmarks: the executors must see these files as the submit host does; None: they run on the submit host.
+            cluster: the setting with which the executors are started, for the status.
         """
         self._fleet = fleet
         self._results = results
         self._credentials = credentials
         self._links = links
         self._landmarks = landmarks
+        self._cluster = cluster
         self._unproved = trio.Semaphore(UNPROVED)
         self._acceptor = acceptor
         self._is_closed = False
@@ -208,7 +211,8 @@ class ExecutorListener:
             finally:
                 self._unproved.release()
             log.info("executor %s: connected from %s", executor_id, address)
-            link = ExecutorLink(self._fleet, self._results, Channel(connection), executor_id, self._landmarks)
+            channel = Channel(connection)
+            link = ExecutorLink(self._fleet, self._results, channel, executor_id, self._landmarks, self._cluster)
             await self._replace(link)
             try:
                 await link.serve()
