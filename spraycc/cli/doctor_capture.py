@@ -30,7 +30,7 @@ def capture(root: bytes | None, settings: Settings) -> Iterator[Finding]:
         return
     is_elsewhere = settings.cluster != "local" or bool(settings.executor_prefix)
     needs_recorder = is_elsewhere or (root is not None and FileSystems().is_shared(root))
-    with _explored(program, root, settings.scratch_dir) as host:
+    with explored(program, root, settings.scratch_dir) as host:
         where = f"; scratch files in {os.fsdecode(os.path.dirname(host.scratch.path))}" if host.scratch else ""
         captures = " and ".join(host.captures) or "nothing"
         if "overlay" in host.captures:
@@ -45,8 +45,8 @@ def capture(root: bytes | None, settings: Settings) -> Iterator[Finding]:
 
 
 @contextlib.contextmanager
-def _explored(program: bytes, root: bytes | None, scratch_dir: str | None) -> Iterator[Host]:
-    """This host after the executor's trial, whose files are removed at the end."""
+def explored(program: bytes, root: bytes | None, scratch_dir: str | None) -> Iterator[Host]:
+    """This host after the executor's trial, whose files are removed at the end. ``root`` None: in a new directory."""
     import trio
 
     from spraycc.executor.host import explore

@@ -141,5 +141,5 @@ def _default(option: click.Option) -> str:
 
 def _argument(argument: click.Argument) -> Argument:
     kinds = tuple(map(str, argument.type.choices)) if isinstance(argument.type, click.Choice) else ()
-    name = (argument.metavar or str(argument.name).upper()).removesuffix("...")
+    name = (argument.metavar or str(argument.name).upper()).removesuffix("...").strip("[]")
     return Argument(name, argument.required, argument.nargs == -1, kinds)
