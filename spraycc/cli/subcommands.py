@@ -24,6 +24,7 @@ _COMMANDS = {
     "build": "spraycc.cli.build_commands",
     "clean": "spraycc.cli.clean",
     "cluster": "spraycc.cli.cluster",
+    "completion": "spraycc.cli.completion",
     "config": "spraycc.cli.config",
     "doctor": "spraycc.cli.doctor",
     "env": "spraycc.cli.env",
