@@ -15,6 +15,13 @@ from spraycc.cli.help import command_groups
 from spraycc.cli.subcommands import make_group
 from spraycc.config.keys import FIRST, choices, default_word, group_of
 
+#: Placeholders for click's types, by their names.
+_TYPE_METAVARS = {
+    "choice": "WORD",
+    **dict.fromkeys(("integer", "integer range"), "N"),
+    **dict.fromkeys(("float", "float range"), "NUMBER"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -124,7 +131,7 @@ def _option(option: click.Option) -> Option:
     return Option(
         names,
         off_names,
-        (option.metavar or option.type.name.upper()) if takes_value else "",
+        (option.metavar or _TYPE_METAVARS.get(option.type.name, option.type.name.upper())) if takes_value else "",
         tuple(map(str, option.type.choices)) if isinstance(option.type, click.Choice) else (),
         _default(option) if takes_value else "",
         option.help or "",

@@ -63,7 +63,7 @@ end
 
 # Offers the numbers that `spraycc builds` lists, with the rest of each line.
 function __spraycc_builds
-    set -l words (commandline -opc)
+    set -l words (commandline -opc | string replace -r '^~/' "$HOME/")
     $words[1] builds 2>/dev/null | string replace -rf -- '^ *([0-9]+) +(.*)' '$1\\t$2'
 end
 

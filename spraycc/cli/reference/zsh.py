@@ -69,7 +69,7 @@ def _function(command: Command) -> str:
     elif not command.runs_tool:
         specs += [_argument_spec(argument) for argument in command.arguments]
     arguments = "".join(f" \\\n        {_quoted(spec)}" for spec in specs)
-    name = "_".join(("_spraycc", *command.words))
+    name = _function_name(command)
     if not command.commands:
         start = "_spraycc_with_tool" if command.runs_tool else "_arguments -s -S"
         return f"{name}() {{\n    {start}{arguments}\n}}\n"
@@ -78,7 +78,7 @@ def _function(command: Command) -> str:
         for child in command.commands
     )
     cases = "".join(
-        f"\n        {child.words[-1]}) {'_'.join(('_spraycc', *child.words))} && found=0 ;;"
+        f"\n        {child.words[-1]}) {_function_name(child)} && found=0 ;;"
         for child in command.commands
         if not is_tool(child)
     )
@@ -105,6 +105,11 @@ def _function(command: Command) -> str:
     return found
 }}
 """
+
+
+def _function_name(command: Command) -> str:
+    # Dashes keep the names apart from those of the script's other functions, as _spraycc_builds.
+    return "-".join(("_spraycc", *command.words))
 
 
 def _option_specs(option: Option) -> list[str]:

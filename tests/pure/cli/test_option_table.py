@@ -7,7 +7,7 @@ import pytest
 
 from spraycc.build_tools import SUBCOMMANDS
 from spraycc.cli.help import COMMAND_GROUPS, command_groups
-from spraycc.cli.option_table import Argument, Command, Option, table, walk
+from spraycc.cli.option_table import Argument, Command, Option, _option, table, walk
 from spraycc.cli.subcommands import make_group
 from spraycc.config.keys import FIRST, GROUPS, KEYS
 
@@ -49,6 +49,21 @@ def test_switches_take_no_value() -> None:
     assert option(command("cluster", "show"), "--count").metavar == "N"
     assert option(command("cluster", "show"), "--help").names == ("-h", "--help")
     assert option(command("doctor"), "--patience").default == "120"
+
+
+@pytest.mark.parametrize(
+    ("kind", "metavar"),
+    [
+        (click.Choice(["a"]), "WORD"),
+        (click.IntRange(1), "N"),
+        (int, "N"),
+        (click.FloatRange(1), "NUMBER"),
+        (str, "TEXT"),
+        (click.Path(), "PATH"),
+    ],
+)
+def test_an_option_without_a_placeholder_gets_that_of_its_type(kind: click.ParamType, metavar: str) -> None:
+    assert _option(click.Option(["--x"], type=kind)).metavar == metavar
 
 
 def test_arguments_and_tools() -> None:

@@ -51,7 +51,7 @@ def test_bash_knows_the_options_and_subcommands(command: Command) -> None:
 
 @pytest.mark.parametrize("command", by_words(COMMANDS))
 def test_zsh_knows_the_options_and_subcommands(command: Command) -> None:
-    name = "_".join(("_spraycc", *command.words))
+    name = "-".join(("_spraycc", *command.words))
     body = zsh.script(ROOT).partition(f"\n{name}() {{\n")[2].partition("\n}\n")[0]
     options = re.findall(r"^ +'(?:\*|\([^)]*\))?(--?[\w-]+)[=+]?\[", body, re.MULTILINE)
     assert sorted(options) == sorted(names(command))

@@ -215,9 +215,9 @@ def test_options_after_a_tools_name_are_the_tools(offers_of_tools: Offers) -> No
 
 
 def test_the_numbers_of_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commands and options are of a later day than this test's table: it has a table of its own."""
     build = Option(("--build",), (), "BUILD", (), "", "The build's number.")
-    root = replace(ROOT, commands=(Command(("why",), "Why.", "Why.", "", (build,), (), ()),))
+    commands = (("why",), (build,)), (("builds",), ())
+    root = replace(ROOT, commands=tuple(Command(words, "Help.", "Help.", "", own, (), ()) for words, own in commands))
     for name, module in {"bash": bash, "zsh": zsh, "fish": fish}.items():
         monkeypatch.setitem(SCRIPTS, name, module.script(root))
         (tmp_path / name).mkdir()
