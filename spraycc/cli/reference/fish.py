@@ -43,18 +43,27 @@ function __spraycc_parse
     contains -- "$path" {runners}; and test $skip = 0; and printf '%s\\n' tool
 end
 
+# Sets __spraycc_parsed. fish asks for the same command line once for each subcommand.
+function __spraycc_update
+    set -l line (commandline -cp)
+    test "$line" = "$__spraycc_line"; and return
+    set -g __spraycc_line $line
+    set -g __spraycc_parsed (__spraycc_parse)
+end
+
 function __spraycc_at
-    set -l parsed (__spraycc_parse)
-    test "$parsed[1]" = "$argv"
+    __spraycc_update
+    test "$__spraycc_parsed[1]" = "$argv"
 end
 
 function __spraycc_in_tool
-    contains -- tool (__spraycc_parse)
+    __spraycc_update
+    contains -- tool $__spraycc_parsed
 end
 
 # Offers the words that the tool's own completion offers for the tool's part of the command line.
 function __spraycc_of_tool
-    set -l parsed (__spraycc_parse)
+    set -l parsed $__spraycc_parsed
     set -l at (contains -i -- tool $parsed)
     set -l words
     test $at -lt (count $parsed); and set words (string escape -- $parsed[(math $at + 1)..-1])

@@ -81,6 +81,11 @@ def typed(argv: list[str], start: str, line: str, directory: Path) -> list[str]:
     return [text[1:-1] for text in lines if text.startswith("<") and text.endswith(">")]
 
 
+def need_bash_completion() -> None:
+    if not BASH_COMPLETION.exists():
+        needs.missing("bash-completion", "bash-completion")
+
+
 def in_bash(tmp_path: Path, line: str, *, with_package: bool = False) -> list[str]:
     script = tmp_path / "script"
     script.write_text(SCRIPTS["bash"])
@@ -130,8 +135,8 @@ def offers(request: pytest.FixtureRequest, tmp_path: Path) -> Offers:
 def offers_of_tools(request: pytest.FixtureRequest, tmp_path: Path) -> Offers:
     """As ``offers``, in a directory with a makefile, and with the tools' own completions."""
     shell: str = request.param
-    if shell == "bash" and not BASH_COMPLETION.exists():
-        needs.missing("bash-completion", "bash-completion")
+    if shell == "bash":
+        need_bash_completion()
     needs.program("make")
     (tmp_path / "Makefile").write_text("all-things: ; @:\nalign: ; @:\nother: ; @:\n")
 
@@ -265,3 +270,44 @@ def test_one_line_of_the_users_start_up_file(tmp_path: Path, shell: str, line: s
     argv = [needs.program(shell), "--norc", "-i"] if shell == "bash" else [needs.program(shell), "-f", "-i"]
     path = f"PATH={program.parent}:$PATH\n"
     assert typed(argv, path + starts[shell], "spraycc conf", tmp_path) == ["config"]
+
+
+def completion(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, capture_output=True, text=True, timeout=HANG_S)
+
+
+@pytest.mark.parametrize("shell", SCRIPTS)
+def test_the_calling_shell_is_the_default(shell: str) -> None:
+    program = Path(sys.executable).with_name("spraycc")
+    done = completion(needs.program(shell), "-c", f"{program} completion; true")
+    assert done.stdout == SCRIPTS[shell]
+    assert completion(str(program), "completion", shell).stdout == SCRIPTS[shell]
+
+
+def test_a_caller_without_a_script_is_told_the_next_step() -> None:
+    program = Path(sys.executable).with_name("spraycc")
+    done = completion(needs.program("dash"), "-c", f"{program} completion; exit $?")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == (
+        "spraycc: error: completion: for which shell? dash calls; for instance: spraycc completion bash\n"
+    )
+
+
+def test_bash_finds_the_script_in_its_place(tmp_path: Path) -> None:
+    need_bash_completion()
+    place = tmp_path / ".local/share/bash-completion/completions/spraycc"
+    place.parent.mkdir(parents=True)
+    place.write_text(SCRIPTS["bash"])
+    start = BASH_START.format(script="/dev/null", more=f". {BASH_COMPLETION}", builds=BUILDS)
+    assert typed([needs.program("bash"), "--norc", "-i"], start, "spraycc conf", tmp_path) == ["config"]
+
+
+def test_fish_finds_the_script_in_its_place(tmp_path: Path) -> None:
+    place = tmp_path / ".config/fish/completions/spraycc.fish"
+    place.parent.mkdir(parents=True)
+    place.write_text(SCRIPTS["fish"])
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    argv = [needs.program("fish"), "-c", "function spraycc; end; complete -C 'spraycc conf'"]
+    done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=HANG_S, check=True)
+    assert done.stdout.startswith("config\t")
