@@ -10,8 +10,8 @@ from spraycc.cli.reference.values import Kind, first_sentence, is_tool, kind_of
 _HEAD = """\
 # Completion of spraycc's command line for fish, generated from its table of commands and options.
 
-# Prints the subcommands' names before the cursor: empty, or "config show". From a tool's name on it prints "tool", and
-# the tool's words.
+# Prints the names of the subcommands before the cursor: empty, or "config show". If the cursor is after a tool's name,
+# prints "tool" and the tool's words.
 function __spraycc_parse
     set -l path
     set -l skip 0

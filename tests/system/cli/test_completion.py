@@ -311,3 +311,9 @@ def test_fish_finds_the_script_in_its_place(tmp_path: Path) -> None:
     argv = [needs.program("fish"), "-c", "function spraycc; end; complete -C 'spraycc conf'"]
     done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=HANG_S, check=True)
     assert done.stdout.startswith("config\t")
+
+
+def test_a_command_line_of_spraycc_within_another(offers_of_tools: Offers) -> None:
+    assert offers_of_tools("spraycc run spraycc conf") == ["config", "run", "spraycc"]
+    assert offers_of_tools("spraycc run -- spraycc --capture=ov") == ["--", "--capture=overlay", "run", "spraycc"]
+    assert offers_of_tools("spraycc run spraycc make al") == ["align", "all-things", "make", "run", "spraycc"]
