@@ -18,7 +18,11 @@ runner starts faster, and runs on hosts with another C library. A native wheel i
 programs for the platform but no extension module, so it serves every Python. Hatchling's own ``infer_tag`` would tie
 the wheel to one Python.
 
-An editable install gets the same scripts, but a changed C source does not rebuild them: run ``pip install -e .`` again.
+The man pages and the scripts of the shells' completion go to the installation's ``share`` (shared data). The module
+spraycc.cli.reference writes them. It needs click, which pyproject.toml asks for. Without click, as in a build without
+isolation, the wheel goes without them, with a warning.
+
+An editable install gets the same scripts, but a changed source does not rebuild them: run ``pip install -e .`` again.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,6 +60,8 @@ SOURCES = {
 LIBRARY_PLACE = "lib/spraycc"
 FALLBACK = "spraycc/runner/fallback.py"
 COMMAND_SCRIPT = "spraycc/cli/command_script.py"
+#: Writes the man pages and the scripts of the shells' completion.
+REFERENCE = "spraycc.cli.reference"
 #: The script's name beside the native ``spraycc``.
 COMMAND_MAIN = "spraycc-main"
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra")
@@ -67,6 +74,10 @@ LIBRARY_END = ("-fno-lto", "-ldl")
 
 class CompileError(Exception):
     """A program could not be compiled; ``str()`` has the command and the compiler's messages."""
+
+
+class ReferenceFailed(Exception):
+    """The man pages and completion scripts could not be written; ``str()`` has the cause."""
 
 
 class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # generic in name only
@@ -96,6 +107,8 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # generic 
                 build_data["shared_data"][str(path)] = f"{LIBRARY_PLACE}/{name}"
             else:
                 build_data["shared_scripts"][str(path)] = name
+        for path, place in self._reference(scratch / "share").items():
+            build_data["shared_data"][str(path)] = place
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         self._scratch.cleanup()
@@ -111,6 +124,15 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # generic 
                     raise SystemExit(f"{VARIABLE}=native: {exc}") from None
                 self.app.display_warning(f"{name} is left out: {exc}")
         return built
+
+    def _reference(self, share: Path) -> dict[Path, str]:
+        """The generated man pages and completion scripts, and their places. Empty, with a warning, if that fails."""
+        try:
+            write_reference(share)
+        except ReferenceFailed as exc:
+            self.app.display_warning(f"the man pages and the shells' completion are left out: {exc}")
+            return {}
+        return {path: f"share/{path.relative_to(share)}" for path in sorted(share.rglob("*")) if path.is_file()}
 
     def _script(self, script: Path, source: str) -> Path:
         """A Python file as a script. Installers put their interpreter's path in place of ``#!python``."""
@@ -149,6 +171,22 @@ def compile_native(name: str, out_dir: Path, version: str) -> Path:
     command = [*compiler, *FLAGS, *flags, *shlex.split(os.environ.get("CFLAGS", ""))]
     command += [*map(str, sources_of(name)), "-o", str(out_dir / name), *shlex.split(os.environ.get("LDFLAGS", ""))]
     return run_compiler([[*command, *LIBRARY_END]] if is_library else [[*command, "-static"], command], out_dir / name)
+
+
+def write_reference(share: Path) -> None:
+    """Write the man pages and the scripts of the shells' completion below ``share``.
+
+    Raises:
+        ReferenceFailed: a module can't be imported, or a file can't be written.
+    """
+    # In a process of its own, because this process may have imported another SprayCC. The tree's package comes first.
+    # Python writes no bytecode into the tree.
+    paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
+    environ = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", REFERENCE, str(share)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environ)
+    if done.returncode != 0:
+        raise ReferenceFailed((done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1])
 
 
 def run_compiler(commands: Sequence[list[str]], out: Path) -> Path:

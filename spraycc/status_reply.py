@@ -70,6 +70,7 @@ class ExecutorStatus(TypedDict):
     host: str
     pid: int
     capture: str  #: overlay, predict or in-place
+    cluster: str  #: name of the cluster that it was submitted to, as in the setting
     batch_job: str  #: the cluster manager's id of the batch job; empty: none, or not known
     task: int | None  #: number of its task; null: the executor is idle
     running: RunningTask | None  #: the same task by name

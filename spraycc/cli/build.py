@@ -176,6 +176,8 @@ def _run(plan: Plan, loaded: config.Loaded, root: bytes, env: dict[bytes, bytes]
                 opened.close()
     with _survived("there is no summary"):
         _tell(plan, settings, opened, figures)
+        if tool.shell_status and not plan.by_shim:
+            _tell_misplaced(plan)
     return tool.end_alike()
 
 
@@ -201,6 +203,14 @@ def _tell(plan: Plan, settings: Settings, opened: OpenedBuild | None, figures: M
                 inform(text)
         if settings.summary is not None:
             _write_summary(settings.summary, figures)
+
+
+def _tell_misplaced(plan: Plan) -> None:
+    """Tell the user of an option of SprayCC after the tool's name: the tool may have failed because of it."""
+    from spraycc.cli.misplaced import after_tool
+
+    if plan.summary and (hint := after_tool(os.path.basename(plan.name), plan.stripped.argv[1:])) is not None:
+        inform(hint)
 
 
 def _start_tool(

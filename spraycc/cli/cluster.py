@@ -16,7 +16,7 @@ _SHOWN_HOSTS = 20
 def command(name: str) -> click.Command:
     """The subcommand."""
     count = click.Option(
-        ["-n", "--count"], type=click.IntRange(1), help="For this many executors. Default: all of them."
+        ["-n", "--count"], type=click.IntRange(1), metavar="N", help="For this many executors. Default: all of them."
     )
     return click.Group(
         name,

@@ -1,56 +1,102 @@
-"""``spraycc config show`` and ``spraycc config path``."""
+"""``spraycc config show``, ``spraycc config path`` and ``spraycc config init``."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from spraycc.cli.settings_text import ThisHost
+    from spraycc.settings import Settings
 
 
 def command(name: str) -> click.Command:
     """The subcommand."""
+    from spraycc.config.keys import KEYS
+
+    show = click.Command(
+        "show",
+        callback=_show,
+        help="Each setting, its value, its source, what auto comes to on this host, and what the setting is for. "
+        "With KEY: only these settings, with all that is allowed.",
+        short_help="Each setting, its value, its source, and what it is for.",
+        params=[
+            click.Argument(["keys"], nargs=-1, type=click.Choice(KEYS), metavar="[KEY]..."),
+            click.Option(["--brief"], is_flag=True, help="Only values and sources."),
+        ],
+    )
+    init = click.Command(
+        "init",
+        callback=_init,
+        help="Write a commented .spraycc.toml for the cluster that this host belongs to. An existing file is kept.",
+        short_help="Write a commented .spraycc.toml for the cluster that is found.",
+    )
     return click.Group(
         name,
-        help="Show the settings in force and where each comes from.",
-        commands=[
-            click.Command("show", callback=_show, help="Each setting, its value and its source."),
-            click.Command("path", callback=_path, help="The configuration files, weakest first."),
-        ],
+        help="Show the settings in force and where each comes from, or begin a configuration.",
+        short_help="Show the settings and where each comes from, or write a first .spraycc.toml.",
+        commands=[show, click.Command("path", callback=_path, help="The configuration files, weakest first."), init],
     )
 
 
 @click.pass_obj
-def _show(flags: dict[str, Any]) -> None:
-    from spraycc import config, workspace
+def _show(flags: dict[str, Any], keys: tuple[str, ...], brief: bool) -> None:
+    from spraycc import config
     from spraycc.cli.messages import warn
-    from spraycc.config.keys import KEYS, none_word
+    from spraycc.cli.settings_text import show
 
-    loaded = config.load(workspace.find(), flags=flags)
+    root = _workspace()
+    loaded = config.load(root, flags=flags)
     for text in loaded.warnings:
         warn(text)
-    width = max(map(len, KEYS))
-    for key in KEYS:
-        value = getattr(loaded.settings, key)
-        click.echo(
-            f"{key:<{width}} = {toml_value(none_word(key) if value is None else value):<12}  # {loaded.origins[key]}"
-        )
+    for line in show(loaded, _this_host(root, loaded.settings), brief=brief, keys=keys):
+        click.echo(line)
 
 
 @click.pass_obj
 def _path(flags: dict[str, Any]) -> None:
-    from spraycc import workspace
     from spraycc.config.sources import config_files
 
-    for layer, path in config_files(workspace.find()).items():
+    for layer, path in config_files(_workspace()).items():
         click.echo(f"{layer:<9} {path}{'' if os.path.exists(path) else '  (none)'}")
 
 
-def toml_value(value: Any) -> str:
-    """A setting's value as it would stand in a file. Strings are quoted as in JSON, which TOML reads the same way."""
-    import json
+@click.pass_obj
+def _init(flags: dict[str, Any]) -> None:
+    from spraycc.cli.config_init import init
 
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(toml_value, value))}]"
-    # ensure_ascii would write halves of surrogate pairs, which TOML rejects. TOML also rejects DEL, which JSON allows.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    init(flags)
+
+
+def _workspace() -> bytes | None:
+    """The workspace; None in a directory that is none, where the other files count."""
+    from spraycc import workspace
+    from spraycc.cli.messages import warn
+    from spraycc.errors import WorkspaceError
+
+    try:
+        return workspace.find()
+    except WorkspaceError as exc:
+        warn(f"{exc}; the settings of no workspace are shown")
+        return None
+
+
+def _this_host(root: bytes | None, settings: Settings) -> ThisHost:
+    """The facts behind some values of auto, by the executor's own trial."""
+    from spraycc import runner_files
+    from spraycc.cli.doctor_capture import explored
+    from spraycc.cli.settings_text import ThisHost
+    from spraycc.errors import SprayccError
+    from spraycc.executor.box import find_box
+
+    capture = scratch = intercept = ""
+    # doctor reports a box that is missing
+    with contextlib.suppress(OSError), explored(find_box(), root, settings.scratch_dir) as host:
+        capture = host.captures[0] if host.captures else "none (`spraycc doctor` says why)"
+        scratch = os.fsdecode(os.path.dirname(host.scratch.path)) if host.scratch is not None else ""
+    with contextlib.suppress(SprayccError):  # doctor reports a runner that is missing
+        intercept = "path" if runner_files.install().library is None else "exec"
+    return ThisHost(capture, scratch, intercept)

@@ -8,45 +8,76 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from spraycc.cli.doctor_checks import Finding
+    from spraycc.cli.finding import Finding
+
+
+_HELP = """Check this installation, and show how to repair it.
+
+Each line is "ok", a "note" (SprayCC works, but not as well as it could) or a "PROBLEM" (no task can go to an executor).
+The next step follows.
+
+Exit status: 0 if there is no PROBLEM, 1 if there is one, 2 for a wrong command line."""
 
 
 def command(name: str) -> click.Command:
     """The subcommand."""
-    cluster = click.Option(
-        ["--cluster"], is_flag=True, help="Start executors too (an array of two batch jobs), and compile something."
-    )
-    patience = click.Option(
-        ["--patience"], type=float, default=120.0, metavar="SECONDS", help="Longest wait for these executors."
-    )
     return click.Command(
-        name, callback=_doctor, params=[cluster, patience], help="Check this installation, and show how to repair it."
+        name,
+        callback=_doctor,
+        help=_HELP,
+        short_help="Check this installation, and show how to repair it.",
+        params=[
+            click.Option(
+                ["--cluster"],
+                is_flag=True,
+                help="Check the cluster: start executors as a build does (an array of two batch jobs), and compile.",
+            ),
+            click.Option(
+                ["--executors"],
+                type=click.IntRange(1),
+                metavar="N",
+                help="Check the hosts of N executors of the cluster, and show what differs among them and this host.",
+            ),
+            click.Option(
+                ["--patience"],
+                type=float,
+                default=120.0,
+                metavar="SECONDS",
+                help="Longest wait for these executors.",
+            ),
+        ],
     )
 
 
 @click.pass_obj
-def _doctor(flags: dict[str, Any], cluster: bool, patience: float) -> int:
+def _doctor(flags: dict[str, Any], cluster: bool, executors: int | None, patience: float) -> int:
     worst = False
-    for finding in _findings(flags, cluster, patience):
-        mark = "ok" if finding.ok else "PROBLEM" if finding.essential else "note"
-        click.echo(f"{mark:<8} {finding.subject}: {finding.text}")
-        if not finding.ok and finding.remedy:
-            click.echo(f"{'':<8}   {finding.remedy}")
+    for finding in _findings(flags, cluster, executors, patience):
+        for line in finding.lines():
+            click.echo(line)
         worst = worst or (finding.essential and not finding.ok)
     return 1 if worst else 0
 
 
-def _findings(flags: dict[str, Any], cluster: bool, patience_s: float) -> Iterator[Finding]:
-    """The findings. An error in the configuration is the last one, as further checks are impossible then."""
-    from spraycc.cli.doctor_checks import Finding, all_findings
-    from spraycc.errors import SprayccError
+def _findings(flags: dict[str, Any], cluster: bool, executors: int | None, patience_s: float) -> Iterator[Finding]:
+    """The findings. An error in the configuration is the last one of a probe, which is impossible then."""
+    from spraycc.cli.finding import failed
+    from spraycc.errors import SprayccError, WorkspaceError
 
     try:
+        if not cluster and executors is None:
+            from spraycc.cli import doctor_checks
+
+            yield from doctor_checks.all_findings(flags)
         if cluster:
             from spraycc.cli import doctor_cluster
 
             yield from doctor_cluster.findings(flags, patience_s)
-        else:
-            yield from all_findings(flags)
+        if executors is not None:
+            from spraycc.cli import doctor_hosts
+
+            yield from doctor_hosts.findings(flags, executors, patience_s)
+    except WorkspaceError as exc:
+        yield failed("workspace", str(exc), "change into the directory of a project", essential=True)
     except SprayccError as exc:
-        yield Finding("configuration", False, str(exc), essential=True)
+        yield failed("configuration", str(exc), "`spraycc doctor` checks the other parts", essential=True)

@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, Any, NoReturn
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from spraycc import config, runtime_dir, workspace
-from spraycc.allocation import SYSTEMS
-from spraycc.cli import server_start
-from spraycc.cli.doctor_checks import Finding
+from spraycc import config, workspace
+from spraycc.cli.finding import Finding, failed, passed
+from spraycc.cli.probe_build import (
+    POLL_S,
+    end_server,
+    reachable,
+    running,
+    split_advice,
+    status,
+    without_other_executors,
+)
 from spraycc.cluster.registry import BATCH
-from spraycc.config.keys import flag
 from spraycc.settings import Settings
 from spraycc.ui.status import shown_address
 
-#: The programs of the cluster manager that SprayCC calls, by the setting ``cluster``.
-_PROGRAMS = {
-    "slurm": ("sbatch", "squeue", "scancel"),
-    "gridengine": ("qsub", "qstat", "qdel"),
-    "pbs": ("qsub", "qstat", "qdel", "qselect"),
-    "lsf": ("bsub", "bjobs", "bkill"),
-    "openlava": ("bsub", "bjobs", "bkill"),
-    "ssh": ("ssh",),
-    **{f"{manager}-step": (system.program,) for manager, system in SYSTEMS.items()},
-}
-_POLL_S = 0.1
-#: Processes and the server have this time for each step of their end.
-_END_S = 5.0
+#: The build stays open after the compile until it reads a line or the end of its standard input, so that the second
+#: batch job can start. Then it ends the compile, which may wait for an executor for ever. The end without a line means
+#: that the doctor was killed.
+_SCRIPT = """\
+exec 3<&0
+{line} </dev/null 3<&- & compile=$!
+{{ read word <&3; status=$?; kill $compile 2>/dev/null; exit $status; }} & reader=$!
+wait $compile; echo $? >{ended}
+wait $reader || rm -rf {directory}
+"""
 _SOURCE = "int spraycc_doctor(int x) { return x + 1; }\n"
 
 
@@ -47,17 +46,19 @@ def findings(flags: Mapping[str, Any], patience_s: float) -> Iterator[Finding]:
     """
     root = workspace.find()
     settings = config.load(root, flags=flags).settings
-    missing = [name for name in _PROGRAMS.get(settings.cluster, ()) if shutil.which(name) is None]
-    if missing:
-        text = f"{settings.cluster}: not on PATH: {' '.join(missing)}"
-        yield Finding("cluster", False, text, "is this a submit host, and is the cluster's software set up?", True)
+    found = reachable(settings)
+    yield found
+    if not found.ok:
         return
-    where = f", {settings.allocation.name}" if settings.allocation else ""
-    yield Finding("cluster", True, f"{settings.cluster}{where}")
     compiler = next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
     if compiler is None:
-        yield Finding("probe", False, "no C compiler on PATH", "install one on this host and on the cluster's", True)
+        remedy = "install one on this host and on the cluster's"
+        yield failed("probe", "no C compiler on PATH", remedy, essential=True)
         return
+    for finding in without_other_executors(root, settings):
+        yield finding
+        if not finding.ok:
+            return
     with tempfile.TemporaryDirectory(prefix=".spraycc-doctor-", dir=os.fsdecode(root)) as directory:
         yield from _probe(root, directory, compiler, flags, patience_s, settings)
 
@@ -70,34 +71,32 @@ def _probe(
     with open(source, "w") as file:
         file.write(_SOURCE)
     line = [os.path.basename(compiler), "-c", source, "-o", made]
-    # The build stays open after the compile until its standard input ends, so that the second batch job can start.
-    script = f"{shlex.join(line)} </dev/null; status=$?; echo $status >{shlex.quote(ended)}; read end; exit $status"
     executors = batch_jobs(settings) * settings.cpus_per_executor
-    options = [word for key, value in flags.items() for word in _words(key, value)]
-    options += ["--initial-executors", str(executors), "--wait-for-cluster", "--no-summary-line"]
-    argv = [sys.argv[0], *options, "build", "--", "/bin/sh", "-c", script]
-    before = _status(root)
+    before = status(root)
     executors_before = {executor["id"] for executor in before.get("executors", ())}
     watch = _Watch(settings, patience_s, set(before.get("submissions", ())), executors_before)
     try:
         with tempfile.TemporaryFile() as said:
-            with _running(argv, said, root) as build:
+            script = _SCRIPT.format(line=shlex.join(line), ended=shlex.quote(ended), directory=shlex.quote(directory))
+            with running(root, flags, executors, ["/bin/sh", "-c", script], said, said) as build:
                 while build.poll() is None and not watch.is_over:
-                    time.sleep(_POLL_S)
+                    time.sleep(POLL_S)
                     watch.is_compiled = os.path.exists(ended)
-                    yield from watch.findings(_status(root))
+                    yield from watch.findings(status(root))
             said.seek(0)
             words = [line.strip() for line in said.read().decode(errors="replace").splitlines() if line.strip()]
     finally:
         if not before:
-            _end_server(root)
+            end_server(root)
     yield from watch.missing(words[-1] if words else "")
+    call = " ".join(line[:2])
+    by_hand = f"try it by hand: spraycc --cluster {settings.cluster} --wait-for-cluster build -- {call} FILE"
     if os.path.exists(made):
-        yield Finding("compile", True, f"{' '.join(line[:2])} done after {watch.compiled_s:.1f} s")
+        yield passed("compile", f"{call} done after {watch.compiled_s:.1f} s")
     elif watch.is_compiled or (watch.connected and not watch.is_over):
-        yield Finding("compile", False, words[-1] if words else f"status {build.returncode}", essential=True)
+        yield failed("compile", words[-1] if words else f"status {build.returncode}", by_hand, essential=True)
     elif watch.connected:
-        yield Finding("compile", False, f"not done within {patience_s:.0f} s", essential=True)
+        yield failed("compile", f"not done within {patience_s:.0f} s", by_hand, essential=True)
 
 
 def batch_jobs(settings: Settings) -> int:
@@ -114,6 +113,7 @@ class _Watch:
 
     def __init__(self, settings: Settings, patience_s: float, known: set[str], executors: set[str]) -> None:
         """``known``, ``executors``: submissions and executors of earlier builds."""
+        self._cluster = settings.cluster
         self._submits = settings.cluster in BATCH
         self._wanted = batch_jobs(settings)
         self._in_array = self._wanted > 1 and settings.array_limit != 1
@@ -150,18 +150,18 @@ class _Watch:
         for host, port in status.get("listens", ()):
             if not self._listens:
                 self._listens = True
-                yield Finding("server", True, f"listens for executors on port {port} of {shown_address(host)}")
+                yield passed("server", f"listens for executors on port {port} of {shown_address(host)}")
         new = [job for job in map(str, status.get("submissions", ())) if job not in self._known]
         if new and not self._submitted:
             self._submitted = True
             jobs = f"batch jobs {new[-1]}[1-{self._wanted}]" if self._in_array else f"batch job {new[-1]}"
-            yield Finding("submitted", True, f"{jobs}, accepted after {self._elapsed_s:.1f} s")
+            yield passed("submitted", f"{jobs}, accepted after {self._elapsed_s:.1f} s")
         for executor in status.get("executors", ()):
             batch_job = executor["batch_job"]
             if executor["id"] in self._known_executors and executor["id"] not in self.connected:
                 self.connected.add(executor["id"])
                 text = "is one of an earlier build; `spraycc server stop` before a probe shows whether new ones start"
-                yield Finding("executor", True, f"{executor['host']}: {text}")
+                yield passed("executor", f"{executor['host']}: {text}")
                 continue
             if (batch_job or executor["id"]) in self.connected or len(self.connected) >= self._wanted:
                 continue
@@ -169,87 +169,24 @@ class _Watch:
             self.connected.add(batch_job or executor["id"])
             where = f"batch job {batch_job} on " if batch_job else ""
             text = f"{where}{executor['host']}, outputs captured by {executor['capture']}"
-            yield Finding("executor", True, f"{which} after {self._elapsed_s:.1f} s: {text}")
+            yield passed("executor", f"{which} after {self._elapsed_s:.1f} s: {text}")
         if status.get("trouble") and status["trouble_age_s"] < self._elapsed_s:
             self._trouble = status["trouble"]
         self._asked = status.get("scheduler", {}).get("executors", {}).get("asked", 0)
 
     def missing(self, last_words: str) -> Iterator[Finding]:
         """The fate of the batch jobs that have not connected. ``last_words``: of the build."""
-        show = "`spraycc cluster show`"
-        remedy = "" if show in self._trouble else f"{show} prints what is submitted"
-        why = self._trouble or last_words
+        trouble, remedy = split_advice(self._trouble, self._cluster)
+        why = trouble or last_words
         waited = f"within {self._elapsed_s:.0f} s" + (f": {why}" if why else "")
-        if not self.connected and self._trouble:
+        if not self.connected and trouble:
             subject = "submitted" if self._submits and not self._submitted else "executor"
-            yield Finding(subject, False, self._trouble, remedy, essential=True)
+            yield failed(subject, trouble, remedy, essential=True)
         elif not self.connected:
-            yield Finding("executor", False, f"none connected {waited}", remedy, essential=True)
-        elif len(self.connected) < self._wanted and self._trouble:
-            yield Finding("executor", False, f"the second has not connected: {self._trouble}", remedy)
+            yield failed(
+                "executor", f"none connected {waited}", f"{remedy}; or wait longer: --patience", essential=True
+            )
+        elif len(self.connected) < self._wanted and trouble:
+            yield failed("executor", f"the second has not connected: {trouble}", remedy)
         elif len(self.connected) < self._wanted:
-            yield Finding("executor", True, f"the second has not started {waited}; the cluster may be full")
-
-
-@contextlib.contextmanager
-def _running(argv: Sequence[str], said: IO[bytes], directory: bytes) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a build in a process group of its own. At the end no process of the group is left."""
-
-    def end(number: int, _frame: object) -> NoReturn:
-        sys.exit(128 + number)
-
-    old = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        process = subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=said, stderr=said, cwd=directory, process_group=0
-        )
-        assert process.stdin is not None
-        try:
-            yield process
-        finally:
-            process.stdin.close()
-            # While the first process is not waited for, its number stands for this group and no other.
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                if not _ends_within(process.pid, _END_S):
-                    os.killpg(process.pid, number)
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
-def _ends_within(pid: int, seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while (over := os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is None and time.monotonic() < end:
-        time.sleep(_POLL_S)
-    return over is not None
-
-
-def _end_server(root: bytes) -> None:
-    """End the server that the probe has started, with its batch jobs, unless another build uses it by now."""
-    end = time.monotonic() + _END_S
-    # The server may not have seen the end of the build and of its compile yet.
-    while (connection := server_start.connect(runtime_dir.locate(root), lambda text: None)) is not None:
-        with contextlib.closing(connection):
-            if connection.stop_if_idle():
-                return
-        if time.monotonic() > end:
-            return
-        time.sleep(_POLL_S)
-
-
-def _status(root: bytes) -> dict[str, Any]:
-    connection = server_start.connect(runtime_dir.locate(root), lambda text: None)
-    if connection is None:
-        return {}
-    try:
-        return connection.status()
-    finally:
-        connection.close()
-
-
-def _words(key: str, value: Any) -> list[str]:
-    if isinstance(value, bool):
-        return [flag(key) if value else f"--no-{flag(key)[2:]}"]
-    return [flag(key), str(value)]
+            yield passed("executor", f"the second has not started {waited}; the cluster may be full")

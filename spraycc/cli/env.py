@@ -1,8 +1,4 @@
-"""``eval "$(spraycc env)"``: prepares a shell, so that plain make, ninja, ctest and cargo open builds by themselves.
-
-The output works in sh, bash, dash, zsh, ksh and fish: ``export NAME='value';``, which fish knows too.
-(fish joins the lines of a substitution by blanks, hence the semicolons; it has no unset, so variables are emptied.)
-"""
+"""``eval "$(spraycc env)"``: prepares a shell, so that plain make, ninja, ctest and cargo open builds by themselves."""
 
 from __future__ import annotations
 
@@ -11,13 +7,20 @@ from typing import Any
 
 import click
 
-_HELP = """Print shell code that prepares this shell: eval "$(spraycc env)" (fish: spraycc env | source).
+from spraycc.cli.shell_code import LANGUAGES, exports, look_up, parents_language, quote
+
+_HELP = """Print shell code that prepares this shell.
+
+sh, bash, dash, zsh, ksh: eval "$(spraycc env)"\n
+csh, tcsh: eval "`spraycc env`"\n
+fish: spraycc env | source
 
 From then on make, gmake, ninja, ctest, cargo and cmake --build open a build by themselves, as `spraycc make` does.
 --off undoes it.
 
 With --makeflags the shell itself becomes a build until the shell ends. Tools without a shim (a make called by its path,
-a tool of a script) then take their tokens from this build, too. This works in sh, bash, dash, zsh and ksh. The
+a tool of a script) then take their tokens from this build, too. This works in sh, bash, dash, zsh and ksh. csh, tcsh
+and fish can't hold the descriptor that this needs: `spraycc build -- tcsh` starts such a shell inside a build. The
 executors stay as long as the shell."""
 
 
@@ -27,17 +30,30 @@ def command(name: str) -> click.Command:
         name,
         callback=_env,
         help=_HELP,
+        short_help="Print shell code that makes plain make, ninja, ctest and cargo open builds in this shell.",
         params=[
             click.Option(["--off"], is_flag=True, help="Undo both forms."),
             click.Option(["--makeflags"], is_flag=True, help="Make this shell a build of its own, by MAKEFLAGS."),
+            click.Option(
+                ["--shell"],
+                type=click.Choice(LANGUAGES),
+                help="The language to print: sh also for bash, dash, zsh and ksh, csh also for tcsh. "
+                "Default: that of the shell that started this command.",
+            ),
         ],
     )
 
 
 @click.pass_obj
-def _env(flags: dict[str, Any], off: bool, makeflags: bool) -> int:
+def _env(flags: dict[str, Any], off: bool, makeflags: bool, shell: str | None) -> int:
     if off and makeflags:
         raise click.UsageError("env: --off undoes --makeflags as well; give one of them")
+    shell = shell or parents_language(os.getppid(), look_up)
+    if makeflags and shell != "sh":
+        raise click.UsageError(
+            f"env: {shell} can't keep a descriptor open, as --makeflags needs it; "
+            f"start a shell inside a build instead: spraycc build -- {shell}"
+        )
     if off:
         lines = switch_off(os.environb)
     elif makeflags:
@@ -58,7 +74,7 @@ def _env(flags: dict[str, Any], off: bool, makeflags: bool) -> int:
             warn(files.problem)
         directory = shims.of_build_tools(files, os.fsdecode(path))
         lines = {b"PATH": b":".join((directory, path)), b"SPRAYCC_SHIMS": directory}
-    _print(_exports(lines))
+    _print(exports(lines, shell))
     return 0
 
 
@@ -77,18 +93,6 @@ def switch_off(env: Any) -> dict[bytes, bytes]:
         lines |= {b"SPRAYCC_BUILD": b"", b"SPRAYCC_SOCKET": b"", b"SPRAYCC_EXEC": b""}
         lines |= {name: without_jobserver(env[name]) for name in VARIABLES if name in env}
     return lines
-
-
-def quote(value: bytes) -> bytes:
-    """Quoted for a POSIX shell and for fish. In fish a backslash in quotes is special before a quote or a backslash."""
-    quoted = bytearray(b"'")
-    for byte in value:
-        quoted += b"'\\%c'" % byte if byte in b"'\\" else b"%c" % byte
-    return bytes(quoted + b"'")
-
-
-def _exports(variables: dict[bytes, bytes]) -> list[bytes]:
-    return [b"export %s=%s;" % (name, quote(value)) for name, value in variables.items()]
 
 
 def _print(lines: list[bytes]) -> None:

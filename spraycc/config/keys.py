@@ -33,6 +33,33 @@ KEYS: tuple[str, ...] = tuple(field.name for field in _FIELDS)
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in _FIELDS}
 HELP: dict[str, str] = {field.name: field.metadata["help"] for field in _FIELDS}
 
+#: The groups of the settings in ``--help`` and in every list of them: title -> keys. Each setting is in one group.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "build": (
+        "wait_for_cluster", "pending_grace_s", "max_attempts", "fall_back_limit",
+        "intercept", "intercept_below", "wrap", "wrap_shell",
+        "tools_like_gcc", "tools_like_clang", "tools_overlay_only",
+        "policy_remote", "policy_here_heavy", "policy_here_light", "kept_variables",
+    ),
+    "cluster": (
+        "cluster", "queues", "queue_use", "queue_patience_s", "account", "project",
+        "wall_time_s", "memory_mb", "cpus_per_executor", "parallel_environment",
+        "submit_arguments", "batch_name", "array_limit", "submit_interval_s", "status_interval_s", "cluster_timeout_s",
+        "hosts", "start_command", "setup", "executor_prefix", "listen", "listen_ports",
+    ),
+    "capture": ("capture", "scratch_dir"),
+    "limits": (
+        "executors", "initial_executors", "keep_pending", "local_slots", "light_slots", "probing_limit",
+        "link_memory_mb", "release_delay_s", "idle_shutdown_s", "heartbeat_s", "lost_after_s",
+    ),
+    "output": ("summary", "summary_line"),
+}  # fmt: skip
+#: The ten settings that matter first: ``--help`` shows them, ``--help-all`` shows the others as well.
+FIRST = (
+    "wait_for_cluster", "cluster", "queues", "hosts", "wall_time_s", "memory_mb",
+    "capture", "executors", "local_slots", "summary",
+)  # fmt: skip
+
 
 @functools.cache
 def hints() -> dict[str, Any]:
@@ -60,6 +87,31 @@ def core_type(key: str) -> Any:
 def none_word(key: str) -> str | None:
     """The word that stands for None; None if ``key`` always has a value."""
     return _NONE_WORDS.get(key, _AUTO) if _split(hints()[key])[1] else None
+
+
+def default_word(key: str) -> str:
+    """The default of ``key`` as a user would write it: ``auto``, ``30``, ``true``; ``empty`` for an empty list."""
+    value = DEFAULTS[key]
+    if value is None:
+        return str(none_word(key))
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return " ".join(value) or "empty"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def choices(key: str) -> tuple[str, ...]:
+    """The values of ``key`` if only a few words are allowed; else empty."""
+    core = core_type(key)
+    values = typing.get_args(core) if typing.get_origin(core) is typing.Literal else ()
+    word = none_word(key)
+    return (*values, word) if values and word and word not in values else values
+
+
+def group_of(key: str) -> str:
+    """The title of the group that ``key`` is in."""
+    return next(title for title, keys in GROUPS.items() if key in keys)
 
 
 def form(key: str) -> Form | None:

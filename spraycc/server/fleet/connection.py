@@ -85,11 +85,21 @@ class ExecutorLink:
         channel: Channel,
         executor_id: ExecutorId,
         landmarks: Landmarks | None,
+        cluster: str = "",
     ) -> None:
-        """``landmarks``: files that the executor must see as the submit host does; None: the executor runs on it."""
+        """
+        Args:
+            fleet: told of the executor.
+            results: told of its tasks.
+            channel: the connection.
+            executor_id: the id that the executor has proved.
+            landmarks: files that the executor must see as the submit host does; None: the executor runs on it.
+            cluster: the setting with which the executor was started, for the status.
+        """
         self.id = executor_id
         self.ready: wire.Ready | None = None
         self.capture = ""
+        self._cluster = cluster
         #: the executor's own counters, as of its last pong
         self.counters: dict[str, Any] = {}
         #: the number of the last ping that the executor has answered
@@ -353,6 +363,7 @@ class ExecutorLink:
             host=ready.host,
             pid=ready.pid,
             capture=self.capture,
+            cluster=self._cluster,
             batch_job=ready.batch_job,
             task=None if self.flight is None else self.flight.task.id,
             running=None if self.flight is None else self._running(self.flight, workspace),

@@ -259,7 +259,9 @@ class Fleet:
         landmarks = await run_in_thread(Landmarks, self._workspace) if _see_other_files(settings) else None
         bound = listening_host(settings.listen, local=is_local)
         acceptor = self._acceptor(bound, settings)
-        listener = ExecutorListener(self, self._results, credentials, acceptor, self._proved, landmarks)
+        listener = ExecutorListener(
+            self, self._results, credentials, acceptor, self._proved, landmarks, settings.cluster
+        )
         try:
             self.remove_session()
             session = Session(

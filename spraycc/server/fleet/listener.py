@@ -30,12 +30,18 @@ HANDSHAKE_S = 20.0
 UNPROVED = 64
 #: Errors of bind(2) and listen(2) that concern one port: it is in use, or for root only.
 _OTHER_PORT = (errno.EADDRINUSE, errno.EACCES)
+#: Errors of bind(2) that concern the address: it is no address of this host, or of a family that this host lacks.
+_OTHER_ADDRESS = (errno.EADDRNOTAVAIL, errno.EINVAL, errno.EAFNOSUPPORT)
 #: Pause after an accept that failed.
 ACCEPT_AGAIN_S = 0.1
 
 
 class NoPort(ConfigError):
     """The server can't listen on any of the ports that the settings allow."""
+
+
+class NoAddress(ConfigError):
+    """The server can't listen on the address in the settings."""
 
 
 class Acceptor(Protocol):
@@ -67,7 +73,8 @@ class TcpAcceptor:
 
         Raises:
             NoPort: none of the ports can be used.
-            OSError: the host can't listen on the address.
+            NoAddress: ``host`` is no address of this host, and no name of such an address.
+            OSError: the host can't listen now.
         """
         # In random order: the servers of several users share the ports, and would all begin with the same ones.
         for port in random.sample(ports, len(ports)):
@@ -75,9 +82,13 @@ class TcpAcceptor:
                 self._sock = _listening(host, port)
                 break
             except OSError as exc:
+                if isinstance(exc, socket.gaierror) or exc.errno in _OTHER_ADDRESS:
+                    raise _no_address(host, exc.strerror) from None
                 if exc.errno not in _OTHER_PORT:
                     raise
                 cause = exc.strerror
+            except UnicodeError:  # from the codec for names of hosts
+                raise _no_address(host, "no name of a host") from None
         else:
             shown = f"{ports[0]}-{ports[-1]}" if len(ports) > 1 else str(ports[0])
             where = "all addresses" if host in ("::", "0.0.0.0") else host
@@ -97,6 +108,13 @@ class TcpAcceptor:
         with suppress(RuntimeError):  # outside trio no coroutine waits
             trio.lowlevel.notify_closing(self._sock)
         self._sock.close()
+
+
+def _no_address(host: str, cause: str | None) -> NoAddress:
+    return NoAddress(
+        f"this host can't listen on {host!r} ({cause}); set listen (--listen) to an address or a name of this host, "
+        "or to auto"
+    )
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -132,6 +150,7 @@ class ExecutorListener:
         acceptor: Acceptor,
         links: dict[ExecutorId, ExecutorLink],
         landmarks: Landmarks | None,
+        cluster: str = "",
     ) -> None:
         """
         Args:
@@ -141,12 +160,14 @@ class ExecutorListener:
             acceptor: accepts connections; :meth:`close` closes it.
             links: the links of all listeners of this server: an executor's id is unique among all of them.
             landmarks: the executors must see these files as the submit host does; None: they run on the submit host.
+            cluster: the setting with which the executors are started, for the status.
         """
         self._fleet = fleet
         self._results = results
         self._credentials = credentials
         self._links = links
         self._landmarks = landmarks
+        self._cluster = cluster
         self._unproved = trio.Semaphore(UNPROVED)
         self._acceptor = acceptor
         self._is_closed = False
@@ -190,7 +211,8 @@ class ExecutorListener:
             finally:
                 self._unproved.release()
             log.info("executor %s: connected from %s", executor_id, address)
-            link = ExecutorLink(self._fleet, self._results, Channel(connection), executor_id, self._landmarks)
+            channel = Channel(connection)
+            link = ExecutorLink(self._fleet, self._results, channel, executor_id, self._landmarks, self._cluster)
             await self._replace(link)
             try:
                 await link.serve()

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spraycc.cli.config import toml_value
+from spraycc.cli.settings_text import toml_value
 from spraycc.config import load, sources
 from spraycc.config.keys import HELP, KEYS, RESERVED_VARIABLES, allowed, flag, nearest, none_word, variable
 from spraycc.config.sources import config_files

@@ -38,6 +38,18 @@ def test_each_way_of_starting_executors_uses_the_one_port(on_hosts: Sandbox) -> 
     assert f"listens for executors on port {port} of all addresses" in shown
 
 
+@pytest.mark.parametrize(
+    "address", ["no-such-host.invalid", "192.0.2.1", "fe80::1", "x" * 70], ids=lambda address: address[:8]
+)
+def test_an_address_that_is_not_this_hosts(on_hosts: Sandbox, address: str) -> None:
+    """The build goes on on the submit host, and the user is told the setting and the next step."""
+    done = on_hosts.build("make", "-j2", options=["--listen", address]).ok()
+    assert len(objects(on_hosts.workspace)) == UNITS + 1
+    err = done.err.decode()
+    assert f"executors can't be started: this host can't listen on {address!r} (" in err
+    assert "set listen (--listen) to an address or a name of this host, or to auto" in err
+
+
 def test_no_port_is_free(on_hosts: Sandbox) -> None:
     """The build goes on on the submit host, and the user is told the ports and the next step."""
     (port,) = free_ports(1)

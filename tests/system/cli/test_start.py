@@ -17,6 +17,7 @@ import pytest
 
 from spraycc import runtime_dir
 from spraycc.cli import server_start
+from spraycc.cli.finding import failed
 from spraycc.errors import RuntimeDirError, ServerUnavailable
 from spraycc.settings import Settings
 from tests.system.cli.conftest import ROOT, Setup, wait_until
@@ -382,7 +383,6 @@ def test_doctor_names_every_subject(setup: Setup, server: FakeServer) -> None:
         "interception",
         "capture",
         "recorder",
-        "user namespaces",
         "make",
         "ninja",
         "compilers",
@@ -408,9 +408,47 @@ def test_doctor_fails_on_what_is_essential(setup: Setup) -> None:
     assert re.search(r"^PROBLEM +configuration: ", done.stdout, re.MULTILINE)
 
 
+def test_doctor_goes_on_with_a_wrong_configuration(setup: Setup) -> None:
+    (setup.project / ".spraycc.toml").write_text("executors = 0\n")
+    lines = setup.run("doctor").stdout.splitlines()
+    subjects = [line[9:].split(":")[0] for line in lines if line[:1] != " "]
+    assert {"configuration", "runner", "capture", "state directory", "limits"} <= set(subjects)
+    at = next(at for at, line in enumerate(lines) if line.startswith("PROBLEM  configuration: "))
+    assert lines[at + 1].strip() == "correct it; the other checks go on with the defaults"
+
+
+@pytest.mark.parametrize("words", [[], ["--cluster"], ["--executors", "2"]])
+def test_doctor_in_a_directory_that_is_no_workspace(setup: Setup, words: list[str]) -> None:
+    """All checks that need no workspace go on. A probe needs one, and says so."""
+    home = setup.base / "home"
+    home.mkdir()
+    done = setup.run("doctor", *words, cwd=home, env={"HOME": str(home)})
+    lines = done.stdout.splitlines()
+    subjects = [line[9:].split(":")[0] for line in lines if line[:1] != " "]
+    (at,) = [at for at, line in enumerate(lines) if f"workspace: {home} can't be a workspace" in line]
+    assert lines[at + 1].startswith(" " * 11), "no next step"
+    if words:
+        assert (done.returncode, subjects) == (1, ["workspace"])
+    else:
+        assert done.returncode == 0
+        assert {"runner", "interception", "capture", "compilers", "state directory", "limits"} <= set(subjects)
+        assert not {"server", "runtime directory"} & set(subjects)
+
+
+def test_every_problem_of_doctor_has_a_next_step(setup: Setup) -> None:
+    with pytest.raises(AssertionError, match="a problem without a next step"):
+        failed("x", "y", "")
+    setup.tool("make", "echo no GNU Make")
+    setup.tool("ninja", "exit 3")
+    lines = setup.run("doctor", env={"PATH": str(setup.tools), "SPRAYCC_UNHEARD_OF": "1"}).stdout.splitlines()
+    bad = [at for at, line in enumerate(lines) if not line.startswith(("ok ", " "))]
+    assert len(bad) >= 4, lines
+    assert all(lines[at + 1].startswith(" " * 11) and lines[at + 1].strip() for at in bad)
+
+
 def test_every_setting_has_a_flag_with_help() -> None:
     from spraycc.cli.flags import options
     from spraycc.config.keys import HELP, KEYS
 
     assert all(help_text.endswith(".") for help_text in HELP.values())
-    assert [option.name for option in options()] == list(KEYS)
+    assert sorted(str(option.name) for option in options()) == sorted(KEYS)

@@ -122,6 +122,17 @@ def test_what_would_be_submitted_is_printed(grid_engine_sandbox: Sandbox) -> Non
     assert not list(Path(sandbox.home).rglob("session-*.json"))
 
 
+def test_a_configuration_is_begun(grid_engine_sandbox: Sandbox) -> None:
+    sandbox = grid_engine_sandbox
+    del sandbox.settings["SPRAYCC_CLUSTER"]
+    (sandbox.workspace / ".spraycc.toml").unlink()
+    done = sandbox.run(sandbox.bin / "spraycc", "config", "init").ok()
+    assert b"Grid Engine answers (qconf), with " in done.err
+    lines = (sandbox.workspace / ".spraycc.toml").read_text().splitlines()
+    assert 'cluster = "gridengine"' in lines
+    assert [line for line in lines if line.startswith("# queues = [") and "all.q" in line]
+
+
 def test_doctor(grid_engine_sandbox: Sandbox) -> None:
     sandbox = grid_engine_sandbox
     done = sandbox.run(sandbox.bin / "spraycc", "doctor", "--cluster").ok()

@@ -360,6 +360,86 @@ def test_doctor_leaves_a_server_that_ran_before(fake_sandbox: Sandbox, fake: Fak
     assert sandbox.status()["server"]["pid"] == server
 
 
+def test_doctor_takes_no_local_executor_for_the_clusters(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    """A build with cluster local has left its executors. The server is idle, so the probe ends it."""
+    sandbox = fake_sandbox
+    sandbox.write(c_project(UNITS))
+    sandbox.build("make", "-j2", options=["--cluster", "local"], executors=2).ok()
+    assert {executor["cluster"] for executor in sandbox.status()["executors"]} == {"local"}
+    text = sandbox.run(sandbox.bin / "spraycc", "doctor", "--cluster").ok().out.decode()
+    assert "server: ended, because it was idle and its executors are of cluster 'local'" in text
+    assert re.search(r"executor: connected after \d+\.\d s: batch job 10\[[12]\]", text), text
+    assert re.search(r"compile: .* done after", text), text
+
+
+def test_doctor_does_not_probe_beside_a_local_build(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    sandbox = fake_sandbox
+    compiler = GatedCompiler(sandbox)
+    sandbox.write(c_project(UNITS))
+    command, _ = sandbox.build_command(["make", "-j2"], ["--cluster", "local"], executors=2)
+    with sandbox.start(command) as process:
+        compiler.wait_for_width(2)
+        done = sandbox.run(sandbox.bin / "spraycc", "doctor", "--cluster")
+        assert done.status == 1
+        lines = done.out.decode().splitlines()
+        assert lines[-2] == "PROBLEM  server: a build is open, and its executors are of cluster 'local'"
+        assert lines[-1].strip() == "probe again when the build has ended"
+        compiler.open()
+        assert process.wait(HANG_S) == 0
+    assert fake.calls(fake.submits) == []
+
+
+def test_doctor_in_a_tree_without_version_control(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    """The probe is part of the workspace, and uses the server that a build would use."""
+    sandbox = fake_sandbox
+    tree = sandbox.workspace.parent / "plain"
+    sandbox.run("mkdir", tree).ok()
+    text = sandbox.run(sandbox.bin / "spraycc", "doctor", "--cluster", cwd=tree).ok().out.decode()
+    assert re.search(r"executor: connected after", text), text
+    assert re.search(r"compile: .* done after", text), text
+    assert sandbox.run("ls", "-A", tree).ok().out == b""
+
+
+def test_doctor_that_is_killed_leaves_no_compile(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    """The build of the probe ends by itself, and so do the requests to the cluster."""
+    sandbox = fake_sandbox
+    fake.fault(fake.submits, "down")
+    with sandbox.start([sandbox.bin / "spraycc", "doctor", "--cluster", "--patience", "600"]) as process:
+        sandbox.wait_for("the probe waits", lambda: sandbox.status().get("builds"))
+        process.kill()
+        process.wait()
+    sandbox.wait_for("the build has ended", lambda: sandbox.status().get("builds", []) == [])
+    sandbox.wait_for("its files are gone", lambda: not list(sandbox.workspace.glob(".spraycc-doctor-*")))
+    sandbox.run(sandbox.bin / "spraycc", "server", "stop", "--now").ok()
+
+
+def test_doctor_compares_the_hosts_of_executors(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    sandbox = fake_sandbox
+    text = sandbox.run(sandbox.bin / "spraycc", "doctor", "--executors", "2").ok().out.decode()
+    host = os.uname().nodename
+    assert f"hosts: 2 executors on 1 host: {host} (2)" in text
+    assert f"capture: overlay on {host}" in text
+    assert "compiler gcc: the same everywhere: " in text
+    assert "workspace: all hosts see a file that this host has just written; " in text
+    assert "clock: the hosts' clocks differ from this host's by less than 1 s" in text
+    assert "C library: the same everywhere: glibc " in text
+    assert fake.listed() == []
+    assert sandbox.status() == {}
+
+
+def test_doctor_of_hosts_on_a_cluster_that_is_down(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    sandbox = fake_sandbox
+    fake.fault(fake.submits, "down")
+    done = sandbox.run(sandbox.bin / "spraycc", "doctor", "--executors", "3", "--patience", "5")
+    assert done.status == 1
+    lines = done.out.decode().splitlines()
+    assert lines[-2].startswith("PROBLEM  executors: 0 of 3 executors have reported within ")
+    assert lines[-1].strip() == (
+        f"try `{fake.lists}` by hand: if that fails as well, the cluster or its set-up on this host is down"
+    )
+    assert sandbox.status() == {}
+
+
 @pytest.mark.parametrize("fake", ["pbs"], indirect=True)
 def test_doctor_says_what_failed(fake_sandbox: Sandbox, fake: FakeManager) -> None:
     """At once: the build does not wait for refused batch jobs."""
@@ -367,7 +447,7 @@ def test_doctor_says_what_failed(fake_sandbox: Sandbox, fake: FakeManager) -> No
     fake.fault(fake.submits, "reply no such queue")
     done = sandbox.run(sandbox.bin / "spraycc", "doctor", "--cluster", "--patience", "600")
     assert done.status != 0
-    (line,) = [line for line in done.out.decode().splitlines() if "submitted:" in line]
-    assert line.startswith("PROBLEM")
+    line, remedy = done.out.decode().splitlines()[-2:]
+    assert line.startswith("PROBLEM  submitted: ")
     assert "ueue" in line
-    assert "`queues`" in line
+    assert remedy.strip() == "correct `queues`; `spraycc cluster show` prints what is submitted"

@@ -34,6 +34,32 @@ def test_a_build(sandbox: Sandbox, slurm: Slurm) -> None:
     assert done.figures["remote"] == UNITS + 1, done.words()
 
 
+def test_doctor(sandbox: Sandbox, slurm: Slurm) -> None:
+    """The probe of the cluster, and the comparison of two executors' hosts. Both end all that they have started."""
+    text = sandbox.run(sandbox.bin / "spraycc", "doctor", "--cluster", "--executors", "2").ok().out.decode()
+    assert "submitted: batch jobs " in text
+    assert "executor: the second connected after" in text
+    assert "compile: " in text
+    assert "hosts: 2 executors on 1 host" in text
+    assert "workspace: all hosts see a file that this host has just written" in text
+    assert not slurm.listed()
+    assert sandbox.status() == {}
+
+
+def test_a_configuration_is_begun(sandbox: Sandbox, slurm: Slurm) -> None:
+    """The cluster and its partitions are found, and a build obeys the file."""
+    del sandbox.settings["SPRAYCC_CLUSTER"]
+    (sandbox.workspace / ".spraycc.toml").unlink()
+    sandbox.write(c_project(UNITS))
+    done = sandbox.run(sandbox.bin / "spraycc", "config", "init").ok()
+    assert b"Slurm answers (sinfo), with " in done.err
+    lines = (sandbox.workspace / ".spraycc.toml").read_text().splitlines()
+    assert 'cluster = "slurm"' in lines
+    assert [line for line in lines if line.startswith("# queues = [") and len(line) > len("# queues = []")]
+    built = sandbox.build("make", "-j4", options=["--wait-for-cluster"], executors=4).ok()
+    assert built.figures["remote"] == UNITS + 1, built.words()
+
+
 def test_pending_beyond_the_slots(sandbox: Sandbox, slurm: Slurm) -> None:
     """More executors than slots: the rest waits, the user is told the reason once, and the rest is cancelled at the end."""
     sandbox.settings["SPRAYCC_STATUS_INTERVAL_S"] = "1"

@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from spraycc.server.fleet.listener import NoPort, TcpAcceptor
+from spraycc.server.fleet.listener import NoAddress, NoPort, TcpAcceptor
 from tests.system.harness.ports import free_ports
 
 
@@ -55,7 +55,7 @@ async def test_closed_while_a_coroutine_accepts() -> None:
 
 
 def test_an_address_that_is_not_this_hosts_is_an_error_and_no_socket_is_left() -> None:
-    with pytest.raises(OSError, match=r"[Aa]ssign"):
+    with pytest.raises(NoAddress, match=r"[Aa]ssign"):
         TcpAcceptor("192.0.2.1")
 
 
@@ -100,5 +100,5 @@ async def test_a_port_whose_connections_linger_is_free() -> None:
 
 @pytest.mark.parametrize("ports", [[0], range(47000, 47002)])
 def test_an_address_of_another_host_is_no_matter_of_ports(ports: Sequence[int]) -> None:
-    with pytest.raises(OSError, match=r"[Aa]ssign"):
+    with pytest.raises(NoAddress, match=r"[Aa]ssign"):
         TcpAcceptor("192.0.2.1", ports)

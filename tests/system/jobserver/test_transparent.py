@@ -10,13 +10,17 @@ from tests.system.jobserver.shapes import remotes
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-SHELLS = [pytest.param(shell, marks=pytest.mark.needs(shell)) for shell in ("bash", "dash", "zsh", "fish")]
+SHELLS = [
+    pytest.param(shell, marks=pytest.mark.needs(shell)) for shell in ("bash", "dash", "zsh", "fish", "csh", "tcsh")
+]
 PREPARED = 'eval "$(spraycc env)"; '
 
 
-def prepared(shell: str) -> str:
+def prepared(shell: str, words: str = "env") -> str:
     """The first line that a user types in that shell."""
-    return "spraycc env | source; " if shell == "fish" else PREPARED
+    if shell == "fish":
+        return f"spraycc {words} | source; "
+    return f'eval "`spraycc {words}`"; ' if shell in ("csh", "tcsh") else f'eval "$(spraycc {words})"; '
 
 
 @pytest.fixture
@@ -34,6 +38,8 @@ def tasks(finished: Any) -> list[str]:
     return [line.partition(",")[0].removeprefix("spraycc: ") for line in finished.own_lines() if " task" in line]
 
 
+#: Start files of the user would change PATH.
+NO_START_FILE = {"csh": ("-f",), "tcsh": ("-f",), "zsh": ("-f",), "bash": ("--norc",), "fish": ("--no-config",)}
 EIGHT = "8 tasks (8 remote"
 
 
@@ -52,8 +58,8 @@ def test_a_script_that_chooses_its_width_is_reached(ready: Any) -> None:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_off_undoes_it(ready: Any, shell: str) -> None:
-    off = "spraycc env --off | source; " if shell == "fish" else 'eval "$(spraycc env --off)"; '
-    script = prepared(shell) + "command -v make; " + off + 'echo "$PATH"; command -v make; make --version >/dev/null'
+    off = prepared(shell, "env --off")
+    script = prepared(shell) + "which make; " + off + "printenv PATH; which make; make --version >/dev/null"
     finished = ready.sandbox.run(shell, "-c", script).ok()
     shim, path, real = finished.out.decode().splitlines()
     assert "/spraycc/paths/" in shim
@@ -84,6 +90,33 @@ def test_a_shell_can_be_a_build_for_tools_that_have_no_shim(ready: Any, shell: s
     finished = ready.sandbox.run(shell, "-c", script).ok()
     assert b'"remote": 8' in finished.out
     ready.sandbox.wait_for("the build ends with its shell", lambda: ready.sandbox.status()["builds"] == [])
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_value_survives_each_shell(ready: Any, shell: str) -> None:
+    odd = "/odd 'quoted'  \\back!slash\t$HOME`x`\"*?~{a,b}#;"
+    path = ready.sandbox.environment()[b"PATH"].decode()
+    script = prepared(shell) + "printenv PATH"
+    finished = ready.sandbox.run(shell, *NO_START_FILE.get(shell, ()), "-c", script, env={"PATH": f"{path}:{odd}"}).ok()
+    assert finished.out.decode().rstrip("\n").partition(":")[2] == f"{path}:{odd}"
+
+
+@pytest.mark.parametrize("shell", [shell for shell in SHELLS if shell.values[0] in ("csh", "tcsh", "fish")])
+def test_a_shell_that_can_hold_no_descriptor_is_told_what_to_do(ready: Any, shell: str) -> None:
+    language = "fish" if shell == "fish" else "csh"
+    finished = ready.sandbox.run(shell, "-c", "spraycc env --makeflags")
+    assert (finished.status, finished.out) == (2, b"")
+    assert finished.err.decode() == (
+        f"spraycc: error: env: {language} can't keep a descriptor open, as --makeflags needs it; "
+        f"start a shell inside a build instead: spraycc build -- {language}\n"
+    )
+    finished = ready.sandbox.build("build", "--", shell, "-c", "/usr/bin/make r", executors=8, local_slots=2).ok()
+    assert finished.figures["remote"] == 8
+
+
+def test_another_language_is_chosen_by_hand(ready: Any) -> None:
+    finished = ready.sandbox.run("sh", "-c", "spraycc env --shell csh").ok()
+    assert finished.out.startswith(b"setenv PATH '")
 
 
 @pytest.mark.parametrize(

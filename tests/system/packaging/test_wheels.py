@@ -187,6 +187,65 @@ def test_the_wheel_is_the_same_every_time(tree: Tree) -> None:
     assert tree.wheel().read_bytes() == first
 
 
+class RealTree(Tree):
+    """The real package, without a compiler's work."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        shutil.rmtree(path / "spraycc")
+        shutil.copytree(ROOT / "spraycc", path / "spraycc", ignore=shutil.ignore_patterns("__pycache__", "native"))
+
+    def build(self, what: str = "wheel", **env: str) -> subprocess.CompletedProcess[str]:
+        return super().build(what, SPRAYCC_RUNNER="python", **env)
+
+
+@pytest.fixture
+def real_tree(tmp_path: Path) -> RealTree:
+    (tmp_path / "tree").mkdir()
+    return RealTree(tmp_path / "tree")
+
+
+def test_the_wheel_has_the_man_pages_and_the_completion(real_tree: RealTree) -> None:
+    before = real_tree.files()
+    wheel = real_tree.wheel()
+    found = {name: content.decode() for name, content in shared_data(wheel).items()}
+    assert found.keys() == {
+        "share/bash-completion/completions/spraycc",
+        "share/zsh/site-functions/_spraycc",
+        "share/fish/vendor_completions.d/spraycc.fish",
+        "share/man/man1/spraycc.1",
+        "share/man/man1/spraycc-run.1",
+        "share/man/man5/spraycc.toml.5",
+    }
+    assert '.TH SPRAYCC 1 "2023-11-14" "SprayCC 0.1.0"' in found["share/man/man1/spraycc.1"]  # SOURCE_DATE_EPOCH
+    assert "complete -F _spraycc spraycc" in found["share/bash-completion/completions/spraycc"]
+    with zipfile.ZipFile(wheel) as archive:
+        assert not [name for name in archive.namelist() if name.endswith(".in")]
+    assert real_tree.files() == before, "nothing is left in the source tree"
+    assert not list((real_tree.path / "spraycc").rglob("__pycache__"))
+
+
+def test_the_sdist_makes_the_same_man_pages_and_completion(real_tree: RealTree, tmp_path: Path) -> None:
+    expected = shared_data(real_tree.wheel())
+    done = real_tree.build("sdist")
+    assert done.returncode == 0, done.stderr
+    [sdist] = (real_tree.path / "dist").glob("*.tar.gz")
+    (tmp_path / "unpacked").mkdir()
+    subprocess.run(["tar", "-xf", sdist, "-C", tmp_path / "unpacked"], check=True)
+    [real_tree.path] = (tmp_path / "unpacked").iterdir()
+    assert shared_data(real_tree.wheel()) == expected
+
+
+def test_without_click_the_wheel_goes_without_man_pages(real_tree: RealTree) -> None:
+    (real_tree.home / "click.py").write_text("raise ModuleNotFoundError(\"No module named 'click'\")\n")
+    done = real_tree.build(PYTHONPATH=str(real_tree.home))
+    assert done.returncode == 0
+    said = done.stdout + done.stderr
+    assert "the man pages and the shells' completion are left out: ModuleNotFoundError: No module named 'click'" in said
+    [wheel] = (real_tree.path / "dist").glob("*.whl")
+    assert shared_data(wheel) == {}
+
+
 def no_compiler(tree: Tree) -> dict[str, str]:
     empty = tree.home / "empty"
     empty.mkdir()

@@ -1,0 +1,151 @@
+"""``spraycc doctor --executors N``: what the hosts of N executors are like, and what differs among them."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import selectors
+import shlex
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
+
+from spraycc import config, isolated, workspace
+from spraycc.cli.finding import Finding, failed, passed
+from spraycc.cli.host_comparison import Arrived, compare
+from spraycc.cli.probe_build import (
+    POLL_S,
+    end_server,
+    reachable,
+    running,
+    split_advice,
+    status,
+    without_other_executors,
+)
+from spraycc.executor.host_report import report
+from spraycc.runner_files import installed_runner
+
+#: Compared on all hosts, as far as they are on PATH.
+_COMPILERS = ("cc", "gcc", "g++", "clang", "clang++")
+#: Each command holds its executor until the build reads a line or the end of its standard input. The end without a line
+#: means that the doctor was killed.
+_SCRIPT = """\
+exec 3<&0
+i=0; commands=
+while [ $i -lt {count} ]; do
+  {command} </dev/null 3<&- & commands="$commands $!"; i=$((i+1))
+done
+read word <&3; status=$?
+kill $commands 2>/dev/null
+wait
+[ $status = 0 ] || rm -rf {directory}
+"""
+_MOST_LINE_BYTES = 65536
+
+
+def findings(flags: Mapping[str, Any], count: int, patience_s: float) -> Iterator[Finding]:
+    """The findings, when ``count`` executors have reported, or after ``patience_s``.
+
+    Raises:
+        SprayccError: the configuration or the workspace is wrong.
+    """
+    root = workspace.find()
+    settings = config.load(root, flags=flags).settings
+    found = reachable(settings)
+    yield found
+    if not found.ok:
+        return
+    for finding in without_other_executors(root, settings):
+        yield finding
+        if not finding.ok:
+            return
+    if count > settings.executors_in_force:
+        flags = {**flags, "executors": str(count)}
+    before = status(root)
+    began = time.monotonic()
+    try:
+        with tempfile.TemporaryDirectory(prefix=".spraycc-doctor-", dir=os.fsdecode(root)) as directory:
+            probe = os.path.join(directory, "probe")
+            with open(probe, "w") as file:
+                file.write(secrets.token_hex(8))
+            here = report(probe, _COMPILERS)
+            words = [str(installed_runner()), "--remote", "--"]
+            words += isolated.command("spraycc.executor.host_report", probe, *_COMPILERS)
+            script = _SCRIPT.format(count=count, command=shlex.join(words), directory=shlex.quote(directory))
+            arrived, last, said = _reports(root, flags, script, count, patience_s)
+    finally:
+        if not before:
+            end_server(root)
+    waited_s = time.monotonic() - began
+    trouble, remedy = split_advice(last.get("trouble", ""), settings.cluster)
+    if len(arrived) < count:
+        why = trouble or said or "the cluster may be full; --patience waits longer"
+        text = f"{len(arrived)} of {count} executors have reported within {waited_s:.0f} s: {why}"
+        if not arrived:
+            yield failed("executors", text, remedy, essential=True)
+            return
+        yield passed("executors", text) if not trouble else failed("executors", text, remedy)
+    captures: dict[str, set[str]] = {}
+    for executor in last.get("executors", ()):
+        captures.setdefault(executor["host"], set()).add(executor["capture"])
+    names = {one.report["host"] for one in arrived}
+    yield from compare(here, arrived, {host: kinds for host, kinds in captures.items() if host in names})
+
+
+def _reports(
+    root: bytes, flags: Mapping[str, Any], script: str, count: int, patience_s: float
+) -> tuple[list[Arrived], dict[str, Any], str]:
+    """(reports, the server's last status, the last words of the build) of a build that runs ``script``."""
+    arrived: list[Arrived] = []
+    last: dict[str, Any] = {}
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as said:
+        reading, writing = os.pipe()
+        with os.fdopen(reading, "rb", buffering=0) as out:
+            try:
+                build = running(root, flags, count, ["/bin/sh", "-c", script], writing, said)
+                with build as process:
+                    os.close(writing)
+                    writing = -1
+                    lines = _Lines(out)
+                    while len(arrived) < count and process.poll() is None:
+                        arrived += [Arrived(json.loads(line), time.time()) for line in lines.read(POLL_S)]
+                        last = status(root) or last
+                        waited_s = time.monotonic() - began
+                        if waited_s >= patience_s or _is_hopeless(last, len(arrived), waited_s):
+                            break
+            finally:
+                if writing >= 0:
+                    os.close(writing)
+        said.seek(0)
+        words = [line.strip() for line in said.read().decode(errors="replace").splitlines() if line.strip()]
+    return arrived, last, words[-1] if words else ""
+
+
+def _is_hopeless(figures: Mapping[str, Any], arrived: int, waited_s: float) -> bool:
+    """True if no more reports will come soon: the cluster has refused, and all executors have reported."""
+    is_refused = bool(figures.get("trouble")) and figures["trouble_age_s"] < waited_s
+    asked = figures.get("scheduler", {}).get("executors", {}).get("asked", 0)
+    return is_refused and not asked and arrived >= len(figures.get("executors", ()))
+
+
+class _Lines:
+    """The whole lines that arrive at a pipe."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._pipe = pipe
+        self._rest = b""
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(pipe, selectors.EVENT_READ)
+
+    def read(self, timeout_s: float) -> list[bytes]:
+        """The lines that have arrived; waits at most ``timeout_s``. A line that is no report is left out."""
+        if not self._selector.select(timeout_s):
+            return []
+        data = os.read(self._pipe.fileno(), _MOST_LINE_BYTES)
+        if not data:
+            time.sleep(timeout_s)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [line for line in lines if line.startswith(b"{")]
