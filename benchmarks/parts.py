@@ -15,6 +15,7 @@ from benchmarks.fill import fill
 from benchmarks.harness import Place
 from benchmarks.interception import interception
 from benchmarks.noop import no_op
+from benchmarks.record import record
 from benchmarks.runners import probe, round_trip, runner
 from benchmarks.submit_host import submit_host
 from benchmarks.tokens import tokens
@@ -40,4 +41,5 @@ PARTS: dict[str, Part] = {
     "cluster-slurm": on_slurm,
     "cluster-gridengine": on_grid_engine,
     "tokens": tokens,
+    "record": record,
 }

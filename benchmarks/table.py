@@ -49,6 +49,11 @@ def _round_trip(part: dict[str, Any]) -> Iterator[Row]:
     yield "overlay, beside 400 other tasks in flight: median, p99", f"{_sample(beside)} ms", "p99 30 ms"
 
 
+def _record(part: dict[str, Any]) -> Iterator[Row]:
+    figure = f"{part['task_us']['median']:.0f} µs, with the writes {part['mean_us']:.0f} µs on average"
+    yield "a task in the build's record, on the event loop", figure, f"{part['target_us']} µs"
+
+
 def _dispatch(part: dict[str, Any]) -> Iterator[Row]:
     sizes = {name: run for name, run in part.items() if name.isdigit()}
     for label, key, unit, aim in (
@@ -133,7 +138,7 @@ def _tokens(part: dict[str, Any]) -> Iterator[Row]:
 _OF_PART = {
     "runner": _runner, "interception": _interception, "probe": _probe, "round-trip": _round_trip, "dispatch": _dispatch,
     "fill": _fill, "data": _data, "submit-host": _submit_host, "no-op": _no_op, "wall": _wall,
-    "clean": _clean, "tokens": _tokens,
+    "clean": _clean, "tokens": _tokens, "record": _record,
 }  # fmt: skip
 
 

@@ -15,13 +15,14 @@ from spraycc.cli import misplaced
 from spraycc.cli.flags import options
 from spraycc.cli.help import ALONE, EPILOG, INTRODUCTION, write_commands, write_options
 from spraycc.cli.messages import inform
-from spraycc.config.keys import nearest
+from spraycc.config.keys import FIRST, KEYS, nearest
 from spraycc.errors import USAGE_STATUS
 
 #: subcommand -> its module
 _COMMANDS = {
     **dict.fromkeys(SUBCOMMANDS, "spraycc.cli.build_commands"),
     "build": "spraycc.cli.build_commands",
+    "builds": "spraycc.cli.builds",
     "clean": "spraycc.cli.clean",
     "cluster": "spraycc.cli.cluster",
     "config": "spraycc.cli.config",
@@ -31,6 +32,7 @@ _COMMANDS = {
     "run": "spraycc.cli.run",
     "server": "spraycc.cli.server",
     "status": "spraycc.cli.status",
+    "trace": "spraycc.cli.trace",
     "why": "spraycc.cli.why",
 }
 #: Key of the context's ``meta``: ``--help-all`` asks for the help text.
@@ -96,7 +98,11 @@ def make_group() -> click.Group:
         "spraycc",
         params=[
             *options(),
-            _at_once("--help-all", _print_whole_help, "Show all options and exit."),
+            _at_once(
+                "--help-all",
+                _print_whole_help,
+                f"Show all {len(KEYS)} settings as options, not only the first {len(FIRST)}, and exit.",
+            ),
             _at_once("--version", _print_version, "Show the version and exit."),
         ],
         callback=_remember,

@@ -705,12 +705,16 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def wait_for_leave(server: "socket.socket", woken: int) -> None:
-    """Tell the server that the command has ended, and wait until the server closes the connection, or for a signal."""
+def wait_for_leave(server: "socket.socket", woken: int, status: int) -> None:
+    """Tell the server the command's exit status (as in $?), and wait until the server closes the connection.
+
+    A signal ends the wait, too.
+    """
     import select
 
     try:
-        server.sendall(b"\0\0\0\6\x81\x64done", socket.MSG_NOSIGNAL)
+        number = bytes([status]) if status < 24 else bytes([0x18, status])
+        server.sendall(b"\0\0\0%c\x82\x64done%b" % (6 + len(number), number), socket.MSG_NOSIGNAL)
     except OSError:
         return
     poll = select.poll()
@@ -742,9 +746,9 @@ def attend(child: int, woken: int, taps: list[Tap], server: "socket.socket | Non
             continue
         for tap in taps:
             tap.drain()
-        if server is not None:
-            wait_for_leave(server, woken)
         code = os.waitstatus_to_exitcode(status)
+        if server is not None:
+            wait_for_leave(server, woken, code if code >= 0 else 128 - code)
         end_as(max(code, 0), max(-code, 0))
 
 

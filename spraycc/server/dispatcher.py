@@ -10,10 +10,12 @@ from typing import Any
 
 import trio
 
-from spraycc.model import Placement
+from spraycc.model import ExecutorId, Placement
+from spraycc.records.format import SAMPLE_S
 from spraycc.scheduler import actions, events
-from spraycc.scheduler.core import Scheduler
+from spraycc.scheduler.core import Scheduler, Snapshot
 from spraycc.server.builds.build import Build, Builds
+from spraycc.server.fleet.connection import ExecutorLink
 from spraycc.server.fleet.fleet import Fleet, way_of
 from spraycc.server.host.memory import MemoryRoom
 from spraycc.server.host.process_tree import read_process
@@ -158,6 +160,42 @@ class Dispatcher:
                 if task := self.tasks.known.get(task_id):
                     task.peer.dismiss()
 
+    # -- the builds' records
+
+    def executor_joined(self, link: ExecutorLink) -> None:
+        for build in self.builds.open.values():
+            _note_executor(build, link)
+
+    def executor_left(self, executor_id: ExecutorId) -> None:
+        for build in self.builds.open.values():
+            if build.record is not None:
+                build.record.executor_left(executor_id)
+
+    def note_executors(self, build: Build) -> None:
+        """Note the executors that are connected when the build begins."""
+        for link in self.fleet.links.values():
+            _note_executor(build, link)
+
+    async def run_records(self) -> None:
+        """Add a sample to each open build's record once a second, and write the record. Ends by cancellation.
+
+        After a fault there are no more samples. The records still get their tasks: those are written at 64 KiB.
+        """
+        try:
+            while True:
+                await trio.sleep(SAMPLE_S)
+                if self.builds.open:
+                    self._sample()
+        except Exception:
+            log.exception("the builds' records get no more samples")
+
+    def _sample(self) -> None:
+        snapshot = self._scheduler.snapshot()
+        for build in self.builds.open.values():
+            if build.record is not None:
+                build.record.sample(_state_of(build, snapshot, len(self.fleet.links)))
+                build.record.flush()
+
     def say(self, text: str) -> None:
         """Show the user of each open build a line."""
         log.warning("%s", text)
@@ -248,6 +286,25 @@ class Dispatcher:
             f"no executor {state}; compiling on this host meanwhile, "
             f"{self.settings.local_slots_in_force} at once (--wait-for-cluster to wait)"
         )
+
+
+def _note_executor(build: Build, link: ExecutorLink) -> None:
+    if build.record is not None and link.ready is not None:
+        connected_s = trio.current_time() - link.joined_at
+        build.record.executor_joined(link.id, link.ready.host, link.ready.batch_job, connected_s)
+
+
+def _state_of(build: Build, snapshot: Snapshot, executors: int) -> dict[str, int | None]:
+    """The build's sample, see :class:`spraycc.records.format.SampleLine`. Without its time."""
+    counts = snapshot["builds"].get(build.id)
+    return {
+        "running": build.figures.running,
+        "here": counts["here_heavy"] + counts["here_light"] + counts["here_now"] if counts else 0,
+        "waiting": counts["queued"] + counts["waiting_here"] if counts else 0,
+        "executors": executors,
+        "asked": snapshot["executors"]["asked"],
+        "tokens": build.pool.issued if build.pool is not None else None,
+    }
 
 
 def _programs(task: Task) -> tuple[str, str]:

@@ -112,6 +112,7 @@ class Server:
         start_soon(keep_going, "heartbeats", fleet.run_heartbeats)
         start_soon(keep_going, "idleness", self.lifetime.watch_idleness)
         start_soon(self._history.run)
+        start_soon(self._dispatcher.run_records)
         start_soon(self._prune)
         await self._frontend.accept(listener)
 
@@ -126,6 +127,7 @@ class Server:
     def clear_away(self) -> None:
         """Remove the server's files. Called after its last coroutine has ended."""
         self._dispatcher.fleet.remove_session()
+        self._builds.close_records()
         # If builds continue without the server, their runners need the slots. The last build's end removes them.
         if not self._builds.open:
             shutil.rmtree(self._runtime_dir / "builds", ignore_errors=True)

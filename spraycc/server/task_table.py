@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from spraycc.model import TaskId, Usage
+from spraycc.model import ExecutorId, TaskId, Usage
 from spraycc.scheduler.events import Outcome
 from spraycc.server.builds.build import Builds
 from spraycc.server.coherence.inputs import Inputs
@@ -47,12 +47,16 @@ class TaskTable:
         if self._inputs is not None:
             self._inputs.build_begins()
 
-    def attempt_over(self, task: Task, outcome: Outcome, usage: Usage, returned_bytes: int, ok: bool) -> None:
-        """Count an attempt's end."""
+    def attempt_over(
+        self, task: Task, executor: ExecutorId, outcome: Outcome, usage: Usage, returned_bytes: int, ok: bool
+    ) -> None:
+        """Count the end of the task's attempt on an executor."""
+        task.end_attempt(executor, outcome.value)
         figures = self.builds.figures(task.build)
         figures.attempt_ended()
         if outcome is Outcome.DONE:
             task.usage = usage
+            task.returned_bytes = returned_bytes
             figures.remote_done(ok, usage, returned_bytes, compiles=is_compile(task.description))
             if ok:
                 self.history.note(task.key, usage)

@@ -65,6 +65,8 @@ class Done(Message):
     """Runner → server: the command of RunHere has ended; the runner waits for leave to exit."""
 
     TAG: ClassVar[str] = "done"
+    #: exit status as in ``$?``; None from a runner that does not tell
+    status: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

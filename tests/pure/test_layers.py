@@ -31,6 +31,7 @@ ROOMS: dict[str, set[str]] = {
     "spraycc.scheduler": set(),
     "spraycc.cluster": set(),
     "spraycc.jobserver": set(),
+    "spraycc.records": set(),
     "spraycc.directories": {"spraycc.jobserver"},
     "spraycc.config": {"spraycc.directories"},
     # the operating system, for server and executor
@@ -49,12 +50,13 @@ ROOMS: dict[str, set[str]] = {
     SERVER + "host": {"spraycc.system", "spraycc.cluster", "spraycc.wire"},
     SERVER + "coherence": {"spraycc.system", SERVER + "host"},
     SERVER + "tasks": {
-        "spraycc.commands", "spraycc.history", "spraycc.jobserver", "spraycc.system", "spraycc.wire",
+        "spraycc.commands", "spraycc.history", "spraycc.jobserver", "spraycc.records", "spraycc.system", "spraycc.wire",
         SERVER + "host", SERVER + "coherence",
     },
     SERVER + "writeback": {"spraycc.system", "spraycc.wire", SERVER + "host"},
     SERVER + "builds": {
-        "spraycc.commands", "spraycc.jobserver", "spraycc.system", "spraycc.wire", SERVER + "host", SERVER + "tasks",
+        "spraycc.commands", "spraycc.jobserver", "spraycc.records", "spraycc.system", "spraycc.wire",
+        SERVER + "host", SERVER + "tasks",
     },
     SERVER + "task_table": {
         "spraycc.scheduler", *(SERVER + room for room in ("host", "coherence", "tasks", "writeback", "builds")),
@@ -64,7 +66,7 @@ ROOMS: dict[str, set[str]] = {
         *(SERVER + room for room in ("host", "coherence", "tasks", "writeback")),
     },
     SERVER + "dispatcher": {
-        "spraycc.scheduler", "spraycc.system",
+        "spraycc.records", "spraycc.scheduler", "spraycc.system",
         *(SERVER + room for room in ("host", "tasks", "builds", "task_table", "fleet")),
     },
     SERVER + "lifetime": {"spraycc.system", SERVER + "dispatcher"},
@@ -77,15 +79,15 @@ ROOMS: dict[str, set[str]] = {
         *(SERVER + room for room in ("host", "tasks", "builds", "task_table", "dispatcher", "lifetime", "frontend")),
     },
     SERVER + "__main__": {"spraycc.directories", "spraycc.system", SERVER + "host", SERVER + "server"},
-    "spraycc.ui": {"spraycc.wire"},
+    "spraycc.ui": {"spraycc.records", "spraycc.wire"},
     "spraycc.cli": {
         "spraycc.cluster", "spraycc.commands", "spraycc.config", "spraycc.directories", "spraycc.executor",
-        "spraycc.history", "spraycc.jobserver", "spraycc.leftovers",
+        "spraycc.history", "spraycc.jobserver", "spraycc.leftovers", "spraycc.records",
         "spraycc.runner_files", "spraycc.runtime_dir", "spraycc.shims", "spraycc.system", "spraycc.ui", "spraycc.wire", "spraycc.workspace",
         SERVER + "fleet",
     },
 }  # fmt: skip
-PURE = {"spraycc.wire", "spraycc.commands", "spraycc.scheduler", "spraycc.cluster"}
+PURE = {"spraycc.wire", "spraycc.commands", "spraycc.scheduler", "spraycc.cluster", "spraycc.records"}
 #: the only module of spraycc.jobserver that does I/O
 FIFO = "spraycc.jobserver.fifo"
 IMPURE_MODULES = {"trio", "time", "random", "secrets", "logging", "subprocess", "socket", "asyncio", "threading"}

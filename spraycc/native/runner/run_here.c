@@ -160,12 +160,20 @@ static void tap_drain(struct tap *tap)
 /* Signals by which a user or a tool ends the runner. The child gets them, and the runner ends as the child does. */
 static const int passed_on[] = {SIGTERM, SIGHUP, SIGINT, SIGQUIT};
 
-/* Tells the server that the command has ended, and waits until the server closes the connection or a signal comes. */
-static void wait_for_leave(int server, int signals)
+/* Tells the server the command's exit status, and waits until the server closes the connection or a signal comes. The
+ * status is as in $?. */
+static void wait_for_leave(int server, int signals, int status)
 {
-	static const unsigned char done[] = {0, 0, 0, 6, 0x81, 0x64, 'd', 'o', 'n', 'e'};
+	/* ["done", status]: below 24 the number is the last byte, else one byte follows 0x18. */
+	unsigned char done[] = {0, 0, 0, 7, 0x82, 0x64, 'd', 'o', 'n', 'e', (unsigned char)status, 0};
 	struct pollfd polled[2] = {{.fd = server, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
-	if (!server_send(server, done, sizeof done))
+	bool is_short = status < 24;
+	if (!is_short) {
+		done[3] = 8;
+		done[10] = 0x18;
+		done[11] = (unsigned char)status;
+	}
+	if (!server_send(server, done, sizeof done - is_short))
 		return;
 	while (poll(polled, 2, -1) < 0 || !polled[0].revents) {
 		struct signalfd_siginfo got;
@@ -200,9 +208,10 @@ static _Noreturn void attend(pid_t child, int signals, struct tap *taps, int tap
 			continue;
 		for (int i = 0; i < tap_count; i++)
 			tap_drain(&taps[i]);
+		int code = WIFEXITED(status) ? WEXITSTATUS(status) : 0, by_signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 		if (server >= 0)
-			wait_for_leave(server, signals);
-		end_as(WIFEXITED(status) ? WEXITSTATUS(status) : 0, WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+			wait_for_leave(server, signals, by_signal ? 128 + by_signal : code);
+		end_as(code, by_signal);
 	}
 }
 

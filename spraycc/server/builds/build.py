@@ -14,6 +14,7 @@ from typing import Any
 
 import trio
 
+import spraycc
 from spraycc.build_tools import NINJAS, RECIPE_STARTERS, SAMURAI
 from spraycc.jobserver.events import Limits
 from spraycc.jobserver.fifo import JobserverFifo
@@ -22,6 +23,7 @@ from spraycc.server.builds.token_pool import TokenPool
 from spraycc.server.builds.unwrapped import CompilerWatch
 from spraycc.server.host.unix_connection import Peer
 from spraycc.server.tasks.log import Record
+from spraycc.server.tasks.record_lines import header_of
 from spraycc.server.tasks.stats import Figures
 from spraycc.server.tasks.task import Task
 from spraycc.settings import Settings
@@ -58,7 +60,7 @@ class Build:
     started: float = field(default_factory=time.monotonic)
     #: the scheduler's limit of tasks at once
     width: int = 0
-    #: the file with the ends of the build's tasks, for `spraycc why`
+    #: the file with the build's tasks, executors and samples (docs/records.md)
     record: Record | None = None
     #: texts that the user has seen
     noticed: set[str] = field(default_factory=set)
@@ -98,6 +100,11 @@ class Build:
         """Write the task's line in the build's record. The task has its result, or its runner has gone."""
         if self.record is not None:
             self.record.note(task)
+
+    def flush_record(self) -> None:
+        """Write the lines of the build's record that wait."""
+        if self.record is not None:
+            self.record.flush()
 
     def recount(self) -> None:
         """Count the tokens at the build's end: all that were issued must be back, unless a process was killed."""
@@ -156,6 +163,7 @@ class Builds:
         settings: Settings,
         *,
         live_tokens: bool = True,
+        cwd: bytes = b"",
     ) -> Build:
         """A new build with its directory and, if ``jobserver``, a jobserver.
 
@@ -173,7 +181,11 @@ class Builds:
             shutil.rmtree(directory, ignore_errors=True)
             raise
         if self._state_dir is not None:
-            build.record = Record(self._state_dir, build_id, argv)
+            header = header_of(
+                build_id, argv, cwd, began=time.time(), release=spraycc.__version__, cluster=settings.cluster,
+                executors=settings.executors_in_force, cap=cap, tool=build.tool,
+            )  # fmt: skip
+            build.record = Record(self._state_dir, header, build.started)
         # With the local driver every recipe takes a CPU of the executors.
         build.unwrapped_slots = 0 if settings.cluster == "local" else settings.local_slots_in_force
         self.open[build_id] = build
@@ -229,6 +241,12 @@ class Builds:
         if build.record is not None:
             build.record.close()
         shutil.rmtree(build.directory, ignore_errors=True)
+
+    def close_records(self) -> None:
+        """Write the rest of the open builds' records, at the server's end. They get no end line."""
+        for build in self.open.values():
+            if build.record is not None:
+                build.record.close()
 
     def make_room(self) -> None:
         """Free a descriptor for the next runner: release the held completion of another runner."""

@@ -67,7 +67,9 @@ class Results(Protocol):
     def predictions(self) -> Predictions: ...
     @property
     def write_back(self) -> WriteBack: ...
-    def attempt_over(self, task: Task, outcome: Outcome, usage: Usage, returned_bytes: int, ok: bool) -> None: ...
+    def attempt_over(
+        self, task: Task, executor: ExecutorId, outcome: Outcome, usage: Usage, returned_bytes: int, ok: bool
+    ) -> None: ...
     def finish(self, task: Task, code: int, signal: int) -> None: ...
 
 
@@ -154,7 +156,7 @@ class ExecutorLink:
 
     def _refuse(self, task: Task, why: str) -> None:
         task.refusals.append(why)
-        self._results.attempt_over(task, Outcome.REFUSED, Usage(), 0, False)
+        self._results.attempt_over(task, self.id, Outcome.REFUSED, Usage(), 0, False)
         self._fleet.post(AttemptEnded(self.id, task.id, Outcome.REFUSED))
 
     def abort(self, task: TaskId) -> None:
@@ -248,7 +250,7 @@ class ExecutorLink:
         try:
             if flight is not None:
                 flight.task.reject(flight.attempt)
-                self._results.attempt_over(flight.task, Outcome.CANCELLED, Usage(), 0, False)
+                self._results.attempt_over(flight.task, self.id, Outcome.CANCELLED, Usage(), 0, False)
         finally:
             self._fleet.post(ExecutorLost(self.id))
 
@@ -335,7 +337,7 @@ class ExecutorLink:
             if outcome is Outcome.UNFIT:
                 self._fleet.host_differs(task, why)
         usage = Usage(ended.user_s, ended.system_s, ended.peak_rss_bytes, ended.wall_s)
-        results.attempt_over(task, outcome, usage, returned, ended.code == 0 and ended.signal == 0)
+        results.attempt_over(task, self.id, outcome, usage, returned, ended.code == 0 and ended.signal == 0)
         self.flight = None
         # Tell the scheduler first: the answer may wait for the runner, and the executor must not.
         try:

@@ -63,6 +63,8 @@ class Hub(Protocol):
     @property
     def wants_executors(self) -> bool: ...
     def post(self, event: Event) -> None: ...
+    def executor_joined(self, link: ExecutorLink) -> None: ...
+    def executor_left(self, executor_id: ExecutorId) -> None: ...
     def say(self, text: str) -> None:
         """Show the user of each open build a line."""
         ...
@@ -137,12 +139,14 @@ class Fleet:
         self._troubles.clear()
         for launcher in self._launchers:
             launcher.connected(link.id)
+        self._hub.executor_joined(link)
 
     def executor_gone(self, link: ExecutorLink) -> None:
         log.info("executor %s: gone", link.id)
         self.links.pop(link.id, None)
         for launcher in self._launchers:
             launcher.gone(link.id)
+        self._hub.executor_left(link.id)
 
     def executor_unfit(self, link: ExecutorLink, text: str) -> None:
         for launcher in self._launchers:

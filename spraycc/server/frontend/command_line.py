@@ -108,11 +108,13 @@ class Control:
                 request.jobserver,
                 dispatcher.settings,
                 live_tokens=request.live_tokens,
+                cwd=request.cwd,
             )
         except (OSError, RuntimeDirError) as exc:
             self._peer.send_now(FROM_SERVER.pack(Refused(f"the server can't open a build: {exc}")))
             return
         self._build = build
+        dispatcher.note_executors(build)
         dispatcher.tasks.build_begins()
         log.info("build %s: opened, cap %s: %s", build.id, request.cap, b" ".join(request.argv)[:200])
         dispatcher.post(BuildStarted(build.id, request.cap))
@@ -125,7 +127,7 @@ class Control:
         build = self._build
         if build is None:
             raise ProtocolError("no build to close")
-        figures = self._finish()
+        figures = self._finish(status, wall_s)
         figures |= {"exit_status": status, "wall_s": round(wall_s, 3)}
         if self._lifetime.is_over:
             figures["server_ends"] = True
@@ -133,7 +135,8 @@ class Control:
         if self._lifetime.is_over:
             self._lifetime.stop(now=True)
 
-    def _finish(self) -> dict[str, Any]:
+    def _finish(self, status: int | None = None, wall_s: float | None = None) -> dict[str, Any]:
+        """Close the build; returns its figures. ``status`` and ``wall_s`` are None if the command line is gone."""
         build = self._build
         assert build is not None
         self._build = None
@@ -143,6 +146,8 @@ class Control:
             if task.build == build.id and task.runs_here:
                 build.note(task)
         figures = build.figures.as_map()
+        if build.record is not None:
+            build.record.end(status, wall_s, figures)
         self._dispatcher.builds.close(build, self._dispatcher.settings)
         self._dispatcher.tasks.history.save_soon()
         log.info("build %s: closed after %.1f s: %s", build.id, time.monotonic() - build.started, figures)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
+from spraycc.errors import ProtocolError
 from spraycc.model import UNKNOWN, BuildId, Kind, Placement
 from spraycc.scheduler.events import TaskArrived, TaskGone
 from spraycc.server.builds.build import Build, Builds
@@ -16,7 +18,8 @@ from spraycc.server.tasks.command_files import Environment
 from spraycc.server.tasks.stats import is_compile
 from spraycc.server.tasks.task import Phase, Task
 from spraycc.server.tasks.toolchains import needs_of
-from spraycc.wire.runner import FROM_SERVER, RUNNER_PROTOCOL, Refused, RunTask
+from spraycc.wire.framing import FrameReader
+from spraycc.wire.runner import FROM_SERVER, RUNNER_PROTOCOL, TO_SERVER, Done, Refused, RunTask
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +55,8 @@ async def serve_runner(dispatcher: Dispatcher, decider: Decider, peer: Peer, req
         if asks and task.phase is Phase.HERE_STAYS:
             # The slot is free. The token stays with the recipe until the runner has been told that it may end.
             task.enter(Phase.HERE_OVER)
+            task.here_ended = time.monotonic()
+            task.status = _status_of(asks)
             dispatcher.post(TaskGone(task.id))
             if pool is not None:
                 pool.finish(task.id, peer.dismiss)
@@ -68,8 +73,22 @@ async def serve_runner(dispatcher: Dispatcher, decider: Decider, peer: Peer, req
             figures.cancelled += 1
         if build is not None and task.phase is not Phase.ANSWERED:  # an answered task was noted with its result
             build.note(task)
+        if build is not None and not dispatcher.tasks.known:
+            build.flush_record()  # nothing else waits for the server now, and the user may read the record
         if task.phase is not Phase.HERE_OVER:
             dispatcher.post(TaskGone(task.id))
+
+
+def _status_of(word: bytes) -> int | None:
+    """The command's exit status in a runner's Done; None if it does not tell. The word only informs, so any will do."""
+    reader = FrameReader()
+    reader.feed(word)
+    try:
+        item = reader.next_item()
+        message = TO_SERVER.unpack(item) if item is not None else None
+    except ProtocolError:
+        return None
+    return message.status if isinstance(message, Done) else None
 
 
 def _register(build: Build | None, task: Task) -> TokenPool | None:

@@ -80,16 +80,16 @@ class Peer:
             except OSError:
                 return
 
-    async def wait_word(self) -> bool:
-        """True when the peer has sent something, False when it has closed its end."""
+    async def wait_word(self) -> bytes:
+        """What the peer sends next, at most one read; empty when it has closed its end."""
         while True:
             try:
                 await trio.lowlevel.wait_readable(self._sock)
-                return bool(self._sock.recv(_READ_BYTES))
+                return self._sock.recv(_READ_BYTES)
             except BlockingIOError:
                 continue
             except OSError:
-                return False
+                return b""
 
     def dismiss(self) -> None:
         """Let the peer see our end of the connection closed."""

@@ -80,6 +80,20 @@ class Attempt:
 
 
 @dataclass(slots=True, eq=False)
+class AttemptTimes:
+    """When an attempt ran, and how it ended: for the build's record. Times by time.monotonic."""
+
+    executor: ExecutorId
+    began: float
+    #: another attempt of the task ran when this one began
+    second: bool
+    #: None: the attempt runs
+    ended: float | None = None
+    #: value of scheduler.events.Outcome; empty: the attempt runs
+    outcome: str = ""
+
+
+@dataclass(slots=True, eq=False)
 class Task:
     """Mutable. The coroutine that serves the runner owns it; the coroutines that serve executors change it."""
 
@@ -119,9 +133,16 @@ class Task:
     #: bytes that the runner has got, by descriptor: these first bytes of another attempt's output are not sent again
     delivered: dict[int, int] = field(default_factory=lambda: {1: 0, 2: 0})
     usage: Usage = field(default_factory=Usage)
+    #: size of the files that the counting attempt returned
+    returned_bytes: int = 0
+    #: all attempts
+    runs: list[AttemptTimes] = field(default_factory=list)
+    #: when the runner was told to execute the command, and when the runner said that it had ended (time.monotonic)
+    here_began: float | None = None
+    here_ended: float | None = None
     #: why a remote task ran on the submit host: ``RunLocally.why`` of the scheduler
     why_here: str = ""
-    #: exit status as a shell reports it; None: the task ran on the submit host, or has not ended
+    #: exit status as in ``$?``; None: the task has not ended, or ran on the submit host in the runner's place
     status: int | None = None
 
     def enter(self, phase: Phase) -> None:
@@ -137,7 +158,15 @@ class Task:
     def begin_attempt(self, executor: ExecutorId) -> Attempt:
         self.executor = executor
         self.attempts += 1
+        self.runs.append(AttemptTimes(executor, time.monotonic(), any(run.ended is None for run in self.runs)))
         return Attempt(executor, self.attempts)
+
+    def end_attempt(self, executor: ExecutorId, outcome: str) -> None:
+        """Note the end of the attempt that runs on the executor."""
+        for run in reversed(self.runs):
+            if run.executor == executor and run.ended is None:
+                run.ended, run.outcome = time.monotonic(), outcome
+                return
 
     async def take_output(self, attempt: Attempt, fd: int, data: bytes) -> None:
         """Hold output. Pass it on if the task is live or too much is held. Waits for a runner that reads slowly."""
@@ -168,6 +197,7 @@ class Task:
     def run_here(self, *, stay: bool = False) -> None:
         """Tell the runner to execute the command itself. ``stay``: the runner asks the server before it ends."""
         self.enter(Phase.HERE_STAYS if stay else Phase.HERE)
+        self.here_began = time.monotonic()
         self.peer.open_pidfd()
         self.peer.send_now(FROM_SERVER.pack(RunHere(self.delivered[1], self.delivered[2], int(stay))))
 

@@ -76,7 +76,9 @@ class FakeHub:
     def finish(self, task: Task, code: int, signal: int) -> None:
         self.finished.append((task.id, code, signal))
 
-    def attempt_over(self, task: Task, outcome: Outcome, usage: Usage, returned_bytes: int, ok: bool) -> None:
+    def attempt_over(
+        self, task: Task, executor: ExecutorId, outcome: Outcome, usage: Usage, returned_bytes: int, ok: bool
+    ) -> None:
         pass
 
 

@@ -28,7 +28,7 @@ PARTS = [
     "wall",
     "clean",
 ]
-PARTS += ["executor-start", "tokens"]
+PARTS += ["executor-start", "tokens", "record"]
 TOP = Path(__file__).resolve().parents[3]
 
 

@@ -28,7 +28,10 @@ def test_policy_and_why(sandbox: Sandbox) -> None:
     assert (sandbox.workspace / "u.o").exists()
     spraycc = sandbox.bin / "spraycc"
     summary = sandbox.run(spraycc, "why").ok().out.decode()
-    assert [line.split(maxsplit=2)[1:] for line in sorted(summary.splitlines())] == sorted(
+    heading, *counts = summary.splitlines()
+    assert heading.startswith("build 1, ")
+    assert heading.endswith(", status 0: make")
+    assert [line.split(maxsplit=2)[1:] for line in sorted(counts)] == sorted(
         [
             ["remote", "compile"],
             ["remote", "policy: remote = 'gen-table'"],

@@ -94,6 +94,7 @@ IN_A_BUILD = [
     OwnFault(SERVER, "spraycc.jobserver.governor:Governor._end", 5),
     OwnFault(SERVER, "spraycc.jobserver.fifo:JobserverFifo.settle", 2),
     OwnFault(SERVER, "spraycc.server.builds.build:Build.note", 4),
+    OwnFault(SERVER, "spraycc.server.tasks.log:line_of", 3),
     OwnFault(EXECUTOR, "spraycc.executor.tasks:Tasks._check_group", 2),
     OwnFault(EXECUTOR, "spraycc.executor.tasks:produced_messages", 2),
     OwnFault(EXECUTOR, "spraycc.executor.tasks:run_box", 2),

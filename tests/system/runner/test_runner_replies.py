@@ -300,18 +300,22 @@ def test_here_with_a_skip_keeps_the_terminal(harness: Any, finish: Any, merged: 
     assert seen == b"tty 31 97\n" + b"x" * 100000 + b"end\n"
 
 
-def test_one_that_stays_asks_before_it_ends(harness: Any, finish: Any) -> None:
+@pytest.mark.parametrize(
+    ("end", "told", "status"),
+    [("exit 0", 0, 0), ("exit 23", 23, 23), ("exit 24", 24, 24), ("exit 255", 255, 255), ("kill -9 $$", 137, -9)],
+)
+def test_one_that_stays_asks_before_it_ends(harness: Any, finish: Any, end: str, told: int, status: int) -> None:
     """Its output has arrived. The build tool gets the status only when the server closes the connection."""
-    harness.program("tool", "probe; printf abc; exit 7")
+    harness.program("tool", f"probe; printf abc; {end}")
     runner, server = ask(harness, "tool")
     server.send(RunHere(0, 0, 1))
     server.sock.settimeout(HANG_S)
-    assert server.sock.recv(100) == encode_frame(["done"])
+    assert server.sock.recv(100) == encode_frame(["done", told])
     assert runner.stdout.read(3) == b"abc"
     assert runner.poll() is None
     assert sorted(harness.report().fds) == [0, 1, 2]
     server.close()
-    assert finish(runner).returncode == 7
+    assert finish(runner).returncode == status
 
 
 def test_one_that_stays_ends_with_the_server(harness: Any, finish: Any) -> None:
@@ -331,7 +335,7 @@ def test_a_signal_ends_one_that_stays(harness: Any, finish: Any) -> None:
     runner, server = ask(harness, "tool")
     server.send(RunHere(0, 0, 1))
     server.sock.settimeout(HANG_S)
-    assert server.sock.recv(100) == encode_frame(["done"])
+    assert server.sock.recv(100) == encode_frame(["done", 0])
     runner.terminate()
     assert finish(runner).returncode == 0
 

@@ -1,0 +1,70 @@
+"""The recorded builds of the workspace, for the subcommands that show them."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+import click
+
+from spraycc.cli.messages import inform
+from spraycc.errors import SprayccError
+from spraycc.records import read
+from spraycc.records.liveness import is_written
+from spraycc.ui.recorded_builds import BuildRow, build_row
+
+
+def build_argument() -> click.Argument:
+    """``[BUILD]``: a number or an id of ``spraycc builds``."""
+    return click.Argument(["build"], required=False, default="")
+
+
+def build_option() -> click.Option:
+    """``--build N|ID``."""
+    return click.Option(
+        ["--build"],
+        default="",
+        metavar="N|ID",
+        help="A build by its number (1 is the newest) or id in `spraycc builds`. Default: the last build with tasks.",
+    )
+
+
+def recorded_builds() -> tuple[str, list[read.Found]]:
+    """The workspace, and the records of its builds on this host, the newest first.
+
+    Raises:
+        SprayccError: the working directory is in no workspace.
+        OSError: the records can't be listed.
+    """
+    from spraycc import runtime_dir, workspace
+
+    root = workspace.find()
+    return os.fsdecode(root), read.found_in(runtime_dir.state_directories_of(root))
+
+
+def choose(records: list[read.Found], root: str, build: str) -> read.Found | None:
+    """The record that the user means; empty is the newest with tasks. Tells the user if there is none."""
+    if not records:
+        inform(f"no build was recorded for {root} on this host")
+        return None
+    try:
+        return read.find(records, build)
+    except SprayccError as exc:
+        inform(f"error: {exc}")
+        return None
+
+
+def row_of(found: read.Found) -> BuildRow:
+    """A build's row in the list. Reads the first and the last line; the whole record if it has no end."""
+    header, end = read.read_header(found.path), read.read_end(found.path)
+    row = build_row(found, header, end, is_open=not end and is_written(header))
+    if row.tasks is not None:
+        return row
+    with suppress(OSError):
+        tasks = read.read(found.path).tasks
+        return row._replace(
+            tasks=len(tasks),
+            remote=sum(task.ran == "remote" for task in tasks),
+            failed=sum(task.has_failed for task in tasks),
+        )
+    return row
