@@ -62,6 +62,7 @@ def findings(flags: Mapping[str, Any], count: int, patience_s: float) -> Iterato
             return
     if count > settings.executors_in_force:
         flags = {**flags, "executors": str(count)}
+    yield passed("executors", f"{count} asked for (cluster {settings.cluster}); waiting {patience_s:.0f} s at most")
     before = status(root)
     began = time.monotonic()
     try:
