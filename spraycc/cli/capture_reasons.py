@@ -32,6 +32,8 @@ _FIRST_KERNEL = (5, 11)
 #: One place of the trial and its error, as spraycc/executor/host.py writes them.
 _PLACE = re.compile(r"with scratch files in (?P<place>.*?): (?P<error>.*?)(?=; with scratch files in |$)", re.DOTALL)
 _ERRORS = {os.strerror(number): number for number in sorted(errno.errorcode, reverse=True)}
+#: Steps of the box whose errors say most about the host.
+_ORDER = {"namespace": 0, "overlay": 1, "proc": 2}
 WITHOUT = "until then compile lines are rewritten instead, and commands of other kinds run on the submit host"
 
 
@@ -72,7 +74,8 @@ def explain(refusal: str, host: HostState) -> tuple[str, str]:
     shown = "; ".join(
         f"{error} (scratch files in {', '.join(place for place, its in found if its == error)})" for error in errors
     )
-    reason, remedy = _cause(next(iter(errors)), host)
+    # The places differ in small things (a TMPDIR that can't be written). An error of the namespace is the same in all.
+    reason, remedy = _cause(min(errors, key=lambda error: _ORDER.get(error.partition(":")[0], len(_ORDER))), host)
     return f"{reason} [{shown}]" if reason else shown, f"{remedy}; {WITHOUT}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import selectors
@@ -24,7 +23,7 @@ from spraycc.cli.probe_build import (
     status,
     without_other_executors,
 )
-from spraycc.executor.host_report import report
+from spraycc.executor.host_report import HostReport, parsed, report
 from spraycc.runner_files import installed_runner
 
 #: Compared on all hosts, as far as they are on PATH.
@@ -63,6 +62,7 @@ def findings(flags: Mapping[str, Any], count: int, patience_s: float) -> Iterato
             return
     if count > settings.executors_in_force:
         flags = {**flags, "executors": str(count)}
+    yield passed("executors", f"{count} asked for (cluster {settings.cluster}); waiting {patience_s:.0f} s at most")
     before = status(root)
     began = time.monotonic()
     try:
@@ -109,9 +109,9 @@ def _reports(
                 with build as process:
                     os.close(writing)
                     writing = -1
-                    lines = _Lines(out)
+                    lines = _Reports(out)
                     while len(arrived) < count and process.poll() is None:
-                        arrived += [Arrived(json.loads(line), time.time()) for line in lines.read(POLL_S)]
+                        arrived += [Arrived(one, time.time()) for one in lines.read(POLL_S)]
                         last = status(root) or last
                         waited_s = time.monotonic() - began
                         if waited_s >= patience_s or _is_hopeless(last, len(arrived), waited_s):
@@ -131,8 +131,8 @@ def _is_hopeless(figures: Mapping[str, Any], arrived: int, waited_s: float) -> b
     return is_refused and not asked and arrived >= len(figures.get("executors", ()))
 
 
-class _Lines:
-    """The whole lines that arrive at a pipe."""
+class _Reports:
+    """The reports that arrive at a pipe, among lines of others: a site's wrapper may print some."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self._pipe = pipe
@@ -140,12 +140,13 @@ class _Lines:
         self._selector = selectors.DefaultSelector()
         self._selector.register(pipe, selectors.EVENT_READ)
 
-    def read(self, timeout_s: float) -> list[bytes]:
-        """The lines that have arrived; waits at most ``timeout_s``. A line that is no report is left out."""
+    def read(self, timeout_s: float) -> list[HostReport]:
+        """The reports that have arrived; waits at most ``timeout_s``."""
         if not self._selector.select(timeout_s):
             return []
         data = os.read(self._pipe.fileno(), _MOST_LINE_BYTES)
         if not data:
             time.sleep(timeout_s)
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        return [line for line in lines if line.startswith(b"{")]
+        *lines, rest = (self._rest + data).split(b"\n")
+        self._rest = rest[-_MOST_LINE_BYTES:]
+        return [found for line in lines if (found := parsed(line)) is not None]

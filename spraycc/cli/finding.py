@@ -21,9 +21,14 @@ class Finding:
     def lines(self) -> Iterator[str]:
         """The finding as the user reads it."""
         mark = "ok" if self.ok else "PROBLEM" if self.essential else "note"
-        yield f"{mark:<8} {self.subject}: {self.text}"
+        yield f"{mark:<8} {_printable(f'{self.subject}: {self.text}')}"
         if not self.ok:
-            yield f"{'':<8}   {self.remedy}"
+            yield f"{'':<8}   {_printable(self.remedy)}"
+
+
+def _printable(text: str) -> str:
+    """The text on one line. A host's or a cluster manager's own words may hold any character."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def passed(subject: str, text: str) -> Finding:

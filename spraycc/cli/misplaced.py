@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from spraycc.build_tools import SUBCOMMANDS
+from spraycc.config.keys import DEFAULTS, KEYS, flag, nearest
 
 if TYPE_CHECKING:
     import click
@@ -46,8 +47,6 @@ def after_tool(name: str, words: Sequence[bytes]) -> str | None:
         name: the tool's name, without directories.
         words: the words after the tool's name.
     """
-    from spraycc.config.keys import DEFAULTS, KEYS, flag
-
     if name not in SUBCOMMANDS:
         return None
     switches = {flag(key) for key in KEYS if isinstance(DEFAULTS[key], bool)}
@@ -100,7 +99,7 @@ def _of_command(exc: click.NoSuchOption, words: Sequence[str]) -> str:
 
 
 def _near(exc: click.NoSuchOption) -> str:
-    if exc.possibilities:
-        return f"; did you mean {' or '.join(sorted(exc.possibilities))}?"
+    if exc.possibilities and (near := nearest(exc.option_name, exc.possibilities)):
+        return f"; did you mean {near}?"
     where = "spraycc --help-all" if exc.ctx is None or exc.ctx.parent is None else f"{exc.ctx.command_path} --help"
     return f"; `{where}` lists all options"

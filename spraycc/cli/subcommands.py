@@ -15,7 +15,7 @@ from spraycc.cli import misplaced
 from spraycc.cli.flags import options
 from spraycc.cli.help import ALONE, EPILOG, INTRODUCTION, write_commands, write_options
 from spraycc.cli.messages import inform
-from spraycc.config.keys import nearest
+from spraycc.config.keys import FIRST, KEYS, nearest
 from spraycc.errors import USAGE_STATUS
 
 #: subcommand -> its module
@@ -101,7 +101,11 @@ def make_group() -> click.Group:
         "spraycc",
         params=[
             *options(),
-            _at_once("--help-all", _print_whole_help, "Show all options and exit."),
+            _at_once(
+                "--help-all",
+                _print_whole_help,
+                f"Show all {len(KEYS)} settings as options, not only the first {len(FIRST)}, and exit.",
+            ),
             _at_once("--version", _print_version, "Show the version and exit."),
         ],
         callback=_remember,

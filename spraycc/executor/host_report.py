@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 #: A report is in vain after this time; the process then ends by itself.
 _LONGEST_S = 3600.0
@@ -65,6 +65,16 @@ def report(probe: str, compilers: Sequence[str]) -> HostReport:
         glibc=_glibc(),
         kernel=os.uname().release,
     )
+
+
+def parsed(line: bytes) -> HostReport | None:
+    """The report in a line of output; None if the line is none."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    is_whole = isinstance(found, dict) and found.keys() == HostReport.__annotations__.keys()
+    return cast(HostReport, found) if is_whole else None
 
 
 def file_system_of(path: str, mountinfo: str) -> str:

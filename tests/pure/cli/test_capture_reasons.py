@@ -30,6 +30,12 @@ def one(error: str, place: str = "/tmp") -> str:
             f"[{EPERM} (scratch files in /var/tmp, /tmp)]",
             "bwrap",
         ),
+        (
+            f"with scratch files in /x: [Errno 13] Permission denied: '/x'; {one(EPERM)}",
+            USER,
+            f"probably a chroot [[Errno 13] Permission denied: '/x' (scratch files in /x); {EPERM} (scratch files in /tmp)]",
+            "bwrap",
+        ),
         (one(EPERM), HostState(1000, 0, True, (6, 1), FREE), "a seccomp filter forbids user namespaces", "seccomp="),
         (one(EPERM), HostState(1000, 0, True, (6, 1), FREE | {CLONE: "0"}), f"forbidden: {CLONE} is 0", "clone=1"),
         (one(EPERM), HostState(1000, 0, False, (6, 1), FREE | {APPARMOR: "1"}), f"{APPARMOR} is 1", "`userns,`"),

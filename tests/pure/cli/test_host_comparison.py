@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from spraycc.cli.finding import Finding
 from spraycc.cli.host_comparison import Arrived, compare
 from spraycc.cli.probe_build import split_advice
-from spraycc.executor.host_report import HostReport, file_system_of
+from spraycc.executor.host_report import HostReport, file_system_of, parsed
 
 HERE = HostReport(
     host="login",
@@ -116,6 +117,12 @@ damaged
 )
 def test_the_file_system_below_the_capture(path: str, file_system: str) -> None:
     assert file_system_of(path, MOUNTS) == file_system
+
+
+def test_a_report_is_a_line_of_json() -> None:
+    assert parsed(json.dumps(HERE).encode()) == HERE
+    for line in (b"", b"{", b"[]", b"{}", b'"x"', b"\xff", b'{"host": "x"}', b"a banner"):
+        assert parsed(line) is None
 
 
 def test_no_mounts_are_known() -> None:

@@ -35,6 +35,7 @@ NO_NEAR = "`spraycc --help-all` lists all options"
             "show: no option '--no-summary-line': it stands before 'config', as all of SprayCC's options: "
             "spraycc --no-summary-line config …",
         ),
+        ("--executor 3 make", "no option '--executor' of spraycc; did you mean --executors?"),
         ("status --jso", "status: no option '--jso'; did you mean --json?"),
         ("status --unheard-of", "status: no option '--unheard-of'; `spraycc status --help` lists all options"),
         (

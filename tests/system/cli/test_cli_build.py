@@ -599,7 +599,11 @@ def test_run_without_a_server(setup: Setup) -> None:
     [
         (["mkae"], 2, "spraycc: error: no command 'mkae'; did you mean 'make'?"),
         (["gcc", "-c", "x.c"], 2, "spraycc: error: no command 'gcc'"),
-        (["--executor", "3", "make"], 2, "spraycc: error: No such option"),
+        (
+            ["--executor", "3", "make"],
+            2,
+            "spraycc: error: no option '--executor' of spraycc; did you mean --executors?",
+        ),
         (
             ["--executors", "many", "make"],
             2,
@@ -650,3 +654,24 @@ def test_a_build_imports_nothing_that_is_slow(setup: Setup, server: FakeServer) 
 def test_the_runtime_directory_is_ours_alone(setup: Setup, server: FakeServer) -> None:
     setup.run("build", "--", "true")
     assert stat.S_IMODE(setup.directory.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "hint"),
+    [
+        (["make", "--executors", "4"], 2, "spraycc --executors 4 make …"),
+        (["make", "--executors=4", "all"], 0, None),
+        (["make", "all"], 2, None),
+    ],
+)
+def test_an_option_of_ours_after_the_tools_name(
+    setup: Setup, server: FakeServer, words: list[str], status: int, hint: str | None
+) -> None:
+    """The tool gets the word as it is. Only if the tool fails, the last line says where the word belongs."""
+    setup.tool("make", f'echo "$@"; exit {status}')
+    done = setup.run(*words, env={"PATH": f"{setup.tools}:/usr/bin:/bin"})
+    assert (done.returncode, done.stdout) == (status, " ".join(words[1:]) + "\n")
+    told = [line for line in done.stderr.splitlines() if "is an option of SprayCC" in line]
+    expected = "spraycc: --executors is an option of SprayCC, and stands before the tool's name: "
+    assert told == ([] if hint is None else [expected + hint])
+    assert hint is None or done.stderr.splitlines()[-1] == told[0]
