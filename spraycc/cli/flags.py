@@ -8,7 +8,14 @@ import click
 
 from spraycc.config.keys import DEFAULTS, HELP, KEYS, allowed, core_type, flag
 
-_METAVARS = {"summary": "FILE", "cluster": "NAME", "capture": "MODE", "scratch_dir": "DIR", "listen": "ADDRESS"}
+_METAVARS = {
+    "summary": "FILE",
+    "cluster": "NAME",
+    "capture": "MODE",
+    "scratch_dir": "DIR",
+    "listen": "ADDRESS",
+    "progress": "WAY",
+}
 _TYPE_METAVARS = {int: "N", float: "SECONDS"}
 
 
