@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from spraycc.ui import pinned_line
 from spraycc.wire.runner import Notice, OpenBuild, Progress
 from spraycc.wire.schema import Message
 from tests.system.cli.conftest import Setup
@@ -182,6 +183,21 @@ def test_each_end_restores_the_screen(builds: Builds, terminal: UserTerminal, ki
         os.kill(tool, signal.SIGKILL)
 
 
+def test_a_build_ends_while_the_terminal_takes_no_output(builds: Builds, terminal: UserTerminal) -> None:
+    """Ctrl-S. The tool prints nothing, so it ends, and so must the build. The guard removes the line after Ctrl-Q."""
+    gate = builds.gate("gate")
+    process = builds.start(terminal, builds.script("echo begin", f"read go < {gate}"))
+    terminal.wait_for_last_row(LINE)
+    terminal.stop_output(stopped=True)
+    builds.open(gate)
+    assert terminal.wait_end(process) == 0
+    assert not REMOVAL.search(terminal.written)
+    terminal.stop_output(stopped=False)
+    terminal.wait_for(lambda: shows_no_line(terminal), "the screen is restored")
+    assert terminal.rows[0] == "begin"
+    assert not any(terminal.rows[1:])
+
+
 def guards_of(pid: int) -> list[int]:
     """Processes of this user that run the guard's script, and were started by the process or are orphans of it."""
     found = []
@@ -194,6 +210,20 @@ def guards_of(pid: int) -> list[int]:
         except OSError:
             continue
     return found
+
+
+@pytest.mark.parametrize("tab", [False, True])
+@pytest.mark.parametrize(
+    ("words", "row"),
+    [("24\n", 24), ("24\n0\n30\n", 30), ("24\n0\n", 0), ("", 0)],
+    ids=["drawn", "moved", "removed", "never"],
+)
+def test_the_guards_script_writes_what_removes_the_line(words: str, row: int, tab: bool) -> None:
+    script = pinned_line.guard_script(tab=tab)
+    done = subprocess.run(["/bin/sh", "-c", script], input=words.encode(), capture_output=True, env={}, check=False)
+    removed = pinned_line.remove(row) + (pinned_line.no_tab_progress() if tab else b"")
+    assert done.stdout == (removed if row else b"")
+    assert done.stderr == b""
 
 
 def test_the_guard_keeps_no_descriptor_of_the_caller(builds: Builds, terminal: UserTerminal) -> None:

@@ -67,6 +67,10 @@ class UserTerminal:
         """Press keys."""
         os.write(self._ours, keys.encode())
 
+    def stop_output(self, *, stopped: bool) -> None:
+        """As Ctrl-S and Ctrl-Q."""
+        termios.tcflow(self._theirs, termios.TCOOFF if stopped else termios.TCOON)
+
     def resize(self, rows: int, columns: int) -> None:
         """Change the size. The kernel tells the foreground processes."""
         self.read()
