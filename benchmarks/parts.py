@@ -15,6 +15,7 @@ from benchmarks.fill import fill
 from benchmarks.harness import Place
 from benchmarks.interception import interception
 from benchmarks.noop import no_op
+from benchmarks.progress import progress
 from benchmarks.record import record
 from benchmarks.report import report
 from benchmarks.runners import probe, round_trip, runner
@@ -44,4 +45,5 @@ PARTS: dict[str, Part] = {
     "tokens": tokens,
     "record": record,
     "report": report,
+    "progress": progress,
 }

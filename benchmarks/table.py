@@ -142,10 +142,16 @@ def _tokens(part: dict[str, Any]) -> Iterator[Row]:
             yield f"ramp: from 1 to {width} running tasks", f"{sample['median']:.2f} s", "0.5 s" if width == 200 else ""
 
 
+def _progress(part: dict[str, Any]) -> Iterator[Row]:
+    for who, name in (("`spraycc`", "command_line_percent"), ("the server", "server_percent")):
+        figure = f"{part['more_' + name]:.2f} % of a core ({part['auto'][name]:.2f} over {part['none'][name]:.2f})"
+        yield f"the progress line: CPU of {who}", figure, "0.5 %" if name.startswith("command") else ""
+
+
 _OF_PART = {
     "runner": _runner, "interception": _interception, "probe": _probe, "round-trip": _round_trip, "dispatch": _dispatch,
     "fill": _fill, "data": _data, "submit-host": _submit_host, "no-op": _no_op, "wall": _wall,
-    "clean": _clean, "tokens": _tokens, "record": _record, "report": _report,
+    "clean": _clean, "tokens": _tokens, "record": _record, "progress": _progress, "report": _report,
 }  # fmt: skip
 
 

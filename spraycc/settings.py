@@ -144,6 +144,11 @@ class Settings:
     summary_line: bool = setting(
         True, "Print one line of figures at the end, and one that says why no compile ran on an executor."
     )
+    progress: Literal["auto", "plain", "none"] = setting(
+        "auto",
+        "Progress while the build runs. auto: one line at the bottom of a terminal, else as plain. "
+        "plain: a line every 30 s on standard error. none: nothing.",
+    )
     pending_grace_s: Annotated[float, Ge(0)] = setting(
         5.0, "Seconds that the first tasks wait for the first executor before they run on this host."
     )

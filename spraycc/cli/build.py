@@ -21,6 +21,7 @@ from spraycc.cli.build_tool import ToolRun, environ_path, execute, find_program
 from spraycc.cli.interception import with_library
 from spraycc.cli.messages import inform, warn
 from spraycc.cli.opened_build import OpenedBuild, Plan, is_first_to_tell, open_build, tell_server_is_gone
+from spraycc.cli.progress import Display, display_for
 from spraycc.cli.suspended_server import SuspendedServerCheck
 from spraycc.cli.tool_environment import without_build
 from spraycc.cli.tool_kinds import (
@@ -153,9 +154,10 @@ def _load(flags: Mapping[str, Any]) -> tuple[config.Loaded, bytes]:
 def _run(plan: Plan, loaded: config.Loaded, root: bytes, env: dict[bytes, bytes], began: float) -> int:
     settings = loaded.settings
     opened: OpenedBuild | None = None
+    display = display_for(settings.progress, env, began) if plan.summary else None
     # Outside of `with ToolRun()`: until the tool runs, Ctrl-C must end this process.
     try:
-        opened = open_build(plan, settings, root, env)
+        opened = open_build(plan, settings, root, env, progress_s=display.interval_s if display is not None else 0.0)
     except ConfigError:
         raise
     except Exception as exc:
@@ -168,7 +170,7 @@ def _run(plan: Plan, loaded: config.Loaded, root: bytes, env: dict[bytes, bytes]
         with ToolRun() as tool:
             _start_tool(tool, plan, settings, env, opened)
             with _survived("there is no summary"):
-                figures = _wait_for_tool(tool, settings, opened, began)
+                figures = _wait_for_tool(tool, settings, opened, display, began)
             tool.wait(None)
     finally:
         if opened is not None:
@@ -231,7 +233,9 @@ def _start_tool(
     tool.start(program, (*plan.runner_words, *argv), opened.env | more)
 
 
-def _wait_for_tool(tool: ToolRun, settings: Settings, opened: OpenedBuild | None, began: float) -> dict[str, Any]:
+def _wait_for_tool(
+    tool: ToolRun, settings: Settings, opened: OpenedBuild | None, display: Display | None, began: float
+) -> dict[str, Any]:
     """Wait for the tool's end; returns the known figures."""
     if opened is None:
         tool.wait(None)
@@ -246,8 +250,12 @@ def _wait_for_tool(tool: ToolRun, settings: Settings, opened: OpenedBuild | None
     figures: dict[str, Any] = {}
     with contextlib.suppress(SprayccError):  # the wait notices a server that is gone
         opened.connection.tool_started(tool.pid)
-    with contextlib.closing(SuspendedServerCheck(opened.connection.pid, settings.lost_after_s, warn)) as server_check:
-        lives = tool.wait(opened.connection, lambda: tell_server_is_gone(opened), server_check)
+    with contextlib.ExitStack() as stack:
+        check = SuspendedServerCheck(opened.connection.pid, settings.lost_after_s, warn)
+        server_check = stack.enter_context(contextlib.closing(check))
+        if display is not None:
+            stack.enter_context(display)
+        lives = tool.wait(opened.connection, lambda: tell_server_is_gone(opened), server_check, display)
     wall_s = round(time.monotonic() - began, 3)
     if lives:
         try:

@@ -19,10 +19,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
 from spraycc.cli import caller_environment
+from spraycc.cli.messages import warn
 from spraycc.errors import ServerUnavailable, SprayccError
 from spraycc.runner_files import RUNNER, is_runner
 
 if TYPE_CHECKING:
+    from spraycc.cli.progress import Display
     from spraycc.cli.server_connection import ServerConnection
     from spraycc.cli.suspended_server import SuspendedServerCheck
 
@@ -126,13 +128,15 @@ class ToolRun:
         connection: ServerConnection | None,
         on_lost: Callable[[], None] = lambda: None,
         server_check: SuspendedServerCheck | None = None,
+        display: Display | None = None,
     ) -> bool:
-        """Wait for the tool's end, and show the server's notices meanwhile. False if the server went away.
+        """Wait for the tool's end, and show notices and progress meanwhile. False if the server went away.
 
         Args:
             connection: to the server; None without one.
             on_lost: called once, when the server goes away.
             server_check: called at its interval while the server lives.
+            display: shows the progress. The caller has entered it.
         """
         poll = select.poll()
         poll.register(self._wake_read, select.POLLIN)
@@ -142,22 +146,35 @@ class ToolRun:
         pause_s = server_check.check_interval_s if server_check is not None else None
         check_at = time.monotonic() + (pause_s or 0)
         while not self._ended():
-            wait_ms = None
+            due = []
             if server_check is not None and pause_s is not None and lives:
                 if time.monotonic() >= check_at:
                     server_check.check()
                     check_at = time.monotonic() + pause_s
-                wait_ms = 1000 * max(0.0, check_at - time.monotonic()) + 1
+                due.append(check_at)
+            if display is not None:
+                try:
+                    if connection is not None and lives:
+                        display.take(connection.progress)
+                    due.append(display.run(time.monotonic()))
+                except Exception as exc:
+                    display = None
+                    warn(f"an internal error, {type(exc).__name__}: {exc}; progress is not shown any more")
+            wait_ms = 1000 * max(0.0, min(due) - time.monotonic()) + 1 if due else None
             for fd, _ in poll.poll(wait_ms):
                 if fd == self._wake_read:
                     with contextlib.suppress(BlockingIOError):
-                        os.read(self._wake_read, 512)
+                        numbers = os.read(self._wake_read, 512)
+                        if display is not None:
+                            display.signalled(numbers)
                 elif connection is not None:
                     try:
                         connection.read_notices()
                     except ServerUnavailable:
                         poll.unregister(fd)
                         lives = False
+                        if display is not None:
+                            display.take(None)
                         on_lost()
         return lives
 

@@ -19,6 +19,7 @@ _METAVARS = {
     "setup": "LINE",
     "memory_mb": "MIB",
     "link_memory_mb": "MIB",
+    "progress": "WAY",
 }
 _TYPE_METAVARS = {int: "N", float: "SECONDS"}
 

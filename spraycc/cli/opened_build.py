@@ -66,18 +66,25 @@ class Plan:
     by_shim: bool = False
 
 
-def open_build(plan: Plan, settings: Settings, root: bytes, env: Mapping[bytes, bytes]) -> OpenedBuild:
-    """Connect to the server, or start one, and open the build; the tool can start then."""
+def open_build(
+    plan: Plan, settings: Settings, root: bytes, env: Mapping[bytes, bytes], *, progress_s: float = 0.0
+) -> OpenedBuild:
+    """Connect to the server, or start one, and open the build; the tool can start then.
+
+    The server sends figures of the progress every ``progress_s``; 0: none.
+    """
     from spraycc.cli.server_connection import ConnectionEnded
 
     try:
-        return _open_build(plan, settings, root, env)
+        return _open_build(plan, settings, root, env, progress_s)
     except ConnectionEnded:
         # An idle server may end after it has accepted the connection: `spraycc clean`, or idle_shutdown_s.
-        return _open_build(plan, settings, root, env)
+        return _open_build(plan, settings, root, env, progress_s)
 
 
-def _open_build(plan: Plan, settings: Settings, root: bytes, env: Mapping[bytes, bytes]) -> OpenedBuild:
+def _open_build(
+    plan: Plan, settings: Settings, root: bytes, env: Mapping[bytes, bytes], progress_s: float
+) -> OpenedBuild:
     directory = runtime_dir.locate(root)
     path = environ_path(without_build(env))
     found: list[Interception] = []
@@ -98,6 +105,7 @@ def _open_build(plan: Plan, settings: Settings, root: bytes, env: Mapping[bytes,
             dataclasses.asdict(settings),
             plan.jobserver,
             plan.live_tokens,
+            progress_s,
         )
         interception = found[0]
         if not os.path.exists(interception.files.library or interception.files.runner):

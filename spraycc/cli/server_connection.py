@@ -25,6 +25,7 @@ from spraycc.wire.runner import (
     Hello,
     Notice,
     OpenBuild,
+    Progress,
     Refused,
     Status,
     Stop,
@@ -62,6 +63,8 @@ class ServerConnection:
     def __init__(self, sock: socket.socket, on_notice: Callable[[str], None]) -> None:
         self._sock = sock
         self._on_notice = on_notice
+        #: the last figures of the build's progress; empty before the first
+        self.progress: dict[str, Any] = {}
         self._reader = FrameReader()
         #: the server's process id, from the kernel
         self.pid = 0
@@ -142,9 +145,13 @@ class ServerConnection:
         settings: dict[str, Any],
         jobserver: bool,
         live_tokens: bool = True,
+        progress_s: float = 0.0,
     ) -> BuildOpened:
-        """Open a build, which lasts as long as this connection or the tool."""
-        return self._ask(OpenBuild(cap, argv, cwd, settings, jobserver, live_tokens), BuildOpened)
+        """Open a build, which lasts as long as this connection or the tool.
+
+        With a ``progress_s`` above 0, the server renews ``progress`` at this interval.
+        """
+        return self._ask(OpenBuild(cap, argv, cwd, settings, jobserver, live_tokens, progress_s), BuildOpened)
 
     def tool_started(self, pid: int) -> None:
         self._send(ToolProcess(pid))
@@ -205,6 +212,8 @@ class ServerConnection:
         while (message := self._next()) is not None:
             if isinstance(message, Notice | Refused):
                 self._on_notice(message.text)
+            elif isinstance(message, Progress):
+                self.progress = message.figures
 
     def _ask(self, request: Message, answer: type[M]) -> M:
         self._send(request)
@@ -230,6 +239,9 @@ class ServerConnection:
                 return message
             if isinstance(message, Notice):
                 self._on_notice(message.text)
+                continue
+            if isinstance(message, Progress):
+                self.progress = message.figures
                 continue
             if isinstance(message, Refused):
                 raise ServerUnavailable(message.text)

@@ -52,12 +52,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "executors", "initial_executors", "keep_pending", "local_slots", "light_slots", "probing_limit",
         "link_memory_mb", "release_delay_s", "idle_shutdown_s", "heartbeat_s", "lost_after_s",
     ),
-    "output": ("summary", "summary_line"),
+    "output": ("progress", "summary", "summary_line"),
 }  # fmt: skip
 #: The ten settings that matter first: ``--help`` shows them, ``--help-all`` shows the others as well.
 FIRST = (
-    "wait_for_cluster", "cluster", "queues", "hosts", "wall_time_s", "memory_mb",
-    "capture", "executors", "local_slots", "summary",
+    "wait_for_cluster", "cluster", "queues", "wall_time_s", "memory_mb",
+    "capture", "executors", "local_slots", "progress", "summary",
 )  # fmt: skip
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -25,7 +27,7 @@ from spraycc.server.task_table import TaskTable
 from spraycc.server.tasks.stats import is_compile
 from spraycc.server.tasks.task import Task
 from spraycc.settings import Settings
-from spraycc.status_reply import Snapshot
+from spraycc.status_reply import Pending, Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -221,6 +223,26 @@ class Dispatcher:
                 build.record.sample(_state_of(build, snapshot, len(self.fleet.links)))
                 build.record.flush()
 
+    def progress(self, build: Build) -> dict[str, Any]:
+        """The figures of the message Progress, as docs/protocol.md describes them. O(tasks)."""
+        snapshot = self._scheduler.snapshot()
+        state = _state_of(build, snapshot, len(self.fleet.links))
+        del state["tokens"]
+        counts = snapshot["builds"].get(build.id)
+        # A task that is answered is done, although its runner has not ended yet.
+        unfinished = counts["remote"] + (state["waiting"] or 0) + (state["here"] or 0) if counts else 0
+        tasks = build.figures.tasks
+        done = max(0, tasks - unfinished)
+        expected, rest_s = build.expectation.of(tasks, done, time.monotonic() - build.started)
+        return {
+            "done": done,
+            "expected": expected,
+            "rest_s": rest_s,
+            **state,
+            "failed": build.figures.failed,
+            "pending": _most_pending(self.fleet.pending()),
+        }
+
     def say(self, text: str) -> None:
         """Show the user of each open build a line."""
         log.warning("%s", text)
@@ -338,6 +360,16 @@ def _state_of(build: Build, snapshot: Snapshot, executors: int) -> dict[str, int
         "asked": snapshot["executors"]["asked"],
         "tokens": build.pool.issued if build.pool is not None else None,
     }
+
+
+def _most_pending(groups: list[Pending]) -> dict[str, Any] | None:
+    """The group with the most executors, for the message Progress; None if nothing is pending."""
+    most = max(groups, key=lambda group: group["executors"], default=None)
+    if most is None:
+        return None
+    # In steps of 10 s, so that a build without any other change sends no message.
+    age_s = int(most["age_s"]) // 10 * 10
+    return {"batch_jobs": most["batch_jobs"], "reason": most["reason"], "age_s": age_s}
 
 
 def _programs(task: Task) -> tuple[str, str]:

@@ -129,6 +129,8 @@ class OpenBuild(Message):
     jobserver: bool = True
     #: whether the server may take a free token back from the build tool (make 4.2 can wait for the token for ever)
     live_tokens: bool = True
+    #: seconds between two Progress messages; 0: none
+    progress_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,17 @@ class Notice(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Progress(Message):
+    """Server → command line, at the interval of ``OpenBuild.progress_s``, if the figures have changed.
+
+    Keys as in docs/protocol.md. A command line that does not read gets no further figures until it has read these.
+    """
+
+    TAG: ClassVar[str] = "progress"
+    figures: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class AskStatus(Message):
     """Command line → server: the answer is Status."""
 
@@ -213,4 +226,4 @@ class Refused(Message):
 
 
 TO_SERVER = Grammar(RunTask, Done, Hello, OpenBuild, ToolProcess, CloseBuild, AskStatus, Stop)
-FROM_SERVER = Grammar(RunHere, Output, Exited, Welcome, BuildOpened, Summary, Notice, Status, Refused)
+FROM_SERVER = Grammar(RunHere, Output, Exited, Welcome, BuildOpened, Summary, Notice, Progress, Status, Refused)

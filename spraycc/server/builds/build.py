@@ -19,6 +19,7 @@ from spraycc.build_tools import NINJAS, RECIPE_STARTERS, SAMURAI
 from spraycc.jobserver.events import Limits
 from spraycc.jobserver.fifo import JobserverFifo
 from spraycc.model import BuildId, TaskId
+from spraycc.server.builds.expectation import Expectation
 from spraycc.server.builds.token_pool import TokenPool
 from spraycc.server.builds.unwrapped import CompilerWatch
 from spraycc.server.host.unix_connection import Peer
@@ -62,6 +63,7 @@ class Build:
     width: int = 0
     #: the file with the build's tasks, executors and samples (docs/records.md)
     record: Record | None = None
+    expectation: Expectation = field(default_factory=Expectation)
     #: texts that the user has seen
     noticed: set[str] = field(default_factory=set)
     #: None: the tool's process is not known
@@ -148,7 +150,7 @@ class Builds:
     ) -> None:
         """``state_dir`` gets the builds' records; None: no records. ``workspace`` has no symbolic links."""
         self._directory = runtime_dir / "builds"
-        self._state_dir = state_dir
+        self.state_dir = state_dir
         self._workspace = workspace
         self._nursery = nursery
         self.open: dict[BuildId, Build] = {}
@@ -180,12 +182,12 @@ class Builds:
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise
-        if self._state_dir is not None:
+        if self.state_dir is not None:
             header = header_of(
                 build_id, argv, cwd, began=time.time(), release=spraycc.__version__, cluster=settings.cluster,
                 executors=settings.executors_in_force, cap=cap, tool=build.tool,
             )  # fmt: skip
-            build.record = Record(self._state_dir, header, build.started)
+            build.record = Record(self.state_dir, header, build.started)
         # With the local driver every recipe takes a CPU of the executors.
         build.unwrapped_slots = 0 if settings.cluster == "local" else settings.local_slots_in_force
         self.open[build_id] = build

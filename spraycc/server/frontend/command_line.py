@@ -8,6 +8,7 @@ import resource
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import trio
@@ -16,6 +17,7 @@ import spraycc
 from spraycc.errors import ProtocolError, RuntimeDirError
 from spraycc.scheduler.events import BuildEnded, BuildLeft, BuildStarted
 from spraycc.server.builds.build import Build
+from spraycc.server.builds.progress import ProgressReports
 from spraycc.server.dispatcher import Dispatcher
 from spraycc.server.host.unix_connection import Peer
 from spraycc.server.lifetime import Lifetime
@@ -54,6 +56,7 @@ class Control:
         self._peer = peer
         self._status = status
         self._build: Build | None = None
+        self._progress: ProgressReports | None = None
         self._tool_pidfd: int | None = None
 
     async def serve(self, hello: Hello) -> None:
@@ -86,6 +89,8 @@ class Control:
                 else:
                     raise ProtocolError(f"unexpected message {message.TAG!r} on a control connection")
         finally:
+            if self._progress is not None:
+                self._progress.close()
             if self._build is not None:
                 log.info("build %s: its command line is gone", self._build.id)
                 if self._tool_pidfd is not None:
@@ -121,6 +126,10 @@ class Control:
         dispatcher.post(BuildStarted(build.id, request.cap))
         fifo = os.fsencode(build.directory / "fifo") if build.pool is not None else b""
         self._peer.send_now(FROM_SERVER.pack(BuildOpened(build.id, fifo)))
+        if request.progress_s > 0:
+            report = partial(dispatcher.progress, build)
+            self._progress = ProgressReports(build, request.progress_s, report, dispatcher.builds.state_dir)
+            dispatcher.builds.start_soon(self._progress.run)
         if warning := _descriptor_warning(dispatcher.settings.executors_in_force):
             build.notice(warning)
 
@@ -141,6 +150,8 @@ class Control:
         build = self._build
         assert build is not None
         self._build = None
+        if self._progress is not None:
+            self._progress.close()
         build.recount()
         # The server may not have seen the end of some commands on the submit host. Note them before the record ends.
         for task in self._dispatcher.tasks.known.values():

@@ -15,6 +15,7 @@ from spraycc.server.dispatcher import Dispatcher
 from spraycc.server.frontend.decide import HELD_KINDS, Decider
 from spraycc.server.host.unix_connection import Peer
 from spraycc.server.tasks.command_files import Environment
+from spraycc.server.tasks.record_lines import target_of
 from spraycc.server.tasks.stats import is_compile
 from spraycc.server.tasks.task import Phase, Task
 from spraycc.server.tasks.toolchains import needs_of
@@ -34,6 +35,8 @@ async def serve_runner(dispatcher: Dispatcher, decider: Decider, peer: Peer, req
     figures.compiles += is_compile(description)
     dispatcher.tasks.known[task.id] = task
     build = dispatcher.builds.open.get(task.build)
+    if build is not None:
+        build.expectation.arrived(target_of(task))
     pool = None
     try:
         pool = _register(build, task)

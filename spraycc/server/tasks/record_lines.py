@@ -48,14 +48,13 @@ def line_of(task: Task, started: float) -> TaskLine:
     description, usage = task.description, task.usage
     now = time.monotonic()
     at = round(task.arrived - started, 4)
-    names = description.outputs[-1:] or description.inputs[:1] or task.command.argv[:1]
     names_inputs = description.kind is Kind.LINK or description.kind is Kind.ARCHIVE
     here = None
     if task.here_began is not None:
         ended = now if task.here_ended is None else task.here_ended
         here = [round(task.here_began - started, 4), round(ended - started, 4)]
     return {
-        "target": os.fsdecode(names[0]) if names else "",
+        "target": target_of(task),
         "source": os.fsdecode(description.inputs[0]) if description.inputs else "",
         "argv": _text(task.command.argv, LINK_CHARACTERS if names_inputs else ARGV_CHARACTERS),
         "cwd": os.fsdecode(task.command.cwd),
@@ -89,6 +88,13 @@ def line_of(task: Task, started: float) -> TaskLine:
         "wall_s": round(usage.wall_s, 4),
         "bytes": task.returned_bytes,
     }
+
+
+def target_of(task: Task) -> str:
+    """The name by which records and messages speak of a task: its last output, else its first source or program."""
+    description = task.description
+    names = description.outputs[-1:] or description.inputs[:1] or task.command.argv[:1]
+    return os.fsdecode(names[0]) if names else ""
 
 
 def encoded(line: object) -> bytes:

@@ -49,7 +49,9 @@ class ToolOf:
     def start(self, program: bytes, argv: tuple[bytes, ...], env: dict[bytes, bytes]) -> None:
         pass
 
-    def wait(self, connection: ServerConnection, on_lost: Callable[[], None], server_check: object) -> bool:
+    def wait(
+        self, connection: ServerConnection, on_lost: Callable[[], None], server_check: object, display: object
+    ) -> bool:
         self.meanwhile()
         if self.sees_loss:
             on_lost()
@@ -79,7 +81,7 @@ class Build:
             cast(ServerConnection, connection), bytes(self.runtime_dir), "b1", INTERCEPTION, b"", {}, None
         )
         tool = cast(ToolRun, ToolOf(meanwhile, sees_loss=sees_loss))
-        return _wait_for_tool(tool, Settings(), opened, began=0.0)
+        return _wait_for_tool(tool, Settings(), opened, None, began=0.0)
 
 
 INTERCEPTION = Interception(RunnerFiles("/data", b"/data/bin/spraycc-run", None), b"/nowhere")

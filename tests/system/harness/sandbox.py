@@ -204,6 +204,8 @@ class Sandbox:
             "SPRAYCC_PENDING_GRACE_S": "200",
             "SPRAYCC_RELEASE_DELAY_S": "600",
             "SPRAYCC_IDLE_SHUTDOWN_S": "600",
+            # On a busy machine a build may last long enough for a line of progress. Tests of the line set their own value.
+            "SPRAYCC_PROGRESS": "none",
             # Server and executors keep no other variables that only tests have.
             "SPRAYCC_KEPT_VARIABLES": " ".join([MARKER, *measured.KEPT]),
         }

@@ -1,0 +1,71 @@
+"""Sends a build's progress to its command line, at an interval and only if something has changed."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from spraycc.server.builds.build import Build
+from spraycc.server.builds.expectation import search
+from spraycc.system.threads import run_in_thread
+from spraycc.wire.runner import FROM_SERVER, Progress
+
+log = logging.getLogger(__name__)
+
+#: No command line needs figures more often.
+LEAST_INTERVAL_S = 0.1
+
+
+class ProgressReports:
+    """The messages to one command line. :meth:`close` ends :meth:`run`."""
+
+    def __init__(
+        self, build: Build, interval_s: float, figures: Callable[[], dict[str, Any]], state_dir: Path | None
+    ) -> None:
+        """
+        Args:
+            build: the messages go to its command line.
+            interval_s: seconds between two messages, as the command line wants.
+            figures: returns the figures, as docs/protocol.md describes them. It must not wait.
+            state_dir: has the records of earlier builds; None: there are none.
+        """
+        self._build = build
+        self._interval_s = max(LEAST_INTERVAL_S, interval_s) if math.isfinite(interval_s) else math.inf
+        self._state_dir = state_dir
+        self._figures = figures
+        self._scope = trio.CancelScope()
+
+    async def run(self) -> None:
+        """Send messages until the end. A failure ends the messages and nothing else."""
+        try:
+            with self._scope:
+                await self._run()
+        except Exception:
+            log.exception("the progress of a build is not sent any more")
+
+    async def _run(self) -> None:
+        sent: dict[str, Any] = {}
+        expectation = self._build.expectation
+        while True:
+            await trio.sleep(self._interval_s)
+            if expectation.wants_search:
+                earlier = None
+                if self._state_dir is not None:
+                    first = tuple(expectation.first)
+                    earlier = await run_in_thread(
+                        search, self._state_dir, self._build.id, first, abandon_on_cancel=True
+                    )
+                expectation.set(earlier)
+            figures = self._figures()
+            if figures != sent:
+                sent = figures
+                # Waits for a command line that does not read (it is stopped), so nothing piles up.
+                await self._build.control.send(FROM_SERVER.pack(Progress(figures)))
+
+    def close(self) -> None:
+        self._scope.cancel()
