@@ -136,6 +136,8 @@ class BuildStatus(TypedDict):
     age_s: float
     tasks: int  #: commands that have arrived
     done: int  #: commands that have ended
+    expected: int | None  #: commands in all, as an earlier build lets expect; null: not known
+    rest_s: int | None  #: seconds until the end, as the earlier build lets expect; null: not known
     running: int  #: attempts on executors
     running_here: int  #: commands on the submit host
     waiting: int  #: commands that wait for an executor or a slot of the submit host

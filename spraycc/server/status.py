@@ -19,13 +19,17 @@ _WAITS_FOR = {TaskState.QUEUED: "executor", TaskState.WAITING: "slot"}
 
 def build_status(build: Build, counts: BuildCounts | None) -> dict[str, Any]:
     """An open build, as :class:`spraycc.status_reply.BuildStatus`; ``counts``: the scheduler's."""
-    status = build.status() | {"running_here": 0, "waiting": 0, "done": build.figures.tasks}
-    if counts is None:
-        return status
-    here = counts["here_heavy"] + counts["here_light"] + counts["here_now"]
-    waiting = counts["queued"] + counts["waiting_here"]
-    done = max(0, build.figures.tasks - counts["remote"] - here - waiting)
-    return status | {"running_here": here, "waiting": waiting, "done": done}
+    remote = here = waiting = 0
+    if counts is not None:
+        remote = counts["remote"]
+        here = counts["here_heavy"] + counts["here_light"] + counts["here_now"]
+        waiting = counts["queued"] + counts["waiting_here"]
+    tasks = build.figures.tasks
+    done = max(0, tasks - remote - here - waiting)
+    status = build.status()
+    expected, rest_s = build.expectation.of(tasks, done, status["age_s"])
+    progress = {"running_here": here, "waiting": waiting, "done": done, "expected": expected, "rest_s": rest_s}
+    return status | progress
 
 
 def builds_status(dispatcher: Dispatcher, snapshot: Snapshot) -> list[dict[str, Any]]:

@@ -86,12 +86,13 @@ def render(
 
 def _builds(builds: Sequence[Mapping[str, Any]]) -> Table:
     return _table(
-        ("build", "age", "done", "on executors", "on this host", "waiting", "failed", "tokens", "command"),
+        ("build", "age", "done", "left", "on executors", "on this host", "waiting", "failed", "tokens", "command"),
         [
             (
                 build.get("id"),
                 duration(build.get("age_s", 0)),
-                f"{build.get('done', '?')} of {build.get('tasks')}",
+                f"{build.get('done', '?')} of {build.get('expected') or build.get('tasks')}",
+                f"about {duration(rest_s)}" if (rest_s := build.get("rest_s")) is not None else "-",
                 build.get("running", "-"),
                 build.get("running_here", "-"),
                 build.get("waiting", "-"),

@@ -30,7 +30,11 @@ FIGURES: dict[str, Any] = {
         {
             "id": "b1", "argv": ["make", "a b"], "age_s": 61, "tasks": 40, "done": 30, "running": 3,
             "running_here": 1, "waiting": 6, "failed": 0, "tokens": {"issued": 4, "held": 3},
-        }
+        },
+        {
+            "id": "b2", "argv": ["ninja"], "age_s": 9, "tasks": 50, "done": 44, "expected": 1284, "rest_s": 250,
+            "running": 4, "running_here": 0, "waiting": 2, "failed": 1, "tokens": {},
+        },
     ],
     "executors": [
         executor("e1", "node2", task(1, "sub/a.o", run_s=2.0)),
@@ -62,8 +66,9 @@ def text(figures: dict[str, Any], sort: str = "host", **options: Any) -> list[st
 
 def test_the_whole_status() -> None:
     assert text(FIGURES)[3:] == [
-        "build  age   done      on executors  on this host  waiting  failed  tokens       command",
-        "b1     1:01  30 of 40  3             1             6        0       3 of 4 held  make 'a b'",
+        "build  age   done        left        on executors  on this host  waiting  failed  tokens       command",
+        "b1     1:01  30 of 40    -           3             1             6        0       3 of 4 held  make 'a b'",
+        "b2     9 s   44 of 1284  about 4:10  4             0             2        1       -            ninja",
         "host       executor  since  task           kind                               for",
         "this host  -         -      prog           link                               5 s",
         "node1      e2        10 s   idle",
