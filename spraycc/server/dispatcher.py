@@ -308,7 +308,7 @@ class Dispatcher:
                 )
                 if build is not None:
                     build.notice(
-                        f"{fell_back} of the last 100 tasks failed on executors{why}; the rest of this build "
+                        f"{fell_back} of the last tasks could not be done by executors{why}; the rest of this build "
                         f"runs on this host, {self.settings.local_slots_in_force} at once (see 'spraycc why')"
                     )
             case actions.NoExecutorYet(build_id, asked):
