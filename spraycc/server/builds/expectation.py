@@ -8,12 +8,13 @@ a whole build, and the reverse.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from spraycc.model import BuildId
-from spraycc.records.read import Task, found_in, is_same_build, read, read_end, read_header
+from spraycc.records.read import Record, Task, found_in, is_same_build, read, read_end, read_header
 
 #: A build is compared when it has so many tasks, and by its first tasks, at most these.
 LEAST_TARGETS = 10
@@ -23,6 +24,9 @@ SAME_SHARE = 0.8
 #: Tasks that are read of a record that may be of the same build; and of the record that is.
 _BEGIN_TASKS = 300
 MOST_TASKS = 20_000
+#: More tasks, or a longer build (in s), are a fault of the record.
+_MOST_EXPECTED = 10_000_000
+_LONGEST_S = 1e7
 #: The speed of the first seconds says little: each build counts as if its begin had taken so much longer.
 _STEADY_S = 5.0
 
@@ -77,7 +81,8 @@ class Expectation:
             return earlier.tasks, None
         then_s = earlier.ends[done - 1]
         pace = (elapsed_s + _STEADY_S) / (then_s + _STEADY_S)
-        return earlier.tasks, round(max(0.0, earlier.wall_s - then_s) * pace)
+        rest_s = max(0.0, earlier.wall_s - then_s) * pace
+        return earlier.tasks, round(rest_s) if 0 <= rest_s <= _LONGEST_S else None
 
 
 def search(state_dir: Path, build: BuildId, first: Sequence[str]) -> Earlier | None:
@@ -97,16 +102,22 @@ def search(state_dir: Path, build: BuildId, first: Sequence[str]) -> Earlier | N
             record = read(found.path, most_tasks=MOST_TASKS)
         except OSError:  # another server of the same directory has removed it
             continue
-        if not record.has_times:
-            continue
-        ends = array("d", sorted(task.ended for task in record.tasks))
-        tasks, wall_s = (end.get("figures") or {}).get("tasks"), end.get("wall_s")
-        return Earlier(
-            tasks if isinstance(tasks, int) else len(ends),
-            ends,
-            float(wall_s) if isinstance(wall_s, int | float) else record.ended,
-        )
+        if record.has_times:
+            return _earlier(record, end)
     return None
+
+
+def _earlier(record: Record, end: Mapping[str, Any]) -> Earlier:
+    ends = array("d", sorted(task.ended for task in record.tasks))
+    figures, wall_s = end.get("figures"), end.get("wall_s")
+    tasks = figures.get("tasks") if isinstance(figures, dict) else None
+    if type(tasks) is not int or not len(ends) <= tasks <= _MOST_EXPECTED:
+        tasks = len(ends)
+    return Earlier(
+        tasks,
+        ends,
+        float(wall_s) if isinstance(wall_s, int | float) and 0 <= wall_s <= _LONGEST_S else record.ended,
+    )
 
 
 def began_alike(first: Sequence[str], tasks: Sequence[Task]) -> bool:

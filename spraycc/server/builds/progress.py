@@ -11,7 +11,7 @@ from typing import Any
 import trio
 
 from spraycc.server.builds.build import Build
-from spraycc.server.builds.expectation import search
+from spraycc.server.builds.expectation import Earlier, search
 from spraycc.system.threads import run_in_thread
 from spraycc.wire.runner import FROM_SERVER, Progress
 
@@ -54,18 +54,21 @@ class ProgressReports:
         while True:
             await trio.sleep(self._interval_s)
             if expectation.wants_search:
-                earlier = None
-                if self._state_dir is not None:
-                    first = tuple(expectation.first)
-                    earlier = await run_in_thread(
-                        search, self._state_dir, self._build.id, first, abandon_on_cancel=True
-                    )
-                expectation.set(earlier)
+                expectation.set(await self._search(tuple(expectation.first)))
             figures = self._figures()
             if figures != sent:
                 sent = figures
                 # Waits for a command line that does not read (it is stopped), so nothing piles up.
                 await self._build.control.send(FROM_SERVER.pack(Progress(figures)))
+
+    async def _search(self, first: tuple[str, ...]) -> Earlier | None:
+        if self._state_dir is None:
+            return None
+        try:
+            return await run_in_thread(search, self._state_dir, self._build.id, first, abandon_on_cancel=True)
+        except Exception:  # a record may hold anything; the figures of this build don't depend on it
+            log.exception("the records of earlier builds can't be searched")
+            return None
 
     def close(self) -> None:
         self._scope.cancel()

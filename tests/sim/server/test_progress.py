@@ -14,6 +14,7 @@ from spraycc.server.builds import progress
 from spraycc.server.builds.build import Build
 from spraycc.server.builds.expectation import Earlier, Expectation
 from spraycc.server.builds.progress import LEAST_INTERVAL_S, ProgressReports
+from spraycc.server.dispatcher import Dispatcher
 from spraycc.wire import runner as wire
 from tests.sim.server.world import CommandLine, serving, settle
 
@@ -164,13 +165,31 @@ async def test_an_earlier_build_is_searched_once(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.usefixtures("inline")
-async def test_a_failure_ends_the_messages_and_nothing_else(
+async def test_a_record_that_breaks_the_search_leaves_the_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def search(*arguments: object) -> Earlier:
         raise RuntimeError("a fault")
 
     monkeypatch.setattr(progress, "search", search)
+    world = Reports(state_dir=tmp_path)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.reports.run)
+        for number in range(12):
+            world.expectation.arrived(str(number))
+        await trio.sleep(4.5)
+        world.reports.close()
+    assert [figures["done"] for figures in world.sent] == [1, 2, 3, 4]
+    assert caplog.text.count("the records of earlier builds can't be searched") == 1
+
+
+async def test_a_failure_ends_the_messages_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def figures(*arguments: object) -> dict[str, Any]:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(Dispatcher, "progress", figures)
     async with serving(tmp_path, monkeypatch) as world:
         build = await world.build(progress_s=1.0)
         runners = [world.link(build, f"p{number}") for number in range(10)]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from spraycc.model import BuildId
-from spraycc.records.read import Task
+from spraycc.records.read import Task, read
 from spraycc.server.builds.expectation import (
     LEAST_TARGETS,
     MOST_TARGETS,
@@ -82,6 +82,34 @@ def test_a_record_that_is_damaged_does_not_count(tmp_path: Path) -> None:
     path = write_record(tmp_path, lines)
     path.write_text("".join(json.dumps(line)[:40] + "\n" for line in lines))
     assert found(tmp_path, first_of(lines)) is None
+
+
+@pytest.mark.parametrize(
+    "figures", [[1], "x", None, {"tasks": "x"}, {"tasks": True}, {"tasks": 10**300}, {"tasks": -1}]
+)
+def test_a_wrong_number_of_tasks_is_counted_instead(tmp_path: Path, figures: Any) -> None:
+    lines = lines_of_a_build(100)
+    lines[-1]["figures"] = figures
+    write_record(tmp_path, lines)
+    earlier = found(tmp_path, first_of(lines))
+    assert earlier is not None
+    assert earlier.tasks == 100
+
+
+@pytest.mark.parametrize("wall_s", ["x", [1], None, -1, 1e308, 10**400])
+def test_a_wrong_duration_is_read_from_the_tasks_instead(tmp_path: Path, wall_s: Any) -> None:
+    lines = lines_of_a_build(100)
+    lines[-1]["wall_s"] = wall_s
+    path = write_record(tmp_path, lines)
+    earlier = found(tmp_path, first_of(lines))
+    assert earlier is not None
+    assert earlier.wall_s == read(path).ended
+
+
+def test_a_rest_that_can_not_be_is_left_out() -> None:
+    expectation = Expectation()
+    expectation.set(Earlier(100, [-1e9] * 100, 60.0))
+    assert expectation.of(50, 50, 30.0) == (100, None)
 
 
 def test_a_build_without_a_record_expects_nothing(tmp_path: Path) -> None:
