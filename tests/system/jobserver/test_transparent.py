@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -34,13 +35,14 @@ def ready(lab: Any) -> Any:
 
 
 def tasks(finished: Any) -> list[str]:
-    """The summary lines of the lab's builds, up to the first comma."""
-    return [line.partition(",")[0].removeprefix("spraycc: ") for line in finished.own_lines() if " task" in line]
+    """Each build of the lab as its summary says: the tasks, and where they ran."""
+    found = (re.match(r"(?:spraycc: )?(\d+ tasks?) in [^:]*: ([^;]*)", line) for line in finished.own_lines())
+    return [f"{summary[1]}: {summary[2]}" for summary in found if summary]
 
 
 #: Start files of the user would change PATH.
 NO_START_FILE = {"csh": ("-f",), "tcsh": ("-f",), "zsh": ("-f",), "bash": ("--norc",), "fish": ("--no-config",)}
-EIGHT = "8 tasks (8 remote"
+EIGHT = "8 tasks: 8 on 8 executors"
 
 
 @pytest.mark.parametrize("shell", SHELLS)
