@@ -25,6 +25,7 @@ def command(name: str) -> click.Command:
 
 def _builds(as_json: bool) -> int:
     from spraycc.cli.messages import inform
+    from spraycc.cli.output import say
     from spraycc.cli.recorded import recorded_builds, row_of
     from spraycc.ui.recorded_builds import list_lines
 
@@ -39,5 +40,5 @@ def _builds(as_json: bool) -> int:
         return 1
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for line in list_lines(rows, width):
-        click.echo(line)
+        say(line)
     return 0

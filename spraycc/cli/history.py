@@ -39,6 +39,7 @@ def command(name: str) -> click.Command:
 
 def _show(target: str | None, as_json: bool, all_of_them: bool) -> int:
     from spraycc.cli.messages import inform
+    from spraycc.cli.output import say
 
     store, root, exists = _store()
     entries = store.load()[1] if exists else []
@@ -60,7 +61,7 @@ def _show(target: str | None, as_json: bool, all_of_them: bool) -> int:
     for (kind, name), entry in wanted if all_of_them else wanted[:_SHOWN]:
         memory = f"{entry.memory_bytes / 1e6:7.0f} MB"
         runs = f"{entry.runs} run{'' if entry.runs == 1 else 's'}"
-        click.echo(f"{entry.seconds:9.2f} s ± {entry.deviation:.2f} {memory}  {kind:12} {_text(name)} ({runs})")
+        say(f"{entry.seconds:9.2f} s ± {entry.deviation:.2f} {memory}  {kind:12} {os.fsdecode(name)} ({runs})")
     if len(wanted) > _SHOWN and not all_of_them:
         inform(f"{len(wanted) - _SHOWN} more targets (--all)")
     return 0
@@ -93,11 +94,6 @@ def _store() -> tuple[Store, str, bool]:
         except OSError as exc:
             warn(f"{path}: {exc.strerror}")
     return Store(paths[0], os.path.realpath(root), warn), os.fsdecode(root), False
-
-
-def _text(name: bytes) -> str:
-    text = os.fsdecode(name)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
 def _json(key: Key, entry: Entry) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 
+from spraycc.ui.printable import printable
+
 
 def inform(text: str) -> None:
     """Print a message, with control characters escaped. A single write, so that the build's own lines stay whole."""
-    lines = [f"spraycc: {''.join(c if c.isprintable() else _escaped(c) for c in line)}\n" for line in text.split("\n")]
+    lines = [f"spraycc: {printable(line)}\n" for line in text.split("\n")]
     # A standard error that is closed, full or without a reader must not fail a build.
     try:
         sys.stderr.write("".join(lines))
@@ -21,7 +23,3 @@ def inform(text: str) -> None:
 
 def warn(text: str) -> None:
     inform(f"warning: {text}")
-
-
-def _escaped(character: str) -> str:
-    return " " if character == "\t" else character.encode("unicode_escape", "backslashreplace").decode("ascii")

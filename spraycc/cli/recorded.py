@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
+from typing import NamedTuple
 
 import click
 
 from spraycc.cli.messages import inform
 from spraycc.errors import SprayccError
 from spraycc.records import read
-from spraycc.records.liveness import is_written
-from spraycc.ui.recorded_builds import BuildRow, build_row
+from spraycc.records.liveness import is_open
+from spraycc.ui.recorded_builds import BuildRow, build_row, lost_line
 
 
 def build_argument() -> click.Argument:
@@ -39,25 +41,53 @@ def recorded_builds() -> tuple[str, list[read.Found]]:
     from spraycc import runtime_dir, workspace
 
     root = workspace.find()
-    return os.fsdecode(root), read.found_in(runtime_dir.state_directories_of(root))
+    return os.fsdecode(root), read.found_in(runtime_dir.state_directories_of(root), time.time())
 
 
-def choose(records: list[read.Found], root: str, build: str) -> read.Found | None:
-    """The record that the user means; empty is the newest with tasks. Tells the user if there is none."""
+class Chosen(NamedTuple):
+    """The build that the user means."""
+
+    #: the workspace
+    root: str
+    #: all builds, the newest first
+    records: list[read.Found]
+    found: read.Found
+    record: read.Record
+
+
+def choose(build: str) -> Chosen | None:
+    """The build that the user means; empty is the newest with tasks. None: there is none, and the user was told.
+
+    Raises:
+        SprayccError, OSError: as :func:`recorded_builds`.
+    """
+    root, records = recorded_builds()
     if not records:
         inform(f"no build was recorded for {root} on this host")
         return None
     try:
-        return read.find(records, build)
+        found = read.find(records, build)
+        record = read.read(found.path)
     except SprayccError as exc:
         inform(f"error: {exc}")
         return None
+    except OSError as exc:
+        inform(f"error: the record can't be read: {exc.filename}: {exc.strerror}")
+        return None
+    if record.is_lost:
+        inform(f"error: the record of build {found.number} has no line that can be read: {found.path}")
+        return None
+    if not build:
+        lost = [each for each in read.passed_over(records, found) if not _runs(each)]
+        if lost:
+            inform(f"note: {lost_line(lost, found)}")
+    return Chosen(root, records, found, record)
 
 
 def row_of(found: read.Found) -> BuildRow:
     """A build's row in the list. Reads the first and the last line; the whole record if it has no end."""
     header, end = read.read_header(found.path), read.read_end(found.path)
-    row = build_row(found, header, end, is_open=not end and is_written(header))
+    row = build_row(found, header, end, is_open=not end and is_open(header))
     if row.tasks is not None:
         return row
     with suppress(OSError):
@@ -68,3 +98,7 @@ def row_of(found: read.Found) -> BuildRow:
             failed=sum(task.has_failed for task in tasks),
         )
     return row
+
+
+def _runs(found: read.Found) -> bool:
+    return not read.read_end(found.path) and is_open(read.read_header(found.path))

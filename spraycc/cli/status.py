@@ -114,15 +114,16 @@ def _write_json(server: _Server, interval_s: float) -> int:
     import time
 
     from spraycc.cli.messages import inform
+    from spraycc.cli.output import OutputFailed
 
     with closing(server), suppress(KeyboardInterrupt):
         while (figures := server.ask()) is not None:
             try:
                 click.echo(_json(figures))
-            except BrokenPipeError:
-                # Python would try again at its end, and report the failure.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                return 0
+            except OutputFailed as exc:
+                if exc.has_no_reader:
+                    return 0
+                raise
             time.sleep(interval_s)
         inform(server.absence)
         return 1

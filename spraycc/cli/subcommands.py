@@ -15,6 +15,7 @@ from spraycc.cli import misplaced
 from spraycc.cli.flags import options
 from spraycc.cli.help import ALONE, EPILOG, INTRODUCTION, write_commands, write_options
 from spraycc.cli.messages import inform
+from spraycc.cli.output import OutputFailed, guarded
 from spraycc.config.keys import FIRST, KEYS, nearest
 from spraycc.errors import USAGE_STATUS
 
@@ -128,7 +129,12 @@ def run(words: Sequence[str]) -> int:
         KeyboardInterrupt: Ctrl-C while no build tool runs.
     """
     try:
-        result = make_group().main(list(words), prog_name="spraycc", standalone_mode=False)
+        with guarded():
+            result = make_group().main(list(words), prog_name="spraycc", standalone_mode=False)
+    except OutputFailed as exc:
+        if not exc.has_no_reader:
+            inform(f"error: standard output: {exc.cause.strerror}")
+        return 1
     except click.exceptions.NoArgsIsHelpError as exc:
         # A group of subcommands without one of them: `spraycc config`, or `spraycc` alone.
         is_alone = exc.ctx.parent is None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import click
 
 _DEFAULT = "spraycc-trace.json"
+_NOUN = "trace"
 
 
 def command(name: str) -> click.Command:
     """The subcommand."""
+    from spraycc.cli.output_file import options
     from spraycc.cli.recorded import build_argument
 
     return click.Command(
@@ -22,35 +24,27 @@ def command(name: str) -> click.Command:
         short_help="Write a build as a trace for Perfetto and Chrome.",
         params=[
             build_argument(),
-            click.Option(
-                ["-o", "--output"], default=_DEFAULT, show_default=True, metavar="FILE", help='"-" is standard output.'
-            ),
+            *options(_DEFAULT, _NOUN),
         ],
     )
 
 
-def _trace(build: str, output: str) -> int:
+def _trace(build: str, output: str, force: bool) -> int:
     from spraycc.cli.messages import inform
-    from spraycc.cli.recorded import choose, recorded_builds
-    from spraycc.records import read, trace
+    from spraycc.cli.output_file import write
+    from spraycc.cli.recorded import choose
+    from spraycc.records import trace
 
-    root, records = recorded_builds()
-    found = choose(records, root, build)
-    if found is None:
+    chosen = choose(build)
+    if chosen is None:
         return 1
-    record = read.read(found.path)
+    number, record = chosen.found.number, chosen.record
     if not record.has_times:
-        inform(f"build {found.number} was recorded by an earlier release, without times: build again")
+        inform(f"build {number} was recorded by an earlier release, without times: build again")
         return 1
-    if output == "-":
-        for chunk in trace.chunks(record):
-            click.echo(chunk, nl=False)
-        return 0
-    try:
-        with open(output, "w", encoding="utf-8") as file:
-            file.writelines(trace.chunks(record))
-    except OSError as exc:
-        inform(f"error: {output}: {exc.strerror}; name another file with -o")
+    chunks = (chunk.encode("ascii") for chunk in trace.chunks(record))
+    if not write(output, chunks, noun=_NOUN, is_ours=trace.is_trace, force=force):
         return 1
-    inform(f"build {found.number} is in {output}: open it in https://ui.perfetto.dev or chrome://tracing")
+    if output != "-":
+        inform(f"build {number} is in {output}: open it in https://ui.perfetto.dev or chrome://tracing")
     return 0

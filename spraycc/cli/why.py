@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 
 import click
 
@@ -33,30 +34,29 @@ def command(name: str) -> click.Command:
 
 def _why(target: str | None, build: str, as_json: bool, all_of_them: bool) -> int:
     from spraycc.cli.messages import inform
-    from spraycc.cli.recorded import choose, recorded_builds, row_of
-    from spraycc.records import read
+    from spraycc.cli.output import say
+    from spraycc.cli.recorded import choose, row_of
     from spraycc.ui.recorded_builds import failure_lines, heading, names_task, reason_lines, task_lines
 
-    root, records = recorded_builds()
-    found = choose(records, root, build)
-    if found is None:
+    chosen = choose(build)
+    if chosen is None:
         return 1
-    record = read.read(found.path)
+    found, record, root = chosen.found, chosen.record, chosen.root
+    tasks = [task for task in record.tasks if target is None or names_task(task, target, root)]
     if as_json:
-        for line in read.lines_of(found.path):
-            if "target" in line and (target is None or names_task(read.task_of(line), target, root)):
-                host = record.host_of(line.get("executor", "")) if line.get("ran") == "remote" else ""
-                click.echo(json.dumps({**line, "host": host}))
+        for task in tasks:
+            host = record.host_of(task.executor) if task.ran == "remote" else ""
+            values = {each.name: getattr(task, each.name) for each in fields(task)}
+            click.echo(json.dumps({**values, "host": host}))
         return 0
     if target is None and not all_of_them:
         for text in (heading(row_of(found)), *failure_lines(record, root), *reason_lines(record)):
-            click.echo(text)
+            say(text)
         return 0
-    tasks = [task for task in record.tasks if target is None or names_task(task, target, root)]
     if not tasks:
         inform(f"no task of build {found.number} has {target!r} in its output, source or command line")
         return 1
     for task in tasks if all_of_them else tasks[-_SHOWN:]:
         for text in task_lines(record, task, root):
-            click.echo(text)
+            say(text)
     return 0

@@ -7,7 +7,8 @@ and any key: a full disk cuts a record, and records of version 1 have fewer keys
 
 from __future__ import annotations
 
-from typing import TypedDict
+import re
+from typing import NamedTuple, TypedDict
 
 #: The value of ``record`` in the header. Records of version 1 have no such key.
 VERSION = 2
@@ -17,14 +18,14 @@ DIRECTORY = "builds"
 SUFFIX = ".jsonl"
 #: The end of the name of a record without any task.
 EMPTY_SUFFIX = "-empty.jsonl"
+#: Files with other names are no records.
+NAME = re.compile(r"[0-9]{1,15}-[!-~]+\.jsonl", re.ASCII)
 
 #: A server keeps this many records with tasks, and this many without, the newest.
 KEPT = 20
 #: All records of a server together are not larger, but for the newest.
 KEPT_BYTES = 256 * 1024 * 1024
-#: Lines of one record, without header and end.
-MOST_LINES = 100_000
-#: Size of one record, without its end line.
+#: Size of one record, without its end line: the sum of the rooms.
 MOST_BYTES = 64 * 1024 * 1024
 #: A command line is cut to this many characters.
 ARGV_CHARACTERS = 2000
@@ -33,6 +34,34 @@ LINK_CHARACTERS = 50_000
 #: Samples in the first interval of SAMPLE_S. Each further such number doubles the interval.
 SAMPLES = 2000
 SAMPLE_S = 1.0
+
+
+class Room(NamedTuple):
+    """Lines and bytes that one kind of lines may take of a record, so that no kind takes another's room."""
+
+    lines: int
+    size_bytes: int
+
+
+TASKS_ROOM = Room(100_000, 56 * 1024 * 1024)
+#: Tasks that failed, once the room of tasks is full.
+FAILED_ROOM = Room(5_000, 4 * 1024 * 1024)
+EXECUTORS_ROOM = Room(20_000, 2 * 1024 * 1024)
+SAMPLES_ROOM = Room(20_000, 2 * 1024 * 1024)
+assert sum(room.size_bytes for room in (TASKS_ROOM, FAILED_ROOM, EXECUTORS_ROOM, SAMPLES_ROOM)) == MOST_BYTES
+
+
+def rank(name: str, now: float) -> tuple[bool, str]:
+    """A key that sorts names of records from the oldest to the newest.
+
+    A name from the future is older than all others: the clock was wrong when the record was written, or was set back
+    since then. Otherwise a new record would be the first to be removed.
+
+    Args:
+        name: fits NAME.
+        now: seconds since 1970.
+    """
+    return int(name.partition("-")[0]) <= (now + 1) * 1000, name
 
 
 class Header(TypedDict, total=False):
@@ -50,6 +79,7 @@ class Header(TypedDict, total=False):
     cap: int | None  #: the user's -j; None without a limit
     tool: str  #: name of the build tool, such as "make"
     server: list[int]  #: the server's process, see :mod:`spraycc.records.liveness`
+    directory: str  #: a directory that is there while the server has the build open
 
 
 class TaskLine(TypedDict, total=False):
@@ -111,4 +141,4 @@ class EndLine(TypedDict, total=False):
     status: int | None  #: exit status of the build tool; None: not known, as the command line was killed
     wall_s: float | None  #: seconds that the user waited
     figures: dict[str, object]  #: as in the build's summary, see docs/protocol.md
-    dropped: int  #: lines that were left out because of MOST_LINES or MOST_BYTES
+    dropped: int  #: lines that were left out because their room was full, or the disk

@@ -1,4 +1,4 @@
-"""Tells a record that a server still writes from one whose server was killed.
+"""Tells the record of an open build from one that has lost its end: its server was killed, or the disk was full.
 
 The header names the server's process. No lock does this: on NFS, lock requests can hang, and the server must not wait.
 """
@@ -17,14 +17,19 @@ def this_process() -> list[int]:
     return [os.getpid(), _started(os.getpid()) or 0]
 
 
-def is_written(header: Mapping[str, object]) -> bool:
-    """Whether the server that began the record is alive, as seen from this process's pid namespace."""
-    server = header.get("server")
-    if not isinstance(server, list) or len(server) != 2 or not all(isinstance(part, int) for part in server):
+def is_open(header: Mapping[str, object]) -> bool:
+    """Whether the server that began the record has the build open, as seen from this process's pid namespace.
+
+    The server must be alive. A server that idles after the build is alive, too. So the build's directory must be there,
+    which the server removes when it closes the build.
+    """
+    server, directory = header.get("server"), header.get("directory")
+    if not isinstance(server, list) or len(server) != 2 or not all(type(part) is int for part in server):
         return False
-    pid: int = server[0]
-    started: int = server[1]
-    return pid > 0 and _started(pid) == started
+    pid, started = server
+    if not 0 < pid < 2**31 or _started(pid) != started:
+        return False
+    return isinstance(directory, str) and os.path.isdir(directory)
 
 
 def _started(pid: int) -> int | None:

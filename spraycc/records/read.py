@@ -1,21 +1,23 @@
-"""Finds and reads the records of builds. Every line and key may be missing; lines that are no JSON are left out."""
+"""Finds and reads the records of builds. Every line and key may be missing.
+
+Lines that are no JSON, and values that make no sense, count as missing (:mod:`spraycc.records.checked`). A file that
+can't be read, or is no regular file, is no record.
+"""
 
 from __future__ import annotations
 
-import json
+import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from spraycc.errors import SprayccError
-from spraycc.records.format import DIRECTORY, EMPTY_SUFFIX, SUFFIX
+from spraycc.records import checked
+from spraycc.records.files import last_line_of, lines_of
+from spraycc.records.format import DIRECTORY, EMPTY_SUFFIX, NAME, SUFFIX, rank
 
-Kind = TypeVar("Kind", "Task", "Sample")
-
-#: The end line is looked for in this many bytes at the end of a file.
-_END_BYTES = 256 * 1024
 #: A word of at most this many digits is a number, never the begin of an id.
 _DIGITS = 3
 
@@ -146,13 +148,18 @@ class Record:
     @property
     def has_times(self) -> bool:
         """False for a record of version 1: it has no attempts, and no times but ``Task.s``."""
-        return bool(self.header.get("record"))
+        return "record" in self.header if self.header else any(task.at for task in self.tasks)
+
+    @property
+    def is_lost(self) -> bool:
+        """The file has no line that can be read."""
+        return not (self.header or self.tasks or self.end)
 
     @property
     def ended(self) -> float:
         """When the build ended; of an open build, the last time in the record."""
-        if isinstance(ended := self.end.get("ended"), int | float):
-            return float(ended)
+        if "ended" in self.end:
+            return float(self.end["ended"])
         lasts = [self.tasks[-1].ended] if self.tasks else []
         return max([*lasts, *(sample.t for sample in self.samples[-1:])], default=0.0)
 
@@ -162,12 +169,18 @@ class Record:
         return (found.host if found else "") or executor
 
 
-def found_in(state_directories: Iterable[str | os.PathLike[str]]) -> list[Found]:
-    """All records in these servers' directories, the newest first."""
-    paths = []
-    for directory in state_directories:
-        paths += list(Path(directory, DIRECTORY).glob("*" + SUFFIX))
-    paths.sort(key=lambda path: path.name, reverse=True)
+def found_in(state_directories: Iterable[str | os.PathLike[str]], now: float = math.inf) -> list[Found]:
+    """All records in these servers' directories, the newest first.
+
+    ``now``: seconds since 1970. A record from the future counts as the oldest, see :func:`spraycc.records.format.rank`.
+    """
+    paths = [
+        path
+        for directory in state_directories
+        for path in Path(directory, DIRECTORY).glob("*" + SUFFIX)
+        if NAME.fullmatch(path.name) and path.is_file() and not path.is_symlink()
+    ]
+    paths.sort(key=lambda path: rank(path.name, now), reverse=True)
     return [_found(path, number) for number, path in enumerate(paths, start=1)]
 
 
@@ -199,11 +212,19 @@ def find(records: list[Found], wanted: str) -> Found:
     raise RecordError(f"no build {wanted!r}: give a number or an id that 'spraycc builds' lists ({last})")
 
 
+def passed_over(records: list[Found], chosen: Found) -> list[Found]:
+    """Builds that are newer than the chosen one and have lost their tasks: their names do not say that they had none.
+
+    A build that runs and has no task yet is among them; the caller knows which builds run.
+    """
+    return [found for found in records if found.number < chosen.number and not found.is_empty]
+
+
 def before(records: list[Found], build: Found) -> Found | None:
     """The newest record with tasks that is older than ``build``, of the same command line and directory."""
     header = read_header(build.path)
     for found in records:
-        if found.path.name < build.path.name and is_same_build(header, read_header(found.path)) and has_tasks(found):
+        if found.number > build.number and is_same_build(header, read_header(found.path)) and has_tasks(found):
             return found
     return None
 
@@ -215,7 +236,10 @@ def is_same_build(header: dict[str, Any], other: dict[str, Any]) -> bool:
 
 def has_tasks(found: Found) -> bool:
     """Whether the record has at least one task."""
-    return not found.is_empty and any("target" in line for line in lines_of(found.path))
+    try:
+        return not found.is_empty and any("target" in line for line in lines_of(found.path))
+    except OSError:
+        return False
 
 
 def read(path: Path, *, most_tasks: int | None = None) -> Record:
@@ -238,114 +262,78 @@ def read_header(path: Path) -> dict[str, Any]:
         line = next(lines_of(path), {})
     except OSError:
         return {}
-    return line if "began" in line else {}
+    return checked.header(line) if "began" in line else {}
 
 
 def read_end(path: Path) -> dict[str, Any]:
     """The last line if it is the build's end, else empty. Reads the end of the file only."""
     try:
-        with open(path, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _END_BYTES))
-            last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
+        line = last_line_of(path)
     except OSError:
         return {}
-    line = _parsed(last)
-    return line if "ended" in line else {}
-
-
-def lines_of(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a record. Leaves out what is no JSON object: a full disk, or a line that is not fully written yet.
-
-    Raises:
-        OSError: the file can't be read.
-    """
-    with open(path, "rb") as lines:
-        for text in lines:
-            if line := _parsed(text):
-                yield line
+    return checked.end(line) if "ended" in line else {}
 
 
 def task_of(line: dict[str, Any]) -> Task:
     """A task of a line with a target.
 
     Raises:
-        TypeError, ValueError: a value has the wrong type.
+        TypeError, ValueError: a value without which the task makes no sense is missing or wrong.
     """
-    runs = tuple(
-        Run(str(executor), float(began), float(ended), str(outcome), bool(second))
-        for executor, began, ended, outcome, second in line.get("runs", ())
-    )
-    here = line.get("here")
-    known = {
-        **line,
-        "runs": runs,
-        "here": Span(float(here[0]), float(here[1])) if here else None,
-        "refusals": tuple(line.get("refusals", ())),
-    }
-    return _made(Task, known)
-
-
-def _parsed(text: bytes) -> dict[str, Any]:
-    try:
-        line = json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return {}
-    return line if isinstance(line, dict) else {}
-
-
-def _refuse(name: str) -> None:
-    """Refuse NaN and the infinities: no order of time holds with them, and other readers of JSON refuse them, too."""
-    raise ValueError(name)
+    known = checked.fitting(_TASK, line)
+    checked.text(line["target"])
+    if runs := line.get("runs"):
+        known["runs"] = tuple(
+            Run(checked.text(executor), *checked.pair([began, ended]), checked.text(outcome), bool(second))
+            for executor, began, ended, outcome, second in runs
+        )
+    if (here := line.get("here")) is not None:
+        known["here"] = Span(*checked.pair(here))
+    if refusals := line.get("refusals"):
+        known["refusals"] = tuple(map(checked.text, refusals))
+    return Task(**known)
 
 
 def _take(record: Record, line: dict[str, Any]) -> None:
-    """Add a line. A line with a value of the wrong type is left out."""
+    """Add a line. A line that makes no sense is left out."""
     try:
         if "target" in line:
             record.tasks.append(task_of(line))
         elif "executor" in line:
             _take_executor(record, line)
         elif "t" in line:
-            record.samples.append(_made(Sample, line))
+            record.samples.append(Sample(**checked.fitting(_SAMPLE, line)))
         elif "ended" in line:
-            record.end = line
+            record.end = checked.end(line)
         elif "began" in line and not record.header:
-            record.header = line
+            record.header = checked.header(line)
     except (TypeError, ValueError):
         pass
 
 
 def _take_executor(record: Record, line: dict[str, Any]) -> None:
-    name = str(line["executor"])
+    name = checked.text(line["executor"])
     known = record.executors.get(name)
     if "joined" in line:
-        host, batch_job = (str(line.get(key, "")) for key in ("host", "batch_job"))
-        record.executors[name] = Executor(name, host, batch_job, float(line["joined"]))
-    elif known is not None:
-        record.executors[known.id] = Executor(known.id, known.host, known.batch_job, known.joined, float(line["left"]))
+        texts = checked.fitting(_EXECUTOR, line)
+        record.executors[name] = Executor(name, **{**texts, "joined": checked.number(line["joined"])})
+    elif known is not None and "left" in line:
+        left = checked.number(line["left"])
+        record.executors[name] = Executor(name, known.host, known.batch_job, known.joined, left)
 
 
-def _made(kind: type[Kind], line: dict[str, Any]) -> Kind:
-    types = _TYPES[kind]
-    fitting: dict[str, Any] = {key: value for key, value in line.items() if isinstance(value, types.get(key, ()))}
-    return kind(**fitting)
+def _types_of(kind: type[Task] | type[Sample] | type[Executor]) -> checked.Types:
+    defaults = {each.name: 0.0 if each.default is MISSING else each.default for each in fields(kind)}
+    return checked.types_like({key: default for key, default in defaults.items() if not isinstance(default, tuple)})
 
 
-def _types_of(kind: type[Task] | type[Sample]) -> dict[str, tuple[type, ...]]:
-    """The types that a line's value may have, by key. So a reader never meets a text in place of a number."""
-    types: dict[str, tuple[type, ...]] = {}
-    for each in fields(kind):
-        default = each.default
-        number = isinstance(default, int | float) or default in (None, MISSING)
-        types[each.name] = (int, float) if number else (type(default),)
-    return {**types, "target": (str,), "here": (Span,)} if kind is Task else types
-
-
-_TYPES: dict[type, dict[str, tuple[type, ...]]] = {Task: _types_of(Task), Sample: _types_of(Sample)}
+_TASK: checked.Types = {**_types_of(Task), "target": (str,), "here": ()}
+_SAMPLE = _types_of(Sample)
+_EXECUTOR: checked.Types = {**_types_of(Executor), "id": (), "left": ()}
 
 
 def _found(path: Path, number: int) -> Found:
     is_empty = path.name.endswith(EMPTY_SUFFIX)
     stem = path.name[: -len(EMPTY_SUFFIX if is_empty else SUFFIX)]
     milliseconds, _, build = stem.partition("-")
-    return Found(path, number, build, int(milliseconds) / 1000 if milliseconds.isdigit() else 0.0, is_empty)
+    return Found(path, number, build, int(milliseconds) / 1000, is_empty)

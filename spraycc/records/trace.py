@@ -23,18 +23,25 @@ _BUILD, _SUBMIT_HOST, _FIRST_HOST = 1, 2, 3
 _CHAIN = 1
 #: Colours that both viewers know, for attempts that did not count and for commands that failed.
 _BAD, _FAILED = "bad", "terrible"
+_GENERATOR = "SprayCC trace"
+_BEGIN = '{"displayTimeUnit":"ms","otherData":{'
 
 
 def chunks(record: Record) -> Iterator[str]:
     """The JSON of the whole trace, in pieces: one event a line."""
     header = record.header
     about = {key: header[key] for key in ("build", "argv", "cwd", "began", "host", "release") if key in header}
-    yield '{"displayTimeUnit":"ms","otherData":' + json.dumps(about) + ',"traceEvents":[\n'
+    yield _BEGIN + json.dumps({"generator": _GENERATOR, **about})[1:] + ',"traceEvents":[\n'
     separator = ""
     for event in events(record):
         yield separator + json.dumps(event, separators=(",", ":"))
         separator = ",\n"
     yield "\n]}\n"
+
+
+def is_trace(begin: bytes) -> bool:
+    """Whether a file that begins with these bytes is a trace, which a new trace may replace."""
+    return begin.startswith(f'{_BEGIN}"generator": "{_GENERATOR}"'.encode("ascii"))
 
 
 def events(record: Record) -> Iterator[Event]:

@@ -1,4 +1,8 @@
-"""Recorded builds in words: the list of ``spraycc builds``, and what ``spraycc why`` says. Pure."""
+"""Recorded builds in words: the list of ``spraycc builds``, and what ``spraycc why`` says. Pure.
+
+The texts hold names as the build has them. The caller escapes them before a terminal gets them, see
+:func:`spraycc.cli.output.say`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from typing import Any, NamedTuple
 
 from spraycc.records.read import Found, Record, Task
 from spraycc.records.timeline import reason_of
+from spraycc.ui.printable import printable
 
 #: Failed tasks, or tasks that may have failed, that are shown.
 _SHOWN = 10
@@ -35,13 +40,13 @@ class BuildRow(NamedTuple):
     wall_s: float | None
     #: exit status of the build tool; None: not known
     status: int | None
-    #: "ended", "running", or "cut": the server ended before the build
+    #: "ended", "running", or "cut": the record has lost its end
     state: str
 
 
 def build_row(found: Found, header: dict[str, Any], end: dict[str, Any], *, is_open: bool) -> BuildRow:
     """The row of a build, from the first and the last line of its record."""
-    figures = end.get("figures", {}) if isinstance(end.get("figures", {}), dict) else {}
+    figures = end.get("figures", {})
     # The server gets the command line without the user's -j.
     jobs = f" -j{header['cap']}" if header.get("cap") is not None else ""
     return BuildRow(
@@ -65,7 +70,8 @@ def list_lines(rows: Iterable[BuildRow], width: int | None) -> list[str]:
     Some characters of each command are always there, even if the line is then too long.
     """
     head = ("build", "id", "when", "tasks", "remote", "wall", "status", "command")
-    cells = [head, *map(_cells, rows)]
+    # Escaped before the widths are measured.
+    cells = [head, *(tuple(map(printable, _cells(row))) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head) - 1)]
     left = {1, 2}  # words stand on the left, numbers on the right
     lines = []
@@ -85,7 +91,7 @@ def _cells(row: BuildRow) -> tuple[str, ...]:
     status = {"running": "runs", "cut": "cut"}.get(row.state, "?" if row.status is None else str(row.status))
     wall = "-" if row.wall_s is None else wall_text(row.wall_s)
     counts = ["-" if count is None else f"{count:,}" for count in (row.tasks, row.remote)]
-    return str(row.number), row.build, when, *counts, wall, status, _printable(row.command)
+    return str(row.number), row.build, when, *counts, wall, status, row.command
 
 
 def wall_text(seconds: float) -> str:
@@ -100,17 +106,22 @@ def wall_text(seconds: float) -> str:
 def heading(row: BuildRow) -> str:
     """``build 2, 2026-11-29 19:40:01, status 2: make -j8``."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row.began))
-    state = {"running": "it runs", "cut": "its server ended before it"}.get(row.state)
+    state = {"running": "it runs", "cut": "its record has lost its end"}.get(row.state)
     state = state or ("its command line was killed" if row.status is None else f"status {row.status}")
-    return f"build {row.number}, {when}, {state}: {_printable(row.command)}"
+    return f"build {row.number}, {when}, {state}: {row.command}"
 
 
 def failure_lines(record: Record, root: str) -> list[str]:
     """Which tasks failed, where and with which status, the last first; empty if the build did not fail."""
     failed = [task for task in record.tasks if task.has_failed]
+    # The server's count: a record that is full may lack tasks that failed.
+    count = max(len(failed), _whole(record, "failed"))
     lines = []
-    if failed:
-        lines.append(f"{_count(len(failed), 'task')} failed:")
+    if count > len(failed):
+        lines.append(f"{_count(count, 'task')} failed; the record has {len(failed):,} of them" + ":" * bool(failed))
+    elif failed:
+        lines.append(f"{_count(count, 'task')} failed:")
+    if count:
         lines += [f"  {failure_line(record, task, root)}" for task in reversed(failed[-_SHOWN:])]
         if len(failed) > _SHOWN:
             lines.append(f"  … and {len(failed) - _SHOWN} before; `spraycc why --all` shows all tasks")
@@ -136,7 +147,12 @@ def reason_lines(record: Record) -> list[str]:
     """How many tasks ran where and why, the most frequent first; then what became of attempts that did not count."""
     tasks = record.tasks
     counts = Counter((task.ran, reason_of(task)) for task in tasks)
-    lines = [f"{count:7}  {ran:9}  {reason}" for (ran, reason), count in counts.most_common()] or ["no tasks"]
+    lines = [f"{count:7}  {ran:9}  {reason}" for (ran, reason), count in counts.most_common()]
+    if dropped := record.end.get("dropped", 0):
+        of = f", {len(tasks):,} of the build's {total:,} tasks" if (total := _whole(record, "tasks")) else ""
+        lines.insert(0, f"{_count(dropped, 'line')} of the record were not kept. These are counts of the others{of}:")
+    if not lines:
+        lines = ["no tasks"]
     stale = [task for task in tasks if task.stale]
     if stale:
         lines.append(f"{len(stale):7}  of them were tried again: their hosts saw other files than the submit host.")
@@ -174,12 +190,22 @@ def names_task(task: Task, words: str, root: str) -> bool:
     return os.path.normpath(os.path.join(task.cwd, task.target)) == os.path.join(root, words)
 
 
+def _whole(record: Record, figure: str) -> int:
+    """A figure of the build's end; 0 if it is not known."""
+    return int(record.end.get("figures", {}).get(figure, 0))
+
+
+def lost_line(lost: list[Found], chosen: Found) -> str:
+    """Says that builds are newer than the chosen one, and their records have no tasks. ``lost``: the newest first."""
+    which = f"build {lost[0].number}" if len(lost) == 1 else f"builds {lost[0].number} to {lost[-1].number}"
+    return (
+        f"no task of {which} is in the record: the disk was full, or the server was killed. "
+        f"Build {chosen.number} is the newest with tasks"
+    )
+
+
 def _status(status: int) -> str:
     return f"killed by signal {status - 128}" if 128 < status <= 192 else f"status {status}"
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _count(number: int, noun: str) -> str:

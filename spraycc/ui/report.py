@@ -26,6 +26,11 @@ from spraycc.ui.report_tables import tables
 
 #: Begins the content of the page's "generator", by which :func:`is_report` knows a page.
 GENERATOR = "SprayCC report"
+#: The begin of a page. Another page may quote ours, but not as its own first lines.
+_HEAD = re.compile(
+    rb'<!doctype html>\n<html lang="en">\n<head>\n(?:<meta [^\n]*>\n)*<meta name="generator" content="%s '
+    % GENERATOR.encode("ascii")
+)
 #: Times in the data are whole numbers of this many seconds.
 UNIT_S = 1e-4
 #: A build is no longer than this, whatever the record says.
@@ -63,7 +68,7 @@ def page(record: Record, earlier: Record | None = None, *, root: str = "") -> st
 
 def is_report(begin: bytes) -> bool:
     """Whether a file that begins with these bytes is a report, which a new report may replace."""
-    return re.search(rb'<meta name="generator" content="' + GENERATOR.encode("ascii"), begin[:2000]) is not None
+    return _HEAD.match(begin) is not None
 
 
 def data(record: Record, earlier: Record | None = None, root: str = "") -> dict[str, Any]:

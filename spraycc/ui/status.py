@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from spraycc.ui.printable import printable
 from spraycc.ui.summary import counted, size
 
 #: Names of waiting tasks that are shown.
@@ -60,28 +61,28 @@ def render(
     builds = figures.get("builds", [])
     yield _builds(builds) if builds else Text("no build is open")
     if stale := sum(build.get("stale", 0) for build in builds):
-        yield Text(f"attempts thrown away as their hosts saw other files than the submit host: {stale}")
+        yield _text(f"attempts thrown away as their hosts saw other files than the submit host: {stale}")
     for host, port in figures.get("listens", []):
-        yield Text(f"listens for executors on port {port} of {shown_address(host)}")
+        yield _text(f"listens for executors on port {port} of {shown_address(host)}")
     shown = _Names(whole_names)
     here = figures.get("submit_host", {}).get("running", [])
     executors = sorted(figures.get("executors", []), key=SORTS[sort])
     if not executors:
-        yield Text("no executor is connected")
+        yield _text("no executor is connected")
     if executors or here:
         yield _tasks(executors, here, most_rows, shown)
     if most_rows is not None and len(executors) > most_rows:
         idle = sum(executor.get("task") is None for executor in executors[most_rows:])
-        yield Text(f"and {counted(len(executors) - most_rows, 'more executor')}, {idle:,} of them idle")
+        yield _text(f"and {counted(len(executors) - most_rows, 'more executor')}, {idle:,} of them idle")
     if waiting := _waiting(figures, shown):
-        yield Text(waiting)
+        yield _text(waiting)
     pending = figures.get("pending", [])
     if pending:
         yield _pending(pending)
     if trouble := figures.get("trouble"):
-        yield Text(f"executors failed to start {duration(figures.get('trouble_age_s', 0))} ago: {trouble}")
+        yield _text(f"executors failed to start {duration(figures.get('trouble_age_s', 0))} ago: {trouble}")
     if figures.get("scheduler", {}).get("falling_back"):
-        yield Text("no executor has connected in time: compiles run on this host")
+        yield _text("no executor has connected in time: compiles run on this host")
 
 
 def _builds(builds: Sequence[Mapping[str, Any]]) -> Table:
@@ -201,10 +202,15 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def _text(text: str) -> Text:
+    """Text with the names in it escaped: rich gives most control characters to the terminal."""
+    return Text(printable(text))
+
+
 def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in head:
         table.add_column(name, no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(_text(str(cell)) for cell in row))
     return table

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from spraycc.ui.printable import printable
 from spraycc.ui.status import render
 
 
@@ -40,7 +41,7 @@ def _body(
     file = io.StringIO()
     console = Console(file=file, width=width, highlight=False, force_terminal=True, color_system="standard")
     for text in messages:
-        console.print(Text(text), no_wrap=True, overflow="ellipsis")
+        console.print(Text(printable(text)), no_wrap=True, overflow="ellipsis")
     for part in render(figures, sort, most_rows=most_rows, whole_names=False) if figures else ():
         console.print(part, no_wrap=True, overflow="ellipsis")
     return file.getvalue().splitlines()

@@ -185,7 +185,7 @@ class Builds:
         if self.state_dir is not None:
             header = header_of(
                 build_id, argv, cwd, began=time.time(), release=spraycc.__version__, cluster=settings.cluster,
-                executors=settings.executors_in_force, cap=cap, tool=build.tool,
+                executors=settings.executors_in_force, cap=cap, tool=build.tool, directory=build.directory,
             )  # fmt: skip
             build.record = Record(self.state_dir, header, build.started)
         # With the local driver every recipe takes a CPU of the executors.

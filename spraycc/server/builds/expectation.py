@@ -7,6 +7,7 @@ a whole build, and the reverse.
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ class Expectation:
 
 def search(state_dir: Path, build: BuildId, first: Sequence[str]) -> Earlier | None:
     """The newest earlier build that began with the targets ``first``. Reads records, which takes up to a second."""
-    records = found_in([state_dir])
+    records = found_in([state_dir], time.time())
     own = next((found for found in records if found.build == build), None)
     if own is None:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 
 from spraycc.model import Kind
 from spraycc.records.format import ARGV_CHARACTERS, LINK_CHARACTERS, VERSION, Header, TaskLine
@@ -25,8 +26,9 @@ def header_of(
     executors: int,
     cap: int | None,
     tool: str,
+    directory: Path,
 ) -> Header:
-    """A record's first line. ``began`` is in seconds since 1970."""
+    """A record's first line. ``began`` is in seconds since 1970; ``directory`` is there while the build is open."""
     return {
         "record": VERSION,
         "build": build,
@@ -40,6 +42,7 @@ def header_of(
         "cap": cap,
         "tool": tool,
         "server": this_process(),
+        "directory": str(directory),
     }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+import os
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spraycc.records import read
+from spraycc.records import files, read
 from spraycc.records.format import EndLine, ExecutorLine, Header, SampleLine, TaskLine
 from spraycc.records.timeline import chain, intervals
+from spraycc.records.trace import chunks
+from spraycc.ui.recorded_builds import build_row, failure_lines, list_lines, reason_lines, task_lines
+from spraycc.ui.report import data, page
 from tests.records import BEGAN, lines_of_a_build, write_record
+
+
+def text_of(lines: list[Any]) -> str:
+    """The lines with infinities in a form that every reader of JSON takes for a number."""
+    return "".join(json.dumps(line) + "\n" for line in lines).replace("Infinity", "1e999")
 
 
 def read_lines(tmp_path: Path, lines: list[Any]) -> read.Record:
     path = tmp_path / "x.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    path.write_text(text_of(lines))
     return read.read(path)
 
 
@@ -53,7 +62,10 @@ def test_a_record_of_version_1_is_read(tmp_path: Path) -> None:
     "line",
     [
         [], 5, "x", {"target": 5}, {"target": "b", "runs": 7}, {"target": "b", "runs": [["e", 1]]}, {"executor": "e"},
-        {"executor": [], "left": 1}, {"executor": "e1", "joined": "x"}, {"t": None}, {"t": "x"}, {"ended": None},
+        {"executor": [], "left": 1}, {"executor": "e1", "joined": "x"}, {"executor": "e1"}, {"executor": [1], "joined": 1},
+        {"executor": "e1", "left": 1e999}, {"target": "b", "here": [1]}, {"target": "b", "here": {"a": 1}},
+        {"target": "b", "here": [2, 1]}, {"target": "b", "refusals": [1]}, {"target": "b", "runs": [["e", "nan", "inf", "done", 0]]},
+        {"target": "b", "runs": [["e", 0, 10**400, "done", 0]]}, {"target": "b", "here": [0, 1e16]},
     ],
 )  # fmt: skip
 def test_a_line_with_wrong_values_is_left_out(tmp_path: Path, line: Any) -> None:
@@ -64,8 +76,111 @@ def test_a_line_with_wrong_values_is_left_out(tmp_path: Path, line: Any) -> None
 
 
 def test_a_value_of_the_wrong_type_counts_as_missing(tmp_path: Path) -> None:
-    record = read_lines(tmp_path, [{"target": "a", "s": "long", "status": "bad", "cwd": 7, "here": None}])
+    wrong = {
+        "s": "long",
+        "status": "bad",
+        "cwd": 7,
+        "here": None,
+        "rss": 10**400,
+        "at": 1e308,
+        "user_s": True,
+        "bytes": 0.5,
+    }
+    record = read_lines(tmp_path, [{"target": "a", **wrong}, {"t": "x"}])
     assert record.tasks == [read.Task("a")]
+    header = {"began": "x", "cap": 1.5, "argv": [], "server": [1], "build": "b"}
+    end = {
+        "ended": 1.0,
+        "status": "x",
+        "wall_s": "a",
+        "dropped": [],
+        "figures": {"tasks": "x", "remote": 3, "failed": 1e999},
+    }
+    record = read_lines(tmp_path, [header, end])
+    assert record.header == {"build": "b"}
+    assert record.end == {"ended": 1.0, "status": None, "wall_s": None, "figures": {"remote": 3}}
+
+
+_NUMBERS = st.one_of(st.integers(), st.just(10**400), st.floats(), st.sampled_from([1e308, -1e308, 1e15]))
+_JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), _NUMBERS, st.text(max_size=3), st.sampled_from(["nan", "inf", "e1", "done"])),
+    lambda values: st.lists(values, max_size=5) | st.dictionaries(st.text(max_size=2), values, max_size=2),
+    max_leaves=8,
+)
+_KEYS = sorted({*TaskLine.__annotations__, *Header.__annotations__, *EndLine.__annotations__, "t", "joined", "left"})
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(_KEYS), _JSON, max_size=8), max_size=4))
+def test_whatever_a_record_holds_all_readers_get_sane_values(
+    tmp_path_factory: pytest.TempPathFactory, junk: list[dict[str, Any]]
+) -> None:
+    lines = lines_of_a_build(4, 2)
+    # Each line of a real build gets values that make no sense, too.
+    mixed = [{**line, **extra} for line, extra in zip(lines, [*junk, *[{}] * len(lines)], strict=False)]
+    path = tmp_path_factory.mktemp("r") / "000000000000001-x.jsonl"
+    path.write_text(text_of([*mixed, *junk]))
+    record = read.read(path)
+    row = build_row(read.Found(path, 1, "x", 0.001, False), read.read_header(path), read.read_end(path), is_open=False)
+    list_lines([row], 80)
+    failure_lines(record, "/w")
+    reason_lines(record)
+    for task in record.tasks:
+        task_lines(record, task, "/w")
+    json.dumps([row, asdict(record), data(record, record)], allow_nan=False)
+    for chunk in [*chunks(record), page(record)]:
+        assert "NaN" not in chunk
+
+
+def test_only_regular_files_are_records(tmp_path: Path) -> None:
+    path = write_record(tmp_path, lines_of_a_build(3, 2, build="old"))
+    directory = path.parent
+    os.mkfifo(directory / "900000000000001-fifo.jsonl")
+    (directory / "900000000000002-directory.jsonl").mkdir()
+    (directory / "900000000000003-link.jsonl").symlink_to(path)
+    (directory / "900000000000004-device.jsonl").symlink_to("/dev/zero")
+    records = read.found_in([tmp_path])
+    assert [found.build for found in records] == ["old"]
+    for other in directory.iterdir():
+        # It may have taken a record's place since the search.
+        assert read.read_header(other) == (read.read_header(path) if other == path else {})
+        assert (read.read_end(other) == {}) is (other != path)
+        assert read.has_tasks(read.Found(other, 1, "x", 1.0, False)) is (other == path)
+
+
+def test_a_line_without_end_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MOST_LINE_BYTES", 1000)
+    path = tmp_path / "x"
+    path.write_bytes(b'{"target":"a"}\n{"target":"' + b"b" * 1000 + b'{"target":"c"}"}\n{"target":"d"}\n')
+    assert [task.target for task in read.read(path).tasks] == ["a", "d"]
+    monkeypatch.setattr(files, "_MOST_READ_BYTES", 20)
+    assert [task.target for task in read.read(path).tasks] == ["a"]
+
+
+def test_a_record_that_is_no_utf_8_has_no_line(tmp_path: Path) -> None:
+    path = write_record(tmp_path, lines_of_a_build(3, 2))
+    path.write_bytes(path.read_text().encode("utf-16"))
+    assert read.read(path).is_lost
+    assert not read.has_tasks(read.found_in([tmp_path])[0])
+
+
+def test_builds_that_have_lost_their_tasks_are_passed_over(tmp_path: Path) -> None:
+    write_record(tmp_path, lines_of_a_build(3, 2, build="old"))
+    write_record(tmp_path, lines_of_a_build(0, 2, build="noop", began=BEGAN + 1))
+    (tmp_path / "builds" / f"{int(BEGAN * 1000) + 2000:015d}-lost.jsonl").touch()
+    records = read.found_in([tmp_path])
+    chosen = read.find(records, "")
+    assert chosen.build == "old"
+    assert [found.build for found in read.passed_over(records, chosen)] == ["lost"]
+
+
+def test_a_record_from_the_future_is_not_the_newest(tmp_path: Path) -> None:
+    for build, began in (("now", BEGAN), ("future", BEGAN + 1000)):
+        write_record(tmp_path, lines_of_a_build(3, 2, build=build, began=began))
+    records = read.found_in([tmp_path], BEGAN + 1)
+    assert [found.build for found in records] == ["now", "future"]
+    before = read.before(records, records[0])
+    assert before is not None
+    assert before.build == "future"
 
 
 @given(st.binary(max_size=300), st.integers(0, 3000))

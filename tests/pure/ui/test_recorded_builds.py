@@ -41,7 +41,7 @@ def test_the_list() -> None:
         "    1  0123abcd  2023-11-14 22:13      -       -      -    runs  make all -j8",
         "    2  0123abcd  2023-11-14 22:13  1,284   1,240   1:01       0  make all",
         "    3  0123abcd  2023-11-14 22:13      7       0  5.0 s       ?  make all",
-        "   11  0123abcd  2023-11-14 22:13      -       -      -     cut  ninja?[2J",
+        "   11  0123abcd  2023-11-14 22:13      -       -      -     cut  ninja\\x1b[2J",
     ]
     assert [each.state for each in rows] == ["running", "ended", "ended", "cut"]
 
@@ -68,7 +68,7 @@ def test_wall_time(seconds: float, text: str) -> None:
         ({"ended": 1.0, "status": 2}, False, "status 2"),
         ({"ended": 1.0, "status": None}, False, "its command line was killed"),
         ({}, True, "it runs"),
-        ({}, False, "its server ended before it"),
+        ({}, False, "its record has lost its end"),
     ],
 )
 def test_the_heading(end: dict[str, Any], is_open: bool, state: str) -> None:

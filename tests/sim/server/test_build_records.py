@@ -9,8 +9,9 @@ import pytest
 import trio
 
 from spraycc.records import read
+from spraycc.records.files import lines_of
 from spraycc.records.format import EndLine, Header, TaskLine
-from spraycc.records.liveness import is_written
+from spraycc.records.liveness import is_open
 from spraycc.wire import runner as wire
 from tests.sim.server.world import World, serving, settle
 
@@ -36,7 +37,7 @@ async def test_a_record_has_the_attempts_and_where_they_ran(tmp_path: Path, monk
         await settle()
         await build.finish()
         record = record_of(world)
-        lines = list(read.lines_of(read.found_in([world.state_dir])[0].path))
+        lines = list(lines_of(read.found_in([world.state_dir])[0].path))
     # Every line has all keys of its kind, and no other.
     kinds = {"record": Header, "target": TaskLine, "ended": EndLine}
     for line in lines:
@@ -122,10 +123,12 @@ async def test_executors_that_are_there_before_and_leave_are_noted(
         task.close()
         await trio.sleep(1000)
         second = await world.build()
-        assert is_written(record_of(world).header)
+        assert is_open(record_of(world).header)
         executor.link.close()
         await settle()
+        header = record_of(world).header
         await second.finish()
+        assert not is_open(header)  # the server lives on
         await first.finish()
         (e1,) = record_of(world, 1).executors.values()
         assert e1.joined < 0
