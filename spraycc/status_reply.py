@@ -150,6 +150,7 @@ class BuildStatus(TypedDict):
     second_won: int
     cancelled: int
     cpu_s_remote: float
+    run_s: float
     executors_peak: int
     running_peak: int
     bytes_returned: int

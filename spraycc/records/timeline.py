@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from spraycc.records.read import Record, Task
@@ -19,6 +20,8 @@ from spraycc.records.read import Record, Task
 SUBMIT_HOST = ""
 #: A word of a command line may hide a name: ``-Wl,@list``, ``--out=name``, ``-Lname``. The parts after these are tried.
 _INSIDE = re.compile(r"[=,@]")
+#: Two slashes at the begin are another root by POSIX.
+_ABSOLUTE = re.compile(r"/(?!/)")
 
 
 class Interval(NamedTuple):
@@ -144,9 +147,14 @@ def parallelism(spans: Iterable[Interval]) -> list[Level]:
     return levels
 
 
-def mean_parallelism(spans: Iterable[Interval], wall_s: float) -> float:
-    """Commands that ran at once, on average over ``wall_s`` seconds."""
-    return sum(span.ended - span.began for span in spans) / wall_s if wall_s > 0 else 0.0
+def mean_parallelism(record: Record) -> float:
+    """Commands that ran at once, on average from the build's begin to its end. The summary line has the same figure."""
+    # The server's sum, if there is one: a full record lacks tasks.
+    run_s = record.end.get("figures", {}).get("run_s")
+    if run_s is None:
+        run_s = sum(span.ended - span.began for span in intervals(record))
+    seconds = wall_s(record)
+    return float(run_s) / seconds if seconds > 0 else 0.0
 
 
 def chain(record: Record) -> list[Link]:
@@ -164,11 +172,12 @@ def chain(record: Record) -> list[Link]:
     makers: dict[str, list[int]] = {}
     for index in by_end:
         makers.setdefault(_path(tasks[index], tasks[index].target), []).append(index)
+    names = {path.rpartition("/")[2] for path in makers}
     links: list[Link] = []
     at: int | None = by_end[-1]
     while at is not None:
         task = tasks[at]
-        maker = _maker(task, tasks, makers)
+        maker = _maker(task, tasks, makers, names)
         rank = bisect_right(ends, task.at)
         before = maker if maker is not None else by_end[rank - 1] if rank else None
         if before is not None and tasks[before].ended >= task.ended:
@@ -182,11 +191,16 @@ def chain(record: Record) -> list[Link]:
     return links
 
 
-def _maker(task: Task, tasks: list[Task], makers: dict[str, list[int]]) -> int | None:
-    """The last task to end that made a file which the task's command line names, and that ended before it came."""
+def _maker(task: Task, tasks: list[Task], makers: dict[str, list[int]], names: set[str]) -> int | None:
+    """The last task to end that made a file which the task's command line names, and that ended before it came.
+
+    ``names``: those of all files that a task made, without directories. Few words of a command line end with one.
+    """
     latest: int | None = None
     for word in task.argv.split():
         for name in (word, *_INSIDE.split(word)[1:]):
+            if name.rpartition("/")[2] not in names:
+                continue
             for index in reversed(makers.get(_path(task, name), ())):
                 if tasks[index].ended <= task.at:
                     if latest is None or tasks[index].ended > tasks[latest].ended:
@@ -334,4 +348,13 @@ def _busiest_first(totals: dict[str, Total]) -> list[Total]:
 
 
 def _path(task: Task, name: str) -> str:
-    return os.path.normpath(os.path.join(task.cwd, name))
+    if not _ABSOLUTE.match(task.cwd) or name[:1] in "./" or "/." in name or "//" in name or name[-1] == "/":
+        return os.path.normpath(os.path.join(task.cwd, name))
+    # The usual name needs no more, and a build of 100,000 tasks has millions of names.
+    return f"{_directory(task.cwd)}/{name}"
+
+
+@lru_cache(maxsize=1024)
+def _directory(cwd: str) -> str:
+    """The directory, to which "/" and a name may be appended."""
+    return os.path.normpath(cwd).rstrip("/")

@@ -23,6 +23,7 @@ _BUILD, _SUBMIT_HOST, _FIRST_HOST = 1, 2, 3
 _CHAIN = 1
 #: Colours that both viewers know, for attempts that did not count and for commands that failed.
 _BAD, _FAILED = "bad", "terrible"
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _GENERATOR = "SprayCC trace"
 _BEGIN = '{"displayTimeUnit":"ms","otherData":{'
 
@@ -34,7 +35,7 @@ def chunks(record: Record) -> Iterator[str]:
     yield _BEGIN + json.dumps({"generator": _GENERATOR, **about})[1:] + ',"traceEvents":[\n'
     separator = ""
     for event in events(record):
-        yield separator + json.dumps(event, separators=(",", ":"))
+        yield separator + _encode(event)
         separator = ",\n"
     yield "\n]}\n"
 

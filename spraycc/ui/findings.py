@@ -137,9 +137,7 @@ def _headline(facts: Facts) -> Iterator[Finding]:
     parts = [f"{remote:,} on {counted(used, 'executor')}", f"{here:,} on the submit host"]
     text = f"{counted(len(record.tasks), 'task')} in {text_of(facts.wall_s)}: {', '.join(parts)}"
     if facts.spans:
-        text += (
-            f"; {timeline.mean_parallelism(facts.spans, facts.wall_s):.1f} at once on average, {facts.peak:,} at most"
-        )
+        text += f"; {timeline.mean_parallelism(facts.record):.1f} at once on average, {facts.peak:,} at most"
     yield Finding("", f"{text}.")
 
 

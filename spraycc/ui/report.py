@@ -209,7 +209,7 @@ def _tiles(facts: Facts) -> list[tuple[str, str]]:
         (f"{len(tasks):,}", "tasks"),
         (f"{len(remote):,}", "on executors"),
         (f"{sum(task.ran == 'here' for task in tasks):,}", "on the submit host"),
-        (f"{timeline.mean_parallelism(facts.spans, facts.wall_s):.1f}", "at once on average"),
+        (f"{timeline.mean_parallelism(facts.record):.1f}", "at once on average"),
         (text_of(sum(task.user_s + task.system_s for task in tasks)), "of CPU on executors"),
     ]
     failed = sum(task.has_failed for task in tasks)

@@ -7,9 +7,9 @@ from typing import Any
 
 
 def summary_line(figures: Mapping[str, Any]) -> str:
-    """The tasks and where they ran, the time, and the CPU time on executors.
+    """The tasks and where they ran, the time, the CPU time on executors, and the commands that ran at once on average.
 
-    ``1,284 tasks in 61 s: 1,240 on 96 executors, 44 on this host; 58 min of CPU, 57 at once on average``
+    ``1,284 tasks in 61 s: 1,240 on 96 executors, 44 on this host; 58 min of CPU, 70 at once on average``
 
     Missing figures count as zero. Zeros are left out.
     """
@@ -30,9 +30,9 @@ def summary_line(figures: Mapping[str, Any]) -> str:
     if odd:
         parts.append(", ".join(odd))
     if remote and wall_s > 0:
-        at_once = cpu_s / wall_s
+        at_once = float(figures.get("run_s", 0.0)) / wall_s
         average = f"{at_once:.1f}" if at_once < 9.95 else f"{at_once:,.0f}"
-        # Below 0.1 the executors' time was not spent in the commands.
+        # Below 0.1 the build tool did something else for most of the time.
         parts.append(f"{span(cpu_s)} of CPU" + (f", {average} at once on average" if at_once >= 0.1 else ""))
     return "; ".join(parts)
 

@@ -99,7 +99,8 @@ class Build:
             self.control.send_now(FROM_SERVER.pack(Notice(text)))
 
     def note(self, task: Task) -> None:
-        """Write the task's line in the build's record. The task has its result, or its runner has gone."""
+        """Count the task's time, and write its line in the record. The task has its result, or its runner has gone."""
+        self.figures.run_s += task.run_s()
         if self.record is not None:
             self.record.note(task)
 

@@ -51,6 +51,8 @@ class Figures:
     #: tasks whose runner went away before the task had a result
     cancelled: int = 0
     cpu_s_remote: float = 0.0
+    #: time that commands ran, on executors and on the submit host: the sum of the intervals in the build's record
+    run_s: float = 0.0
     bytes_returned: int = 0
     executors_peak: int = 0
     running_peak: int = 0
@@ -103,6 +105,7 @@ class Figures:
             "second_won": self.second_won,
             "cancelled": self.cancelled,
             "cpu_s_remote": round(self.cpu_s_remote, 3),
+            "run_s": round(self.run_s, 3),
             "executors_peak": self.executors_peak,
             "running_peak": self.running_peak,
             "bytes_returned": self.bytes_returned,

@@ -163,6 +163,12 @@ class Task:
         self.runs.append(AttemptTimes(executor, time.monotonic(), any(run.ended is None for run in self.runs)))
         return Attempt(executor, self.attempts)
 
+    def run_s(self) -> float:
+        """Seconds for which the command has run, in all attempts and on the submit host. What runs, runs until now."""
+        now = time.monotonic()
+        seconds = 0.0 if self.here_began is None else (self.here_ended or now) - self.here_began
+        return sum(((run.ended or now) - run.began for run in self.runs), seconds)
+
     def end_attempt(self, executor: ExecutorId, outcome: str) -> None:
         """Note the end of the attempt that runs on the executor. Only the first call for an attempt counts."""
         for run in reversed(self.runs):

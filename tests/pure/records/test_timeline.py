@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,15 @@ def record(*tasks: Task, **header: Any) -> Record:
 
 
 def test_parallelism_is_a_step_for_each_change() -> None:
-    found = timeline.intervals(record(remote("a", 0, 2), remote("b", 1, 3), here("p", 2, 4)))
+    build = record(remote("a", 0, 2), remote("b", 1, 3), here("p", 2, 4))
+    found = timeline.intervals(build)
     assert timeline.parallelism(found) == [
         Level(0, 1, 0), Level(1, 2, 0), Level(2, 1, 1), Level(3, 0, 1), Level(4, 0, 0),
     ]  # fmt: skip
-    assert timeline.mean_parallelism(found, 4) == 6 / 4
-    assert timeline.mean_parallelism(found, 0) == 0
+    assert timeline.mean_parallelism(build) == 6 / 4
+    build.end = {"ended": 4.5, "wall_s": 5.0, "figures": {"run_s": 20.0}}  # the record is full
+    assert timeline.mean_parallelism(build) == 4
+    assert timeline.mean_parallelism(record()) == 0
     assert timeline.parallelism([]) == []
 
 
@@ -170,3 +174,13 @@ def test_the_synthetic_build_adds_up(tmp_path: Path) -> None:
     assert timeline.reasons_here(made)["link"] == 1
     assert sum(total.tasks for total in timeline.by_host(made)) == 200
     assert sum(total.tasks for total in timeline.by_directory(made, "/w")) == 200
+
+
+@given(st.text("/.ab", max_size=4), st.text("/.ab", max_size=6))
+def test_paths_have_no_detours(cwd: str, name: str) -> None:
+    maker = Task(os.path.normpath(os.path.join(cwd, name)), at=1, s=1)
+    found = timeline.compare(record(maker), record(Task(name, cwd=cwd)))
+    assert (found.new, found.gone) == (0, 0)
+    if name and name not in ("/", "//", "///"):
+        links = timeline.chain(record(maker, Task("p", argv=name, cwd=cwd, at=3, s=1)))
+        assert [link.by for link in links][1:] == ["input"]

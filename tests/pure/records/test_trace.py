@@ -80,3 +80,11 @@ def test_an_executor_of_which_only_a_run_is_known_has_a_place(tmp_path: Path) ->
     events = check_trace(document_of(read(write_record(tmp_path, lines))))
     names = [event["args"]["name"] for event in events if event["name"] == "process_name"]
     assert names[2:] == ["e1", "e2"]
+
+
+def test_a_trace_is_known_by_its_begin() -> None:
+    text = "".join(trace.chunks(Record({"record": 2, "build": "b"})))
+    assert trace.is_trace(text.encode())
+    assert json.loads(text)["otherData"] == {"generator": "SprayCC trace", "build": "b"}
+    assert trace.is_trace("".join(trace.chunks(Record())).encode())
+    assert not trace.is_trace(b'{"displayTimeUnit":"ms","otherData":{},"traceEvents":[]}')

@@ -126,6 +126,27 @@ def test_reasons_are_counted_the_most_frequent_first() -> None:
     assert ui.reason_lines(failing()) == ["no tasks"]
 
 
+def test_a_full_record_does_not_hide_what_is_not_in_it() -> None:
+    build = failing(Task("a.o", cwd="/w", ran="remote", reason="compile", executor="e1", status=1, s=1.0))
+    build.end |= {"dropped": 100_500, "figures": {"tasks": 100_501, "failed": 3}}
+    assert ui.failure_lines(build, "/w") == [
+        "3 tasks failed; the record has 1 of them:",
+        "  a.o: status 1 on node07 (executor e1), 1.00 s",
+    ]
+    assert ui.reason_lines(build) == [
+        "100,500 lines of the record were not kept. These are counts of the others, 1 of the build's 100,501 tasks:",
+        "      1  remote     compile",
+    ]
+    build.tasks = []
+    assert ui.failure_lines(build, "/w") == ["3 tasks failed; the record has 0 of them"]
+
+
+def test_builds_that_have_lost_their_tasks() -> None:
+    found = [Found(Path("x"), number, "b", 1.0, False) for number in (1, 2, 3)]
+    assert ui.lost_line(found[:1], found[1]).startswith("no task of build 1 is in the record: the disk was full, or")
+    assert ui.lost_line(found[:2], found[2]).startswith("no task of builds 1 to 2 is in the record: ")
+
+
 def test_a_task_in_words() -> None:
     runs = (Run("e2", 0, 1, "killed", False), Run("e1", 1, 2, "done", False))
     task = Task(

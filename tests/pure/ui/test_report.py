@@ -205,3 +205,8 @@ def test_hosts_sort_by_their_numbers() -> None:
 def test_a_report_is_known_by_its_begin(tmp_path: Path) -> None:
     assert is_report(page(hostile()).encode()[:4096])
     assert not is_report(b"<!doctype html><html><head><title>mine</title>")
+    quoting = b"<html><head><title>mine</title><pre>"
+    assert not is_report(quoting + page(hostile()).encode()[:4000])
+    assert not is_report(
+        b'<!doctype html>\n<html lang="en">\n<head>\n<!-- <meta name="generator" content="SprayCC report 1"> -->'
+    )

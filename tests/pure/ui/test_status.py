@@ -140,3 +140,12 @@ def test_a_tiny_screen(width: int, height: int) -> None:
 
 def test_a_screen_without_a_server() -> None:
     assert lines(None, "host", ["no server runs for /w"], 80, 24)[0].startswith("no server runs for /w")
+
+
+def test_names_are_escaped() -> None:
+    hostile = "\x1b[2J\u202e\n"
+    build = {"id": "b", "argv": [hostile]}
+    executor = {"host": hostile, "id": hostile, "running": {"target": hostile, "kind": hostile}}
+    shown = "\n".join(text({"builds": [build], "executors": [executor], "trouble": hostile})[3:])
+    assert shown.replace("\n", "").isprintable()
+    assert shown.count(r"\x1b[2J\u202e\n") == 6

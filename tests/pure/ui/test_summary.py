@@ -17,26 +17,26 @@ from spraycc.ui.summary import counted, size, span, summary_line
         ({"tasks": 1, "local": 1, "wall_s": 0.25}, "1 task in 0.2 s: 1 on this host"),
         (
             {
-                "tasks": 1284, "remote": 1240, "local": 44, "wall_s": 61.0, "cpu_s_remote": 3480.0,
+                "tasks": 1284, "remote": 1240, "local": 44, "wall_s": 61.0, "cpu_s_remote": 3480.0, "run_s": 4270.0,
                 "executors_peak": 96, "failed": 0, "retried": 0,
             },
-            "1,284 tasks in 61 s: 1,240 on 96 executors, 44 on this host; 58 min of CPU, 57 at once on average",
+            "1,284 tasks in 61 s: 1,240 on 96 executors, 44 on this host; 58 min of CPU, 70 at once on average",
         ),
         (
-            {"tasks": 1, "remote": 1, "wall_s": 2.0, "cpu_s_remote": 1.5, "executors_peak": 1},
+            {"tasks": 1, "remote": 1, "wall_s": 2.0, "cpu_s_remote": 1.5, "run_s": 1.6, "executors_peak": 1},
             "1 task in 2.0 s: 1 on 1 executor; 1.5 s of CPU, 0.8 at once on average",
         ),
         (
             {
-                "tasks": 9, "remote": 5, "local": 1, "wall_s": 10.0, "cpu_s_remote": 20.0, "executors_peak": 4,
+                "tasks": 9, "remote": 5, "local": 1, "wall_s": 10.0, "cpu_s_remote": 20.0, "run_s": 45.0, "executors_peak": 4,
                 "failed": 1, "retried": 1200, "stale": 3, "cancelled": 3, "second": 2, "second_won": 1,
             },
             "9 tasks in 10 s: 5 on 4 executors, 1 on this host; "
             "1 failed, 1,200 retried, 3 stale, 3 cancelled, 2 second attempts (1 won); "
-            "20 s of CPU, 2.0 at once on average",
+            "20 s of CPU, 4.5 at once on average",
         ),
         (
-            {"tasks": 1, "remote": 1, "wall_s": 20.0, "cpu_s_remote": 0.5, "executors_peak": 2},
+            {"tasks": 1, "remote": 1, "wall_s": 20.0, "cpu_s_remote": 0.5, "run_s": 1.5, "executors_peak": 2},
             "1 task in 20 s: 1 on 2 executors; 0.5 s of CPU",
         ),
         ({"tasks": 2, "remote": 2}, "2 tasks in 0.0 s: 2 on executors"),

@@ -12,6 +12,7 @@ from spraycc.records import read
 from spraycc.records.files import lines_of
 from spraycc.records.format import EndLine, Header, TaskLine
 from spraycc.records.liveness import is_open
+from spraycc.records.timeline import intervals
 from spraycc.wire import runner as wire
 from tests.sim.server.world import World, serving, settle
 
@@ -62,6 +63,9 @@ async def test_a_record_has_the_attempts_and_where_they_ran(tmp_path: Path, monk
     assert (joined.id, joined.host, joined.left) == ("e1", "node7", None)
     assert joined.joined >= 0
     assert (record.end["status"], record.end["wall_s"], record.end["figures"]["tasks"]) == (0, 1.0, 2)
+    assert record.end["figures"]["run_s"] == pytest.approx(
+        sum(span.ended - span.began for span in intervals(record)), abs=0.01
+    )
 
 
 async def test_an_attempt_on_a_lost_executor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

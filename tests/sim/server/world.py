@@ -163,7 +163,8 @@ class CommandLine(Connection):
         self.send(wire.AskStatus())
         status = await self.answer()
         assert isinstance(status, wire.Status)
-        assert status_schema.problems(json.loads(json.dumps(status.figures)), SCHEMA) == []
+        found = status_schema.problems(json.loads(json.dumps(status.figures)), SCHEMA)
+        assert not found, found
         return status.figures
 
 

@@ -44,6 +44,7 @@ FIGURES = {
     "retried": 0,
     "cancelled": 0,
     "cpu_s_remote": 45.6,
+    "run_s": 45.6,
     "executors_peak": 4,
     "running_peak": 4,
     "bytes_returned": 12_400_000,

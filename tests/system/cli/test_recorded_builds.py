@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -78,11 +79,49 @@ def test_the_trace_of_a_build(sandbox: Sandbox) -> None:
     assert done == {"main.o", *(f"u{number}.o" for number in range(1, 5))}
     chain = [event["name"] for event in events if event["ph"] == "X" and event["pid"] == 1]
     assert chain[-1] == "prog"
+    out = sandbox.workspace / "out.json"
+    assert out.stat().st_mode & 0o777 == 0o600
+    spraycc(sandbox, "trace", "-o", "out.json")  # replaces its own kind
+    out.write_text('{"displayTimeUnit":"ns"}')
+    foreign = sandbox.run(sandbox.bin / "spraycc", "trace", "-o", "out.json")
+    assert (foreign.status, foreign.err) == (
+        1,
+        b"spraycc: error: out.json exists and is no trace of SprayCC. Name another file with -o, or give --force\n",
+    )
+    spraycc(sandbox, "trace", "-f", "-o", "out.json")
+    assert out.read_text() == text
     refused = sandbox.run(sandbox.bin / "spraycc", "trace", "-o", "no/such")
     assert (refused.status, refused.err) == (
         1,
-        b"spraycc: error: no/such: No such file or directory; name another file with -o\n",
+        b"spraycc: error: no/such: No such file or directory. Name another file with -o\n",
     )
+
+
+def test_whatever_is_among_the_records(sandbox: Sandbox) -> None:
+    sandbox.write(c_project(2))
+    sandbox.build("make", "-j4", executors=2).ok()
+    (directory,) = (sandbox.home / ".local/state/spraycc").glob("**/builds")
+    os.mkfifo(directory / "000000000000001-fifo.jsonl")
+    (directory / "000000000000002-link.jsonl").symlink_to("/dev/zero")
+    (directory / "000000000000003-directory.jsonl").mkdir()
+    (directory / "²²-x.jsonl").write_text("{}")
+    (build,) = builds(sandbox)
+    (record,) = directory.glob(f"*-{build['build']}.jsonl")
+    lost = record.with_name(f"{int(record.name[:15]) + 1:015}-lost.jsonl")
+    hostile = record.read_text().replace("main.o", "\\u001b[2J\\u202e\\n.o")
+    record.write_text(hostile)
+    lost.touch()
+    sandbox.give(lost)
+    done = sandbox.run(sandbox.bin / "spraycc", "why", "--all").ok()
+    assert done.err == (
+        b"spraycc: note: no task of build 1 is in the record: the disk was full, or the server was killed. "
+        b"Build 2 is the newest with tasks\n"
+    )
+    assert b"\\x1b[2J\\u202e\\n.o: remote: compile" in done.out
+    assert done.out.isascii()
+    assert b"\033" not in done.out
+    unreadable = sandbox.run(sandbox.bin / "spraycc", "why", "--build", "1")
+    assert unreadable.own_lines() == [f"spraycc: error: the record of build 1 has no line that can be read: {lost}"]
 
 
 def test_a_build_that_runs_and_one_whose_server_was_killed(sandbox: Sandbox) -> None:

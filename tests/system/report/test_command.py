@@ -81,7 +81,7 @@ def test_the_default_file_is_in_the_working_directory(built: Sandbox) -> None:
         page = built.workspace / "report.html"
         size = rf"{page.stat().st_size / 1000:.1f} kB"
         assert line == f"spraycc: report.html: 2 tasks of build 1, {size}. Open it in a browser: {page.as_uri()}"
-        assert page.stat().st_mode & 0o777 == 0o644
+        assert page.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in built.workspace.iterdir() if "report" in path.name] == ["report.html"]
     page.unlink()
 
@@ -103,11 +103,11 @@ def test_a_foreign_file_stays(built: Sandbox, out: Path) -> None:
 def test_an_empty_file_is_replaced_and_keeps_its_mode(built: Sandbox, out: Path) -> None:
     empty = out / "empty.html"
     empty.touch()
-    empty.chmod(0o600)
+    empty.chmod(0o640)
     built.give(out)
     report(built, "-o", str(empty)).ok()
     assert empty.stat().st_size > 1000
-    assert empty.stat().st_mode & 0o777 == 0o600
+    assert empty.stat().st_mode & 0o777 == 0o640
 
 
 def test_a_symbolic_link_stays_one(built: Sandbox, out: Path) -> None:
@@ -161,6 +161,33 @@ def test_a_reader_that_has_gone(built: Sandbox) -> None:
         os.close(write)
         _, err = process.communicate(timeout=HANG_S)
     assert (process.returncode, err) == (1, b"")
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["report -o -", "trace -o -", "why", "why --all", "why --json", "builds", "builds --json", "config show", "--help",
+     "completion bash", "doctor"],
+)  # fmt: skip
+def test_standard_output_that_takes_nothing(built: Sandbox, words: str) -> None:
+    program = f"{shlex.quote(str(built.bin / 'spraycc'))} {words}"
+    full = built.run("/bin/sh", "-c", f"exec {program} >/dev/full")
+    assert (full.status, full.own_lines()[-1]) == (1, "spraycc: error: standard output: No space left on device")
+    closed = built.run("/bin/sh", "-c", f"exec {program} >&-")
+    assert (closed.status, closed.own_lines()[-1]) == (1, "spraycc: error: standard output: it is closed")
+    for done in (full, closed):
+        assert b"Traceback" not in done.err
+        assert b"Exception ignored" not in done.err
+
+
+@pytest.mark.parametrize("command", ["report", "trace"])
+def test_an_output_by_the_name_of_a_pipe(built: Sandbox, command: str) -> None:
+    program = f"{shlex.quote(str(built.bin / 'spraycc'))} {command} -o /dev/stdout"
+    assert len(built.run("/bin/sh", "-c", f"{program} | cat").ok().out) > 1000
+    assert len(built.run("/bin/sh", "-c", f"{program} | head -c 10").ok().out) == 10
+    unnamed = built.run(built.bin / "spraycc", command, "-o", "")
+    assert (unnamed.status, unnamed.own_lines()) == (
+        2, ['spraycc: error: -o needs the name of a file; "-" is standard output'],
+    )  # fmt: skip
 
 
 def test_the_build_before_is_in_the_page(built: Sandbox) -> None:
