@@ -181,6 +181,6 @@ def test_paths_have_no_detours(cwd: str, name: str) -> None:
     maker = Task(os.path.normpath(os.path.join(cwd, name)), at=1, s=1)
     found = timeline.compare(record(maker), record(Task(name, cwd=cwd)))
     assert (found.new, found.gone) == (0, 0)
-    if name and name not in ("/", "//", "///"):
+    if os.path.basename(name) not in ("", ".", ".."):  # no task makes a directory
         links = timeline.chain(record(maker, Task("p", argv=name, cwd=cwd, at=3, s=1)))
         assert [link.by for link in links][1:] == ["input"]
