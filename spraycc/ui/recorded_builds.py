@@ -148,9 +148,10 @@ def reason_lines(record: Record) -> list[str]:
     tasks = record.tasks
     counts = Counter((task.ran, reason_of(task)) for task in tasks)
     lines = [f"{count:7}  {ran:9}  {reason}" for (ran, reason), count in counts.most_common()]
-    if dropped := record.end.get("dropped", 0):
-        of = f", {len(tasks):,} of the build's {total:,} tasks" if (total := _whole(record, "tasks")) else ""
-        lines.insert(0, f"{_count(dropped, 'line')} of the record were not kept. These are counts of the others{of}:")
+    dropped, total = record.end.get("dropped", 0), _whole(record, "tasks")
+    if dropped and total > len(tasks):
+        which = f"{len(tasks):,} of the build's {total:,} tasks"
+        lines.insert(0, f"{_count(dropped, 'line')} of the record were not kept. It has {which}:")
     if not lines:
         lines = ["no tasks"]
     stale = [task for task in tasks if task.stale]
