@@ -130,7 +130,7 @@ class BuildStatus(TypedDict):
     """One open build. The counts are explained in docs/protocol.md."""
 
     id: str
-    argv: list[str]
+    argv: list[str]  #: the command line as the user has typed it
     cap: int | None  #: the tool's -j; null: no limit
     width: int  #: tasks that may run at once
     age_s: float
@@ -214,5 +214,5 @@ class StatusReply(TypedDict):
     executors: list[ExecutorStatus]
     pending: list[Pending]  #: executors that were submitted or started and have not connected
     submissions: list[str]  #: the cluster manager's ids of the submissions that may exist
-    trouble: str  #: why executors failed to start the last time; empty: one has joined since
+    trouble: str  #: why executors failed to start (empty: one has joined since), or a limit of the site
     trouble_age_s: float

@@ -69,8 +69,14 @@ def open_for_shell(flags: Mapping[str, Any], shell: int, fd: int) -> tuple[bytes
         opened.close()
 
 
-def build(words: Sequence[str], flags: Mapping[str, Any], *, by_shim: bool = False) -> int:
+def build(words: Sequence[str], flags: Mapping[str, Any], *, by_shim: bool = False, probe: bool = False) -> int:
     """Run the build with the command line ``words``; returns the exit status.
+
+    Args:
+        words: the tool's command line.
+        flags: settings given on the command line.
+        by_shim: started by a shim: the user has typed ``words``.
+        probe: started by ``spraycc doctor``: no summary, no record, and no build without a server.
 
     Raises:
         Exception: the tool has not started. The caller decides what to do (without_spraycc.py).
@@ -106,7 +112,10 @@ def build(words: Sequence[str], flags: Mapping[str, Any], *, by_shim: bool = Fal
     if name in MAKES and is_blocking_make(version := version_line(program) or ""):
         inform(f"{words[0]} is {version}, which may hang when tokens are withdrawn (4.3 does not), so it keeps a few")
         live_tokens = False
-    plan = Plan(stripped, name, program, jobserver=jobserver, live_tokens=live_tokens, by_shim=by_shim)
+    plan = Plan(
+        stripped, name, program, jobserver=jobserver, live_tokens=live_tokens, by_shim=by_shim,
+        summary=not probe, typed=(b"spraycc", b"doctor") if probe else argv, probe=probe,
+    )  # fmt: skip
     return _run(plan, dataclasses.replace(loaded, settings=settings), root, env, began)
 
 
@@ -161,6 +170,8 @@ def _run(plan: Plan, loaded: config.Loaded, root: bytes, env: dict[bytes, bytes]
     except ConfigError:
         raise
     except Exception as exc:
+        if plan.probe:
+            raise
         warn(f"{reason(exc)}\nthe build goes on without a server, on this host")
     figures: dict[str, Any] = {}
     try:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from spraycc.cli.finding import Finding
@@ -17,6 +20,34 @@ Each line is "ok", a "note" (SprayCC works, but not as well as it could) or a "P
 The next step follows.
 
 Exit status: 0 if there is no PROBLEM, 1 if there is one, 2 for a wrong command line."""
+
+
+#: The default of --patience.
+_PATIENCE_S = 120.0
+
+
+class _Executors(click.ParamType[int]):
+    """A number of executors."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        with contextlib.suppress(ValueError):
+            if int(value) >= 1:
+                return int(value)
+        raise click.UsageError(f"--executors: {value!r} is no number of executors; give an integer of at least 1", ctx)
+
+
+class _Patience(click.ParamType[float]):
+    """A time in seconds that ends."""
+
+    name = "float"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        with contextlib.suppress(ValueError):
+            if 0 < float(value) < math.inf:
+                return float(value)
+        raise click.UsageError(f"--patience: {value!r} is no time; give a number of seconds above 0", ctx)
 
 
 def command(name: str) -> click.Command:
@@ -34,25 +65,28 @@ def command(name: str) -> click.Command:
             ),
             click.Option(
                 ["--executors"],
-                type=click.IntRange(1),
+                type=_Executors(),
                 metavar="N",
                 help="Check the hosts of N executors of the cluster, and show what differs among them and this host.",
             ),
             click.Option(
                 ["--patience"],
-                type=float,
-                default=120.0,
+                type=_Patience(),
                 metavar="SECONDS",
+                default=_PATIENCE_S,
                 help="Longest wait for these executors.",
             ),
         ],
     )
 
 
-@click.pass_obj
-def _doctor(flags: dict[str, Any], cluster: bool, executors: int | None, patience: float) -> int:
+@click.pass_context
+def _doctor(context: click.Context, cluster: bool, executors: int | None, patience: float) -> int:
+    is_default = context.get_parameter_source("patience") is ParameterSource.DEFAULT
+    if not is_default and not cluster and executors is None:
+        raise click.UsageError("doctor: --patience is for executors; give --cluster or --executors N as well")
     worst = False
-    for finding in _findings(flags, cluster, executors, patience):
+    for finding in _findings(context.obj, cluster, executors, patience):
         for line in finding.lines():
             click.echo(line)
         worst = worst or (finding.essential and not finding.ok)
@@ -61,7 +95,7 @@ def _doctor(flags: dict[str, Any], cluster: bool, executors: int | None, patienc
 
 def _findings(flags: dict[str, Any], cluster: bool, executors: int | None, patience_s: float) -> Iterator[Finding]:
     """The findings. An error in the configuration is the last one of a probe, which is impossible then."""
-    from spraycc.cli.finding import failed
+    from spraycc.cli.finding import Stop, failed
     from spraycc.errors import SprayccError, WorkspaceError
 
     try:
@@ -77,6 +111,8 @@ def _findings(flags: dict[str, Any], cluster: bool, executors: int | None, patie
             from spraycc.cli import doctor_hosts
 
             yield from doctor_hosts.findings(flags, executors, patience_s)
+    except Stop as exc:
+        yield exc.finding
     except WorkspaceError as exc:
         yield failed("workspace", str(exc), "change into the directory of a project", essential=True)
     except SprayccError as exc:

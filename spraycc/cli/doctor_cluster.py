@@ -15,10 +15,17 @@ from spraycc.cli.finding import Finding, failed, passed
 from spraycc.cli.probe_build import (
     POLL_S,
     end_server,
+    in_queue,
+    last_line,
+    next_step_for_pending,
+    probe_directory,
     reachable,
     running,
     split_advice,
     status,
+    trouble_of,
+    why_missing,
+    with_age,
     without_other_executors,
 )
 from spraycc.cluster.registry import BATCH
@@ -27,10 +34,10 @@ from spraycc.ui.status import shown_address
 
 #: The build stays open after the compile until it reads a line or the end of its standard input, so that the second
 #: batch job can start. Then it ends the compile, which may wait for an executor for ever. The end without a line means
-#: that the doctor was killed.
+#: that the doctor was killed. The errors of the compile are shown, those of the shell ("Terminated") are not.
 _SCRIPT = """\
-exec 3<&0
-{line} </dev/null 3<&- & compile=$!
+exec 3<&0 4>&2 2>/dev/null
+{line} </dev/null 3<&- 2>&4 4>&- & compile=$!
 {{ read word <&3; status=$?; kill $compile 2>/dev/null; exit $status; }} & reader=$!
 wait $compile; echo $? >{ended}
 wait $reader || rm -rf {directory}
@@ -59,7 +66,7 @@ def findings(flags: Mapping[str, Any], patience_s: float) -> Iterator[Finding]:
         yield finding
         if not finding.ok:
             return
-    with tempfile.TemporaryDirectory(prefix=".spraycc-doctor-", dir=os.fsdecode(root)) as directory:
+    with probe_directory(root) as directory:
         yield from _probe(root, directory, compiler, flags, patience_s, settings)
 
 
@@ -84,17 +91,17 @@ def _probe(
                     watch.is_compiled = os.path.exists(ended)
                     yield from watch.findings(status(root))
             said.seek(0)
-            words = [line.strip() for line in said.read().decode(errors="replace").splitlines() if line.strip()]
+            words = said.read()
     finally:
         if not before:
             end_server(root)
-    yield from watch.missing(words[-1] if words else "")
+    yield from watch.missing(words)
     call = " ".join(line[:2])
     by_hand = f"try it by hand: spraycc --cluster {settings.cluster} --wait-for-cluster build -- {call} FILE"
     if os.path.exists(made):
         yield passed("compile", f"{call} done after {watch.compiled_s:.1f} s")
     elif watch.is_compiled or (watch.connected and not watch.is_over):
-        yield failed("compile", words[-1] if words else f"status {build.returncode}", by_hand, essential=True)
+        yield failed("compile", last_line(words) or f"status {build.returncode}", by_hand, essential=True)
     elif watch.connected:
         yield failed("compile", f"not done within {patience_s:.0f} s", by_hand, essential=True)
 
@@ -124,6 +131,9 @@ class _Watch:
         self._listens = False
         self._submitted = False
         self._trouble = ""
+        #: the server's last status
+        self._status: Mapping[str, Any] = {}
+        self._is_told_of_earlier = False
         #: executors that were asked for and have not connected
         self._asked = 0
         #: batch jobs (without a cluster manager: executors) that have connected
@@ -147,6 +157,7 @@ class _Watch:
         """The steps that are done since the last status."""
         if self.is_compiled and not self.compiled_s:
             self.compiled_s = self._elapsed_s
+        self._status = status or self._status
         for host, port in status.get("listens", ()):
             if not self._listens:
                 self._listens = True
@@ -160,8 +171,10 @@ class _Watch:
             batch_job = executor["batch_job"]
             if executor["id"] in self._known_executors and executor["id"] not in self.connected:
                 self.connected.add(executor["id"])
-                text = "is one of an earlier build; `spraycc server stop` before a probe shows whether new ones start"
-                yield passed("executor", f"{executor['host']}: {text}")
+                if not self._is_told_of_earlier:
+                    self._is_told_of_earlier = True
+                    text = "is of an earlier build; `spraycc server stop` before a probe shows whether new ones start"
+                    yield passed("executor", f"{executor['host']}: {text}")
                 continue
             if (batch_job or executor["id"]) in self.connected or len(self.connected) >= self._wanted:
                 continue
@@ -170,22 +183,23 @@ class _Watch:
             where = f"batch job {batch_job} on " if batch_job else ""
             text = f"{where}{executor['host']}, outputs captured by {executor['capture']}"
             yield passed("executor", f"{which} after {self._elapsed_s:.1f} s: {text}")
-        if status.get("trouble") and status["trouble_age_s"] < self._elapsed_s:
-            self._trouble = status["trouble"]
+        self._trouble = trouble_of(status, self._elapsed_s) or self._trouble
         self._asked = status.get("scheduler", {}).get("executors", {}).get("asked", 0)
 
-    def missing(self, last_words: str) -> Iterator[Finding]:
-        """The fate of the batch jobs that have not connected. ``last_words``: of the build."""
+    def missing(self, said: bytes) -> Iterator[Finding]:
+        """The fate of the batch jobs that have not connected. ``said``: the errors of the build."""
         trouble, remedy = split_advice(self._trouble, self._cluster)
-        why = trouble or last_words
+        if trouble:
+            remedy = with_age(remedy, self._status, self._elapsed_s)
+        waiting = in_queue(self._status)
+        why = "; ".join(filter(None, (why_missing(self._status, said) if waiting or not trouble else "", trouble)))
         waited = f"within {self._elapsed_s:.0f} s" + (f": {why}" if why else "")
-        if not self.connected and trouble:
+        if not self.connected and trouble and not waiting:
             subject = "submitted" if self._submits and not self._submitted else "executor"
             yield failed(subject, trouble, remedy, essential=True)
         elif not self.connected:
-            yield failed(
-                "executor", f"none connected {waited}", f"{remedy}; or wait longer: --patience", essential=True
-            )
+            remedy = next_step_for_pending(self._status, f"{remedy}; or wait longer: --patience")
+            yield failed("executor", f"none connected {waited}", remedy, essential=True)
         elif len(self.connected) < self._wanted and trouble:
             yield failed("executor", f"the second has not connected: {trouble}", remedy)
         elif len(self.connected) < self._wanted:

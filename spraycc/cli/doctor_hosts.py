@@ -17,10 +17,15 @@ from spraycc.cli.host_comparison import Arrived, compare
 from spraycc.cli.probe_build import (
     POLL_S,
     end_server,
+    next_step_for_pending,
+    probe_directory,
     reachable,
     running,
     split_advice,
     status,
+    trouble_of,
+    why_missing,
+    with_age,
     without_other_executors,
 )
 from spraycc.executor.host_report import HostReport, parsed, report
@@ -31,10 +36,10 @@ _COMPILERS = ("cc", "gcc", "g++", "clang", "clang++")
 #: Each command holds its executor until the build reads a line or the end of its standard input. The end without a line
 #: means that the doctor was killed.
 _SCRIPT = """\
-exec 3<&0
+exec 3<&0 4>&2 2>/dev/null
 i=0; commands=
 while [ $i -lt {count} ]; do
-  {command} </dev/null 3<&- & commands="$commands $!"; i=$((i+1))
+  {command} </dev/null 3<&- 2>&4 4>&- & commands="$commands $!"; i=$((i+1))
 done
 read word <&3; status=$?
 kill $commands 2>/dev/null
@@ -66,7 +71,7 @@ def findings(flags: Mapping[str, Any], count: int, patience_s: float) -> Iterato
     before = status(root)
     began = time.monotonic()
     try:
-        with tempfile.TemporaryDirectory(prefix=".spraycc-doctor-", dir=os.fsdecode(root)) as directory:
+        with probe_directory(root) as directory:
             probe = os.path.join(directory, "probe")
             with open(probe, "w") as file:
                 file.write(secrets.token_hex(8))
@@ -79,10 +84,14 @@ def findings(flags: Mapping[str, Any], count: int, patience_s: float) -> Iterato
         if not before:
             end_server(root)
     waited_s = time.monotonic() - began
-    trouble, remedy = split_advice(last.get("trouble", ""), settings.cluster)
+    trouble, remedy = split_advice(trouble_of(last, waited_s), settings.cluster)
+    if trouble:
+        remedy = with_age(remedy, last, waited_s)
     if len(arrived) < count:
-        why = trouble or said or "the cluster may be full; --patience waits longer"
+        why = trouble or why_missing(last, said) or "the cluster may be full; --patience waits longer"
         text = f"{len(arrived)} of {count} executors have reported within {waited_s:.0f} s: {why}"
+        if not trouble:
+            remedy = next_step_for_pending(last, remedy)
         if not arrived:
             yield failed("executors", text, remedy, essential=True)
             return
@@ -96,8 +105,8 @@ def findings(flags: Mapping[str, Any], count: int, patience_s: float) -> Iterato
 
 def _reports(
     root: bytes, flags: Mapping[str, Any], script: str, count: int, patience_s: float
-) -> tuple[list[Arrived], dict[str, Any], str]:
-    """(reports, the server's last status, the last words of the build) of a build that runs ``script``."""
+) -> tuple[list[Arrived], dict[str, Any], bytes]:
+    """(reports, the server's last status, the errors of the build) of a build that runs ``script``."""
     arrived: list[Arrived] = []
     last: dict[str, Any] = {}
     began = time.monotonic()
@@ -120,13 +129,12 @@ def _reports(
                 if writing >= 0:
                     os.close(writing)
         said.seek(0)
-        words = [line.strip() for line in said.read().decode(errors="replace").splitlines() if line.strip()]
-    return arrived, last, words[-1] if words else ""
+        return arrived, last, said.read()
 
 
 def _is_hopeless(figures: Mapping[str, Any], arrived: int, waited_s: float) -> bool:
     """True if no more reports will come soon: the cluster has refused, and all executors have reported."""
-    is_refused = bool(figures.get("trouble")) and figures["trouble_age_s"] < waited_s
+    is_refused = bool(trouble_of(figures, waited_s))
     asked = figures.get("scheduler", {}).get("executors", {}).get("asked", 0)
     return is_refused and not asked and arrived >= len(figures.get("executors", ()))
 

@@ -35,6 +35,14 @@ def passed(subject: str, text: str) -> Finding:
     return Finding(subject, True, text)
 
 
+class Stop(Exception):
+    """Ends the checks of ``spraycc doctor`` with a finding."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.text)
+        self.finding = finding
+
+
 def failed(subject: str, text: str, remedy: str, *, essential: bool = False) -> Finding:
     """A problem. ``remedy``: the next step for this problem, never empty."""
     assert remedy, f"{subject}: {text}: a problem without a next step"

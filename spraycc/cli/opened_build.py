@@ -64,6 +64,10 @@ class Plan:
     summary: bool = True
     #: started by a shim: the user has not typed "spraycc", so a build without tasks prints nothing
     by_shim: bool = False
+    #: the command line with its -j, for the status
+    typed: tuple[bytes, ...] = ()
+    #: a build of ``spraycc doctor``: it needs the server, and leaves no trace of itself
+    probe: bool = False
 
 
 def open_build(
@@ -94,6 +98,7 @@ def _open_build(
         root,
         settings,
         inform,
+        for_probe=plan.probe,
         meanwhile=lambda: found.append(prepare(settings, plan.program, path)),
     )
     fd = None
@@ -106,6 +111,8 @@ def _open_build(
             plan.jobserver,
             plan.live_tokens,
             progress_s,
+            probe=plan.probe,
+            typed=plan.typed,
         )
         interception = found[0]
         if not os.path.exists(interception.files.library or interception.files.runner):

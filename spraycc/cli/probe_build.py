@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, NoReturn
 
-from spraycc import runtime_dir
+from spraycc import isolated, runtime_dir
 from spraycc.allocation import SYSTEMS
 from spraycc.cli import server_start
-from spraycc.cli.finding import Finding, failed, passed
-from spraycc.config.keys import flag
+from spraycc.cli.finding import Finding, Stop, failed, passed
+from spraycc.server.fleet.waiting import in_words
 from spraycc.settings import Settings
 
 #: The programs of the cluster manager that SprayCC calls, by the setting ``cluster``.
@@ -34,6 +36,8 @@ POLL_S = 0.1
 #: Processes and the server have this time for each step of their end.
 _END_S = 5.0
 _SHOW = "`spraycc cluster show` prints what is submitted"
+_HOST = "`spraycc doctor` checks this host"
+_LOOPBACK = "executors on this host connect by the loopback interface: is it up (`ip link set lo up`)?"
 #: The programs that ask a cluster manager and change nothing.
 _LISTS = ("squeue", "qstat", "bjobs")
 
@@ -67,7 +71,9 @@ def split_advice(trouble: str, cluster: str) -> tuple[str, str]:
     does not.
     """
     text, parenthesis, advice = trouble.removesuffix(")").rpartition(" (")
-    if not parenthesis or not trouble.endswith(")"):
+    if cluster == "local":
+        return trouble, _LOOPBACK if "Network is unreachable" in trouble else _HOST
+    if not parenthesis or not trouble.endswith(")") or advice.startswith("see /"):
         return trouble, _SHOW
     if not advice.startswith("SprayCC tries"):
         return text, advice
@@ -79,6 +85,70 @@ def split_advice(trouble: str, cluster: str) -> tuple[str, str]:
         if lists
         else _SHOW,
     )
+
+
+def trouble_of(figures: Mapping[str, Any], waited_s: float) -> str:
+    """Why the server can't start executors for a probe that has waited so long; empty if the server still tries.
+
+    ``figures``: the server's status. After a refusal the server submits nothing for some time, so an earlier build's
+    refusal counts when a task waits and no executor is asked for.
+    """
+    text = str(figures.get("trouble", ""))
+    if not text or figures["trouble_age_s"] < waited_s:
+        return text
+    asked = figures.get("scheduler", {}).get("executors", {}).get("asked", 0)
+    waits = any(build.get("waiting") for build in figures.get("builds", ()))
+    return text if waits and not asked else ""
+
+
+def with_age(remedy: str, figures: Mapping[str, Any], waited_s: float) -> str:
+    """The remedy for a trouble; an earlier build's trouble does not show whether the remedy has helped."""
+    age_s = figures.get("trouble_age_s", 0.0)
+    if not figures.get("trouble") or age_s < waited_s:
+        return remedy
+    return f"{remedy}; this was {age_s:.0f} s ago: `spraycc server stop`, then another probe tries again"
+
+
+def in_queue(figures: Mapping[str, Any]) -> bool:
+    """True if batch jobs wait in the cluster manager's queue."""
+    return any(group["batch_jobs"] and not group["started"] for group in figures.get("pending", ()))
+
+
+def next_step_for_pending(figures: Mapping[str, Any], remedy: str) -> str:
+    """The remedy, or another one if batch jobs are in the queue: then nothing is wrong with their submission."""
+    if not in_queue(figures):
+        return remedy
+    return "the cluster manager has not started them: wait longer (--patience), or choose another queue (`queues`)"
+
+
+def why_missing(figures: Mapping[str, Any], said: bytes) -> str:
+    """The cluster manager's words about the batch jobs that wait, or else the last words of the build."""
+    if pending := figures.get("pending"):
+        return in_words(pending)
+    return last_line(said)
+
+
+def last_line(said: bytes) -> str:
+    """The last line of a build's errors, without our own name; empty if there is none."""
+    lines = [line.strip() for line in said.decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1].removeprefix("spraycc: ").removeprefix("warning: ") if lines else ""
+
+
+@contextlib.contextmanager
+def probe_directory(root: bytes) -> Iterator[str]:
+    """A new directory in the workspace, which is removed at the end.
+
+    Raises:
+        Stop: the user can't write in the workspace.
+    """
+    try:
+        made = tempfile.TemporaryDirectory(prefix=".spraycc-doctor-", dir=os.fsdecode(root), ignore_cleanup_errors=True)
+    except OSError as exc:
+        text = f"{os.fsdecode(root)}: the probe's files can't be written: {exc.strerror}"
+        remedy = "change into the directory of a project that you may write"
+        raise Stop(failed("workspace", text, remedy, essential=True)) from None
+    with made as directory:
+        yield directory
 
 
 @contextlib.contextmanager
@@ -95,9 +165,8 @@ def running(
     The build has a process group of its own, and a pipe as its standard input. It must end when it reads a line, or the
     end of the pipe. All that does not is killed.
     """
-    options = [word for key, value in flags.items() for word in _words(key, value)]
-    options += ["--initial-executors", str(executors), "--wait-for-cluster", "--no-summary-line"]
-    argv = [sys.argv[0], *options, "build", "--", *command]
+    flags = {**flags, "initial_executors": str(executors), "wait_for_cluster": True, "summary_line": False}
+    argv = isolated.command("spraycc.cli.probe_process", json.dumps(flags), *command)
 
     def end(number: int, _frame: object) -> NoReturn:
         sys.exit(128 + number)
@@ -152,9 +221,3 @@ def status(root: bytes) -> dict[str, Any]:
         return connection.status()
     finally:
         connection.close()
-
-
-def _words(key: str, value: Any) -> list[str]:
-    if isinstance(value, bool):
-        return [flag(key) if value else f"--no-{flag(key)[2:]}"]
-    return [flag(key), str(value)]

@@ -146,12 +146,16 @@ class ServerConnection:
         jobserver: bool,
         live_tokens: bool = True,
         progress_s: float = 0.0,
+        *,
+        probe: bool = False,
+        typed: tuple[bytes, ...] = (),
     ) -> BuildOpened:
         """Open a build, which lasts as long as this connection or the tool.
 
-        With a ``progress_s`` above 0, the server renews ``progress`` at this interval.
+        With a ``progress_s`` above 0, the server renews ``progress`` at this interval. ``typed``: the user's words.
         """
-        return self._ask(OpenBuild(cap, argv, cwd, settings, jobserver, live_tokens, progress_s), BuildOpened)
+        request = OpenBuild(cap, argv, cwd, settings, jobserver, live_tokens, progress_s, probe, typed)
+        return self._ask(request, BuildOpened)
 
     def tool_started(self, pid: int) -> None:
         self._send(ToolProcess(pid))

@@ -35,11 +35,21 @@ _POLL_S = 0.005
 _MAX_LOG_BYTES = 8 * 1024 * 1024
 
 
-def server_command(directory: bytes, workspace: bytes, state: str | None = None) -> list[str]:
-    """The server's command line. ``state``: in place of :func:`spraycc.directories.state`."""
+def server_command(
+    directory: bytes, workspace: bytes, state: str | None = None, *, for_probe: bool = False
+) -> list[str]:
+    """The server's command line.
+
+    Args:
+        directory: the server's runtime directory.
+        workspace: the workspace.
+        state: in place of :func:`spraycc.directories.state`.
+        for_probe: the server ends with the build of ``spraycc doctor``, even if the doctor is killed.
+    """
     return isolated.command(
         *("spraycc.server", "run", "--dir", os.fsdecode(directory), "--workspace", os.fsdecode(workspace)),
         *("--state", runtime_dir.state_directory(os.fsdecode(os.path.basename(directory)), state)),
+        *(("--for-probe",) if for_probe else ()),
     )
 
 
@@ -100,6 +110,7 @@ def connect_or_start(
     on_notice: Callable[[str], None],
     *,
     command: Sequence[str] | None = None,
+    for_probe: bool = False,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> ServerConnection:
     """A connection to the workspace's server. Starts a server if none runs.
@@ -110,6 +121,7 @@ def connect_or_start(
         settings: for a new server.
         on_notice: gets each line that the server wants to show to the user.
         command: in place of :func:`server_command`.
+        for_probe: a new server ends with the build of ``spraycc doctor``.
         meanwhile: called once; if a new server starts, then during its start. Its exceptions are passed on.
 
     Raises:
@@ -128,7 +140,7 @@ def connect_or_start(
             raise
         return connection
     if command is None:
-        command = server_command(directory, workspace, _state_with_space(on_notice))
+        command = server_command(directory, workspace, _state_with_space(on_notice), for_probe=for_probe)
     starter = _Starter(directory, settings, on_notice, command, meanwhile)
     try:
         # A server that ends removes its directory, perhaps between two of these steps. Then start again.

@@ -37,6 +37,7 @@ def main() -> int:
     parser.add_argument("--dir", required=True, type=Path, help="the runtime directory, which exists and is the user's")
     parser.add_argument("--workspace", required=True)
     parser.add_argument("--state", required=True, type=Path, help="the state directory, which the server makes")
+    parser.add_argument("--for-probe", action="store_true", help="end with the build of `spraycc doctor`")
     arguments = parser.parse_args()
     settings = Settings.from_map(json.loads(sys.stdin.readline() or "{}"))
     try:
@@ -66,7 +67,8 @@ def main() -> int:
         if why:
             log.info("this server ends after its last build: %s", why)
         workspace = os.fsencode(arguments.workspace)
-        trio.run(partial(serve, listener, runtime_dir, state_dir, workspace, settings, lingers=not why))
+        lifetime = {"lingers": not why, "for_probe": arguments.for_probe}
+        trio.run(partial(serve, listener, runtime_dir, state_dir, workspace, settings, **lifetime))
     except SprayccError as exc:
         log.error("%s", exc)
         return 1

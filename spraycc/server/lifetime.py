@@ -23,12 +23,20 @@ _FIRST_PEER_S = 10.0
 class Lifetime:
     """Cancels the server's nursery at the end."""
 
-    def __init__(self, nursery: trio.Nursery, dispatcher: Dispatcher, socket_path: Path, lingers: bool) -> None:
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        dispatcher: Dispatcher,
+        socket_path: Path,
+        lingers: bool,
+        for_probe: bool = False,
+    ) -> None:
         self._nursery = nursery
         self._dispatcher = dispatcher
         self._socket_path = socket_path
         #: False: end with the last peer
-        self._lingers = lingers
+        self._lingers = lingers and not for_probe
+        self._may_linger = lingers
         #: inode of the server's socket: another inode at the path is another server's socket
         self._socket_inode = -1
         with suppress(OSError):
@@ -44,6 +52,10 @@ class Lifetime:
     def is_over(self) -> bool:
         """True if the server does not linger, and no build is open."""
         return not (self._lingers or self._dispatcher.builds.open)
+
+    def build_opened(self, *, probe: bool) -> None:
+        """A build begins. After a build of the user's own, a server that a probe has started is like any other."""
+        self._lingers = self._lingers or (self._may_linger and not probe)
 
     def stop(self, now: bool) -> None:
         """End at once, or after the last build."""

@@ -47,6 +47,7 @@ async def serve(
     settings: Settings,
     disk: Disk | None = None,
     lingers: bool = True,
+    for_probe: bool = False,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve one user's builds in one workspace on one host. Returns when the server is stopped, or long idle.
@@ -59,10 +60,11 @@ async def serve(
         settings: for the time before the first build.
         disk: does work on the workspace's files; None: a new one.
         lingers: the server stays after its last build, until it was idle for some time.
+        for_probe: the server does not, unless a build of the user's own comes.
     """
     with closing(listener), ExitStack() as at_end:
         async with trio.open_nursery() as nursery:
-            server = Server(nursery, runtime_dir, state_dir, workspace, settings, disk or Disk(), lingers)
+            server = Server(nursery, runtime_dir, state_dir, workspace, settings, disk or Disk(), lingers, for_probe)
             at_end.callback(server.clear_away)  # when all coroutines have ended
             task_status.started(server)
             await server.run(listener)
@@ -80,6 +82,7 @@ class Server:
         settings: Settings,
         disk: Disk,
         lingers: bool,
+        for_probe: bool,
     ) -> None:
         home_name = directories.passwd_home() or os.environ.get("HOME") or "/nonexistent"
         workspace, home = os.path.realpath(workspace), os.path.realpath(os.fsencode(home_name))
@@ -94,7 +97,7 @@ class Server:
         is_own_disk = not FileSystems().is_shared(workspace)
         tasks = TaskTable(self._builds, self._history, disk, is_own_disk=is_own_disk)
         self._dispatcher = Dispatcher(nursery, settings, self._builds, tasks, state_dir, workspace)
-        self.lifetime = Lifetime(nursery, self._dispatcher, runtime_dir / "socket", lingers)
+        self.lifetime = Lifetime(nursery, self._dispatcher, runtime_dir / "socket", lingers, for_probe)
         decider = Decider(self._dispatcher, workspace, home)
         self._frontend = Frontend(nursery, self._dispatcher, self.lifetime, decider, self.status)
 

@@ -131,6 +131,10 @@ class OpenBuild(Message):
     live_tokens: bool = True
     #: seconds between two Progress messages; 0: none
     progress_s: float = 0.0
+    #: a build of ``spraycc doctor``: it leaves no record, and the server that it starts ends with it
+    probe: bool = False
+    #: the command line as the user has typed it, for the status; empty: ``argv``
+    typed: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

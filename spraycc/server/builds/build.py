@@ -52,6 +52,8 @@ class Build:
     control: Peer
     #: the server uses the settings of the newest open build
     settings: Settings
+    #: the command line as the user has typed it
+    typed: tuple[bytes, ...]
     #: None: the tool uses no jobserver
     pool: TokenPool | None = None
     #: recipes beside the scheduler's width, for work that no runner wraps
@@ -124,7 +126,7 @@ class Build:
     def status(self) -> dict[str, Any]:
         return {
             "id": self.id,
-            "argv": [os.fsdecode(word) for word in self.argv],
+            "argv": [os.fsdecode(word) for word in self.typed],
             "cap": self.cap,
             "width": self.width,
             "age_s": round(time.monotonic() - self.started, 3),
@@ -167,8 +169,21 @@ class Builds:
         *,
         live_tokens: bool = True,
         cwd: bytes = b"",
+        typed: tuple[bytes, ...] = (),
+        recorded: bool = True,
     ) -> Build:
         """A new build with its directory and, if ``jobserver``, a jobserver.
+
+        Args:
+            control: the command line's connection.
+            argv: the tool's command line without its -j.
+            cap: the user's -j.
+            jobserver: whether the tool is a client of the jobserver.
+            settings: all settings in force.
+            live_tokens: whether a token may be withdrawn from the tool.
+            cwd: the tool's working directory.
+            typed: the command line as the user has typed it; empty: ``argv``.
+            recorded: False for a build that the user has not started.
 
         Raises:
             OSError, RuntimeDirError: the directory or the jobserver can't be made. Nothing is left of the build.
@@ -176,14 +191,14 @@ class Builds:
         build_id = BuildId(secrets.token_hex(4))
         directory = self._directory / build_id
         directory.mkdir(mode=0o700, parents=True)
-        build = Build(build_id, argv, cap, directory, control, settings)
+        build = Build(build_id, argv, cap, directory, control, settings, typed or argv)
         try:
             if jobserver:
                 build.pool = self._make_pool(build, settings, fixed=not live_tokens)
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise
-        if self.state_dir is not None:
+        if self.state_dir is not None and recorded:
             header = header_of(
                 build_id, argv, cwd, began=time.time(), release=spraycc.__version__, cluster=settings.cluster,
                 executors=settings.executors_in_force, cap=cap, tool=build.tool, directory=build.directory,

@@ -115,11 +115,14 @@ class Control:
                 settings,
                 live_tokens=request.live_tokens,
                 cwd=request.cwd,
+                typed=request.typed,
+                recorded=not request.probe,
             )
         except (OSError, RuntimeDirError) as exc:
             self._peer.send_now(FROM_SERVER.pack(Refused(f"the server can't open a build: {exc}")))
             return
         self._build = build
+        self._lifetime.build_opened(probe=request.probe)
         dispatcher.note_executors(build)
         dispatcher.tasks.build_begins()
         log.info("build %s: opened, cap %s: %s", build.id, request.cap, b" ".join(request.argv)[:200])

@@ -9,7 +9,7 @@ import pytest
 
 from spraycc.cli.finding import Finding
 from spraycc.cli.host_comparison import Arrived, compare
-from spraycc.cli.probe_build import split_advice
+from spraycc.cli.probe_build import split_advice, trouble_of, why_missing, with_age
 from spraycc.executor.host_report import HostReport, file_system_of, parsed
 
 HERE = HostReport(
@@ -145,7 +145,55 @@ SHOW = "`spraycc cluster show` prints what is submitted"
         ("it failed (SprayCC tries again later)", "command", "it failed", SHOW),
         ("it failed", "slurm", "it failed", SHOW),
         ("", "slurm", "", SHOW),
+        (
+            "an executor could not be started: no server: 127.0.0.1:5: Network is unreachable (see /s/executors.log)",
+            "local",
+            "an executor could not be started: no server: 127.0.0.1:5: Network is unreachable (see /s/executors.log)",
+            "executors on this host connect by the loopback interface: is it up (`ip link set lo up`)?",
+        ),
+        ("it failed (see /s/executors.log)", "local", "it failed (see /s/executors.log)", "`spraycc doctor` checks this host"),
+        ("it failed (see /s/executors.log)", "ssh", "it failed (see /s/executors.log)", SHOW),
     ],
 )  # fmt: skip
 def test_the_servers_words_are_split(trouble: str, cluster: str, text: str, remedy: str) -> None:
     assert split_advice(trouble, cluster) == (text, remedy)
+
+
+def figures(age_s: float, *, asked: int, waiting: int) -> dict[str, Any]:
+    return {
+        "trouble": "refused",
+        "trouble_age_s": age_s,
+        "scheduler": {"executors": {"asked": asked}},
+        "builds": [{"waiting": waiting}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("age_s", "asked", "waiting", "text"),
+    [
+        (1.0, 2, 1, "refused"),  # the probe's own
+        (90.0, 0, 1, "refused"),  # an earlier build's, and the pause after it lasts
+        (90.0, 2, 1, ""),  # the server tries again
+        (90.0, 0, 0, ""),  # the probe's task has not arrived
+    ],
+)
+def test_the_trouble_that_counts_for_a_probe(age_s: float, asked: int, waiting: int, text: str) -> None:
+    assert trouble_of(figures(age_s, asked=asked, waiting=waiting), 5.0) == text
+    assert trouble_of({}, 5.0) == ""
+
+
+def test_an_old_trouble_has_its_age() -> None:
+    assert with_age("correct it", figures(1.0, asked=0, waiting=1), 5.0) == "correct it"
+    assert with_age("correct it", figures(90.0, asked=0, waiting=1), 5.0) == (
+        "correct it; this was 90 s ago: `spraycc server stop`, then another probe tries again"
+    )
+
+
+def test_the_reason_for_missing_executors_is_the_cluster_managers() -> None:
+    group = {
+        "system": "Slurm", "queue": "", "batch_jobs": 2, "executors": 2, "reason": "Resources", "started": False, "age_s": 5.0,
+    }  # fmt: skip
+    said = b"spraycc: no executor has connected yet: 2 batch jobs\n"
+    assert why_missing({"pending": [group]}, said) == "2 batch jobs, submitted to Slurm 5 s ago, wait: Resources"
+    assert why_missing({"pending": []}, said) == "no executor has connected yet: 2 batch jobs"
+    assert why_missing({}, b"\n") == ""

@@ -82,6 +82,29 @@ async def test_a_server_that_does_not_linger_does_not_wait_long_for_its_first_bu
             await world.ended.wait()
 
 
+async def test_a_server_of_a_probe_ends_with_the_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if `spraycc doctor` was killed. The probe leaves no record."""
+    async with serving(tmp_path, monkeypatch, for_probe=True) as world:
+        probe = await world.build(probe=True)
+        await trio.sleep(20)
+        assert not world.ended.is_set()
+        probe.close()
+        with trio.fail_after(1):
+            await world.ended.wait()
+    assert list(world.state_dir.rglob("*.jsonl")) == []
+
+
+async def test_a_build_makes_a_probes_server_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(tmp_path, monkeypatch, for_probe=True) as world:
+        probe, build = await world.build(probe=True), await world.build()
+        for each in (probe, build):
+            await each.finish()
+            each.close()
+        await trio.sleep(20)
+        assert not world.ended.is_set()
+    assert len(list(world.state_dir.rglob("*.jsonl"))) == 1
+
+
 async def test_a_server_whose_socket_is_gone_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(tmp_path, monkeypatch) as world:
         build = await world.build()

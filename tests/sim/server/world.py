@@ -19,6 +19,7 @@ import trio
 import trio.testing
 
 import spraycc
+from spraycc.cluster.submission_plan import Limited
 from spraycc.executor import link as link_module
 from spraycc.executor.link import Link, LinkLost, tls_context
 from spraycc.executor.session import read_session
@@ -70,6 +71,9 @@ class FakeLauncher:
 
     def pending(self) -> list[Pending]:
         return []
+
+    def limited(self) -> Limited | None:
+        return None
 
     async def run(self) -> None:
         pass
@@ -237,7 +241,15 @@ class Executor:
 class World:
     """A running server."""
 
-    def __init__(self, base: Path, nursery: trio.Nursery, settings: Settings, disk: Disk | None, lingers: bool) -> None:
+    def __init__(
+        self,
+        base: Path,
+        nursery: trio.Nursery,
+        settings: Settings,
+        disk: Disk | None,
+        lingers: bool,
+        for_probe: bool = False,
+    ) -> None:
         self.run_dir, self.state_dir, self.workspace = base / "run", base / "state" / "server", base / "ws"
         for directory in (self.run_dir, self.state_dir, self.workspace):
             directory.mkdir(parents=True, mode=0o700, exist_ok=True)
@@ -251,12 +263,13 @@ class World:
         self._links: list[Link] = []
         self._disk = disk
         self._lingers = lingers
+        self._for_probe = for_probe
         #: set by :meth:`run` when it has started
         self.server: Server
 
     async def run(self, task_status: trio.TaskStatus[Server]) -> None:
         await serve(
-            self.door, self.run_dir, self.state_dir, os.fsencode(self.workspace), self.settings, self._disk, self._lingers, task_status  # type: ignore[arg-type]
+            self.door, self.run_dir, self.state_dir, os.fsencode(self.workspace), self.settings, self._disk, self._lingers, self._for_probe, task_status  # type: ignore[arg-type]
         )  # fmt: skip
         self.ended.set()
 
@@ -316,11 +329,16 @@ async def settle() -> None:
 
 @asynccontextmanager
 async def serving(
-    base: Path, monkeypatch: pytest.MonkeyPatch, disk: Disk | None = None, lingers: bool = True, **settings: Any
+    base: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    disk: Disk | None = None,
+    lingers: bool = True,
+    for_probe: bool = False,
+    **settings: Any,
 ) -> AsyncIterator[World]:
     """A server with these settings. It is stopped at the end."""
     async with trio.open_nursery() as nursery:
-        world = World(base, nursery, replace(SETTINGS, **settings), disk, lingers)
+        world = World(base, nursery, replace(SETTINGS, **settings), disk, lingers, for_probe)
 
         def acceptor(host: str, ports: Sequence[int]) -> Pairs:
             world.ports.append(Pairs())

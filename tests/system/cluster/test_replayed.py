@@ -351,6 +351,54 @@ def test_doctor_ends_what_it_has_started(fake_sandbox: Sandbox, fake: FakeManage
     assert sandbox.status() == {}
 
 
+def test_doctor_does_not_hide_the_last_build(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    sandbox = fake_sandbox
+    sandbox.write(c_project(UNITS))
+    sandbox.build("make", "-j2", options=["--wait-for-cluster"], executors=2).ok()
+    builds = sandbox.run(sandbox.bin / "spraycc", "builds").ok().out
+    sandbox.run(sandbox.bin / "spraycc", "doctor", "--cluster").ok()
+    sandbox.run(sandbox.bin / "spraycc", "doctor", "--executors", "2").ok()
+    assert sandbox.run(sandbox.bin / "spraycc", "builds").ok().out == builds
+
+
+def test_doctor_names_the_batch_jobs_that_wait(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    sandbox = fake_sandbox
+    fake.fault("full", "fast")
+    for words in (["--cluster"], ["--executors", "2"]):
+        done = sandbox.run(sandbox.bin / "spraycc", "--queues", "fast", "doctor", *words, "--patience", "8")
+        assert done.status == 1
+        line, remedy = done.out.decode().splitlines()[-2:]
+        assert re.search(r"within \d+ s: 2 batch jobs, submitted to .* \d+ s ago, wait", line), line
+        assert remedy.strip().startswith("the cluster manager has not started them: wait longer (--patience)")
+
+
+def test_doctor_knows_an_earlier_refusal(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    """The server submits nothing for ten minutes after it."""
+    sandbox = fake_sandbox
+    sandbox.write(c_project(UNITS))
+    fake.fault(fake.submits, "reply no such queue")
+    sandbox.build("make", "-j2", executors=2).ok()
+    for words in (["--cluster"], ["--executors", "2"]):
+        done = sandbox.run(sandbox.bin / "spraycc", "doctor", *words, "--patience", "600")
+        assert done.status == 1
+        line, remedy = done.out.decode().splitlines()[-2:]
+        assert "ueue" in line
+        assert "`spraycc server stop`, then another probe tries again" in remedy
+
+
+def test_doctor_in_a_directory_that_is_read_only(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    sandbox = fake_sandbox
+    script = 'mount -t tmpfs -o ro none "$PWD" && cd "$PWD" && exec "$@"'
+    for words in (["--cluster"], ["--executors", "2"]):
+        around = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh")
+        done = sandbox.run(*around, sandbox.bin / "spraycc", "doctor", *words)
+        assert done.status == 1, done.words()
+        line, remedy = done.out.decode().splitlines()[-2:]
+        assert line.startswith("PROBLEM  workspace: ")
+        assert line.endswith(": the probe's files can't be written: Read-only file system")
+        assert remedy.strip() == "change into the directory of a project that you may write"
+
+
 def test_doctor_leaves_a_server_that_ran_before(fake_sandbox: Sandbox, fake: FakeManager) -> None:
     sandbox = fake_sandbox
     sandbox.write(c_project(UNITS))
@@ -410,7 +458,7 @@ def test_doctor_that_is_killed_leaves_no_compile(fake_sandbox: Sandbox, fake: Fa
         process.wait()
     sandbox.wait_for("the build has ended", lambda: sandbox.status().get("builds", []) == [])
     sandbox.wait_for("its files are gone", lambda: not list(sandbox.workspace.glob(".spraycc-doctor-*")))
-    sandbox.run(sandbox.bin / "spraycc", "server", "stop", "--now").ok()
+    sandbox.wait_for("its server has ended", lambda: sandbox.status() == {})
 
 
 def test_doctor_compares_the_hosts_of_executors(fake_sandbox: Sandbox, fake: FakeManager) -> None:
