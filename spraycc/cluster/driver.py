@@ -74,15 +74,22 @@ _SETTINGS = (
     (r"processors|ncpus|node configuration|CPU count", ("cpus_per_executor",)),
     (r"no suitable queues", ("queues", "wall_time_s")),
     (r"project", ("project",)),
-    (r"account|QOS", ("account",)),
+    (r"account", ("account",)),
     (r"job name|object name|-N value", ("batch_name",)),
     (r"partition|queue", ("queues",)),
     (r"option|resource|host name|illegal|invalid", ("submit_arguments",)),
 )
 
 
+#: No setting names a QOS. Slurm's "accounting/QOS policy" is a limit, and says nothing about the user's QOS.
+_WRONG_QOS = re.compile(r"qos specification|InvalidQOS|QOSNotAllowed|\bQOS\b(?! policy)", re.IGNORECASE)
+
+
 def advice(words: str) -> str:
     """The settings to correct after a refusal in these words."""
+    if _WRONG_QOS.search(words):
+        step = 'name a QOS that you may use by `submit_arguments = "--qos=NAME"`'
+        return f"{step}; `spraycc cluster show` prints what is submitted"
     found = next((keys for pattern, keys in _SETTINGS if re.search(pattern, words, re.IGNORECASE)), ())
     keys = " or ".join(f"`{key}`" for key in found) or "the settings"
     return f"correct {keys}; `spraycc cluster show` prints what is submitted"

@@ -24,6 +24,8 @@ RETRY_AFTER_WITHDRAWAL_S = 0.001
 WATCH_WANTED_S = 1.0
 #: If nothing has connected this many seconds after the first submission, ask the cluster manager once for the reason.
 FIRST_LOOK_S = 3.0
+#: The user is told of a question that the cluster manager has not answered for this many seconds.
+SLOW_ANSWER_S = 2.0
 
 
 # -- actions: commands, and reports to the server
@@ -90,6 +92,26 @@ Report = Say | ReportFailed
 _Step = Callable[[], Command | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """A limit of the site keeps some executors from being submitted."""
+
+    #: of the cluster manager, and the next step
+    words: str
+    #: how many executors are submitted
+    state: str
+    #: the time of the first refusal
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    words: str
+    #: executors that were wanted
+    wanted: int
+    since: float
+
+
 @dataclass(slots=True)
 class _Attempt:
     """A submission under way: queues are tried until one of them takes the array."""
@@ -142,6 +164,12 @@ class SubmissionPlan:
     asked_further: bool = False
     #: submissions so far with `queue_use = "share"`
     turn: int = 0
+    #: a question under way: since when, and its program
+    asking: tuple[float, str] | None = None
+    #: why the last question for reasons has no answer; empty: it has one
+    silence: str = ""
+    #: the site's limit on queued batch jobs; None: all executors are submitted
+    limit: _Limit | None = None
     _told: set[str] = field(default_factory=set)
     _reports: list[Report] = field(default_factory=list)
 
@@ -168,18 +196,28 @@ class SubmissionPlan:
 
     def pending(self, now: float) -> list[Pending]:
         """The batch jobs whose executors have not connected, the oldest first."""
+        silence = self.silence
+        if self.asking is not None and now - self.asking[0] >= SLOW_ANSWER_S:
+            silence = silence or f"not known: {self.asking[1]} gives no answer"
         return [
             Pending(
                 system=self.driver.system,
                 queue=self._queues[found.queue] or "",
                 batch_jobs=found.batch_jobs,
                 executors=found.executors,
-                reason=found.reason,
+                reason=found.reason or ("" if found.started else silence),
                 started=found.started,
                 age_s=round(now - found.submitted_at, 3),
             )
             for found in self.batch_jobs.waiting()
         ]
+
+    def limited(self) -> Limited | None:
+        """The site's limit on queued batch jobs, if it keeps some executors from being submitted."""
+        if self.limit is None or not self.batch_jobs.executors:
+            return None
+        state = f"{self.batch_jobs.executors} of {max(self.limit.wanted, self.processes)} executors are submitted"
+        return Limited(self.limit.words, state, self.limit.since)
 
     # -- the plan
 
@@ -197,9 +235,20 @@ class SubmissionPlan:
             command = step()
         reports, self._reports = self._reports, []
         if command is not None:
+            if (program := self._program_of(command)) is not None:
+                self.asking = now, program
             return [*reports, command], now
         at = min((at for at, _ in self._steps(now)), default=math.inf)
         return [*reports], min(at, now + WATCH_WANTED_S) if self._withdrawable else at
+
+    def _program_of(self, command: Command) -> str | None:
+        """The program that asks the cluster manager about batch jobs; None: the command asks nothing."""
+        match command:
+            case List():
+                return self.driver.list_program
+            case Explain(batch) if argv := self.driver.explain_command(batch):
+                return argv[0]
+        return None
 
     def _steps(self, now: float) -> Iterator[tuple[float, _Step]]:
         """(time when a step is due, step), the most important first. A step returns a command or changes the state."""
@@ -278,6 +327,7 @@ class SubmissionPlan:
 
     def _withdraw(self, now: float) -> None:
         self.withdraw_asked = False
+        self.limit = None
         missing = self.asked
         self._give_up(self.batch_jobs.ids(awaited_only=True), "not wanted any more")
         self._fail(missing, RETRY_AFTER_WITHDRAWAL_S, "", now)
@@ -342,6 +392,8 @@ class SubmissionPlan:
             self.first_look_at = now + min(FIRST_LOOK_S, self.settings.status_interval_s)
         place = Place(attempt.queues[0], attempt.place.level)
         self.batch_jobs.add(submission.tag, ids, self.settings.cpus_per_executor, now, place)
+        if not self.to_submit:
+            self.limit = None
         if place.level:
             self.asked_further = True
             self._say_once(
@@ -360,6 +412,9 @@ class SubmissionPlan:
             self.array_limit = self.next_limit = submission.count // 2
             self.attempt = None
             return
+        if error.kind is Trouble.BUSY:
+            since = now if self.limit is None else self.limit.since
+            self.limit = _Limit(f"{error} ({error.next_step})", self.processes, since)
         attempt.errors.append(error)
         attempt.queues.pop(0)
         if attempt.queues:
@@ -376,7 +431,8 @@ class SubmissionPlan:
             self.paused_until[attempt.place.level] = now + RETRY_S[mildest.kind]
             self._say_once(f"{words}; what was submitted before still waits")
         elif self.batch_jobs.executors:
-            self._say_once(f"{words}; what was submitted before goes on")
+            if mildest.kind is not Trouble.BUSY:  # see `limited`
+                self._say_once(f"{words}; what was submitted before goes on")
             self._fail(self.to_submit, RETRY_S[mildest.kind], "", now)
         else:
             self._fail(self.to_submit, RETRY_S[mildest.kind], words, now)
@@ -404,17 +460,20 @@ class SubmissionPlan:
     def listed(self, listing: Sequence[BatchJob], asked_at: float, now: float) -> None:
         """A listing that was asked for at ``asked_at``."""
         self.next_list_at = now + self.settings.status_interval_s
+        self.asking, self.silence = None, ""
         consequences = self.batch_jobs.apply_listing(listing, asked_at, now)
         self.to_explain = consequences.explain
         self._apply(consequences, now)
 
-    def list_failed(self, now: float) -> None:
+    def list_failed(self, error: ClusterError, now: float) -> None:
         """There is no listing. Connected executors need none, and pending batch jobs stay pending."""
         self.next_list_at = now + self.settings.status_interval_s
+        self.asking, self.silence = None, f"not known: {error}"
 
-    def explained(self, reason: str, now: float) -> None:
-        """The reason why batch jobs are pending; empty: not known."""
+    def explained(self, reason: str, now: float, error: ClusterError | None = None) -> None:
+        """The reason why batch jobs are pending; empty: not known, perhaps because of an error."""
         self.next_list_at = now + self.settings.status_interval_s
+        self.asking, self.silence = None, "" if error is None else f"not known: {error}"
         self.to_explain = None
         self._apply(self.batch_jobs.apply_explanation(reason), now)
 
@@ -431,7 +490,7 @@ class SubmissionPlan:
     def failed(self, now: float) -> None:
         """A command failed through a fault of SprayCC, or through an answer that no known version gives."""
         retry_s = RETRY_S[Trouble.GARBLED]
-        self.attempt = self.to_explain = None
+        self.attempt = self.to_explain = self.asking = None
         self.withdraw_asked = False
         self.next_submit_at = self.next_list_at = self.next_cancel_at = now + retry_s
         self._fail(

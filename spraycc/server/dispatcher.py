@@ -154,6 +154,7 @@ class Dispatcher:
             await trio.sleep(NEWS_S if self.fleet.links else WAIT_NOTICES_S)
             if not self.builds.open or self.settings.cluster == "local":
                 continue
+            self._tell_limit()
             pending = self.fleet.pending()
             if self.fleet.links:
                 if text := self._waits.news(pending, len(self.fleet.links)):
@@ -162,6 +163,13 @@ class Dispatcher:
             waiting = self._scheduler.waiting_builds
             for build_id, text in self._waits.due(trio.current_time(), waiting, pending, self._scheduler.asked).items():
                 self.builds.open[build_id].notice(text)
+
+    def _tell_limit(self) -> None:
+        """Tell each open build once that a limit of the site keeps some of its executors from being submitted."""
+        if limited := self.fleet.limited:
+            for build in self.builds.open.values():
+                if not any(seen.startswith(limited.words) for seen in build.noticed):
+                    build.notice(f"{limited.words}; {limited.state}")
 
     async def run_deadlines(self) -> None:
         """Send Tick when the scheduler wants it. Ends by cancellation."""
@@ -333,14 +341,15 @@ class Dispatcher:
             build.notice(self.fleet.with_effect(text))
 
     def _no_executor_yet(self, build: Build, asked: int) -> str:
-        state = "is connected"
-        if asked:
-            details = self._waits.details(trio.current_time(), build.id, self.fleet.pending(), asked)
-            state = f"has connected yet{details}"
-        return (
-            f"no executor {state}; compiling on this host meanwhile, "
-            f"{self.settings.local_slots_in_force} at once (--wait-for-cluster to wait)"
+        here = (
+            f"compiling on this host meanwhile, {self.settings.local_slots_in_force} at once "
+            "(--wait-for-cluster to wait)"
         )
+        if not asked:
+            return f"no executor is connected; {here}"
+        details = self._waits.details(trio.current_time(), build.id, self.fleet.pending(), asked)
+        # Without details, the build has read that no executor has connected yet.
+        return f"no executor has connected yet{details}; {here}" if details else here
 
 
 def _note_executor(build: Build, link: ExecutorLink) -> None:

@@ -19,6 +19,7 @@ from spraycc.cluster.submission_plan import (
     Cancel,
     Command,
     Explain,
+    Limited,
     List,
     Report,
     ReportFailed,
@@ -96,6 +97,9 @@ class BatchLauncher:
 
     def pending(self) -> list[Pending]:
         return self._plan.pending(trio.current_time())
+
+    def limited(self) -> Limited | None:
+        return self._plan.limited()
 
     def ask(self, count: int) -> None:
         self._plan.ask(count)
@@ -188,17 +192,18 @@ class BatchLauncher:
             listing = await self._commands.list(action.submission_ids)
         except ClusterError as exc:
             log.warning("%s: no listing: %s", self._system, exc)
-            self._plan.list_failed(trio.current_time())
+            self._plan.list_failed(exc, trio.current_time())
             return
         self._plan.listed(listing, asked_at, trio.current_time())
 
     async def _explain(self, action: Explain) -> None:
-        reason = ""
+        reason, error = "", None
         try:
             reason = await self._commands.explain(action.batch)
         except ClusterError as exc:
             log.warning("%s: no reason for a pending batch job: %s", self._system, exc)
-        self._plan.explained(reason, trio.current_time())
+            error = exc
+        self._plan.explained(reason, trio.current_time(), error)
 
     async def _cancel(self, action: Cancel) -> None:
         log.info("%s: cancelling %s: %s", self._system, counted(len(action.ids)), action.why)

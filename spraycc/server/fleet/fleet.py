@@ -15,6 +15,7 @@ import trio
 from spraycc.allocation import Allocation
 from spraycc.cluster.executor_command import executor_command
 from spraycc.cluster.registry import BATCH, useful_s
+from spraycc.cluster.submission_plan import Limited
 from spraycc.errors import SprayccError
 from spraycc.landmarks import Landmarks
 from spraycc.model import ExecutorId
@@ -217,6 +218,12 @@ class Fleet:
         return [group for launcher in self._launchers for group in launcher.pending()]
 
     @property
+    def limited(self) -> Limited | None:
+        """The limit of the site that keeps executors of the present way from being submitted, see :class:`Launcher`."""
+        launches = [launch for launch in self._launches if launch.way == way_of(self.settings)]
+        return launches[-1].launcher.limited() if launches else None
+
+    @property
     def has_processes(self) -> bool:
         """True if processes or batch jobs of executors may exist."""
         return any(launcher.processes for launcher in self._launchers)
@@ -361,6 +368,8 @@ class Fleet:
             while any(link.answered_ping < number for link in self.links.values()):
                 await trio.sleep(0.002)
         at, text = self._troubles.get(way_of(self.settings), (trio.current_time(), ""))
+        if not text and (limited := self.limited):
+            at, text = limited.since, f"{limited.words}; {limited.state}"
         return {
             "listens": [launch.listener.address for launch in self._launches[-1:]],
             "executors": [link.status(self._workspace) for link in self.links.values()],

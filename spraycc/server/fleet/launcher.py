@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from spraycc.cluster.submission_plan import Limited
 from spraycc.status_reply import Pending
 
 #: Tells the server that executors will not connect. Arguments: their number, the seconds until others may be asked for,
@@ -31,6 +32,10 @@ class Launcher(Protocol):
 
     def pending(self) -> list[Pending]:
         """The executors that were started or submitted and have not connected, in groups, the oldest first."""
+        ...
+
+    def limited(self) -> Limited | None:
+        """A limit of the site that keeps executors from being submitted: None: there is none."""
         ...
 
     async def run(self) -> None:

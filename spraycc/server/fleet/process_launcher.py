@@ -13,6 +13,7 @@ import trio
 
 from spraycc import kept_variables
 from spraycc.cluster.hosts import WAYS, Host, start_argv, template_argv
+from spraycc.cluster.submission_plan import Limited
 from spraycc.server.fleet.executors_log import ExecutorsLog
 from spraycc.server.fleet.launcher import Failed
 from spraycc.server.host.subprocesses import see_off, start_process
@@ -94,6 +95,9 @@ class ProcessLauncher:
             for host, times in groups.items()
         ]
 
+    def limited(self) -> Limited | None:
+        return None
+
     async def run(self) -> None:
         with self._scope:
             async with trio.open_nursery() as nursery:
@@ -173,12 +177,12 @@ class ProcessLauncher:
             try:
                 status = await process.wait()
                 log.info("executors %s: process %d ended with status %d", " ".join(ids), process.pid, status)
-                why = f"the process ended with status {status} before; see {self._log_path}"
-                if host is not None:
-                    lines = log_file.lines()
-                    why = lines[-1] if lines else why
-                    if status and any(map(self._says_ended, lines)):
-                        self._end_allocation()
+                lines = log_file.lines()
+                why = lines[-1] if lines else f"the process ended with status {status} before"
+                if host is None:
+                    why = f"{why} (see {self._log_path})"
+                elif status and any(map(self._says_ended, lines)):
+                    self._end_allocation()
                 if status == 0 and self._settings.cluster == "command":
                     await self._wait_for_connections(ids)
                     why = f"nothing connected within {CONNECT_S:.0f} s; see {self._log_path}"

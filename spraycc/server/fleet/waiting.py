@@ -63,9 +63,10 @@ class WaitNotices:
                 continue
             if not wait.is_told and hopes and now < wait.since + FIRST_S + ANSWER_S:
                 continue  # the answer is on its way
+            is_news = wait.is_told and now < wait.next_at
             words = self._tell(now, wait, pending, asked)
             if pending or asked:
-                lines[build] = f"no executor has connected yet: {words}"
+                lines[build] = words if is_news else f"no executor has connected yet: {words}"
         return lines
 
     def _tell(self, now: float, wait: _Wait, pending: Sequence[Pending], asked: int) -> str:
@@ -106,7 +107,9 @@ def _group(group: Pending) -> str:
     submitted = f"{count} {noun}, submitted to {group['system']}{queue} {age} ago,"
     if group["started"]:
         return f"{submitted} {'have' if count != 1 else 'has'} started and not connected"
-    return f"{submitted} {'wait' if count != 1 else 'waits'}{': ' if group['reason'] else ''}{group['reason']}"
+    if not group["reason"]:
+        return f"{submitted} {'have' if count != 1 else 'has'} not started yet"
+    return f"{submitted} {'wait' if count != 1 else 'waits'}: {group['reason']}"
 
 
 def span(seconds: float) -> str:

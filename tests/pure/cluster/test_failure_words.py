@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from spraycc.cluster.driver import NEXT_STEP, Reply, Trouble
+from spraycc.cluster.driver import NEXT_STEP, Reply, Trouble, advice
 from spraycc.cluster.registry import driver_for
 from spraycc.settings import Settings
 
@@ -41,3 +41,18 @@ def test_no_failure_has_a_word_twice_in_a_row(
 
 def test_each_kind_of_trouble_has_a_next_step() -> None:
     assert {*NEXT_STEP, Trouble.REFUSED} == set(Trouble)
+
+
+@pytest.mark.parametrize(
+    ("words", "step"),
+    [
+        ("Batch job submission failed: Invalid qos specification", 'name a QOS that you may use by `submit_arguments = "--qos=NAME"`'),
+        ("InvalidQOS", 'name a QOS that you may use by `submit_arguments = "--qos=NAME"`'),
+        ("Invalid account or account/partition combination specified", "correct `account`"),
+        ("Job violates accounting/QOS policy (PerJobLimit)", "correct `account`"),
+        ("Invalid partition name specified", "correct `queues`"),
+        ("Invalid feature specification", "correct `submit_arguments`"),
+    ],
+)  # fmt: skip
+def test_the_setting_to_correct(words: str, step: str) -> None:
+    assert advice(words) == f"{step}; `spraycc cluster show` prints what is submitted"

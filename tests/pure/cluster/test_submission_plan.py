@@ -14,10 +14,12 @@ from spraycc.cluster.registry import driver_for
 from spraycc.cluster.submission_plan import (
     FIRST_LOOK_S,
     RETRY_AFTER_WITHDRAWAL_S,
+    SLOW_ANSWER_S,
     WATCH_WANTED_S,
     Cancel,
     Command,
     Explain,
+    Limited,
     List,
     Report,
     ReportFailed,
@@ -30,6 +32,9 @@ from spraycc.settings import Settings
 
 #: The settings' defaults.
 STATUS_S, SUBMIT_S, RELEASE_S, PATIENCE_S = 15.0, 1.0, 60.0, 30.0
+
+
+SILENT = ClusterError(Trouble.UNREACHABLE, "squeue did not end within 2 s")
 
 
 class Play:
@@ -284,7 +289,7 @@ def test_a_further_queue_that_refuses_is_asked_again_after_its_pause() -> None:
     assert said.text.endswith("what was submitted before still waits")
     assert play.plan.asked == 2
     assert play.next(PATIENCE_S + RETRY_S[Trouble.REFUSED] - 1) == [List(("7",))]
-    play.plan.list_failed(play.now)
+    play.plan.list_failed(SILENT, play.now)
     assert play.next(PATIENCE_S + RETRY_S[Trouble.REFUSED]) == [Submit("b", 2)]
 
 
@@ -317,13 +322,55 @@ def test_later_ones_do_not_wait_again_in_a_queue_that_has_started_nothing() -> N
 # -- listings
 
 
+def test_a_question_without_an_answer_is_the_reason_for_pending() -> None:
+    """At once after some seconds, and then by the error, until the cluster manager answers."""
+    play, ids = submitted(1)
+
+    def reasons(at: float) -> list[str]:
+        return [group["reason"] for group in play.plan.pending(at)]
+
+    assert play.next(FIRST_LOOK_S) == [List(("7",))]
+    assert reasons(FIRST_LOOK_S + SLOW_ANSWER_S - 0.1) == [""]
+    assert reasons(FIRST_LOOK_S + SLOW_ANSWER_S) == ["not known: squeue gives no answer"]
+    play.plan.list_failed(SILENT, 10.0)
+    assert reasons(10.0) == ["not known: squeue did not end within 2 s"]
+    play.list(ids, State.PENDING, "Resources")
+    assert reasons(20.0) == ["Resources"]
+    play.plan.list_failed(SILENT, 40.0)
+    assert reasons(40.0) == ["Resources"]
+
+
+def test_an_explanation_without_an_answer_is_the_reason_for_pending() -> None:
+    play, _ = submitted(1, cluster="lsf")
+    (action,) = play.next(FIRST_LOOK_S)
+    assert isinstance(action, Explain)
+    assert play.plan.pending(9.0)[0]["reason"] == "not known: bjobs gives no answer"
+    play.plan.explained("", 10.0, SILENT)
+    assert play.plan.pending(10.0)[0]["reason"] == "not known: squeue did not end within 2 s"
+    play.plan.explained("", 20.0)
+    assert play.plan.pending(20.0)[0]["reason"] == ""
+
+
+def test_a_limit_on_queued_batch_jobs_is_known_until_all_are_submitted() -> None:
+    play = Play()
+    play.refuse(play.ask(4)[0], Trouble.BUSY, "the limit is 2")
+    assert play.plan.limited() is None  # nothing is in: a part may be taken
+    (part,) = play.next(SUBMIT_S)
+    play.take(part)
+    words = "the limit is 2 (SprayCC tries again later)"
+    assert play.plan.limited() == Limited(words, "2 of 4 executors are submitted", 0.0)
+    (rest,) = play.next(2 * SUBMIT_S)
+    play.take(rest, "8")
+    assert play.plan.limited() is None
+
+
 def test_a_listing_is_asked_for_at_the_interval_while_executors_are_awaited() -> None:
     play, ids = submitted(1)
     assert play.next(STATUS_S) == [List(("7",))]
     assert play.list(ids, State.RUNNING) == []
     assert play.next(2 * STATUS_S - 1) == []
     assert play.next(2 * STATUS_S) == [List(("7",))]
-    play.plan.list_failed(play.now)
+    play.plan.list_failed(SILENT, play.now)
     play.connect(1)
     assert play.next(1000.0) == []
     assert play.due == math.inf

@@ -12,6 +12,7 @@ import trio
 import trio.testing
 
 from spraycc.allocation import Allocation
+from spraycc.cluster.submission_plan import Limited
 from spraycc.errors import ConfigError
 from spraycc.executor import link as link_module
 from spraycc.executor.link import Link, tls_context
@@ -71,9 +72,28 @@ async def test_without_an_executor_compiles_run_here_after_the_grace_and_the_use
         local = world.settings.local_slots_in_force
         assert build.notices == [
             f"no executor has connected yet: {asked}",
-            f"no executor has connected yet; compiling on this host meanwhile, {local} at once "
-            "(--wait-for-cluster to wait)",
+            f"compiling on this host meanwhile, {local} at once (--wait-for-cluster to wait)",
         ]
+
+
+async def test_a_limit_of_the_site_is_told_once_in_each_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = "2 of 4 executors are submitted"
+    words = "Slurm takes no more now: too many (SprayCC tries again later)"
+    monkeypatch.setattr(FakeLauncher, "limited", lambda _: Limited(words, state, trio.current_time() - 5))
+    async with serving(tmp_path, monkeypatch, wait_for_cluster=True) as world:
+        first, second = await world.build(), await world.build()
+        runner = world.compile(first, "a")
+        await trio.sleep(3.5)
+        status = await first.status()
+        assert (status["trouble"], status["trouble_age_s"]) == (f"{words}; {state}", 5.0)
+        state = "3 of 4 executors are submitted"
+        await trio.sleep(10)
+        runner.close()
+        await settle()
+        for build in (first, second):
+            await build.finish()
+            told = [text for text in build.notices if text.startswith(words)]
+            assert told == [f"{words}; 2 of 4 executors are submitted"]
 
 
 async def test_without_a_grace_one_line_says_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ def test_another_reason_is_told_at_once_and_each_once() -> None:
     notices = WaitNotices()
     assert times(notices, [group()], 10) == [3]
     (line,) = notices.due(10.0, [BUILD], [group(reason="Priority")], 2).values()
-    assert line.endswith("wait: Priority")
+    assert line == "2 batch jobs, submitted to Slurm 3 s ago, wait: Priority"
     assert times(notices, [group()], 20, 11) == []
 
 
@@ -91,7 +91,8 @@ def test_with_executors_connected_each_further_reason_is_told_once() -> None:
         ([], 1, "1 executor is asked for, and nothing has been submitted so far"),
         ([], 100, "100 executors are asked for, and nothing has been submitted so far"),
         ([group()], 100, "2 batch jobs, submitted to Slurm 3 s ago, wait: Resources"),
-        ([group(reason="")], 0, "2 batch jobs, submitted to Slurm 3 s ago, wait"),
+        ([group(reason="")], 0, "2 batch jobs, submitted to Slurm 3 s ago, have not started yet"),
+        ([group(batch_jobs=1, reason="")], 0, "1 batch job, submitted to Slurm 3 s ago, has not started yet"),
         (
             [group(batch_jobs=1, executors=8, queue="fast", age_s=130.0)],
             0,
