@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from spraycc.cli.command_group import CommandGroup
+
 #: Commands are shown for at most this many hosts.
 _SHOWN_HOSTS = 20
 
@@ -18,7 +20,7 @@ def command(name: str) -> click.Command:
     count = click.Option(
         ["-n", "--count"], type=click.IntRange(1), metavar="N", help="For this many executors. Default: all of them."
     )
-    return click.Group(
+    return CommandGroup(
         name,
         help="Show how SprayCC uses the cluster.",
         commands=[

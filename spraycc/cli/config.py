@@ -8,9 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spraycc.cli.command_group import CommandGroup
+
 if TYPE_CHECKING:
     from spraycc.cli.settings_text import ThisHost
     from spraycc.settings import Settings
+
+
+class _Key(click.Choice[str]):
+    """A setting's name, also in the spelling of its option or its variable."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from spraycc.config.keys import PREFIX, nearest
+
+        name = str(value).removeprefix("--").removeprefix(PREFIX).replace("-", "_").lower()
+        if name in self.choices:
+            return name
+        near = nearest(name, self.choices)
+        hint = f"did you mean {near!r}? " if near else ""
+        raise click.UsageError(f"config show: no setting {value!r}; {hint}`spraycc config show --brief` lists all", ctx)
 
 
 def command(name: str) -> click.Command:
@@ -24,7 +40,7 @@ def command(name: str) -> click.Command:
         "With KEY: only these settings, with all that is allowed.",
         short_help="Each setting, its value, its source, and what it is for.",
         params=[
-            click.Argument(["keys"], nargs=-1, type=click.Choice(KEYS), metavar="[KEY]..."),
+            click.Argument(["keys"], nargs=-1, type=_Key(KEYS), metavar="[KEY]..."),
             click.Option(["--brief"], is_flag=True, help="Only values and sources."),
         ],
     )
@@ -34,7 +50,7 @@ def command(name: str) -> click.Command:
         help="Write a commented .spraycc.toml for the cluster that this host belongs to. An existing file is kept.",
         short_help="Write a commented .spraycc.toml for the cluster that is found.",
     )
-    return click.Group(
+    return CommandGroup(
         name,
         help="Show the settings in force and where each comes from, or begin a configuration.",
         short_help="Show the settings and where each comes from, or write a first .spraycc.toml.",

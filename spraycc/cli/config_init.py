@@ -86,7 +86,9 @@ def search(settings: Settings) -> tuple[Manager | None, list[Queue], list[str]]:
             if manager.cluster == "lsf" and _is_openlava(settings):
                 manager = _as_openlava(manager)
             return manager, queues, [*why, found_text(manager, queues)]
-        why.append(f"{manager.name} is installed and does not answer ({manager.list_command[0]}: {reply.words})")
+        program = manager.list_command[0]
+        words = f"{program}: {reply.words.removeprefix(f'{program}: ')}"
+        why.append(f"{manager.name} is installed and does not answer ({words})")
     if not why:
         why.append("no cluster manager's programs are on PATH")
     return None, [], why

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from spraycc.cli.shell_code import LANGUAGES, exports, look_up, parents_language, quote
+from spraycc.cli.shell_code import SHELLS, exports, language, look_up, parents_shell, quote
 
 _HELP = """Print shell code that prepares this shell.
 
@@ -36,9 +36,8 @@ def command(name: str) -> click.Command:
             click.Option(["--makeflags"], is_flag=True, help="Make this shell a build of its own, by MAKEFLAGS."),
             click.Option(
                 ["--shell"],
-                type=click.Choice(LANGUAGES),
-                help="The language to print: sh also for bash, dash, zsh and ksh, csh also for tcsh. "
-                "Default: that of the shell that started this command.",
+                type=click.Choice(SHELLS),
+                help="The shell that reads the code. Default: the shell that started this command.",
             ),
         ],
     )
@@ -48,11 +47,12 @@ def command(name: str) -> click.Command:
 def _env(flags: dict[str, Any], off: bool, makeflags: bool, shell: str | None) -> int:
     if off and makeflags:
         raise click.UsageError("env: --off undoes --makeflags as well; give one of them")
-    shell = shell or parents_language(os.getppid(), look_up)
+    name = shell or parents_shell(os.getppid(), look_up)
+    shell = language(name) or "sh"
     if makeflags and shell != "sh":
         raise click.UsageError(
-            f"env: {shell} can't keep a descriptor open, as --makeflags needs it; "
-            f"start a shell inside a build instead: spraycc build -- {shell}"
+            f"env: {name} can't keep a descriptor open, as --makeflags needs it; "
+            f"start a shell inside a build instead: spraycc build -- {name}"
         )
     if off:
         lines = switch_off(os.environb)

@@ -28,26 +28,33 @@ def tell(settings: Settings, origins: Mapping[str, str], root: bytes) -> None:
 
 
 def messages(settings: Settings, origins: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """The messages for builds with these settings, each with its key. None if executors run on the submit host.
+    """The messages for builds with these settings, each with its key. On the submit host only that -j is cut.
 
     Args:
         settings: with the build's -j in ``jobs``.
         origins: the source of each setting, as in :class:`spraycc.config.Loaded`.
     """
-    if settings.cluster == "local":
-        return
-    most, jobs = settings.executors_in_force, settings.jobs
+    most, jobs, cluster = settings.executors_in_force, settings.jobs, settings.cluster
+    where = "on this host" if cluster == "local" else f"of cluster {cluster}"
     if settings.executors is not None and jobs is not None and jobs > most:
-        source = "the CPUs of the allocation" if settings.executors > most else f"`executors`, {origins['executors']}"
-        yield f"cut {jobs} {most}", f"-j{jobs} is more than the limit of {most} executors ({source})"
-    if settings.step_slots:
+        source = f"`executors`, from {origins['executors']}"
+        if settings.executors > most:
+            source = "the CPUs of the allocation"
+        yield f"cut {jobs} {most}", f"-j{jobs} is more than the limit of {_counted(most)} {where} ({source})"
+        return
+    if cluster == "local" or settings.step_slots:
         return  # each build in an allocation says so
-    cluster = settings.cluster
-    if settings.executors is not None:
-        text = f"up to {most} executors of cluster {cluster} (`executors`, {origins['executors']})"
+    is_set = settings.executors is not None
+    source = f"`executors`, from {origins['executors']}" if is_set else "`executors` in .spraycc.toml sets another"
+    if jobs is None:
+        text = f"this build may use up to {_counted(most)} {where} ({source}{'' if is_set else ' limit'})"
     else:
-        text = f"up to {most} executors of cluster {cluster} (`executors` in .spraycc.toml sets another limit)"
+        text = f"this build may use up to {_counted(jobs)} {where} (-j{jobs}); the limit is {most} ({source})"
     yield f"cluster {cluster}", text
+
+
+def _counted(executors: int) -> str:
+    return f"{executors} executor{'' if executors == 1 else 's'}"
 
 
 def _is_first(path: str, key: str) -> bool:

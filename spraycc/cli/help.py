@@ -14,7 +14,7 @@ from spraycc.config.keys import FIRST, GROUPS
 COMMAND_GROUPS: dict[str, tuple[str, ...]] = {
     "build": (*SUBCOMMANDS, "build", "run", "env"),
     "look at builds": ("status", "top", "why", "builds", "report", "trace", "history"),
-    "set-up": ("doctor", "config", "cluster", "server", "clean", "completion"),
+    "set-up": ("doctor", "config", "cluster", "server", "clean", "completion", "help"),
 }
 #: Width of the first column. A longer name or option has a line of its own.
 _COLUMN = 26

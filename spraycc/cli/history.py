@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from spraycc.cli.command_group import CommandGroup
+
 if TYPE_CHECKING:
     from spraycc.history.estimates import Entry, Key
     from spraycc.history.store import Store
@@ -29,7 +31,7 @@ def command(name: str) -> click.Command:
         ],
     )
     clear = click.Command("clear", callback=_clear, help="Forget all targets, also in running servers.")
-    return click.Group(
+    return CommandGroup(
         name,
         help="Durations and memory of this workspace's earlier tasks. The longest tasks start first.",
         short_help="Durations and memory of earlier tasks.",

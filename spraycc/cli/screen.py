@@ -1,4 +1,4 @@
-"""A terminal's second screen, with single keys. The terminal is as before after each kind of end but SIGKILL."""
+"""A terminal's second screen, with single keys. The terminal is as before after each kind of end."""
 
 from __future__ import annotations
 
@@ -11,10 +11,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
 
+from spraycc.cli.terminal import Guard
+
 _ENTER = b"\x1b[?1049h\x1b[?25l"
 _LEAVE = b"\x1b[?25h\x1b[?1049l"
 #: Signals that end the program: it must leave the screen first.
 _ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+#: Leaves the screen, and reads whole lines again with echo, if the last line of the input is not 0.
+_GUARD = (
+    "on=0; while read -r word; do on=$word; done; "
+    """[ "$on" = 0 ] || { printf '\\033[?25h\\033[?1049l'; stty icanon echo <&1; }"""
+)
 
 
 class Screen:
@@ -26,8 +35,10 @@ class Screen:
         self._modes = termios.tcgetattr(stdin)
         self._draw: Callable[[int, int], list[str]] = lambda width, height: []
         self._handlers: dict[signal.Signals, object] = {}
+        self._guard: Guard | None = None
 
     def __enter__(self) -> Screen:
+        self._guard = Guard(_GUARD, self._stdout)
         for number in _ENDS:
             self._handlers[number] = signal.signal(number, self._end)
         self._handlers[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._suspend)
@@ -39,6 +50,8 @@ class Screen:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._restore()
+        if self._guard is not None:
+            self._guard.close(restored=True)
         for number, handler in self._handlers.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
@@ -58,6 +71,7 @@ class Screen:
         return data.decode("latin-1")[0] if data else "q"
 
     def _begin(self) -> None:
+        self._tell_guard(1)
         tty.setcbreak(self._stdin, termios.TCSADRAIN)
         self._write(_ENTER)
 
@@ -65,6 +79,11 @@ class Screen:
         self._write(_LEAVE)
         with suppress(termios.error):  # the terminal is gone
             termios.tcsetattr(self._stdin, termios.TCSADRAIN, self._modes)
+        self._tell_guard(0)
+
+    def _tell_guard(self, shown: int) -> None:
+        if self._guard is not None:
+            self._guard.tell(shown)
 
     def _write(self, data: bytes) -> None:
         while data:

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from spraycc.cli.command_group import CommandGroup
+
 
 def command(name: str) -> click.Command:
     """The subcommand."""
@@ -16,7 +18,7 @@ def command(name: str) -> click.Command:
     force = click.Option(
         ["--force"], is_flag=True, help="End it at once, and cancel batch jobs that an earlier server has left."
     )
-    return click.Group(
+    return CommandGroup(
         name,
         help="Control the workspace's server; builds start it by themselves.",
         commands=[

@@ -95,7 +95,7 @@ def show(loaded: Loaded, here: ThisHost, *, brief: bool = False, keys: Sequence[
         if shown and not brief and not keys:
             yield f"## {title}"
         for key in shown:
-            if keys:
+            if keys and not brief:
                 yield f"# {HELP[key]} Allowed: {allowed(key)}."
             elif not brief:
                 yield f"# {first_sentence(HELP[key])}"
@@ -130,9 +130,9 @@ def workspace_file(cluster: str | None, manager: Manager | None, queues: Sequenc
     ]
     for key in (key for key in FIRST if key != "cluster"):
         lines += ["", *_comments(HELP[key])]
-        if key == "queues" and manager is not None and queues:
+        if key == "queues" and manager is not None and any(queue.is_open for queue in queues):
             lines += [f"#   {_queue_line(queue)}" for queue in queues]
-            lines.append(_comment(key, tuple(queue.name for queue in queues)))
+            lines.append(_comment(key, tuple(queue.name for queue in queues if queue.is_open)))
         else:
             lines.append(_comment(key, None))
     return "\n".join(lines) + "\n"

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 
 from spraycc.errors import SprayccError
 
-#: The languages of ``spraycc env --shell``.
-LANGUAGES = ("sh", "csh", "fish")
+#: The words of ``spraycc env --shell``: shells, each of which speaks one of the three languages sh, csh and fish.
+SHELLS = ("sh", "bash", "dash", "zsh", "ksh", "csh", "tcsh", "fish")
 #: Names of programs that are such a shell. All others speak the language of sh.
 _CSH = ("csh", "tcsh", "bsd-csh")
 _SH = ("sh", "bash", "dash", "zsh", "ksh", "ksh93", "mksh", "lksh", "ash", "busybox", "yash", "rbash", "zsh5")
@@ -30,8 +30,10 @@ def language(name: str) -> str | None:
     return "sh" if name in _SH else None
 
 
-def parents_language(pid: int, look: Callable[[int], tuple[tuple[str, ...], int]]) -> str:
-    """The language of the shell that reads our output: our parent, or the parent of a wrapper such as sudo.
+def parents_shell(pid: int, look: Callable[[int], tuple[tuple[str, ...], int]]) -> str:
+    """The name of the shell that reads our output: our parent, or the parent of a wrapper such as sudo.
+
+    ``sh`` if no known shell is found.
 
     Args:
         pid: our parent.
@@ -40,8 +42,8 @@ def parents_language(pid: int, look: Callable[[int], tuple[tuple[str, ...], int]
     for _ in range(_MOST_WRAPPERS):
         names, parent = look(pid)
         for name in names:
-            if (found := language(name)) is not None:
-                return found
+            if language(name) is not None:
+                return name
         if not any(name in _WRAPPERS for name in names):
             break
         pid = parent

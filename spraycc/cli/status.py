@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two redraws. Each one asks all executors for their counters.
 INTERVAL_S = 2.0
+_INSTEAD = "`spraycc status` shows the state once, `spraycc status --watch --json` writes lines of JSON"
 _SORTS = ("host", "time", "age", "task", "kind")
 
 
@@ -45,7 +46,7 @@ def command(name: str) -> click.Command:
 
 @click.pass_obj
 def _top(flags: dict[str, Any], /, **options: Any) -> int:
-    return _show(watch=True, **options)
+    return _show(watch=True, name="top", **options)
 
 
 @click.pass_obj
@@ -53,14 +54,14 @@ def _status(flags: dict[str, Any], /, **options: Any) -> int:
     return _show(**options)
 
 
-def _show(as_json: bool, watch: bool, sort: str, interval_s: float) -> int:
+def _show(as_json: bool, watch: bool, sort: str, interval_s: float, name: str = "--watch") -> int:
     from spraycc.cli.messages import inform
 
     server = _Server()
     if watch and as_json:
         return _write_json(server, interval_s)
     if watch:
-        return _watch(server, sort, interval_s)
+        return _watch(server, sort, interval_s, name)
     with closing(server):
         figures = server.ask()
         for text in server.take_notices():
@@ -87,12 +88,14 @@ def _print(figures: dict[str, Any], sort: str) -> None:
         console.print(part, soft_wrap=isinstance(part, Text))
 
 
-def _watch(server: _Server, sort: str, interval_s: float) -> int:
+def _watch(server: _Server, sort: str, interval_s: float, name: str) -> int:
     from spraycc.cli.screen import Screen
     from spraycc.ui.status_screen import lines
 
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise click.UsageError("--watch needs a terminal; `spraycc status --watch --json` writes lines of JSON")
+        raise click.UsageError(f"{name} needs a terminal; {_INSTEAD}")
+    if os.environ.get("TERM", "") in ("", "dumb"):
+        raise click.UsageError(f"{name} must move the cursor, and TERM names no terminal that can; {_INSTEAD}")
     with closing(server), suppress(KeyboardInterrupt), Screen(sys.stdin.fileno(), sys.stdout.fileno()) as screen:
         while True:
             try:

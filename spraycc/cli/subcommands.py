@@ -30,6 +30,7 @@ _COMMANDS = {
     "config": "spraycc.cli.config",
     "doctor": "spraycc.cli.doctor",
     "env": "spraycc.cli.env",
+    "help": "spraycc.cli.help_command",
     "history": "spraycc.cli.history",
     "report": "spraycc.cli.report",
     "run": "spraycc.cli.run",

@@ -122,8 +122,9 @@ class Guard:
     Owns the process and a pipe to it. Any failure means that there is no guard.
     """
 
-    def __init__(self, script: str) -> None:
-        """``script``: see ``spraycc.ui.pinned_line.guard_script``. It writes to standard error's terminal."""
+    def __init__(self, script: str, terminal: int = STDERR) -> None:
+        """``script``: see ``spraycc.ui.pinned_line.guard_script``. It writes to ``terminal``, a descriptor."""
+        self._terminal = terminal
         self._pid = 0
         self._pipe = -1
         with contextlib.suppress(OSError, NotImplementedError):
@@ -141,7 +142,7 @@ class Guard:
                 {},
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, theirs, 0),
-                    (os.POSIX_SPAWN_DUP2, STDERR, 1),
+                    (os.POSIX_SPAWN_DUP2, self._terminal, 1),
                     (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
                     *((os.POSIX_SPAWN_CLOSE, fd) for fd in others if _is_inherited(fd)),
                 ],

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-#: A name that can stand in a configuration as it is.
-_NAME = re.compile(r"[\w.@+-]+")
+#: A queue's name: any characters but blanks, which separate names in a variable, and control characters.
+_NAME = re.compile(r"[^\s\x00-\x1f\x7f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,8 @@ class Queue:
     is_default: bool = False
     #: for the user: "up, at most 1:00:00, 40 CPUs"; may be empty
     note: str = ""
+    #: False: it takes or starts no batch jobs now
+    is_open: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ def parse_sinfo(text: str) -> list[Queue]:
         is_default = name.endswith("*")
         most = "no time limit" if limit == "infinite" else f"at most {limit}"
         note = f"{state}, {most}, {nodes} node{'' if nodes == '1' else 's'} of {cpus} CPU{'' if cpus == '1' else 's'}"
-        queues.setdefault(name.rstrip("*"), Queue(name.rstrip("*"), is_default, note))
+        queues.setdefault(name.rstrip("*"), Queue(name.rstrip("*"), is_default, note, state == "up"))
     return list(queues.values())
 
 
@@ -70,7 +72,7 @@ def parse_pbs(text: str) -> list[Queue]:
         fields = line.split()
         if len(fields) >= 5 and _NAME.fullmatch(fields[0]):
             is_open = fields[3] == fields[4] == "yes"
-            queues.append(Queue(fields[0], note="" if is_open else "closed"))
+            queues.append(Queue(fields[0], note="" if is_open else "closed", is_open=is_open))
     return queues
 
 
@@ -80,7 +82,7 @@ def parse_lsf(text: str) -> list[Queue]:
     for line in text.splitlines():
         fields = line.split()
         if len(fields) >= 3 and _NAME.fullmatch(fields[0]) and ":" in fields[2]:
-            queues.append(Queue(fields[0], note=fields[2]))
+            queues.append(Queue(fields[0], note=fields[2], is_open=fields[2].startswith("Open")))
     return queues
 
 

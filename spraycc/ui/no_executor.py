@@ -10,6 +10,8 @@ from typing import Any
 LEAST_S = 10.0
 #: Reasons that are named, the most frequent first.
 _MOST_REASONS = 2
+#: A shell's exit status above this means a signal: Ctrl-C, or a kill.
+_SIGNALLED = 128
 
 _SEE_WHY = "see 'spraycc why'"
 _SEE_TASKS = "see 'spraycc why --all'"
@@ -63,7 +65,10 @@ def explanation(figures: Mapping[str, Any], least_s: float = LEAST_S) -> str | N
     """
     if float(figures.get("wall_s", 0.0)) < least_s or figures.get("compiles_remote", 0):
         return None
+    status = int(figures.get("exit_status", 0))
     here = figures.get("compiles_here", {})
+    if status > _SIGNALLED or (status and not here.get("reasons") and not here.get("unwrapped")):
+        return None  # the user has ended the build, so its compiles had no time to run anywhere
     compiles = int(figures.get("compiles", 0))
     unwrapped = here.get("unwrapped", {})
     if not compiles:

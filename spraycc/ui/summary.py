@@ -24,7 +24,13 @@ def summary_line(figures: Mapping[str, Any]) -> str:
         places.append(f"{here:,} on this host")
     head = f"{counted(tasks, 'task') if tasks else 'no tasks'} in {span(wall_s)}"
     parts = [f"{head}: {', '.join(places)}" if places else head]
-    odd = [f"{figures[key]:,} {key}" for key in ("failed", "retried", "stale", "cancelled") if figures.get(key)]
+    odd = [f"{figures['failed']:,} failed"] if figures.get("failed") else []
+    if retried := int(figures.get("retried", 0)):
+        stale = int(figures.get("stale", 0))
+        why = f" ({stale:,} because a host saw old files)" if stale else ""
+        odd.append(f"{counted(retried, 'attempt')} repeated{why}")
+    if figures.get("cancelled"):
+        odd.append(f"{figures['cancelled']:,} cancelled")
     if figures.get("second"):
         odd.append(f"{counted(int(figures['second']), 'second attempt')} ({figures.get('second_won', 0):,} won)")
     if odd:

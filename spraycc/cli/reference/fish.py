@@ -79,6 +79,8 @@ end
 complete -c spraycc -f
 complete -c spraycc -n __spraycc_in_tool -a '(__spraycc_of_tool)'
 """
+#: A tab begins a value's own description, here an empty one. Without it fish shows that of the option at each value.
+_NO_TEXT = r"\t"
 _ACTIONS = {
     Kind.FILE: "-rF",
     Kind.DIRECTORY: "-xa '(__fish_complete_directories)'",
@@ -134,7 +136,9 @@ def _name(name: str) -> str:
 
 def _action(value: Option | Argument) -> str:
     kind = kind_of(value)
-    return f"-xa {_quoted(' '.join(value.choices))}" if kind is Kind.CHOICE else _ACTIONS.get(kind, "-x")
+    if kind is not Kind.CHOICE:
+        return _ACTIONS.get(kind, "-x")
+    return f"-xa {_quoted(' '.join(choice + _NO_TEXT for choice in value.choices))}"
 
 
 def _list(words: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from spraycc.cli import executor_limits
 from spraycc.settings import DEFAULT_CLUSTER_EXECUTORS, Settings
 
 ORIGINS = {"executors": "--executors", "cluster": "/w/.spraycc.toml"}
-FIRST = "up to 100 executors of cluster slurm (`executors` in .spraycc.toml sets another limit)"
+ANOTHER = "(`executors` in .spraycc.toml sets another"
 STEP = Allocation("slurm", "7", (("node1", 8),), "", ())
 
 
@@ -21,29 +21,43 @@ STEP = Allocation("slurm", "7", (("node1", 8),), "", ())
     ("values", "lines"),
     [
         ({}, []),
-        ({"jobs": 400, "executors": 2}, []),
-        ({"cluster": "slurm"}, [FIRST]),
-        ({"cluster": "slurm", "jobs": 8}, [FIRST]),
-        ({"cluster": "slurm", "jobs": 400}, [FIRST.replace("100", "400")]),
+        ({"jobs": 2, "executors": 2}, []),
         (
-            {"cluster": "slurm", "jobs": 400, "executors": 200},
-            [
-                "-j400 is more than the limit of 200 executors (`executors`, --executors)",
-                "up to 200 executors of cluster slurm (`executors`, --executors)",
-            ],
+            {"jobs": 8, "executors": 3},
+            ["-j8 is more than the limit of 3 executors on this host (`executors`, from --executors)"],
+        ),
+        ({"cluster": "slurm"}, [f"this build may use up to 100 executors of cluster slurm {ANOTHER} limit)"]),
+        (
+            {"cluster": "slurm", "jobs": 1},
+            [f"this build may use up to 1 executor of cluster slurm (-j1); the limit is 100 {ANOTHER})"],
         ),
         (
-            {"cluster": "slurm", "jobs": 200, "executors": 200},
-            ["up to 200 executors of cluster slurm (`executors`, --executors)"],
+            {"cluster": "slurm", "jobs": 400},
+            [f"this build may use up to 400 executors of cluster slurm (-j400); the limit is 400 {ANOTHER})"],
+        ),
+        (
+            {"cluster": "slurm", "executors": 200},
+            ["this build may use up to 200 executors of cluster slurm (`executors`, from --executors)"],
+        ),
+        (
+            {"cluster": "slurm", "jobs": 400, "executors": 200},
+            ["-j400 is more than the limit of 200 executors of cluster slurm (`executors`, from --executors)"],
+        ),
+        (
+            {"cluster": "slurm", "jobs": 4, "executors": 200},
+            [
+                "this build may use up to 4 executors of cluster slurm (-j4); "
+                "the limit is 200 (`executors`, from --executors)",
+            ],
         ),
         ({"cluster": "slurm-step", "allocation": STEP, "jobs": 400}, []),
         (
             {"cluster": "slurm-step", "allocation": STEP, "jobs": 400, "executors": 4},
-            ["-j400 is more than the limit of 4 executors (`executors`, --executors)"],
+            ["-j400 is more than the limit of 4 executors of cluster slurm-step (`executors`, from --executors)"],
         ),
         (
             {"cluster": "slurm-step", "allocation": STEP, "jobs": 400, "executors": 100},
-            ["-j400 is more than the limit of 8 executors (the CPUs of the allocation)"],
+            ["-j400 is more than the limit of 8 executors of cluster slurm-step (the CPUs of the allocation)"],
         ),
     ],
 )
@@ -68,7 +82,7 @@ def test_each_message_is_shown_once_in_a_workspace(
     assert told(b"a", jobs=400, executors=200) == 1
     assert told(b"a", jobs=400, executors=200) == 0
     assert told(b"a", jobs=500, executors=200) == 1
-    assert told(b"b", jobs=400, executors=200) == 2
+    assert told(b"b", jobs=400, executors=200) == 1
     assert told(b"missing") == 0  # not noted, so not shown
 
 

@@ -74,12 +74,15 @@ def test_auto_in_words(key: str, settings: dict[str, Any], words: str) -> None:
 
 
 def test_the_file_for_a_cluster() -> None:
-    queues = [Queue("short", True, "up"), Queue("long")]
+    queues = [Queue("short", True, "up"), Queue("long"), Queue("old", False, "down", is_open=False)]
     text = workspace_file("slurm", SLURM, queues, ["Slurm answers\x1b[31m (sinfo)\nx = 1"])
     assert tomllib.loads(text) == {"cluster": "slurm"}
     assert '# queues = ["short", "long"]' in text.splitlines()
     assert "#   short: the default, up" in text.splitlines()
+    assert "#   old: down" in text.splitlines()
     assert "\x1b" not in text
+    closed = workspace_file("slurm", SLURM, queues[2:], [])
+    assert "queues = []" in closed
 
 
 def test_the_commented_lines_are_settings(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spraycc.cli.shell_code import exports, look_up, parents_language
+from spraycc.cli.shell_code import exports, language, look_up, parents_shell
 from spraycc.errors import SprayccError
 
 
@@ -51,7 +51,7 @@ def test_the_parent_process_decides(processes: list[tuple[str, ...]], shell: str
     def look(pid: int) -> tuple[tuple[str, ...], int]:
         return (processes[pid], pid + 1) if pid < len(processes) else ((), 0)
 
-    assert parents_language(0, look) == shell
+    assert language(parents_shell(0, look)) == shell
 
 
 def test_a_process_that_is_gone_has_no_name() -> None:

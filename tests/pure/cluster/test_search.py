@@ -13,6 +13,7 @@ long|up|2-00:00:00|3|128+
 old|drain|1:00:00|2|1
 a site's banner
 bad name|up|infinite|1|4
+gpu:a100/ü|up|infinite|1|4
 """
 PBS = """\
 Queue              Max   Tot Ena Str   Que   Run   Hld   Wat   Trn   Ext Type
@@ -31,13 +32,14 @@ def test_partitions_of_slurm() -> None:
     assert parse_sinfo(SINFO) == [
         Queue("debug", True, "up, no time limit, 1 node of 4 CPUs"),
         Queue("long", False, "up, at most 2-00:00:00, 20 nodes of 64 CPUs"),
-        Queue("old", False, "drain, at most 1:00:00, 2 nodes of 1 CPU"),
+        Queue("old", False, "drain, at most 1:00:00, 2 nodes of 1 CPU", is_open=False),
+        Queue("gpu:a100/ü", False, "up, no time limit, 1 node of 4 CPUs"),
     ]
 
 
 def test_queues_of_the_others() -> None:
     assert parse_names("all.q\nlong.q\n\nerror: x y\n") == [Queue("all.q"), Queue("long.q")]
-    assert parse_pbs(PBS) == [Queue("workq"), Queue("night", note="closed")]
+    assert parse_pbs(PBS) == [Queue("workq"), Queue("night", note="closed", is_open=False)]
     assert parse_lsf(LSF) == [Queue("owners", note="Open:Active"), Queue("night", note="Open:Inact")]
 
 

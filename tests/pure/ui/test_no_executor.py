@@ -26,6 +26,14 @@ def unwrapped(cause: str, culprit: str = "/opt/bazel") -> dict[str, Any]:
     return {"compiler": "/opt/gcc/bin/g++", "by": "/opt/bazel", "cause": cause, "culprit": culprit}
 
 
+def test_the_user_has_ended_the_build() -> None:
+    """Ctrl-C, or a tool that reports it by a status of its own."""
+    assert explanation(build({}, compiles=8) | {"exit_status": 130}) is None
+    assert explanation(build({"here: refused": 1}) | {"exit_status": 143}) is None
+    assert explanation(build({}, compiles=8) | {"exit_status": 2}) is None
+    assert explanation(build({"here: refused": 1}) | {"exit_status": 2}) is not None
+
+
 @pytest.mark.parametrize(
     "figures",
     [

@@ -32,7 +32,7 @@ from spraycc.ui.summary import counted, size, span, summary_line
                 "failed": 1, "retried": 1200, "stale": 3, "cancelled": 3, "second": 2, "second_won": 1,
             },
             "9 tasks in 10 s: 5 on 4 executors, 1 on this host; "
-            "1 failed, 1,200 retried, 3 stale, 3 cancelled, 2 second attempts (1 won); "
+            "1 failed, 1,200 attempts repeated (3 because a host saw old files), 3 cancelled, 2 second attempts (1 won); "
             "20 s of CPU, 4.5 at once on average",
         ),
         (

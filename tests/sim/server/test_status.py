@@ -83,3 +83,11 @@ async def test_names_that_are_not_text_do_not_break_the_reply(tmp_path: Path, mo
         (task,) = (await build.status())["submit_host"]["waiting"]
         assert task["target"].endswith(".o")
         runner.close()
+
+
+async def test_a_build_is_shown_as_the_user_has_typed_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        typed, plain = await world.build(typed=(b"make", b"-j4")), await world.build()
+        assert [build["argv"] for build in (await plain.status())["builds"]] == [["make", "-j4"], ["make"]]
+        for build in (typed, plain):
+            await build.finish()

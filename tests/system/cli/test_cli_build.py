@@ -103,6 +103,7 @@ def test_make_is_a_client_of_the_pool_and_keeps_its_words(setup: Setup, server: 
     assert sorted(done.stdout.split()) == ["a", "b", "c"]
     [opened] = server.messages(OpenBuild)
     assert (opened.cap, opened.argv) == (8, (b"make", b"-k", b"all"))
+    assert opened.typed == (b"make", b"-j8", b"-k", b"all")
     assert "warning" not in done.stderr
     fd = server.fifos[0]
     assert os.read(fd, 10) == b"+++", "every token is back"
@@ -117,10 +118,13 @@ def test_the_number_of_executors_follows_j_and_each_limit_is_told_once(setup: Se
 
     assert told("make", "-j400") == []
     assert server.messages(OpenBuild)[-1].settings["jobs"] == 400
-    first = "spraycc: up to 400 executors of cluster slurm (`executors` in .spraycc.toml sets another limit)"
+    first = (
+        "spraycc: this build may use up to 400 executors of cluster slurm (-j400); "
+        "the limit is 400 (`executors` in .spraycc.toml sets another)"
+    )
     assert told("--cluster", "slurm", "make", "-j400") == [first]
     assert told("--cluster", "slurm", "make", "-j400") == []
-    cut = "spraycc: -j400 is more than the limit of 30 executors (`executors`, --executors)"
+    cut = "spraycc: -j400 is more than the limit of 30 executors of cluster slurm (`executors`, from --executors)"
     assert told("--cluster", "slurm", "--executors", "30", "make", "-j400") == [cut]
     assert told("--cluster", "slurm", "--executors", "30", "make", "-j400") == []
     assert told("--cluster", "slurm", "--executors", "30", "--no-summary-line", "make", "-j500") == []

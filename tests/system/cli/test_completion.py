@@ -102,6 +102,12 @@ def in_zsh(tmp_path: Path, line: str) -> list[str]:
 
 
 def in_fish(tmp_path: Path, line: str) -> list[str]:
+    *words, _ = line.split(" ")[1:]
+    return words + [answer.split("\t")[0] for answer in answers_of_fish(tmp_path, line)]
+
+
+def answers_of_fish(tmp_path: Path, line: str) -> list[str]:
+    """The offered words, each with its description after a tab."""
     (tmp_path / "script.fish").write_text(SCRIPTS["fish"])
     # fish adds the word before the equals sign to each answer.
     code = f"function spraycc; {BUILDS}; end; source script.fish; complete -C (cat line)"
@@ -111,8 +117,13 @@ def in_fish(tmp_path: Path, line: str) -> list[str]:
         cwd=tmp_path, env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}, capture_output=True, text=True, timeout=HANG_S, check=True,
     )  # fmt: skip
     assert done.stderr == ""
-    *words, _ = line.split(" ")[1:]
-    return words + [answer.split("\t")[0] for answer in done.stdout.splitlines()]
+    return done.stdout.splitlines()
+
+
+def test_fish_shows_no_description_of_the_option_at_its_values(tmp_path: Path) -> None:
+    answers = answers_of_fish(tmp_path, "spraycc --cluster ")
+    assert "slurm" in [answer.rstrip("\t") for answer in answers]
+    assert not [answer for answer in answers if answer.partition("\t")[2]]
 
 
 SHELLS = {"bash": in_bash, "zsh": in_zsh, "fish": in_fish}

@@ -75,7 +75,7 @@ def test_a_cluster_manager_that_does_not_answer_is_not_set(setup: Setup) -> None
     done = setup.run("config", "init", env=env)
     assert done.returncode == 0
     assert tomllib.loads((setup.project / ".spraycc.toml").read_text()) == {}
-    assert "Slurm is installed and does not answer (sinfo: sinfo: no contact)" in done.stderr
+    assert "Slurm is installed and does not answer (sinfo: no contact)" in done.stderr
     assert "builds use the CPUs of this host (cluster local)" in done.stderr
 
 
@@ -122,7 +122,68 @@ def test_settings_are_shown_outside_of_a_workspace(setup: Setup) -> None:
     assert setup.run("config", "path", cwd=home, env={"HOME": str(home)}).returncode == 0
 
 
-def test_an_unknown_key_has_a_list(setup: Setup) -> None:
+def test_an_unknown_key_has_a_hint(setup: Setup) -> None:
     done = setup.run("config", "show", "executor")
     assert done.returncode == 2
-    assert "'executor' is not one of" in done.stderr
+    assert done.stderr == (
+        "spraycc: error: config show: no setting 'executor'; did you mean 'executors'? "
+        "`spraycc config show --brief` lists all\n"
+    )
+
+
+@pytest.mark.parametrize("word", ["max-attempts", "--max-attempts", "SPRAYCC_MAX_ATTEMPTS", "max_attempts"])
+def test_a_key_in_each_spelling(setup: Setup, word: str) -> None:
+    done = setup.run("config", "show", "--brief", "--", word)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("max_attempts = ")
+
+
+def test_an_unknown_subcommand_has_a_hint(setup: Setup) -> None:
+    done = setup.run("config", "foo")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "spraycc: error: config: no command 'foo'; "
+        "config has init, path, show (`spraycc config --help` explains them)\n",
+    )
+    assert "did you mean 'show'? config has" in setup.run("config", "shw").stderr
+
+
+def test_help_is_that_of_the_option(setup: Setup) -> None:
+    for words in ([], ["doctor"], ["config"], ["config", "show"]):
+        done = setup.run("help", *words)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == setup.run(*words, "--help").stdout
+    assert setup.run("help", "make").stdout.startswith("Usage: spraycc make")
+    done = setup.run("help", "doctr")
+    assert done.returncode == 2
+    assert "did you mean 'doctor'?" in done.stderr
+    assert setup.run("help", "doctor", "x").returncode == 2
+
+
+def test_a_patience_that_never_ends(setup: Setup) -> None:
+    for word in ("nan", "inf", "-3", "0", "abc"):
+        done = setup.run("doctor", "--cluster", "--patience", word)
+        assert done.returncode == 2
+        assert f"--patience: '{word}' is no time; give a number of seconds above 0" in done.stderr
+    done = setup.run("doctor", "--patience", "120")
+    assert done.returncode == 2
+    assert "--patience is for executors; give --cluster or --executors N as well" in done.stderr
+    done = setup.run("doctor", "--executors", "abc")
+    assert "--executors: 'abc' is no number of executors; give an integer of at least 1" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("shell", "begin"),
+    [("bash", "export "), ("dash", "export "), ("zsh", "export "), ("tcsh", "setenv "), ("csh", "setenv ")],
+)
+def test_the_names_of_shells(setup: Setup, shell: str, begin: str) -> None:
+    done = setup.run("env", "--shell", shell)
+    assert done.stdout.startswith(begin), done.stderr
+
+
+def test_a_shell_that_keeps_no_descriptor_is_named(setup: Setup) -> None:
+    done = setup.run("env", "--makeflags", "--shell", "tcsh")
+    assert done.returncode == 2
+    assert "env: tcsh can't keep a descriptor open" in done.stderr
+    assert done.stderr.endswith("spraycc build -- tcsh\n")

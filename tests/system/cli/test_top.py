@@ -26,13 +26,13 @@ HANG_S = 60.0
 class Terminal:
     """`spraycc` on a terminal of its own."""
 
-    def __init__(self, setup: Setup, *words: str) -> None:
+    def __init__(self, setup: Setup, *words: str, term: str = "xterm") -> None:
         self.shown = b""
         self.master, self.slave = os.openpty()
         self.resize(20, 100)
         self.before = termios.tcgetattr(self.slave)
         self.process = subprocess.Popen(
-            setup.argv(*words), cwd=setup.project, env=setup.env | {"TERM": "xterm"},
+            setup.argv(*words), cwd=setup.project, env=setup.env | {"TERM": term},
             stdin=self.slave, stdout=self.slave, stderr=self.slave, start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )  # fmt: skip
@@ -98,6 +98,27 @@ def test_a_signal_leaves_the_terminal_as_it_was(top: Terminal, number: signal.Si
     assert top.end() == -number
 
 
+def test_a_kill_leaves_the_terminal_as_it_was(top: Terminal) -> None:
+    top.process.kill()
+    top.wait_for(LEAVE)
+    wait_until(lambda: termios.tcgetattr(top.slave) == top.before)
+    assert top.end() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("name", ["top", "--watch"])
+@pytest.mark.parametrize("term", ["", "dumb"])
+def test_a_terminal_without_a_cursor(setup: Setup, server: FakeServer, name: str, term: str) -> None:
+    words = ["top"] if name == "top" else ["status", "--watch"]
+    terminal = Terminal(setup, *words, term=term)
+    try:
+        terminal.wait_for(b"writes lines of JSON")
+        assert terminal.process.wait(HANG_S) == 2
+        assert terminal.shown.startswith(b"spraycc: error: %s must move the cursor" % name.encode())
+        assert b"\x1b" not in terminal.shown
+    finally:
+        terminal.close()
+
+
 def test_s_changes_the_order(top: Terminal) -> None:
     for order in (b"time", b"age", b"task", b"kind", b"host"):
         seen = len(top.shown)
@@ -154,7 +175,8 @@ def test_without_a_terminal_the_user_is_told_of_json(setup: Setup, server: FakeS
     done = setup.run("top")
     assert done.returncode == 2
     assert done.stderr == (
-        "spraycc: error: --watch needs a terminal; `spraycc status --watch --json` writes lines of JSON\n"
+        "spraycc: error: top needs a terminal; `spraycc status` shows the state once, "
+        "`spraycc status --watch --json` writes lines of JSON\n"
     )
 
 
