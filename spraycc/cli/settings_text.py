@@ -155,9 +155,14 @@ def _comment(key: str, value: Any) -> str:
     return f"# {key} = {toml_value(value)}"
 
 
+def _found_queue(queue: Queue) -> str:
+    notes = [*(["the default"] if queue.is_default else []), *([] if queue.is_open else ["takes no batch jobs now"])]
+    return f"{queue.name} ({', '.join(notes)})" if notes else queue.name
+
+
 def found_text(manager: Manager, queues: Sequence[Queue]) -> str:
     """``Slurm answers (sinfo), with 2 partitions: short (the default), long``."""
-    words = ", ".join(f"{queue.name} (the default)" if queue.is_default else queue.name for queue in queues)
+    words = ", ".join(_found_queue(queue) for queue in queues)
     number = f"{len(queues)} {manager.queue_word}{'' if len(queues) == 1 else 's'}"
     named = f", with {number}: {words}" if queues else f", and names no {manager.queue_word}"
     return f"{manager.name} answers ({manager.list_command[0]}){named}"

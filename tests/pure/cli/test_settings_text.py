@@ -103,6 +103,10 @@ def test_the_commented_lines_are_settings(tmp_path: Path) -> None:
             "Slurm answers (sinfo), with 2 partitions: short (the default), long",
         ),
         ([Queue("short")], "Slurm answers (sinfo), with 1 partition: short"),
+        (
+            [Queue("a", True, "down", is_open=False), Queue("b", is_open=False)],
+            "Slurm answers (sinfo), with 2 partitions: a (the default, takes no batch jobs now), b (takes no batch jobs now)",
+        ),
         ([], "Slurm answers (sinfo), and names no partition"),
     ],
 )

@@ -49,3 +49,15 @@ def test_a_chroot(root_sandbox: Sandbox) -> None:
     assert "this is probably a chroot [" in line
     assert "namespace: Operation not permitted (scratch files in " in line
     assert remedy.startswith("enter the tree by a program that makes it the root of a mount namespace (bwrap ")
+
+
+def test_executors_of_a_host_without_a_network(sandbox: Sandbox) -> None:
+    """The cause is the executor's own last line, and the next step is one for this host."""
+    around = ("unshare", "--user", "--map-root-user", "--net")
+    done = sandbox.run(*around, sandbox.bin / "spraycc", "--cluster", "local", "doctor", "--executors", "2")
+    assert done.status == 1
+    line, remedy = done.out.decode().splitlines()[-2:]
+    assert "an executor could not be started: spraycc executor on " in line, done.words()
+    assert ": no server: 127.0.0.1:" in line
+    assert ": Network is unreachable (see " in line
+    assert remedy.strip().startswith("executors on this host connect by the loopback interface: is it up")
