@@ -18,6 +18,7 @@ from spraycc import isolated, runtime_dir
 from spraycc.allocation import SYSTEMS
 from spraycc.cli import server_start
 from spraycc.cli.finding import Finding, Stop, failed, passed
+from spraycc.cli.server_connection import ConnectionEnded
 from spraycc.server.fleet.waiting import in_words
 from spraycc.settings import Settings
 
@@ -203,9 +204,13 @@ def end_server(root: bytes) -> bool:
     end = time.monotonic() + _END_S
     # The server may not have seen the end of the probe's build and of its compile yet.
     while (connection := server_start.connect(runtime_dir.locate(root), lambda text: None)) is not None:
-        with contextlib.closing(connection):
+        try:
             if connection.stop_if_idle():
                 return True
+        except ConnectionEnded:  # a server that a probe has started ends by itself
+            return True
+        finally:
+            connection.close()
         if time.monotonic() > end:
             return False
         time.sleep(POLL_S)
@@ -217,7 +222,6 @@ def status(root: bytes) -> dict[str, Any]:
     connection = server_start.connect(runtime_dir.locate(root), lambda text: None)
     if connection is None:
         return {}
-    try:
+    with contextlib.closing(connection), contextlib.suppress(ConnectionEnded):
         return connection.status()
-    finally:
-        connection.close()
+    return {}

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from spraycc.cli import probe_build, server_start
 from spraycc.cli.finding import Finding
 from spraycc.cli.host_comparison import Arrived, compare
 from spraycc.cli.probe_build import split_advice, trouble_of, why_missing, with_age
+from spraycc.cli.server_connection import ConnectionEnded
 from spraycc.executor.host_report import HostReport, file_system_of, parsed
 
 HERE = HostReport(
@@ -197,3 +199,21 @@ def test_the_reason_for_missing_executors_is_the_cluster_managers() -> None:
     assert why_missing({"pending": [group]}, said) == "2 batch jobs, submitted to Slurm 5 s ago, wait: Resources"
     assert why_missing({"pending": []}, said) == "no executor has connected yet: 2 batch jobs"
     assert why_missing({}, b"\n") == ""
+
+
+def test_a_server_that_ends_just_now_is_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ending:
+        def status(self) -> dict[str, Any]:
+            raise ConnectionEnded("the server is gone")
+
+        def stop_if_idle(self) -> bool:
+            raise ConnectionEnded("the server is gone")
+
+        def close(self) -> None:
+            pass
+
+    servers = [Ending(), Ending()]
+    monkeypatch.setattr(server_start, "connect", lambda *_: servers.pop(0))
+    assert probe_build.status(b"/w") == {}
+    assert probe_build.end_server(b"/w")
+    assert not servers
