@@ -43,7 +43,7 @@ def parents_shell(pid: int, look: Callable[[int], tuple[tuple[str, ...], int]]) 
         names, parent = look(pid)
         for name in names:
             if language(name) is not None:
-                return name
+                return name.removeprefix("bsd-")  # Debian's csh is the program bsd-csh
         if not any(name in _WRAPPERS for name in names):
             break
         pid = parent

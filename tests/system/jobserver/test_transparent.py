@@ -105,12 +105,11 @@ def test_a_value_survives_each_shell(ready: Any, shell: str) -> None:
 
 @pytest.mark.parametrize("shell", [shell for shell in SHELLS if shell.values[0] in ("csh", "tcsh", "fish")])
 def test_a_shell_that_can_hold_no_descriptor_is_told_what_to_do(ready: Any, shell: str) -> None:
-    language = "fish" if shell == "fish" else "csh"
     finished = ready.sandbox.run(shell, "-c", "spraycc env --makeflags")
     assert (finished.status, finished.out) == (2, b"")
     assert finished.err.decode() == (
-        f"spraycc: error: env: {language} can't keep a descriptor open, as --makeflags needs it; "
-        f"start a shell inside a build instead: spraycc build -- {language}\n"
+        f"spraycc: error: env: {shell} can't keep a descriptor open, as --makeflags needs it; "
+        f"start a shell inside a build instead: spraycc build -- {shell}\n"
     )
     finished = ready.sandbox.build("build", "--", shell, "-c", "/usr/bin/make r", executors=8, local_slots=2).ok()
     assert finished.figures["remote"] == 8
