@@ -103,7 +103,7 @@ def _workspace() -> bytes | None:
 def _this_host(root: bytes | None, settings: Settings) -> ThisHost:
     """The facts behind some values of auto, by the executor's own trial."""
     from spraycc import runner_files
-    from spraycc.cli.doctor_capture import explored
+    from spraycc.cli.doctor.capture import explored
     from spraycc.cli.settings_text import ThisHost
     from spraycc.errors import SprayccError
     from spraycc.executor.box import find_box

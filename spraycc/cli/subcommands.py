@@ -28,7 +28,7 @@ _COMMANDS = {
     "cluster": "spraycc.cli.cluster",
     "completion": "spraycc.cli.completion",
     "config": "spraycc.cli.config",
-    "doctor": "spraycc.cli.doctor",
+    "doctor": "spraycc.cli.doctor.subcommand",
     "env": "spraycc.cli.env",
     "help": "spraycc.cli.help_command",
     "history": "spraycc.cli.history",

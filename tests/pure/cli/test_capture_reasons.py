@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spraycc.cli.capture_reasons import KNOBS, WITHOUT, HostState, explain
+from spraycc.cli.doctor.capture_reasons import KNOBS, WITHOUT, HostState, explain
 
 MOST, CLONE, APPARMOR = KNOBS
 EPERM = "namespace: Operation not permitted"

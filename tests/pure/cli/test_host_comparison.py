@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from spraycc.cli import probe_build, server_start
-from spraycc.cli.finding import Finding
-from spraycc.cli.host_comparison import Arrived, compare
-from spraycc.cli.probe_build import split_advice, trouble_of, why_missing, with_age
+from spraycc.cli import server_start
+from spraycc.cli.doctor import probe_build
+from spraycc.cli.doctor.finding import Finding
+from spraycc.cli.doctor.host_comparison import Arrived, compare
+from spraycc.cli.doctor.probe_build import split_advice, trouble_of, why_missing, with_age
 from spraycc.cli.server_connection import ConnectionEnded
 from spraycc.executor.host_report import HostReport, file_system_of, parsed
 

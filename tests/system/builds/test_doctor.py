@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from spraycc.cli.capture_reasons import WITHOUT
+from spraycc.cli.doctor.capture_reasons import WITHOUT
 from tests.system.harness.sandbox import Account, Sandbox
 
 pytestmark = [pytest.mark.e2e, pytest.mark.overlay]

@@ -17,7 +17,7 @@ import pytest
 
 from spraycc import runtime_dir
 from spraycc.cli import server_start
-from spraycc.cli.finding import failed
+from spraycc.cli.doctor.finding import failed
 from spraycc.errors import RuntimeDirError, ServerUnavailable
 from spraycc.settings import Settings
 from tests.system.cli.conftest import ROOT, Setup, wait_until

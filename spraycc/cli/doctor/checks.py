@@ -12,8 +12,8 @@ from typing import Any
 from spraycc import __version__, config, directories, runner_files, runtime_dir, workspace
 from spraycc.cli import server_start
 from spraycc.cli.build_tool import ToolNotFound, environ_path, find_program
-from spraycc.cli.doctor_capture import capture
-from spraycc.cli.finding import Finding, failed, passed
+from spraycc.cli.doctor.capture import capture
+from spraycc.cli.doctor.finding import Finding, failed, passed
 from spraycc.cli.tool_environment import without_build
 from spraycc.cli.tool_kinds import is_jobserver_ninja, version_line
 from spraycc.commands.interception import LIBRARY_NAME

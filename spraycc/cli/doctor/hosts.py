@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 from spraycc import config, isolated, workspace
-from spraycc.cli.finding import Finding, failed, passed
-from spraycc.cli.host_comparison import Arrived, compare
-from spraycc.cli.probe_build import (
+from spraycc.cli.doctor.finding import Finding, failed, passed
+from spraycc.cli.doctor.host_comparison import Arrived, compare
+from spraycc.cli.doctor.probe_build import (
     POLL_S,
     end_server,
     next_step_for_pending,

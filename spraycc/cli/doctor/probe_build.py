@@ -17,7 +17,7 @@ from typing import IO, Any, NoReturn
 from spraycc import isolated, runtime_dir
 from spraycc.allocation import SYSTEMS
 from spraycc.cli import server_start
-from spraycc.cli.finding import Finding, Stop, failed, passed
+from spraycc.cli.doctor.finding import Finding, Stop, failed, passed
 from spraycc.cli.server_connection import ConnectionEnded
 from spraycc.server.fleet.waiting import in_words
 from spraycc.settings import Settings
@@ -167,7 +167,7 @@ def running(
     end of the pipe. All that does not is killed.
     """
     flags = {**flags, "initial_executors": str(executors), "wait_for_cluster": True, "summary_line": False}
-    argv = isolated.command("spraycc.cli.probe_process", json.dumps(flags), *command)
+    argv = isolated.command("spraycc.cli.doctor.probe_process", json.dumps(flags), *command)
 
     def end(number: int, _frame: object) -> NoReturn:
         sys.exit(128 + number)

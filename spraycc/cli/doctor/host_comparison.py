@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from spraycc.cli.finding import Finding, failed, passed
+from spraycc.cli.doctor.finding import Finding, failed, passed
 from spraycc.executor.host_report import HostReport
 
 T = TypeVar("T")

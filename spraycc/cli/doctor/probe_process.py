@@ -1,4 +1,4 @@
-"""The build of a probe of ``spraycc doctor``: ``python -m spraycc.cli.probe_process FLAGS COMMAND...``.
+"""The build of a probe of ``spraycc doctor``: ``python -m spraycc.cli.doctor.probe_process FLAGS COMMAND...``.
 
 A module of its own, because users have no use for such a build: it leaves no record, so that `spraycc why` and
 `spraycc builds` still show the user's last build, and the server that it starts ends with it.

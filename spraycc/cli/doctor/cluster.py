@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from spraycc import config, workspace
-from spraycc.cli.finding import Finding, failed, passed
-from spraycc.cli.probe_build import (
+from spraycc.cli.doctor.finding import Finding, failed, passed
+from spraycc.cli.doctor.probe_build import (
     POLL_S,
     end_server,
     in_queue,

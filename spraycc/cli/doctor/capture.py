@@ -7,8 +7,8 @@ import os
 import tempfile
 from collections.abc import Iterator
 
-from spraycc.cli.capture_reasons import KNOBS, HostState, explain
-from spraycc.cli.finding import Finding, failed, passed
+from spraycc.cli.doctor.capture_reasons import KNOBS, HostState, explain
+from spraycc.cli.doctor.finding import Finding, failed, passed
 from spraycc.executor.host import Host
 from spraycc.settings import Settings
 from spraycc.system.filesystems import FileSystems

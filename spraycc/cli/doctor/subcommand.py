@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
-    from spraycc.cli.finding import Finding
+    from spraycc.cli.doctor.finding import Finding
 
 
 _HELP = """Check this installation, and show how to repair it.
@@ -95,22 +95,22 @@ def _doctor(context: click.Context, cluster: bool, executors: int | None, patien
 
 def _findings(flags: dict[str, Any], cluster: bool, executors: int | None, patience_s: float) -> Iterator[Finding]:
     """The findings. An error in the configuration is the last one of a probe, which is impossible then."""
-    from spraycc.cli.finding import Stop, failed
+    from spraycc.cli.doctor.finding import Stop, failed
     from spraycc.errors import SprayccError, WorkspaceError
 
     try:
         if not cluster and executors is None:
-            from spraycc.cli import doctor_checks
+            from spraycc.cli.doctor.checks import all_findings
 
-            yield from doctor_checks.all_findings(flags)
+            yield from all_findings(flags)
         if cluster:
-            from spraycc.cli import doctor_cluster
+            from spraycc.cli.doctor.cluster import findings as cluster_findings
 
-            yield from doctor_cluster.findings(flags, patience_s)
+            yield from cluster_findings(flags, patience_s)
         if executors is not None:
-            from spraycc.cli import doctor_hosts
+            from spraycc.cli.doctor.hosts import findings as host_findings
 
-            yield from doctor_hosts.findings(flags, executors, patience_s)
+            yield from host_findings(flags, executors, patience_s)
     except Stop as exc:
         yield exc.finding
     except WorkspaceError as exc:
