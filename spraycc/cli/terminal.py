@@ -19,7 +19,7 @@ _SHELL = "/bin/sh"
 
 
 class State(enum.Enum):
-    """What the terminal is used for."""
+    """The present use of the terminal."""
 
     OURS = "ours"  #: its foreground processes are this build, and it reads whole lines
     FULL_SCREEN = "full-screen"  #: a program of the build reads single keys: an editor, a menu, a pager

@@ -15,6 +15,18 @@ from functools import partial
 
 from spraycc.cluster.batch_jobs import BatchJobs, Consequences, Place
 from spraycc.cluster.driver import RETRY_S, BatchId, BatchJob, ClusterError, Driver, Submission, Trouble
+from spraycc.cluster.plan_actions import (
+    Cancel,
+    Command,
+    Explain,
+    Limited,
+    List,
+    Report,
+    ReportFailed,
+    Say,
+    Search,
+    Submit,
+)
 from spraycc.settings import Settings
 from spraycc.status_reply import Pending
 
@@ -28,80 +40,7 @@ FIRST_LOOK_S = 3.0
 SLOW_ANSWER_S = 2.0
 
 
-# -- actions: commands, and reports to the server
-
-
-@dataclass(frozen=True, slots=True)
-class Submit:
-    """Submit an array of ``count`` batch jobs. Answered by ``submitting``, then ``submitted`` or ``refused``."""
-
-    queue: str | None
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """Find the submissions of this session by name. Answered by ``found`` or ``search_failed``."""
-
-
-@dataclass(frozen=True, slots=True)
-class List:
-    """List these submissions. Answered by ``listed`` or ``list_failed``."""
-
-    submission_ids: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Explain:
-    """Ask why a batch job is pending. Answered by ``explained``."""
-
-    batch: BatchId
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    """Cancel batch jobs. Answered by ``cancelled`` for each command, and by ``cancel_failed`` if one fails."""
-
-    ids: tuple[BatchId, ...]
-    #: for the log
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Say:
-    """A line for the user."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReportFailed:
-    """Executors that were asked for will not connect."""
-
-    count: int
-    #: seconds until others may be asked for
-    retry_s: float
-    #: for the user, or empty
-    text: str
-    #: the executors' log may have the reason
-    is_logged: bool = False
-
-
-Command = Submit | Search | List | Explain | Cancel
-Report = Say | ReportFailed
 _Step = Callable[[], Command | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Limited:
-    """A limit of the site keeps some executors from being submitted."""
-
-    #: of the cluster manager, and the next step
-    words: str
-    #: how many executors are submitted
-    state: str
-    #: the time of the first refusal
-    since: float
 
 
 @dataclass(frozen=True, slots=True)

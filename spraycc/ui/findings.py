@@ -82,7 +82,7 @@ class Facts:
 
 
 def findings(facts: Facts, earlier: Record | None) -> list[Finding]:
-    """What stands out, the most important first. ``earlier`` is the build before, of the same command."""
+    """The findings, the most important first. ``earlier`` is the build before, of the same command."""
     record = facts.record
     found = [*_incomplete(record), *_headline(facts), *_failures(facts)]
     if record.has_times and facts.wall_s > 0 and record.tasks:

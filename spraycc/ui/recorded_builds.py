@@ -144,7 +144,7 @@ def failure_line(record: Record, task: Task, root: str) -> str:
 
 
 def reason_lines(record: Record) -> list[str]:
-    """How many tasks ran where and why, the most frequent first; then what became of attempts that did not count."""
+    """The tasks by place and reason, the most frequent first; then the attempts that did not count, by outcome."""
     tasks = record.tasks
     counts = Counter((task.ran, reason_of(task)) for task in tasks)
     lines = [f"{count:7}  {ran:9}  {reason}" for (ran, reason), count in counts.most_common()]

@@ -1,4 +1,4 @@
-"""What differs among the executors' hosts and the submit host, as findings of ``spraycc doctor``. Pure."""
+"""The differences among the executors' hosts and the submit host, as findings of ``spraycc doctor``. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the probes of ``spraycc doctor`` share: a build of the workspace that asks the cluster for executors."""
+"""Shared by the probes of ``spraycc doctor``: a build of the workspace that asks the cluster for executors."""
 
 from __future__ import annotations
 

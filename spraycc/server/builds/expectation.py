@@ -44,7 +44,7 @@ class Earlier:
 
 
 class Expectation:
-    """What is expected of one build. Pure: the caller searches for the earlier build."""
+    """The expectation of one build. Pure: the caller searches for the earlier build."""
 
     def __init__(self) -> None:
         #: the build's first targets

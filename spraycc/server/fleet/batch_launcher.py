@@ -14,8 +14,7 @@ import trio
 
 from spraycc.cluster.batch_jobs import counted
 from spraycc.cluster.driver import ClusterError, Submission
-from spraycc.cluster.registry import batch_name
-from spraycc.cluster.submission_plan import (
+from spraycc.cluster.plan_actions import (
     Cancel,
     Command,
     Explain,
@@ -25,9 +24,10 @@ from spraycc.cluster.submission_plan import (
     ReportFailed,
     Say,
     Search,
-    SubmissionPlan,
     Submit,
 )
+from spraycc.cluster.registry import batch_name
+from spraycc.cluster.submission_plan import SubmissionPlan
 from spraycc.server.fleet.batch_commands import BatchCommands, RunCommand
 from spraycc.server.fleet.executors_log import ExecutorsLog
 from spraycc.server.fleet.launcher import Failed

@@ -14,8 +14,8 @@ import trio
 
 from spraycc.allocation import Allocation
 from spraycc.cluster.executor_command import executor_command
+from spraycc.cluster.plan_actions import Limited
 from spraycc.cluster.registry import BATCH, useful_s
-from spraycc.cluster.submission_plan import Limited
 from spraycc.errors import SprayccError
 from spraycc.landmarks import Landmarks
 from spraycc.model import ExecutorId

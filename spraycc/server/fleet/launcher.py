@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from spraycc.cluster.submission_plan import Limited
+from spraycc.cluster.plan_actions import Limited
 from spraycc.status_reply import Pending
 
 #: Tells the server that executors will not connect. Arguments: their number, the seconds until others may be asked for,

@@ -13,7 +13,7 @@ import trio
 
 from spraycc import kept_variables
 from spraycc.cluster.hosts import WAYS, Host, start_argv, template_argv
-from spraycc.cluster.submission_plan import Limited
+from spraycc.cluster.plan_actions import Limited
 from spraycc.server.fleet.executors_log import ExecutorsLog
 from spraycc.server.fleet.launcher import Failed
 from spraycc.server.host.subprocesses import see_off, start_process

@@ -65,7 +65,7 @@ def _harmless(method: Callable[Concatenate[Record, _P], None]) -> Callable[Conca
 
 
 class _Left:
-    """What is left of a room."""
+    """The rest of a room."""
 
     def __init__(self, room: Room) -> None:
         self._lines, self._bytes = room

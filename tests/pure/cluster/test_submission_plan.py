@@ -10,12 +10,7 @@ import pytest
 
 from spraycc.cluster.batch_jobs import LINGER_S, VANISHED_RETRY_S
 from spraycc.cluster.driver import RETRY_S, BatchId, BatchJob, ClusterError, State, Submission, Trouble
-from spraycc.cluster.registry import driver_for
-from spraycc.cluster.submission_plan import (
-    FIRST_LOOK_S,
-    RETRY_AFTER_WITHDRAWAL_S,
-    SLOW_ANSWER_S,
-    WATCH_WANTED_S,
+from spraycc.cluster.plan_actions import (
     Cancel,
     Command,
     Explain,
@@ -25,8 +20,15 @@ from spraycc.cluster.submission_plan import (
     ReportFailed,
     Say,
     Search,
-    SubmissionPlan,
     Submit,
+)
+from spraycc.cluster.registry import driver_for
+from spraycc.cluster.submission_plan import (
+    FIRST_LOOK_S,
+    RETRY_AFTER_WITHDRAWAL_S,
+    SLOW_ANSWER_S,
+    WATCH_WANTED_S,
+    SubmissionPlan,
 )
 from spraycc.settings import Settings
 

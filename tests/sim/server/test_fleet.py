@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from spraycc.allocation import Allocation
-from spraycc.cluster.submission_plan import Limited
+from spraycc.cluster.plan_actions import Limited
 from spraycc.errors import ConfigError
 from spraycc.executor import link as link_module
 from spraycc.executor.link import Link, tls_context

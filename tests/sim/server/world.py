@@ -19,7 +19,7 @@ import trio
 import trio.testing
 
 import spraycc
-from spraycc.cluster.submission_plan import Limited
+from spraycc.cluster.plan_actions import Limited
 from spraycc.executor import link as link_module
 from spraycc.executor.link import Link, LinkLost, tls_context
 from spraycc.executor.session import read_session

@@ -173,7 +173,7 @@ class Tab:
             self.evaluate("new Promise(requestAnimationFrame)")
 
     def texts(self, selector: str) -> list[str]:
-        """What a user reads in each element that the selector names."""
+        """The text that a user reads in each element that the selector names."""
         found: list[str] = self.evaluate(
             f"[...document.querySelectorAll({json.dumps(selector)})].map((each) => each.innerText)"
         )

@@ -256,7 +256,7 @@ def test_hostile_names_are_text(show: Show) -> None:
 
 
 def test_the_policy_holds(browser, tmp_path) -> None:
-    """Whatever got into the page, it could load nothing and run nothing."""
+    """The page can load nothing and run nothing, whatever got into it."""
     from spraycc.ui.report import page
 
     path = tmp_path / "report.html"
