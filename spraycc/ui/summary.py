@@ -18,7 +18,7 @@ def summary_line(figures: Mapping[str, Any]) -> str:
     cpu_s = float(figures.get("cpu_s_remote", 0.0))
     places = []
     if remote:
-        executors = int(figures.get("executors_peak", 0))
+        executors = min(remote, int(figures.get("executors_peak", 0)))  # more may be connected
         places.append(f"{remote:,} on {counted(executors, 'executor') if executors else 'executors'}")
     if here:
         places.append(f"{here:,} on this host")

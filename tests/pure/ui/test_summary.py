@@ -37,7 +37,7 @@ from spraycc.ui.summary import counted, size, span, summary_line
         ),
         (
             {"tasks": 1, "remote": 1, "wall_s": 20.0, "cpu_s_remote": 0.5, "run_s": 1.5, "executors_peak": 2},
-            "1 task in 20 s: 1 on 2 executors; 0.5 s of CPU",
+            "1 task in 20 s: 1 on 1 executor; 0.5 s of CPU",
         ),
         ({"tasks": 2, "remote": 2}, "2 tasks in 0.0 s: 2 on executors"),
         ({"tasks": 3, "cancelled": 3, "wall_s": 1.0}, "3 tasks in 1.0 s; 3 cancelled"),
