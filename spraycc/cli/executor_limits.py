@@ -28,7 +28,9 @@ def tell(settings: Settings, origins: Mapping[str, str], root: bytes) -> None:
 
 
 def messages(settings: Settings, origins: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """The messages for builds with these settings, each with its key. On the submit host only that -j is cut.
+    """The messages for builds with these settings, each with its key.
+
+    On the submit host: only that a configured `executors` cuts -j. A user who has just typed both knows that.
 
     Args:
         settings: with the build's -j in ``jobs``.
@@ -36,6 +38,8 @@ def messages(settings: Settings, origins: Mapping[str, str]) -> Iterator[tuple[s
     """
     most, jobs, cluster = settings.executors_in_force, settings.jobs, settings.cluster
     where = "on this host" if cluster == "local" else f"of cluster {cluster}"
+    if cluster == "local" and origins.get("executors") == "--executors":
+        return
     if settings.executors is not None and jobs is not None and jobs > most:
         source = f"`executors`, from {origins['executors']}"
         if settings.executors > most:

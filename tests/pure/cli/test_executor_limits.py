@@ -22,10 +22,7 @@ STEP = Allocation("slurm", "7", (("node1", 8),), "", ())
     [
         ({}, []),
         ({"jobs": 2, "executors": 2}, []),
-        (
-            {"jobs": 8, "executors": 3},
-            ["-j8 is more than the limit of 3 executors on this host (`executors`, from --executors)"],
-        ),
+        ({"jobs": 8, "executors": 3}, []),
         ({"cluster": "slurm"}, [f"this build may use up to 100 executors of cluster slurm {ANOTHER} limit)"]),
         (
             {"cluster": "slurm", "jobs": 1},
@@ -63,6 +60,12 @@ STEP = Allocation("slurm", "7", (("node1", 8),), "", ())
 )
 def test_messages(values: dict[str, Any], lines: list[str]) -> None:
     assert [text for _, text in executor_limits.messages(Settings(**values), ORIGINS)] == lines
+
+
+def test_a_configured_limit_of_this_host_is_told() -> None:
+    origins = {"executors": "/w/.spraycc.toml"}
+    ((_, text),) = executor_limits.messages(Settings(jobs=8, executors=3), origins)
+    assert text == "-j8 is more than the limit of 3 executors on this host (`executors`, from /w/.spraycc.toml)"
 
 
 def test_each_message_is_shown_once_in_a_workspace(

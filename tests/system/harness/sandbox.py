@@ -124,9 +124,8 @@ class Finished:
         return f"--- stdout\n{_tail(self.out)}\n--- stderr\n{_tail(self.err)}\n--- figures {self.figures}"
 
     def own_lines(self) -> list[str]:
-        """SprayCC's own lines on stderr, without that of the first build whose -j is above its executors."""
-        lines = [line for line in self.err.decode(errors="replace").splitlines() if line.startswith("spraycc")]
-        return [line for line in lines if " is more than the limit of " not in line]
+        """SprayCC's own lines on stderr."""
+        return [line for line in self.err.decode(errors="replace").splitlines() if line.startswith("spraycc")]
 
 
 def _tail(data: bytes, size: int = 4000) -> str:
