@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from spraycc.scheduler import actions, events
 from spraycc.scheduler.core import Scheduler
 from spraycc.scheduler.tasks import TaskState
 from spraycc.server.builds.build import Build, Builds
+from spraycc.server.builds.progress import progress_of
 from spraycc.server.fleet.connection import ExecutorLink
 from spraycc.server.fleet.fleet import Fleet, way_of
 from spraycc.server.fleet.waiting import WaitNotices
@@ -234,19 +234,11 @@ class Dispatcher:
     def progress(self, build: Build) -> dict[str, Any]:
         """The figures of the message Progress, as docs/protocol.md describes them. O(tasks)."""
         snapshot = self._scheduler.snapshot()
-        state = _state_of(build, snapshot, len(self.fleet.links))
-        del state["tokens"]
-        counts = snapshot["builds"].get(build.id)
-        # A task that is answered is done, although its runner has not ended yet.
-        unfinished = counts["remote"] + (state["waiting"] or 0) + (state["here"] or 0) if counts else 0
-        tasks = build.figures.tasks
-        done = max(0, tasks - unfinished)
-        expected, rest_s = build.expectation.of(tasks, done, time.monotonic() - build.started)
         return {
-            "done": done,
-            "expected": expected,
-            "rest_s": rest_s,
-            **state,
+            **progress_of(build, snapshot["builds"].get(build.id)),
+            "running": build.figures.running,
+            "executors": len(self.fleet.links),
+            "asked": snapshot["executors"]["asked"],
             "failed": build.figures.failed,
             "pending": _most_pending(self.fleet.pending()),
         }
@@ -360,11 +352,11 @@ def _note_executor(build: Build, link: ExecutorLink) -> None:
 
 def _state_of(build: Build, snapshot: Snapshot, executors: int) -> dict[str, int | None]:
     """The build's sample, see :class:`spraycc.records.format.SampleLine`. Without its time."""
-    counts = snapshot["builds"].get(build.id)
+    progress = progress_of(build, snapshot["builds"].get(build.id))
     return {
         "running": build.figures.running,
-        "here": counts["here_heavy"] + counts["here_light"] + counts["here_now"] if counts else 0,
-        "waiting": counts["queued"] + counts["waiting_here"] if counts else 0,
+        "here": progress["here"],
+        "waiting": progress["waiting"],
         "executors": executors,
         "asked": snapshot["executors"]["asked"],
         "tokens": build.pool.issued if build.pool is not None else None,

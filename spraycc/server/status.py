@@ -7,6 +7,7 @@ from typing import Any
 from spraycc.model import BuildId
 from spraycc.scheduler.tasks import TaskState
 from spraycc.server.builds.build import Build
+from spraycc.server.builds.progress import progress_of
 from spraycc.server.dispatcher import Dispatcher
 from spraycc.server.tasks.names import status_of
 from spraycc.server.tasks.task import Phase
@@ -19,17 +20,8 @@ _WAITS_FOR = {TaskState.QUEUED: "executor", TaskState.WAITING: "slot"}
 
 def build_status(build: Build, counts: BuildCounts | None) -> dict[str, Any]:
     """An open build, as :class:`spraycc.status_reply.BuildStatus`; ``counts``: the scheduler's."""
-    remote = here = waiting = 0
-    if counts is not None:
-        remote = counts["remote"]
-        here = counts["here_heavy"] + counts["here_light"] + counts["here_now"]
-        waiting = counts["queued"] + counts["waiting_here"]
-    tasks = build.figures.tasks
-    done = max(0, tasks - remote - here - waiting)
-    status = build.status()
-    expected, rest_s = build.expectation.of(tasks, done, status["age_s"])
-    progress = {"running_here": here, "waiting": waiting, "done": done, "expected": expected, "rest_s": rest_s}
-    return status | progress
+    progress = progress_of(build, counts)
+    return build.status() | {"running_here": progress.pop("here"), **progress}
 
 
 def builds_status(dispatcher: Dispatcher, snapshot: Snapshot) -> list[dict[str, Any]]:

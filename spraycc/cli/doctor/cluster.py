@@ -50,22 +50,17 @@ def findings(flags: Mapping[str, Any], patience_s: float) -> Iterator[Finding]:
 
     Raises:
         SprayccError: the configuration or the workspace is wrong.
+        Stop: the cluster can't be probed.
     """
     root = workspace.find()
     settings = config.load(root, flags=flags).settings
-    found = reachable(settings)
-    yield found
-    if not found.ok:
-        return
+    yield reachable(settings)
     compiler = next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
     if compiler is None:
         remedy = "install one on this host and on the cluster's"
         yield failed("probe", "no C compiler on PATH", remedy, essential=True)
         return
-    for finding in without_other_executors(root, settings):
-        yield finding
-        if not finding.ok:
-            return
+    yield from without_other_executors(root, settings)
     with probe_directory(root) as directory:
         yield from _probe(root, directory, compiler, flags, patience_s, settings)
 

@@ -54,17 +54,12 @@ def findings(flags: Mapping[str, Any], count: int, patience_s: float) -> Iterato
 
     Raises:
         SprayccError: the configuration or the workspace is wrong.
+        Stop: the cluster can't be probed.
     """
     root = workspace.find()
     settings = config.load(root, flags=flags).settings
-    found = reachable(settings)
-    yield found
-    if not found.ok:
-        return
-    for finding in without_other_executors(root, settings):
-        yield finding
-        if not finding.ok:
-            return
+    yield reachable(settings)
+    yield from without_other_executors(root, settings)
     if count > settings.executors_in_force:
         flags = {**flags, "executors": str(count)}
     yield passed("executors", f"{count} asked for (cluster {settings.cluster}); waiting {patience_s:.0f} s at most")

@@ -44,17 +44,26 @@ _LISTS = ("squeue", "qstat", "bjobs")
 
 
 def reachable(settings: Settings) -> Finding:
-    """Whether the programs of the cluster manager are on this host."""
+    """The programs of the cluster manager are on this host.
+
+    Raises:
+        Stop: some are not.
+    """
     missing = [name for name in _PROGRAMS.get(settings.cluster, ()) if shutil.which(name) is None]
     if missing:
         text = f"{settings.cluster}: not on PATH: {' '.join(missing)}"
-        return failed("cluster", text, "is this a submit host, and is the cluster's software set up?", essential=True)
+        remedy = "is this a submit host, and is the cluster's software set up?"
+        raise Stop(failed("cluster", text, remedy, essential=True))
     where = f", {settings.allocation.name}" if settings.allocation else ""
     return passed("cluster", f"{settings.cluster}{where}")
 
 
 def without_other_executors(root: bytes, settings: Settings) -> Iterator[Finding]:
-    """End an idle server whose executors are another cluster's: they would run the probe, and the cluster nothing."""
+    """End an idle server whose executors are another cluster's: they would run the probe, and the cluster nothing.
+
+    Raises:
+        Stop: the server has an open build.
+    """
     others = {executor["cluster"] for executor in status(root).get("executors", ())} - {settings.cluster}
     if not others:
         return
@@ -62,7 +71,8 @@ def without_other_executors(root: bytes, settings: Settings) -> Iterator[Finding
     if end_server(root):
         yield passed("server", f"ended, because it was idle and {text}; this probe starts another")
     else:
-        yield failed("server", f"a build is open, and {text}", "probe again when the build has ended", essential=True)
+        remedy = "probe again when the build has ended"
+        raise Stop(failed("server", f"a build is open, and {text}", remedy, essential=True))
 
 
 def split_advice(trouble: str, cluster: str) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import trio
 
 from spraycc.server.builds.build import Build
 from spraycc.server.builds.expectation import Earlier, search
+from spraycc.status_reply import BuildCounts
 from spraycc.system.threads import run_in_thread
 from spraycc.wire.runner import FROM_SERVER, Progress
 
@@ -19,6 +21,23 @@ log = logging.getLogger(__name__)
 
 #: No command line needs figures more often.
 LEAST_INTERVAL_S = 0.1
+
+
+def progress_of(build: Build, counts: BuildCounts | None) -> dict[str, int | None]:
+    """A build's progress: ``here``, ``waiting``, ``done``, ``expected`` and ``rest_s``, as docs/protocol.md has them.
+
+    ``counts``: the scheduler's counts of the build; None: the scheduler does not know the build.
+    """
+    remote = here = waiting = 0
+    if counts is not None:
+        remote = counts["remote"]
+        here = counts["here_heavy"] + counts["here_light"] + counts["here_now"]
+        waiting = counts["queued"] + counts["waiting_here"]
+    tasks = build.figures.tasks
+    # A task that is answered is done, although its runner has not ended yet.
+    done = max(0, tasks - remote - here - waiting)
+    expected, rest_s = build.expectation.of(tasks, done, time.monotonic() - build.started)
+    return {"here": here, "waiting": waiting, "done": done, "expected": expected, "rest_s": rest_s}
 
 
 class ProgressReports:

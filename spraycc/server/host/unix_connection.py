@@ -81,7 +81,7 @@ class Peer:
                 return
 
     async def wait_word(self) -> bytes:
-        """What the peer sends next, at most one read; empty when it has closed its end."""
+        """The peer's next bytes, at most one read; empty when it has closed its end."""
         while True:
             try:
                 await trio.lowlevel.wait_readable(self._sock)

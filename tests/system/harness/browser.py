@@ -211,7 +211,7 @@ class Tab:
         """Write the visible part of the page as a PNG."""
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
 
-    # What the page has done
+    # The page's requests and complaints
 
     def requests(self) -> list[str]:
         """The addresses of all requests that the page's policy has not stopped. A stopped request is a complaint."""
