@@ -37,11 +37,23 @@ import trio
 
 from spraycc import __version__
 from spraycc.errors import SprayccError
+from spraycc.executor.file_piece import FilePiece
 from spraycc.executor.link import Link, LinkLost, connect, frame_of
 from spraycc.executor.session import read_session
 from spraycc.system.allocator import keep_freed_memory
 from spraycc.system.file_cache import cached
-from spraycc.wire.executor import CancelTask, FileData, Leave, MadeFile, Ping, Pong, Reads, Ready, StartTask, TaskEnded
+from spraycc.wire.executor import (
+    PIECE_BYTES,
+    CancelTask,
+    Leave,
+    MadeFile,
+    Ping,
+    Pong,
+    Reads,
+    Ready,
+    StartTask,
+    TaskEnded,
+)
 from spraycc.wire.framing import CHUNK_BYTES
 from spraycc.wire.session_file import Session
 
@@ -246,17 +258,20 @@ class Simulation:
         if task.prove:
             ended = frame_of(Reads(task.task, complete=True)) + ended
         with contextlib.suppress(LinkLost):
-            frames: list[bytes] = []
-            held = 0
+            frames = bytearray()
             for message in () if scope.cancelled_caught else _files(task, size):
                 # As a real executor does: the last piece goes with TaskEnded.
-                if held >= CHUNK_BYTES:
-                    await link.send_frames(b"".join(frames))
-                    frames, held = [], 0
-                frames.append(frame_of(message))
-                held += len(message.data)
+                if isinstance(message, FilePiece):
+                    before, frames = frames, bytearray()
+                    await link.send_piece(message, before)
+                    self.counters.bytes_sent += message.size_bytes
+                    continue
+                frames += frame_of(message)
                 self.counters.bytes_sent += len(message.data)
-            await link.send_frames(b"".join([*frames, ended]))
+                if len(frames) >= CHUNK_BYTES:
+                    await link.send_frames(frames)
+                    frames = bytearray()
+            await link.send_frames(frames + ended)
 
 
 def _given(task: StartTask, option: bytes, default: float) -> float:
@@ -272,21 +287,27 @@ def _word(task: StartTask, option: bytes) -> str:
 
 
 @functools.cache
-def _contents() -> bytes:
-    """The outputs' content, repeated: a real program's bytes, as compressible as an object's."""
-    return Path(sys.executable).read_bytes()[: 64 * CHUNK_BYTES]
+def _contents(is_depfile: bool) -> tuple[int, int]:
+    """An open file with the outputs' content, and its size, a multiple of PIECE_BYTES.
+
+    Objects have a real program's bytes, which are as compressible as an object's. A depfile has empty lines: ninja
+    reads it, and an empty line names no dependency.
+    """
+    contents = b"\n" * PIECE_BYTES if is_depfile else Path(sys.executable).read_bytes()
+    descriptor = os.memfd_create("contents")
+    size = len(contents) // PIECE_BYTES * PIECE_BYTES
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(contents[:size])
+    return descriptor, size
 
 
-def _files(task: StartTask, size: int) -> Iterator[MadeFile | FileData]:
-    of_objects = memoryview(_contents())
+def _files(task: StartTask, size: int) -> Iterator[MadeFile | FilePiece]:
     for path in task.outputs:
-        # ninja reads the depfile; an empty line names no dependency.
-        contents = memoryview(b"\n" * CHUNK_BYTES) if path.endswith(b".d") else of_objects
-        pieces = len(contents) // CHUNK_BYTES
-        for number, at in enumerate(range(0, max(1, size), CHUNK_BYTES)):
-            begin = number % pieces * CHUNK_BYTES
-            data = bytes(contents[begin : begin + min(CHUNK_BYTES, size - at)])
-            yield FileData(task.task, data) if at else MadeFile(task.task, path, 0o666 & ~task.umask, size, None, data)
+        descriptor, have = _contents(path.endswith(b".d"))
+        data = os.pread(descriptor, size, 0) if size <= CHUNK_BYTES else b""
+        yield MadeFile(task.task, path, 0o666 & ~task.umask, size, None, data)
+        for at in range(0, size if size > CHUNK_BYTES else 0, PIECE_BYTES):
+            yield FilePiece(task.task, descriptor, at % have, min(PIECE_BYTES, size - at))
 
 
 def settings(directory: Path, real: int = 0) -> dict[str, str]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import trio
 
 from spraycc.errors import ProtocolError, ServerUnavailable, VersionMismatch
+from spraycc.executor.file_piece import FilePiece, part_buffer
 from spraycc.system.tls import TlsSocket
-from spraycc.wire.executor import CHALLENGE_BYTES, FROM_EXECUTOR, TO_EXECUTOR, proof, read_challenge
+from spraycc.wire.executor import CHALLENGE_BYTES, FROM_EXECUTOR, TO_EXECUTOR, FileContents, proof, read_challenge
 from spraycc.wire.framing import FrameReader, encode_frame
 from spraycc.wire.schema import Message
 from spraycc.wire.session_file import Session
@@ -55,9 +58,38 @@ class Link:
 
     async def send_frames(self, frames: bytes | bytearray) -> None:
         """Send whole frames. Waits as long as the network needs, so that the caller produces no faster."""
+        async with self._sending():
+            await self._connection.send(frames)
+
+    async def send_piece(self, piece: FilePiece, frames: bytes | bytearray = b"") -> None:
+        """Send whole frames, and then a piece of a file.
+
+        Raises:
+            LinkLost: the server is gone.
+            OSError: the piece can't be read. The server got zeros in its place, and the link is as good as before.
+        """
+        sent, error = 0, None
+        async with self._sending():
+            await self._connection.send(frames + frame_of(FileContents(piece.task, piece.size_bytes)))
+            with part_buffer() as buffer:
+                while sent < piece.size_bytes:
+                    try:
+                        part = buffer[: piece.read(sent, buffer)]
+                    except OSError as exc:
+                        # The server counts on all of the announced bytes.
+                        error = exc
+                        part = buffer[: piece.size_bytes - sent]
+                        part[:] = bytes(len(part))
+                    await self._connection.send(part)
+                    sent += len(part)
+        if error is not None:
+            raise error
+
+    @asynccontextmanager
+    async def _sending(self) -> AsyncIterator[None]:
         try:
             async with self._send_lock:
-                await self._connection.send(frames)
+                yield
         except _GONE as exc:
             raise LinkLost("the server closed the connection") from exc
 

@@ -21,10 +21,11 @@ from dataclasses import dataclass, field
 from spraycc.errors import CaptureError, CaptureRefusal
 from spraycc.executor.box import Layer
 from spraycc.executor.file_attributes import is_owner_changed, lost_attribute
+from spraycc.executor.file_piece import FilePiece
 from spraycc.executor.prepare import Prepared, stamp
 from spraycc.model import TaskId
 from spraycc.system.paths import shown
-from spraycc.wire.executor import Deleted, FileData, FileHole, MadeDirectory, MadeFile, MadeSymlink
+from spraycc.wire.executor import PIECE_BYTES, Deleted, FileHole, MadeDirectory, MadeFile, MadeSymlink
 from spraycc.wire.framing import CHUNK_BYTES
 
 #: A file's time may lie this far outside the command's life and still be "now", because the clock of file systems ticks
@@ -33,7 +34,8 @@ CLOCK_SLACK_NS = 50_000_000
 
 _OPAQUE = b"user.overlay.opaque"
 
-ProducedMessage = Deleted | MadeDirectory | MadeSymlink | MadeFile | FileData | FileHole
+#: A FilePiece is valid until the next message is asked for.
+ProducedMessage = Deleted | MadeDirectory | MadeSymlink | MadeFile | FileHole | FilePiece
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,19 +196,19 @@ def file_messages(
         yield MadeFile(task, path, mode, left, mtime_ns, small)
         if small:
             return
+        at = 0
         for is_data, size in _extents(source.fileno(), left) if status.st_blocks * 512 < left else [(True, left)]:
+            end = at + size
             if not is_data:
-                os.lseek(source.fileno(), size, os.SEEK_CUR)
                 yield FileHole(task, size)
-                continue
-            while size > 0:
-                data = _read(source.fileno(), min(size, CHUNK_BYTES))
-                size -= len(data)
-                yield FileData(task, data)
+            else:
+                for begin in range(at, end, PIECE_BYTES):
+                    yield FilePiece(task, source.fileno(), begin, min(PIECE_BYTES, end - begin))
+            at = end
 
 
 def _extents(descriptor: int, size: int) -> list[tuple[bool, int]]:
-    """The file's parts: (True for data and False for a hole, size). The file position stays at the beginning."""
+    """The file's parts: (True for data and False for a hole, size)."""
     parts = []
     at = 0
     while at < size:
@@ -219,7 +221,6 @@ def _extents(descriptor: int, size: int) -> list[tuple[bool, int]]:
         hole = os.lseek(descriptor, data, os.SEEK_HOLE) if data < size else size
         parts += [(False, data - at), (True, hole - data)]
         at = hole
-    os.lseek(descriptor, 0, os.SEEK_SET)
     return [(is_data, length) for is_data, length in parts if length]
 
 

@@ -23,6 +23,7 @@ from spraycc.executor.box import BoxOrder, BoxProcess, Ended, NotStarted, Stream
 from spraycc.executor.box_process import KILL_GRACE_S, run_box
 from spraycc.executor.capture_errors import CaptureErrorScanner, OutputDelay, is_out_of_memory, is_starved, refusal_of
 from spraycc.executor.coherence import Coherence
+from spraycc.executor.file_piece import FilePiece
 from spraycc.executor.host import Host
 from spraycc.executor.link import Link, LinkLost, frame_of
 from spraycc.executor.predicted_capture import PredictedCapture
@@ -32,7 +33,7 @@ from spraycc.executor.scratch import Slot, remove_tree
 from spraycc.executor.toolchain_check import ToolchainCheck
 from spraycc.model import TaskId
 from spraycc.system.threads import run_in_thread
-from spraycc.wire.executor import FileData, MadeFile, StartTask, TaskEnded, TaskOutput
+from spraycc.wire.executor import MadeFile, StartTask, TaskEnded, TaskOutput
 from spraycc.wire.framing import CHUNK_BYTES
 
 _log = logging.getLogger(__name__)
@@ -308,7 +309,12 @@ class Tasks:
         for message in messages:
             if attempt.cancelled:
                 return
-            if isinstance(message, (MadeFile, FileData)):
+            if isinstance(message, FilePiece):
+                frames, attempt.frames = attempt.frames, bytearray()
+                await self._link.send_piece(message, frames)
+                self.counters.bytes_returned += message.size_bytes
+                continue
+            if isinstance(message, MadeFile):
                 self.counters.bytes_returned += len(message.data)
             attempt.frames += frame_of(message)
             if len(attempt.frames) >= CHUNK_BYTES:

@@ -19,11 +19,22 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-async def run_in_thread(function: Callable[[*Ts], T], *arguments: *Ts, abandon_on_cancel: bool = False) -> T:
+async def run_in_thread(
+    function: Callable[[*Ts], T],
+    *arguments: *Ts,
+    abandon_on_cancel: bool = False,
+    limiter: trio.CapacityLimiter | None = None,
+) -> T:
     """``function(*arguments)`` in a thread, so that other coroutines continue meanwhile.
 
     If no thread can be started (the limit of the user's processes, or no memory), the function runs in this thread, and
     all coroutines wait for its end.
+
+    Args:
+        function: called in the thread.
+        arguments: its arguments.
+        abandon_on_cancel: a cancelled caller does not wait for the thread.
+        limiter: bounds the number of threads; None: trio's own for all threads.
     """
     began = False
 
@@ -34,7 +45,7 @@ async def run_in_thread(function: Callable[[*Ts], T], *arguments: *Ts, abandon_o
         return function(*arguments)
 
     try:
-        return await trio.to_thread.run_sync(work, abandon_on_cancel=abandon_on_cancel)
+        return await trio.to_thread.run_sync(work, abandon_on_cancel=abandon_on_cancel, limiter=limiter)
     except RuntimeError:  # "can't start new thread": threading has no class of its own for this
         if began:
             raise

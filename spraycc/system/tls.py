@@ -2,12 +2,21 @@
 
 OpenSSL reads and writes the socket itself. With buffers in memory, as in trio.SSLStream, each record of 16 KiB costs
 two more copies and a pass through the event loop, and each connection keeps the memory of its largest burst.
+
+OpenSSL's calls let go of the interpreter lock, so a thread can receive while the event loop does other work
+(:meth:`TlsSocket.receive_now`). The event loop may send meanwhile: a lock keeps the two apart, because OpenSSL's object
+for a connection is for one thread at a time.
 """
 
 from __future__ import annotations
 
+import fcntl
+import select
 import socket
 import ssl
+import struct
+import termios
+import threading
 
 import trio
 
@@ -29,6 +38,8 @@ class TlsSocket:
         """Take over a connected socket. :meth:`shake_hands` must follow."""
         sock.setblocking(False)
         self._sock = context.wrap_socket(sock, server_side=server_side, do_handshake_on_connect=False)
+        #: held for each call of OpenSSL
+        self._lock = threading.Lock()
         self._unsent: bytes | bytearray = b""
         #: bytes received since the event loop last had its turn
         self._in_a_row = 0
@@ -56,13 +67,12 @@ class TlsSocket:
         most = min(most, _BURST_BYTES)
         while True:
             if self._drained:
-                self._drained = False
-                self._in_a_row = 0
-                await trio.lowlevel.wait_readable(self._sock)
+                await self.wait_readable()
             size = 0
             try:
                 while size < most:
-                    got = self._sock.recv_into(_burst_view[size:most])
+                    with self._lock:
+                        got = self._sock.recv_into(_burst_view[size:most])
                     if not got:
                         break
                     size += got
@@ -79,6 +89,57 @@ class TlsSocket:
                     raise trio.BrokenResourceError from exc
             self._in_a_row += size
             return _burst_view[:size]
+
+    def receive_now(self, into: memoryview) -> int:
+        """Receive data that is there, without waiting. Returns its size; 0 if there is none.
+
+        Any thread may call this while no other one receives. The end of the connection is an error.
+        """
+        size = 0
+        try:
+            while size < len(into):
+                with self._lock:
+                    got = self._sock.recv_into(into[size:])
+                if not got:
+                    if not size:
+                        raise EOFError("the connection was closed in the middle of a file")
+                    break
+                size += got
+        except ssl.SSLWantReadError:
+            self._drained = True
+        except ssl.SSLWantWriteError:
+            # A reply to a change of keys, which the peer must read first. A later call of OpenSSL sends it.
+            self._drained = True
+        except (EOFError, OSError, ValueError) as exc:
+            if not size:
+                raise trio.BrokenResourceError from exc
+        return size
+
+    def has_data_within(self, seconds: float) -> bool:
+        """Wait, in a thread, until the peer has sent data or ended the connection. False if it has done neither."""
+        waiting = select.poll()
+        waiting.register(self._sock, select.POLLIN)
+        return bool(waiting.poll(seconds * 1e3))
+
+    @property
+    def is_drained(self) -> bool:
+        """True if the last receive found no more data."""
+        return self._drained
+
+    @property
+    def queued_bytes(self) -> int:
+        """Size of the data that has arrived at this host and is not received yet, as the network carried it."""
+        (size,) = struct.unpack("i", fcntl.ioctl(self._sock, termios.FIONREAD, b"\0\0\0\0"))
+        return int(size)
+
+    async def wait_readable(self) -> None:
+        """Wait until a further receive can find data, or the connection's end."""
+        self._in_a_row = 0
+        if self._drained:
+            self._drained = False
+            await trio.lowlevel.wait_readable(self._sock)
+        else:
+            await trio.lowlevel.checkpoint()
 
     async def receive_exactly(self, size: int) -> bytes:
         """Receive this many bytes.
@@ -106,32 +167,48 @@ class TlsSocket:
     def send_now(self, data: bytes | bytearray) -> None:
         """Send without waiting; :meth:`flush` sends the rest."""
         self._unsent = self._unsent + data if self._unsent else data
-        self._push()
+        self._push_unsent()
 
-    async def send(self, data: bytes | bytearray) -> None:
-        """Send all data, as fast as the peer reads. One coroutine at a time."""
-        self.send_now(data)
-        await self.flush()
+    async def send(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all data, as fast as the peer reads, and without a copy of it. One coroutine at a time."""
+        if self._unsent:
+            await self.flush()
+        rest = self._push(memoryview(data))
+        while rest:
+            try:
+                await self._wait_writable()
+            except trio.Cancelled:
+                self._unsent = bytes(rest)  # OpenSSL has begun a record, and must get the same bytes again
+                raise
+            rest = self._push(rest)
 
     async def flush(self) -> None:
         """Send the unsent rest, as fast as the peer reads."""
         while self._unsent:
-            if self._sock.fileno() < 0:  # closed meanwhile
-                raise trio.ClosedResourceError
-            await trio.lowlevel.wait_writable(self._sock)
-            self._push()
+            await self._wait_writable()
+            self._push_unsent()
 
-    def _push(self) -> None:
-        rest = memoryview(self._unsent)  # OpenSSL takes a record of 16 KiB at a time
+    async def _wait_writable(self) -> None:
+        if self._sock.fileno() < 0:  # closed meanwhile
+            raise trio.ClosedResourceError
+        await trio.lowlevel.wait_writable(self._sock)
+
+    def _push_unsent(self) -> None:
+        unsent, self._unsent = self._unsent, b""
+        self._unsent = bytes(self._push(memoryview(unsent)))
+
+    def _push(self, rest: memoryview) -> memoryview:
+        """Send without waiting; the part that could not be sent."""
         try:
-            while rest:
-                rest = rest[self._sock.send(rest) :]
-            self._unsent = b""
+            while rest:  # OpenSSL takes a record of 16 KiB at a time
+                with self._lock:
+                    sent = self._sock.send(rest)
+                rest = rest[sent:]
         except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            self._unsent = bytes(rest)
+            pass
         except (OSError, ValueError) as exc:
-            self._unsent = b""
             raise trio.BrokenResourceError from exc
+        return rest
 
     def close(self) -> None:
         """Close the socket; waiting coroutines get trio.ClosedResourceError."""

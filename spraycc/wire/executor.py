@@ -14,10 +14,14 @@ from spraycc.stamps import STAMP_BYTES
 from spraycc.wire.schema import Grammar, Message
 
 #: Version of everything in this module, the handshake included.
-EXECUTOR_PROTOCOL = 1
+EXECUTOR_PROTOCOL = 2
 
 #: The most lookups that one command can have: records of the recorder (spraycc/native/recorder/recorder.h).
 MOST_READS = 262_144
+
+#: The largest piece of a file's contents. Other messages may come between two pieces, and an unpacked piece is held in
+#: memory.
+PIECE_BYTES = 1024 * 1024
 
 NONCE_BYTES = 32
 EXECUTOR_ID_BYTES = 16
@@ -247,7 +251,10 @@ class MadeSymlink(Message):
 
 @dataclass(frozen=True, slots=True)
 class MadeFile(Message):
-    """Executor → server: a new or changed file. ``data`` and the FileData that follow are ``size_bytes`` in all."""
+    """Executor → server: a new or changed file.
+
+    ``data``, the FileContents and the FileHole that follow are ``size_bytes`` in all.
+    """
 
     TAG: ClassVar[str] = "file"
     task: TaskId
@@ -259,12 +266,28 @@ class MadeFile(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class FileData(Message):
-    """Executor → server: the next piece of the last MadeFile's content, at most CHUNK_BYTES."""
+class FileContents(Message):
+    """Executor → server: raw bytes follow this frame directly, outside any frame.
 
-    TAG: ClassVar[str] = "data"
+    They are the next piece of the last MadeFile's contents.
+    """
+
+    TAG: ClassVar[str] = "contents"
     task: TaskId
-    data: bytes
+    #: size of the piece in the file, at most PIECE_BYTES
+    size_bytes: int
+    #: 0: ``size_bytes`` bytes follow as they are in the file. Otherwise this many compressed bytes follow
+    packed_bytes: int = 0
+
+    def check(self) -> None:
+        """Raise ProtocolError for a size that no honest executor sends."""
+        if not 0 < self.size_bytes <= PIECE_BYTES or not 0 <= self.packed_bytes < self.size_bytes:
+            raise ProtocolError(f"a piece of {self.size_bytes} bytes, packed into {self.packed_bytes}")
+
+    @property
+    def raw_bytes(self) -> int:
+        """The number of bytes that follow the frame."""
+        return self.packed_bytes or self.size_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +351,7 @@ FROM_EXECUTOR = Grammar(
     MadeDirectory,
     MadeSymlink,
     MadeFile,
-    FileData,
+    FileContents,
     FileHole,
     Reads,
     TaskEnded,

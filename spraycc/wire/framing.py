@@ -1,5 +1,7 @@
 """Frames: a 4-byte big-endian length, then that many bytes of one CBOR item (RFC 8949). Sans-IO.
 
+Raw bytes may follow a frame if its item announces them. The caller takes them with :meth:`FrameReader.take_raw`.
+
 Invariant: for any bytes, in any pieces, a :class:`FrameReader` either yields the items that were sent, or raises
 :class:`~spraycc.errors.ProtocolError`. The reader never holds more than one frame's limit plus one read.
 """
@@ -14,9 +16,9 @@ import cbor2
 from spraycc.errors import ProtocolError
 
 #: Size of the largest frame. No honest frame comes near: Linux limits a command line with its environment to 6 MiB
-#: (execve(2)), and file contents travel in pieces of :data:`CHUNK_BYTES`.
+#: (execve(2)), and contents of more than :data:`CHUNK_BYTES` travel outside the frames.
 MAX_FRAME_BYTES = 16 * 1024 * 1024
-#: File contents and output travel in pieces of at most this size.
+#: A frame holds at most this much of a file or of output.
 CHUNK_BYTES = 256 * 1024
 
 _LENGTH = struct.Struct(">I")
@@ -79,12 +81,31 @@ class FrameReader:
         begin = self._start + 4
         with memoryview(self._buffer) as view:
             body = bytes(view[begin : begin + size])
-        self._start = begin + size
-        if self._start == len(self._buffer):
+        self._consume(begin + size)
+        return decode_body(body)
+
+    @property
+    def missing_bytes(self) -> int:
+        """At least this many bytes must come before :meth:`next_item` can return the next item."""
+        have = len(self._buffer) - self._start
+        if have < 4:
+            return 4 - have
+        (size,) = _LENGTH.unpack_from(self._buffer, self._start)
+        return max(0, 4 + int(size) - have)
+
+    def take_raw(self, most: int) -> bytes:
+        """Up to ``most`` of the bytes that came behind the last item, which belong to no frame."""
+        end = min(self._start + most, len(self._buffer))
+        data = bytes(self._buffer[self._start : end])
+        self._consume(end)
+        return data
+
+    def _consume(self, end: int) -> None:
+        self._start = end
+        if end == len(self._buffer):
             # Otherwise each of a thousand idle connections would keep the memory of its largest frame.
             self._buffer.clear()
             self._start = 0
-        return decode_body(body)
 
 
 def decode_body(body: bytes) -> Any:

@@ -18,6 +18,7 @@ from spraycc.model import ExecutorId, Kind, TaskId, Usage
 from spraycc.scheduler.events import AttemptEnded, Event, ExecutorJoined, ExecutorLost, MemoryReported, Outcome
 from spraycc.server.coherence.inputs import Inputs, Told
 from spraycc.server.fleet.channel import Channel
+from spraycc.server.fleet.contents import Piece
 from spraycc.server.fleet.in_flight import InFlight
 from spraycc.server.fleet.verdict import judge
 from spraycc.server.host.offload import Disk
@@ -283,6 +284,9 @@ class ExecutorLink:
     async def _read(self) -> None:
         channel = self._channel
         while (message := await channel.receive()) is not None:
+            if isinstance(message, wire.FileContents):
+                await channel.receive_contents(message, self._open_piece, self._results.disk)
+                continue
             channel.is_handling = True
             try:
                 await self._handle(message)
@@ -312,6 +316,15 @@ class ExecutorLink:
             flight.reads = message
         elif isinstance(message, Change):
             await flight.take(message, self._results.write_back)
+
+    def _open_piece(self, message: wire.FileContents) -> Piece:
+        """The piece that the executor announces. The bytes of an attempt that has ended are received as well."""
+        message.check()
+        flight = self.flight
+        if flight is None or message.task != flight.task.id or flight.aborted:
+            return Piece(message, None)
+        flight.expect(message)
+        return Piece(message, flight.write)
 
     async def _ended(self, flight: InFlight, ended: wire.TaskEnded) -> None:
         task, staging, results = flight.task, flight.staging, self._results

@@ -52,6 +52,23 @@ class InFlight:
             except (WriteBackError, ProtocolError) as exc:  # also: a directory has become a link on the submit host
                 self._fail(exc)
 
+    def expect(self, piece: wire.FileContents) -> None:
+        """Note that a piece of the last file's contents comes next.
+
+        Raises:
+            ProtocolError: the executor may not send such a piece.
+        """
+        if self.failure is None:
+            self.staging.expect(piece.size_bytes)
+
+    def write(self, contents: bytes | memoryview) -> None:
+        """Write the next contents of the last file. If that fails, the attempt does not count; the connection stays."""
+        if self.failure is None and not self.aborted:
+            try:
+                self.staging.write(contents)
+            except (WriteBackError, ProtocolError) as exc:  # also: a directory has become a link on the submit host
+                self._fail(exc)
+
     def _fail(self, exc: SprayccError) -> None:
         log.warning("executor %s: task %d: %s", self.attempt.executor, self.task.id, exc)
         self.failure = exc

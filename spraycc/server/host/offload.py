@@ -8,9 +8,12 @@ process, and says nothing about the disk.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeVar
+
+import trio
 
 from spraycc.system.threads import run_in_thread
 
@@ -47,6 +50,7 @@ class Disk:
         self._clock = clock
         self._cpu_clock = cpu_clock
         self._in_thread = in_thread
+        self._few = trio.CapacityLimiter(len(os.sched_getaffinity(0)) + 2)
         #: exponential means of the time that a piece of work waits for the disk, in seconds
         self._mean_s: dict[Kind, float] = {"read": 0.0, "write": 0.0}
 
@@ -65,6 +69,11 @@ class Disk:
     async def do_in_thread(self, work: Callable[[], T]) -> T:
         """Do large ``work()`` in a thread. Its time says nothing about the disk, and does not count."""
         done: T = await self._in_thread(work)
+        return done
+
+    async def do_in_few_threads(self, work: Callable[[], T]) -> T:
+        """Do ``work()`` that needs a core all the time. No more threads do such work than there are cores, and two."""
+        done: T = await self._in_thread(work, limiter=self._few)
         return done
 
     def _do_timed(self, kind: Kind, work: Callable[[], T]) -> T:

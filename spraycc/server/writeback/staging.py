@@ -27,10 +27,10 @@ from spraycc.errors import ProtocolError, WriteBackError
 from spraycc.server.host.temp_names import Temporaries
 from spraycc.system.paths import is_inside
 from spraycc.system.threads import exact_modes
-from spraycc.wire.executor import Deleted, FileData, FileHole, MadeDirectory, MadeFile, MadeSymlink
+from spraycc.wire.executor import Deleted, FileHole, MadeDirectory, MadeFile, MadeSymlink
 
-#: A message that reports a changed file, or a piece of its contents.
-Change = Deleted | MadeDirectory | MadeSymlink | MadeFile | FileData | FileHole
+#: A message that reports a changed file, or a hole in its contents.
+Change = Deleted | MadeDirectory | MadeSymlink | MadeFile | FileHole
 
 #: With more contents of one attempt in memory, the contents should go to disk.
 MEMORY_BYTES = 256 * 1024
@@ -53,7 +53,7 @@ class _File:
 
 
 class Staging:
-    """The changes of one attempt. Not thread-safe: :meth:`commit` may run in another thread if no other call does."""
+    """The changes of one attempt. Not thread-safe: a call may run in another thread if no other call does."""
 
     def __init__(
         self, roots: tuple[bytes, ...], token: bytes, temporaries: Temporaries, since_ns: int | None = None
@@ -96,19 +96,14 @@ class Staging:
         return self.memory_bytes > MEMORY_BYTES
 
     def take(self, message: Change) -> None:
-        """Note a change, or the next piece of the last file.
+        """Note a change, or a hole in the last file.
 
         Raises:
             ProtocolError: a path out of bounds, or contents of another size than announced.
             WriteBackError: a setuid or setgid file.
         """
-        if isinstance(message, (FileData, FileHole)):
-            if self._current is None:
-                raise ProtocolError("file contents without a file")
-            if isinstance(message, FileHole):
-                self._add_hole(self._current, message.size_bytes)
-            else:
-                self._add(self._current, message.data)
+        if isinstance(message, FileHole):
+            self._add_hole(self._current_file(), message.size_bytes)
             return
         self._finish_current()
         self._check_path(message.path)
@@ -124,6 +119,32 @@ class Staging:
         else:
             self._changes.append(message)
 
+    def expect(self, size_bytes: int) -> None:
+        """Note that so much of the last file's contents comes next, by :meth:`write`.
+
+        Raises:
+            ProtocolError: there is no file, or the file would get larger than announced.
+        """
+        self._count(self._current_file(), size_bytes)
+
+    def write(self, contents: bytes | memoryview) -> None:
+        """Write contents of the last file to its unnamed file. May wait for the disk.
+
+        Raises:
+            ProtocolError: a directory on the way to the file is a symbolic link.
+            WriteBackError: the disk is full, or the directory can't be written.
+        """
+        file = self._current_file()
+        if file.fd < 0 or file.pieces:
+            self._spill(file)
+        try:
+            view = memoryview(contents)
+            self.bytes_received += len(view)
+            while view:
+                view = view[os.write(file.fd, view) :]
+        except OSError as exc:
+            raise WriteBackError(file.made.path, exc) from exc
+
     def spill(self) -> None:
         """Write the contents in memory to unnamed files. May wait for the disk.
 
@@ -132,8 +153,7 @@ class Staging:
         """
         for change in self._changes:
             if isinstance(change, _File) and change.pieces:
-                self._write(change)
-        self.memory_bytes = 0
+                self._spill(change)
 
     def commit(self) -> None:
         """Make everything visible.
@@ -168,6 +188,11 @@ class Staging:
         self._leave_directory()
 
     # -- collecting
+
+    def _current_file(self) -> _File:
+        if self._current is None:
+            raise ProtocolError("file contents without a file")
+        return self._current
 
     def _add_hole(self, file: _File, size: int) -> None:
         if size <= 0:
@@ -204,7 +229,8 @@ class Staging:
 
     # -- disk
 
-    def _write(self, file: _File) -> None:
+    def _spill(self, file: _File) -> None:
+        """Write the contents that the file has in memory."""
         try:
             if file.fd < 0:
                 self._open_temporary(file)
@@ -217,6 +243,7 @@ class Staging:
                     view = view[os.write(file.fd, view) :]
         except OSError as exc:
             raise WriteBackError(file.made.path, exc) from exc
+        self.memory_bytes -= sum(len(piece) for piece in file.pieces if not isinstance(piece, int))
         file.pieces.clear()
 
     def _open_temporary(self, file: _File) -> None:
@@ -305,7 +332,7 @@ class Staging:
         path = file.made.path
         late = file.fd >= 0  # spilled earlier, so its time must be set: a file's time is when it appears
         if file.pieces or not late:
-            self._write(file)
+            self._spill(file)
         directory, name = os.path.split(path)
         within = self._enter(directory)
         if file.mode != file.made.mode & 0o1777:

@@ -37,6 +37,11 @@ from tests.sim.server.pairs import Pairs
 READY = wire.Ready("0", "host", 1, ("overlay",), {})
 
 
+async def inline(function: Callable[..., Any], *arguments: Any, limiter: trio.CapacityLimiter | None = None) -> Any:
+    """In place of a thread."""
+    return function(*arguments)
+
+
 class FakeHub:
     """In place of the rest of the server: records the calls of connections."""
 
@@ -44,7 +49,7 @@ class FakeHub:
     inputs = Inputs(Tracker(None), Disk())
     predictions = Predictions(Disk(), {})
     write_back = WriteBack(Disk())
-    disk = Disk()
+    disk = Disk(in_thread=inline)
 
     def __init__(self) -> None:
         self.links: dict[ExecutorId, ExecutorLink] = {}
@@ -144,6 +149,12 @@ async def exactly(stream: Any, size: int) -> bytes:
 
 async def send(stream: Any, *messages: Any) -> None:
     await stream.send_all(b"".join(encode_frame(wire.FROM_EXECUTOR.pack(m)) for m in messages))
+
+
+async def send_contents(stream: Any, data: bytes, announced: int | None = None) -> None:
+    """Send a piece of the file of task 1, which has another size than the message says if ``announced`` is given."""
+    await send(stream, wire.FileContents(TaskId(1), len(data) if announced is None else announced))
+    await stream.send_all(data)
 
 
 async def is_closed(stream: Any) -> bool:
@@ -543,8 +554,7 @@ async def test_a_large_output_below_a_link_has_the_command_run_here(session: Cre
         link.start(task(tmp_path), 1)
         size = 4 * wire_framing.CHUNK_BYTES
         await send(stream, wire.MadeFile(TaskId(1), os.fsencode(tmp_path / "d/big"), 0o644, size, None, b""))
-        for _ in range(4):
-            await send(stream, wire.FileData(TaskId(1), bytes(wire_framing.CHUNK_BYTES)))
+        await send_contents(stream, bytes(size))
         await send(stream, ended())
         assert await server.hub.events.receive() == AttemptEnded(ExecutorId("e1"), TaskId(1), Outcome.REFUSED)
         assert list((tmp_path / "elsewhere").iterdir()) == []

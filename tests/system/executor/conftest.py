@@ -28,13 +28,14 @@ from cryptography.x509.oid import NameOID
 
 from hatch_build import sources_of
 from spraycc.executor.scratch import remove_tree
+from spraycc.model import TaskId
 from spraycc.wire.executor import (
     FROM_EXECUTOR,
     NONCE_BYTES,
     PROOF_BYTES,
     TO_EXECUTOR,
     Deleted,
-    FileData,
+    FileContents,
     FileHole,
     Leave,
     MadeDirectory,
@@ -199,7 +200,7 @@ class Result:
             if isinstance(message, MadeFile):
                 path = message.path
                 contents[path] = message.data
-            elif isinstance(message, FileData):
+            elif isinstance(message, Piece):
                 contents[path] += message.data
             elif isinstance(message, FileHole):
                 contents[path] += bytes(message.size_bytes)
@@ -207,6 +208,14 @@ class Result:
 
     def of(self, kind: type[Message]) -> list[Any]:
         return [m for m in self.made if isinstance(m, kind)]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece(Message):
+    """A FileContents with the bytes that followed it."""
+
+    task: TaskId
+    data: bytes
 
 
 class Peer:
@@ -242,7 +251,12 @@ class Peer:
             if not data:
                 raise EOFError
             self._reader.feed(data)
-        return FROM_EXECUTOR.unpack(item)
+        message = FROM_EXECUTOR.unpack(item)
+        if isinstance(message, FileContents):
+            message.check()
+            data = self._reader.take_raw(message.raw_bytes)
+            return Piece(message.task, data + self.exactly(message.raw_bytes - len(data)))
+        return message
 
     def expect(self, kind: type[Message]) -> Any:
         message = self.receive()
@@ -264,7 +278,7 @@ class Peer:
                     return Result(message, bytes(stdout), bytes(stderr), made, reads)
                 case Reads():
                     reads = message
-                case Deleted() | MadeDirectory() | MadeSymlink() | MadeFile() | FileData() | FileHole():
+                case Deleted() | MadeDirectory() | MadeSymlink() | MadeFile() | Piece() | FileHole():
                     made.append(message)
                 case _:
                     raise AssertionError(message)

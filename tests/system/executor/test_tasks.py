@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from spraycc.model import TaskId
-from spraycc.wire.executor import CancelTask, MadeFile, Ping, Pong, TaskEnded, TaskOutput
+from spraycc.wire.executor import PIECE_BYTES, CancelTask, MadeFile, Ping, Pong, TaskEnded, TaskOutput
 from tests.system.harness.waiting import HANG_S
 
 
@@ -224,7 +224,7 @@ def test_pings_are_answered_while_it_runs_and_while_files_come(executor):
     messages = []
     while not isinstance(message := executor.peer.receive(), TaskEnded):
         messages.append(type(message).__name__)
-    assert "FileData" in messages[messages.index("Pong") :], "the answer came after the whole file"
+    assert "Piece" in messages[messages.index("Pong") :], "the answer came after the whole file"
 
 
 def test_a_daemon_does_not_outlive_its_task(executor, marker):
@@ -257,7 +257,7 @@ def test_large_files_are_not_held(executor):
             path = message.path
             sizes[path] = 0
         elif not isinstance(message, TaskOutput):
-            assert len(message.data) <= 256 * 1024
+            assert len(message.data) <= PIECE_BYTES
             sizes[path] += len(message.data)
     assert sorted(sizes.values()) == [50_000_000, 300 << 20]
     assert _kib(status, "VmHWM") - before < 16_000

@@ -17,7 +17,7 @@ from spraycc.model import TaskId
 from spraycc.server.host.temp_names import Temporaries
 from spraycc.server.writeback import staging as staging_module
 from spraycc.server.writeback.staging import Staging
-from spraycc.wire.executor import Deleted, FileData, FileHole, MadeDirectory, MadeFile, MadeSymlink
+from spraycc.wire.executor import Deleted, FileHole, MadeDirectory, MadeFile, MadeSymlink
 
 T = TaskId(1)
 #: above the largest process id that Linux gives (PID_MAX_LIMIT, 2**22)
@@ -167,10 +167,9 @@ def test_large_contents_come_in_pieces_and_leave_memory(root: Path) -> None:
     work = staging(root)
     work.take(MadeFile(T, os.fsencode(root / "big"), 0o644, size, None, b""))
     for start in range(0, size, 65536):
-        work.take(FileData(T, bytes([start // 65536 % 251]) * 65536))
-        if work.wants_spill:
-            work.spill()
-            assert not work.wants_spill
+        work.expect(65536)
+        work.write(bytes([start // 65536 % 251]) * 65536)
+        assert not work.memory_bytes
     work.commit()
     data = (root / "big").read_bytes()
     assert len(data) == size
@@ -184,13 +183,36 @@ def test_holes_stay_holes(root: Path, spilled: bool) -> None:
     mib = 1 << 20
     work = staging(root)
     work.take(MadeFile(T, os.fsencode(root / "sparse"), 0o644, 3 * mib + 1, None, b""))
-    for message in (FileHole(T, mib), FileData(T, b"x"), FileHole(T, 2 * mib)):
-        work.take(message)
-        if spilled:
-            work.spill()
+    work.take(FileHole(T, mib))
+    if spilled:
+        work.spill()
+    work.expect(1)
+    work.write(b"x")
+    work.take(FileHole(T, 2 * mib))
+    if spilled:
+        work.spill()
     work.commit()
     assert (root / "sparse").read_bytes() == bytes(mib) + b"x" + bytes(2 * mib)
     assert os.stat(root / "sparse").st_blocks * 512 < mib
+
+
+def test_contents_follow_what_the_file_has_in_memory(root: Path) -> None:
+    """The first contents came with the message, and are still in memory."""
+    work = staging(root)
+    work.take(file(root / "other", b"other"))
+    work.take(MadeFile(T, os.fsencode(root / "f"), 0o644, 9, None, b"first"))
+    work.expect(4)
+    work.write(b"la")
+    assert work.memory_bytes == len(b"other")
+    work.write(b"st")
+    work.commit()
+    assert (root / "f").read_bytes() == b"firstlast"
+    assert (root / "other").read_bytes() == b"other"
+
+
+def test_contents_without_a_file(root: Path) -> None:
+    with pytest.raises(ProtocolError):
+        staging(root).expect(1)
 
 
 @pytest.mark.parametrize("size", [0, -1, 4])
@@ -204,8 +226,8 @@ def test_holes_that_can_t_be(root: Path, size: int) -> None:
 def test_the_named_output_is_never_older_than_what_came_before_it(root: Path) -> None:
     work = staging(root)
     work.take(MadeFile(T, os.fsencode(root / "a.o"), 0o644, 3, None, b""))
-    work.take(FileData(T, b"obj"))
-    work.spill()
+    work.expect(3)
+    work.write(b"obj")
     [spilled] = [fd for fd in os.listdir("/proc/self/fd") if is_in(root, fd)]
     os.utime(int(spilled), ns=(LONG_AGO_NS, LONG_AGO_NS))
     work.take(file(root / "a.d", b"a.o: a.c"))
@@ -367,7 +389,8 @@ def test_contents_of_another_size_than_announced(root: Path, sent: bytes) -> Non
     work.take(MadeFile(T, os.fsencode(root / "f"), 0o644, 3, None, b""))
 
     def send_and_commit() -> None:
-        work.take(FileData(T, sent))
+        work.expect(len(sent))
+        work.write(sent)
         work.commit()
 
     with pytest.raises(ProtocolError):

@@ -1,0 +1,180 @@
+"""Receives the contents of large files: raw bytes behind a message, straight from the connection into staged files.
+
+Most of the time goes to the kernel and to OpenSSL, which let go of the interpreter lock. So a thread receives large
+contents, while the event loop serves other peers. No peer can hold a thread: a thread takes the data that is there,
+waits for some milliseconds at most, and then gives the connection back to the event loop. Contents that come slowly
+are received by the event loop, as they come.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from spraycc.wire.executor import FileContents
+
+#: Pieces of more than this are large: a thread costs some 0.1 ms of CPU.
+LARGE_BYTES = 384 * 1024
+#: Contents that have come slowly go to a thread again if this much waits in the kernel.
+QUEUED_BYTES = 128 * 1024
+#: A thread waits this many seconds for more data, at most. Its waits together are no longer than this many seconds for
+#: each part that comes.
+PATIENCE_S = 0.005
+#: The most that one turn of a thread receives, and one turn of the event loop.
+THREAD_TURN_BYTES = 32 * 1024 * 1024
+LOOP_TURN_BYTES = 256 * 1024
+
+#: Data is received and written in parts of this size, which fit into the caches of a core.
+_PART_BYTES = 256 * 1024
+#: After a piece the next frame is read with at most this much of the data behind it, which is then copied once more.
+_AHEAD_BYTES = 16 * 1024
+_thread = threading.local()
+
+
+class Source(Protocol):
+    """A connection with frames and raw bytes, for calls that never wait for the peer's next bytes."""
+
+    def take_raw(self, most: int) -> bytes:
+        """Raw bytes that were received together with a frame."""
+        ...
+
+    def receive_now(self, into: memoryview) -> int:
+        """Receive bytes that are there; 0 without any."""
+        ...
+
+    def has_data_within(self, seconds: float) -> bool:
+        """Wait for bytes, in a thread."""
+        ...
+
+    def next_contents(self) -> FileContents | None:
+        """The next message if it is here and is FileContents."""
+        ...
+
+    @property
+    def missing_bytes(self) -> int:
+        """At least so many bytes are missing until the next message is here; 0: another message is here."""
+        ...
+
+    def feed(self, data: memoryview) -> None:
+        """Take bytes of frames."""
+        ...
+
+
+class Piece:
+    """A piece of a file's contents, whose raw bytes come next on a connection."""
+
+    def __init__(self, message: FileContents, write: Callable[[memoryview | bytes], None] | None) -> None:
+        """
+        Args:
+            message: announces the piece, and was checked.
+            write: writes the next contents of the file; never raises. None: the contents are not wanted.
+        """
+        #: the number of raw bytes that have not come yet
+        self.left_bytes = message.raw_bytes
+        self._write = write
+
+    def take(self, data: memoryview | bytes) -> None:
+        """Take the next raw bytes, at most :attr:`left_bytes`. The data may change after this call."""
+        self.left_bytes -= len(data)
+        if self._write is not None:
+            self._write(data)
+
+
+class Receiver:
+    """Receives pieces until another message comes. One thread at a time.
+
+    Its turns return the number of bytes that came.
+    """
+
+    def __init__(self, source: Source, open_piece: Callable[[FileContents], Piece], first: FileContents) -> None:
+        """
+        Args:
+            source: the connection.
+            open_piece: makes a piece of a message that announces one.
+            first: the message whose bytes come next.
+        """
+        self._source = source
+        self._open_piece = open_piece
+        self._piece: Piece | None = open_piece(first)
+
+    @property
+    def is_done(self) -> bool:
+        """True if a frame comes next."""
+        return self._piece is None
+
+    def take_turn_of_the_loop(self) -> int:
+        """Receive some of what is there.
+
+        Raises:
+            ProtocolError: the peer may not send such a piece.
+            trio.BrokenResourceError: the connection has ended.
+        """
+        return self._receive(LOOP_TURN_BYTES, None)
+
+    def take_turn_of_a_thread(self) -> int:
+        """Receive what is there, and what comes without long waits.
+
+        Raises:
+            ProtocolError, trio.BrokenResourceError: as :meth:`take_turn_of_the_loop`.
+        """
+        return self._receive(THREAD_TURN_BYTES, _Patience(self._source))
+
+    def _receive(self, most_bytes: int, patience: _Patience | None) -> int:
+        total = 0
+        buffer = _part()
+        while self._piece is not None and total < most_bytes:
+            size = self._receive_part(buffer, self._piece)
+            if not size and not (patience and patience.wait(total)):
+                break
+            total += size
+            if not self._piece.left_bytes:
+                self._piece = self._next_piece(buffer, patience, total)
+        return total
+
+    def _receive_part(self, buffer: memoryview, piece: Piece) -> int:
+        if early := self._source.take_raw(piece.left_bytes):
+            piece.take(early)
+            return len(early)
+        size = self._source.receive_now(buffer[: piece.left_bytes])
+        if size:
+            piece.take(buffer[:size])
+        return size
+
+    def _next_piece(self, buffer: memoryview, patience: _Patience | None, total: int) -> Piece | None:
+        """The piece that follows directly; None if another message follows, or none within the patience."""
+        source = self._source
+        while (message := source.next_contents()) is None and (missing := source.missing_bytes):
+            size = source.receive_now(buffer[: missing + _AHEAD_BYTES])
+            if size:
+                source.feed(buffer[:size])
+            elif not (patience and patience.wait(total)):
+                return None
+        return None if message is None else self._open_piece(message)
+
+
+class _Patience:
+    """Bounds the time for which a thread waits in one turn, by the bytes that have come."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._waited_s = 0.0
+
+    def wait(self, total_bytes: int) -> bool:
+        """Wait for more data. False if none has come, or if the thread has waited too long."""
+        left_s = PATIENCE_S * (1 + total_bytes / _PART_BYTES) - self._waited_s
+        if left_s <= 0:
+            return False
+        began = time.perf_counter()
+        has_data = self._source.has_data_within(min(left_s, PATIENCE_S))
+        self._waited_s += time.perf_counter() - began
+        return has_data
+
+
+def _part() -> memoryview:
+    """This thread's buffer."""
+    if not hasattr(_thread, "part"):
+        _thread.part = memoryview(bytearray(_PART_BYTES))
+    part: memoryview = _thread.part
+    return part
