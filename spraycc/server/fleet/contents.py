@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from spraycc.errors import ProtocolError
 from spraycc.wire.executor import FileContents
 
 #: Pieces of more than this are large: a thread costs some 0.1 ms of CPU.
@@ -70,7 +71,12 @@ class Piece:
         Args:
             message: announces the piece, and was checked.
             write: writes the next contents of the file; never raises. None: the contents are not wanted.
+
+        Raises:
+            ProtocolError: the piece is compressed, which this server does not understand.
         """
+        if message.packed_bytes:
+            raise ProtocolError("compressed contents")
         #: the number of raw bytes that have not come yet
         self.left_bytes = message.raw_bytes
         self._write = write

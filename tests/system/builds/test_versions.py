@@ -7,6 +7,7 @@ import re
 import pytest
 
 import spraycc
+from spraycc.wire.executor import EXECUTOR_PROTOCOL
 from tests.system.harness.installed import Installed
 from tests.system.harness.projects import GatedCompiler, c_project, output_of
 from tests.system.harness.sandbox import Sandbox
@@ -96,5 +97,5 @@ def test_executors_of_another_version_are_not_used_and_say_so(sandbox: Sandbox) 
     assert any("could not be started" in line for line in built.own_lines()), built.words()
     assert_built(sandbox)
     logs = "".join(path.read_text() for path in sandbox.home.rglob("executor*.log"))
-    assert "peer speaks executor protocol 1, this is 99" in logs
+    assert f"peer speaks executor protocol {EXECUTOR_PROTOCOL}, this is 99" in logs
     assert "Traceback" not in logs
