@@ -214,6 +214,11 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def loop_cpu_s(pid: int) -> float:
+    """Seconds that the main thread of a process has had a CPU: in a server, the event loop."""
+    return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
 def memory_kib(pid: int, name: str) -> int:
     """A value of /proc/PID/status: VmRSS or VmHWM."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -247,9 +252,10 @@ def main() -> None:
     with contextlib.suppress(OSError):  # the peak begins anew
         Path(f"/proc/{pid}/clear_refs").write_text("5")
     runners = Runners(plan)
-    server_before, own_before = cpu_s(pid), time.process_time()
+    server_before, loop_before, own_before = cpu_s(pid), loop_cpu_s(pid), time.process_time()
     elapsed_s = runners.run()
-    server_s, own_s = cpu_s(pid) - server_before, time.process_time() - own_before
+    server_s, loop_s = cpu_s(pid) - server_before, loop_cpu_s(pid) - loop_before
+    own_s = time.process_time() - own_before
     seconds = [task[0] for task in plan["tasks"]]
     result = {
         "tasks_sent": len(plan["tasks"]) + len(first.task_ms) + len(warm_up.task_ms),
@@ -260,6 +266,7 @@ def main() -> None:
         "measured_bytes": runners.bytes,
         "elapsed_s": elapsed_s,
         "server_cpu_s": server_s,
+        "loop_cpu_s": loop_s,
         "runners_cpu_s": own_s,
         "server_idle_rss_kib": idle_rss,
         "server_peak_rss_kib": memory_kib(pid, "VmHWM"),

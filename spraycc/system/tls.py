@@ -132,6 +132,22 @@ class TlsSocket:
         (size,) = struct.unpack("i", fcntl.ioctl(self._sock, termios.FIONREAD, b"\0\0\0\0"))
         return int(size)
 
+    async def wait_for_bytes(self, count: int, seconds: float) -> None:
+        """Wait until the network has brought this many bytes, for so long at most, or until the connection's end.
+
+        So data that comes slowly is not received in many small parts (SO_RCVLOWAT, socket(7)).
+        """
+        if not self._drained:
+            await trio.lowlevel.checkpoint()
+            return
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+        try:
+            with trio.move_on_after(seconds):
+                await self.wait_readable()
+        finally:
+            if self._sock.fileno() >= 0:
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+
     async def wait_readable(self) -> None:
         """Wait until a further receive can find data, or the connection's end."""
         self._in_a_row = 0

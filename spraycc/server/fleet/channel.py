@@ -103,7 +103,7 @@ class Channel:
                 self.hear()
             if not receiver.is_done:
                 self._trickles = self._connection.is_drained
-                await self._connection.wait_readable()
+                await self._connection.wait_for_bytes(min(receiver.left_bytes, contents.QUEUED_BYTES), contents.PAUSE_S)
 
     def hear(self) -> None:
         """Restart the measurement of the executor's silence."""

@@ -20,6 +20,8 @@ from spraycc.wire.executor import FileContents
 LARGE_BYTES = 384 * 1024
 #: Contents that have come slowly go to a thread again if this much waits in the kernel.
 QUEUED_BYTES = 128 * 1024
+#: The event loop waits this many seconds for that much, and then receives whatever has come.
+PAUSE_S = 0.1
 #: A thread waits this many seconds for more data, at most. Its waits together are no longer than this many seconds for
 #: each part that comes.
 PATIENCE_S = 0.005
@@ -109,6 +111,11 @@ class Receiver:
     def is_done(self) -> bool:
         """True if a frame comes next."""
         return self._piece is None
+
+    @property
+    def left_bytes(self) -> int:
+        """The rest of the piece."""
+        return self._piece.left_bytes if self._piece is not None else 0
 
     def take_turn_of_the_loop(self) -> int:
         """Receive some of what is there.

@@ -29,6 +29,8 @@ _WEIGHT = 0.1
 _MOST_S = 0.020
 #: After one piece of work with a wait of this length, work of both kinds goes to threads, whatever the means were.
 HANGS_S = 0.25
+#: More threads would mostly wait for the interpreter lock.
+_FEW_THREADS = 8
 
 
 class Disk:
@@ -50,7 +52,7 @@ class Disk:
         self._clock = clock
         self._cpu_clock = cpu_clock
         self._in_thread = in_thread
-        self._few = trio.CapacityLimiter(len(os.sched_getaffinity(0)) + 2)
+        self._few = trio.CapacityLimiter(max(2, min(len(os.sched_getaffinity(0)), _FEW_THREADS)))
         #: exponential means of the time that a piece of work waits for the disk, in seconds
         self._mean_s: dict[Kind, float] = {"read": 0.0, "write": 0.0}
 
@@ -72,7 +74,7 @@ class Disk:
         return done
 
     async def do_in_few_threads(self, work: Callable[[], T]) -> T:
-        """Do ``work()`` that needs a core all the time. No more threads do such work than there are cores, and two."""
+        """Do ``work()`` that needs a core all the time, in one of few threads: one for each core, at most eight."""
         done: T = await self._in_thread(work, limiter=self._few)
         return done
 
