@@ -1,18 +1,21 @@
 """Makes the pack from which :mod:`spraycc.executor.start` starts an executor.
 
-``python -m spraycc.executor.pack DIRECTORY KEY`` packs all modules that its process has imported. It writes
-``executor-KEY-HASH.pack`` into the directory, tries the pack, and notes the packed files in ``executor-KEY.json``. KEY
-stands for the installation (:mod:`spraycc.server.fleet.pack`), HASH for the contents.
+``python -m spraycc.executor.pack DIRECTORY KEY`` packs all modules that its process has imported: those of an
+executor's start, and those that an executor imports later. It writes ``executor-KEY-HASH.pack`` into the directory,
+tries the pack, and notes the packed files in ``executor-KEY.json``. KEY stands for the installation
+(:mod:`spraycc.server.fleet.pack`), HASH for the contents.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 import marshal
 import os
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -25,9 +28,17 @@ from spraycc import isolated
 from spraycc.executor import start
 from spraycc.executor.box import find_box
 from spraycc.executor.recorder import find_recorder
+from spraycc.system.compression import LATE_MODULES
 
 #: Hexadecimal digits of a pack's hash in its name.
 HASH_DIGITS = 24
+_ELF64_LITTLE_ENDIAN = b"\x7fELF\x02\x01"
+#: In the ELF header: e_phoff, e_phentsize, e_phnum. In a program header: p_type, p_offset, p_filesz.
+_PROGRAM_HEADERS = struct.Struct("<32xQ14xHH")
+_PROGRAM_HEADER = struct.Struct("<I4xQ16xQ")
+_PT_LOAD = 1
+#: e_shoff, e_shnum and e_shstrndx: offset and size.
+_SECTION_HEADERS = ((40, 8), (60, 2), (62, 2))
 #: A trial start takes a fifth of a second.
 _CHECK_TIMEOUT_S = 60.0
 #: Packs that no note names are kept for this long, because waiting batch jobs may name them. (Without its pack an
@@ -61,7 +72,7 @@ def make(directory: str, key: str) -> str:
             file_name = f"{name}.so"
             extensions[name] = file_name
             with open(loader.path, "rb") as file:
-                files[file_name] = file.read()
+                files[file_name] = loaded_part(file.read())
             sources.append(loader.path)
     box, recorder = _box(), os.fsdecode(find_recorder() or b"")
     for binary in (box, recorder):
@@ -92,6 +103,31 @@ def make(directory: str, key: str) -> str:
 def _is_pythons_own(path: str) -> bool:
     """True for an extension of the interpreter itself, which may be linked to the interpreter's own libraries."""
     return path.startswith(os.path.join(os.path.dirname(os.__file__), "lib-dynload") + os.sep)
+
+
+def loaded_part(binary: bytes) -> bytes:
+    """An ELF file without the bytes that no loader reads: symbols and debug information, often most of an extension.
+
+    The loader reads the program headers and the segments of type PT_LOAD (elf(5)); all other segments lie inside those.
+    A file of another form stays as it is.
+    """
+    if binary[:6] != _ELF64_LITTLE_ENDIAN:
+        return binary
+    try:
+        offset, size, count = _PROGRAM_HEADERS.unpack_from(binary)
+        end = offset + size * count
+        for number in range(count):
+            kind, start, file_size = _PROGRAM_HEADER.unpack_from(binary, offset + number * size)
+            if kind == _PT_LOAD:
+                end = max(end, start + file_size)
+    except struct.error:
+        return binary
+    if end > len(binary):
+        return binary
+    part = bytearray(binary[:end])
+    for field, field_size in _SECTION_HEADERS:  # there are none any more
+        part[field : field + field_size] = bytes(field_size)
+    return bytes(part)
 
 
 def _box() -> str:
@@ -154,6 +190,10 @@ def _clear_away(directory: str) -> None:
 def main(arguments: list[str]) -> int:
     """Make a pack of the whole executor, and print the pack's path."""
     import spraycc.executor.main  # noqa: F401 - so that all modules of an executor are imported
+
+    for name in LATE_MODULES:
+        with contextlib.suppress(Exception):  # an executor also works without it
+            importlib.import_module(name)
 
     # The server may end meanwhile. Then the trial ends, and its temporary directory is removed.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

@@ -110,6 +110,30 @@ def test_a_later_start_opens_nothing_of_the_installation(pack: Path, local: Path
     assert len(files_opened(sys.executable, "-P", "-c", _WATCH + _ORDINARY)) > 50  # so a wrong start would show
 
 
+#: Modules that an executor imports later, when the installation can be far away.
+_LATE = """
+import sys
+sys.path.insert(0, os.path.dirname(START))
+import start
+start.load(start.local_copy(PACK, [LOCAL]))
+assert "zstandard" not in sys.modules
+from spraycc.system.compression import pack
+assert len(pack(b"contents" * 1000) or b"") in range(1, 100)
+print(sys.modules["zstandard.backend_c"].__file__)
+"""
+
+
+def test_the_pack_holds_the_modules_of_compression(pack: Path, local: Path) -> None:
+    program = f"import os\nSTART, PACK, LOCAL = {start.__file__!r}, {str(pack)!r}, {str(local)!r}\n{_LATE}"
+    argv = [sys.executable, "-E", "-P", "-S", "-c", program]
+    done = subprocess.run(argv, env={}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    (copy,) = copies(local)
+    extension = copy / "zstandard.backend_c.so"
+    assert done.stdout.strip() == str(extension)
+    assert extension.stat().st_size < 3_000_000  # ten times as much with its debug information
+
+
 #: Without SPRAYCC_RECORDER the executor would search for the recorder beside these modules.
 _FIND = """
 import sys, sysconfig
