@@ -22,19 +22,34 @@ class Accounting(Exception):
 
 
 @contextlib.contextmanager
-def farm(place: Place, *words: str, real: int = 0) -> Iterator[dict[str, str]]:
+def farm(
+    place: Place, *words: str, real: int = 0, listen: str = "127.0.0.1", enter: Sequence[str] = ()
+) -> Iterator[dict[str, str]]:
     """Run a process that simulates executors, with these options; the first ``real`` executors are real. Yields the
-    settings by which a server finds the process."""
+    settings by which a server finds the process.
+
+    ``listen`` is the server's address. The words ``enter`` come before the process's command line, so that the process
+    can be on another host.
+    """
     directory = place.root / "farm"
     directory.mkdir()
-    with simulated_executors.simulation(directory, words=words):
-        yield simulated_executors.settings(directory, real)
+    with simulated_executors.simulation(directory, words=words, enter=enter):
+        yield simulated_executors.settings(directory, real, listen)
 
 
 def run_plan(
-    place: Place, executors: int, tasks: Sequence[Task], in_flight: int, *, probe_s: float = 0.0, empty: bool = True
+    place: Place,
+    executors: int,
+    tasks: Sequence[Task],
+    in_flight: int,
+    *,
+    probe_s: float = 0.0,
+    empty: bool = True,
+    words: Sequence[str] = (),
+    listen: str = "127.0.0.1",
+    enter: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Run the tasks on simulated executors with a fresh server.
+    """Run the tasks on simulated executors with a fresh server. ``words``, ``listen`` and ``enter``: see :func:`farm`.
 
     Raises:
         Accounting: a result is missing, of another size, or counted otherwise by the server or the executors.
@@ -48,7 +63,7 @@ def run_plan(
     }  # fmt: skip
     (place.root / "plan.json").write_text(json.dumps(plan))
     summary = place.root / "summary.json"
-    with farm(place) as settings:
+    with farm(place, *words, listen=listen, enter=enter) as settings:
         # One recipe of a make: the server looks for runners below such a process.
         makefile = place.workspace / "Makefile"
         makefile.write_text(f"run:\n\t@{sys.executable} {simulated_runners.__file__} {place.root}/plan.json\n")
@@ -65,6 +80,7 @@ def run_plan(
     _remove_farm(place.root / "farm")
     check(seen, served, json.loads(summary.read_text()))
     seen["executors_cpu_s"] = served["cpu_s"]
+    seen |= {name: served[name] for name in ("packed_bytes", "packed_from_bytes")}
     return seen  # type: ignore[no-any-return]
 
 

@@ -19,6 +19,7 @@ from benchmarks.progress import progress
 from benchmarks.record import record
 from benchmarks.report import report
 from benchmarks.runners import probe, round_trip, runner
+from benchmarks.slow_link import slow_link
 from benchmarks.submit_host import submit_host
 from benchmarks.tokens import tokens
 from benchmarks.wall import clean, wall
@@ -33,6 +34,7 @@ PARTS: dict[str, Part] = {
     "dispatch": dispatch,
     "fill": fill,
     "data": data,
+    "slow-link": slow_link,
     "submit-host": submit_host,
     "coherence": coherence,
     "no-op": no_op,

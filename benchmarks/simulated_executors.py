@@ -81,6 +81,9 @@ class Counters:
     together: dict[str, int] = field(default_factory=dict)
     #: contents of files that were sent
     bytes_sent: int = 0
+    #: compressed contents, and the same before they were compressed
+    packed_bytes: int = 0
+    packed_from_bytes: int = 0
     #: user and system seconds of this process
     cpu_s: float = 0.0
 
@@ -146,6 +149,10 @@ class Simulation:
     free: int = 1 << 30
     #: this many of the first leave after DIRECTORY/leave was made
     leaving: int = 0
+    #: the outputs' content, repeated: by default a real program's bytes, which are as compressible as an object's
+    contents: Path = Path(sys.executable)
+    #: never compress
+    plain: bool = False
     barriers: dict[str, Barrier] = field(default_factory=dict)
     asked: int = 0
     counters: Counters = field(default_factory=Counters)
@@ -214,6 +221,8 @@ class Simulation:
                 await self._serve_tasks(link)
                 nursery.cancel_scope.cancel()
             link.close()
+            self.counters.packed_bytes += link.packer.packed_bytes
+            self.counters.packed_from_bytes += link.packer.packed_from_bytes
         except* (LinkLost, SprayccError):
             pass
 
@@ -242,6 +251,7 @@ class Simulation:
         size = int(_given(task, b"-DSIMULATED_BYTES=", self.size_bytes))
         gate = _word(task, b"-DSIMULATED_UNTIL=")
         name, _, count = _word(task, b"-DSIMULATED_TOGETHER=").partition(":")
+        link.packer.is_allowed = task.may_pack and not self.plain
         self.counters.began()
         with scope:
             async with AsyncExitStack() as stack:
@@ -259,14 +269,14 @@ class Simulation:
             ended = frame_of(Reads(task.task, complete=True)) + ended
         with contextlib.suppress(LinkLost):
             frames = bytearray()
-            for message in () if scope.cancelled_caught else _files(task, size):
+            for message in () if scope.cancelled_caught else _files(task, size, self.contents):
                 # As a real executor does: the last piece goes with TaskEnded.
                 if isinstance(message, FilePiece):
                     before, frames = frames, bytearray()
                     await link.send_piece(message, before)
                     self.counters.bytes_sent += message.size_bytes
                     continue
-                frames += frame_of(message)
+                frames += link.small_file(message)
                 self.counters.bytes_sent += len(message.data)
                 if len(frames) >= CHUNK_BYTES:
                     await link.send_frames(frames)
@@ -287,13 +297,12 @@ def _word(task: StartTask, option: bytes) -> str:
 
 
 @functools.cache
-def _contents(is_depfile: bool) -> tuple[int, int]:
+def _contents(is_depfile: bool, of_objects: Path) -> tuple[int, int]:
     """An open file with the outputs' content, and its size, a multiple of PIECE_BYTES.
 
-    Objects have a real program's bytes, which are as compressible as an object's. A depfile has empty lines: ninja
-    reads it, and an empty line names no dependency.
+    A depfile has empty lines: ninja reads it, and an empty line names no dependency.
     """
-    contents = b"\n" * PIECE_BYTES if is_depfile else Path(sys.executable).read_bytes()
+    contents = b"\n" * PIECE_BYTES if is_depfile else of_objects.read_bytes()
     descriptor = os.memfd_create("contents")
     size = len(contents) // PIECE_BYTES * PIECE_BYTES
     with open(descriptor, "wb", closefd=False) as file:
@@ -301,25 +310,25 @@ def _contents(is_depfile: bool) -> tuple[int, int]:
     return descriptor, size
 
 
-def _files(task: StartTask, size: int) -> Iterator[MadeFile | FilePiece]:
+def _files(task: StartTask, size: int, of_objects: Path) -> Iterator[MadeFile | FilePiece]:
     for path in task.outputs:
-        descriptor, have = _contents(path.endswith(b".d"))
+        descriptor, have = _contents(path.endswith(b".d"), of_objects)
         data = os.pread(descriptor, size, 0) if size <= CHUNK_BYTES else b""
         yield MadeFile(task.task, path, 0o666 & ~task.umask, size, None, data)
         for at in range(0, size if size > CHUNK_BYTES else 0, PIECE_BYTES):
             yield FilePiece(task.task, descriptor, at % have, min(PIECE_BYTES, size - at))
 
 
-def settings(directory: Path, real: int = 0) -> dict[str, str]:
+def settings(directory: Path, real: int = 0, listen: str = "127.0.0.1") -> dict[str, str]:
     """Environment variables by which a server takes its executors from the simulation in ``directory``, except the
-    first ``real`` executors, which the server starts on this host."""
+    first ``real`` executors, which the server starts on this host. The server listens at the address ``listen``."""
     hand_over = f'printf "%s\\n" "$0" >{shlex.quote(str(directory / _ASKED))}'
     for number in range(real):
         hand_over = f"if mkdir {shlex.quote(str(directory))}/real-{number} 2>/dev/null; then exec $0; fi; {hand_over}"
     return {
         "SPRAYCC_CLUSTER": "command",
         "SPRAYCC_START_COMMAND": shlex.join(["/bin/sh", "-c", hand_over, "{command}"]),
-        "SPRAYCC_LISTEN": "127.0.0.1",
+        "SPRAYCC_LISTEN": listen,
     }
 
 
@@ -329,10 +338,12 @@ def simulation(
     seconds: tuple[float, float] = (0.5, 1.0),
     size_bytes: int = 10_000,
     words: Sequence[str] = (),
+    enter: Sequence[str] = (),
     **popen: Any,
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run a process that simulates executors; its counters are in ``directory`` at the end of the block."""
-    command = [sys.executable, str(Path(__file__)), str(directory), "--seconds", *map(str, seconds)]
+    """Run a process that simulates executors; its counters are in ``directory`` at the end of the block. The words
+    ``enter`` come before its command line."""
+    command = [*enter, sys.executable, str(Path(__file__)), str(directory), "--seconds", *map(str, seconds)]
     command += ["--size-bytes", str(size_bytes), *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **popen) as process:
         try:
@@ -351,10 +362,13 @@ def main() -> int:
     parser.add_argument("--late", nargs=2, default=("1000000", "0"), metavar=("N", "S"), help="all but N: S s apart")
     parser.add_argument("--free", type=int, default=1 << 30, metavar="N", help="all but N wait for DIRECTORY/join-K")
     parser.add_argument("--leave", type=int, default=0, metavar="N", help="the first N leave at DIRECTORY/leave")
+    parser.add_argument("--contents", type=Path, default=Path(sys.executable), help="a file with the outputs' content")
+    parser.add_argument("--plain", action="store_true", help="never compress")
     options = parser.parse_args()
     simulated = Simulation(
         options.directory, tuple(options.seconds), options.size_bytes,
         int(options.late[0]), float(options.late[1]), options.free, options.leave,
+        contents=options.contents, plain=options.plain,
     )  # fmt: skip
     keep_freed_memory(256 * 1024 * 1024)
     trio.run(simulated.run)

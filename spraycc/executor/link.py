@@ -7,14 +7,23 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import trio
 
 from spraycc.errors import ProtocolError, ServerUnavailable, VersionMismatch
 from spraycc.executor.file_piece import FilePiece, part_buffer
+from spraycc.executor.packer import Packer
 from spraycc.system.tls import TlsSocket
-from spraycc.wire.executor import CHALLENGE_BYTES, FROM_EXECUTOR, TO_EXECUTOR, FileContents, proof, read_challenge
+from spraycc.wire.executor import (
+    CHALLENGE_BYTES,
+    FROM_EXECUTOR,
+    TO_EXECUTOR,
+    FileContents,
+    MadeFile,
+    proof,
+    read_challenge,
+)
 from spraycc.wire.framing import FrameReader, encode_frame
 from spraycc.wire.schema import Message
 from spraycc.wire.session_file import Session
@@ -41,6 +50,7 @@ class Link:
         self._connection = connection
         self._reader = FrameReader()
         self._send_lock = trio.Lock()
+        self.packer = Packer(None if connection.is_within_host else connection.tcp_info)
         #: time of the last received data (trio's clock)
         self.heard_at = trio.current_time()
 
@@ -58,18 +68,29 @@ class Link:
 
     async def send_frames(self, frames: bytes | bytearray) -> None:
         """Send whole frames. Waits as long as the network needs, so that the caller produces no faster."""
-        async with self._sending():
+        async with self._sending(len(frames)):
             await self._connection.send(frames)
 
+    def small_file(self, made: MadeFile) -> bytes:
+        """The frames of a file whose contents are in its message, for :meth:`send_frames`. On a slow link the contents
+        are compressed behind the message."""
+        if self.packer.wants(len(made.data)) and (packed := self.packer.pack(made.data)) is not None:
+            piece = FileContents(made.task, made.size_bytes, len(packed))
+            return frame_of(replace(made, data=b"")) + frame_of(piece) + packed
+        return frame_of(made)
+
     async def send_piece(self, piece: FilePiece, frames: bytes | bytearray = b"") -> None:
-        """Send whole frames, and then a piece of a file.
+        """Send whole frames, and then a piece of a file: compressed if the link is slow.
 
         Raises:
             LinkLost: the server is gone.
             OSError: the piece can't be read. The server got zeros in its place, and the link is as good as before.
         """
+        if (packed := self._packed(piece)) is not None:
+            await self.send_frames(frames + frame_of(FileContents(piece.task, piece.size_bytes, len(packed))) + packed)
+            return
         sent, error = 0, None
-        async with self._sending():
+        async with self._sending(piece.size_bytes):
             await self._connection.send(frames + frame_of(FileContents(piece.task, piece.size_bytes)))
             with part_buffer() as buffer:
                 while sent < piece.size_bytes:
@@ -85,11 +106,25 @@ class Link:
         if error is not None:
             raise error
 
+    def _packed(self, piece: FilePiece) -> bytes | None:
+        """The compressed piece; None if it goes plain."""
+        if not self.packer.wants(piece.size_bytes):
+            return None
+        contents = bytearray(piece.size_bytes)
+        read = 0
+        try:
+            while read < piece.size_bytes:
+                read += piece.read(read, memoryview(contents)[read:])
+        except OSError:
+            return None  # without compression the same error is reported
+        return self.packer.pack(contents)
+
     @asynccontextmanager
-    async def _sending(self) -> AsyncIterator[None]:
+    async def _sending(self, size_bytes: int) -> AsyncIterator[None]:
         try:
             async with self._send_lock:
-                yield
+                with self.packer.measured(size_bytes):
+                    yield
         except _GONE as exc:
             raise LinkLost("the server closed the connection") from exc
 

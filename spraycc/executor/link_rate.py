@@ -24,15 +24,18 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-#: Contents are compressed, and the decision is made, for pieces of this size.
-PIECE_BYTES = 1024 * 1024
+from spraycc.wire.executor import PIECE_BYTES
+
 #: Smaller pieces always go plain.
 LEAST_PIECE_BYTES = 16 * 1024
 
-#: A link below this rate is slow: compressing saves more than 30 ms a megabyte. 1 Gbit/s shared by six is below it.
-SLOW_BYTES_PER_S = 20e6
+#: A link below this rate is slow: compressing saves more than 60 ms a megabyte. It is the share of each of ten
+#: executors that send at once over 1 Gbit/s. On a host that is short of CPU, faster links are often at this rate.
+SLOW_BYTES_PER_S = 12e6
 #: A slow link is fast again above this rate. The two differ so that the decision does not change with each piece.
-FAST_BYTES_PER_S = 40e6
+FAST_BYTES_PER_S = 24e6
+#: A fast link becomes slow after this many slow windows in a row.
+_SLOW_IN_A_ROW = 2
 #: A window counts if this many bytes were acknowledged in it: for a slow link, and for a fast one.
 _LEAST_SLOW_BYTES = 64 * 1024
 _LEAST_FAST_BYTES = 256 * 1024
@@ -45,7 +48,7 @@ _QUEUED = 1.25
 
 #: After this many bytes of compressed contents without a verdict, one piece goes plain. The number doubles with each
 #: verdict that the link is still slow.
-FIRST_PATIENCE_BYTES = 8 * PIECE_BYTES
+FIRST_PATIENCE_BYTES = 4 * PIECE_BYTES
 MOST_PATIENCE_BYTES = 128 * PIECE_BYTES
 
 #: Offsets in ``struct tcp_info``; the fields at the end of the struct are missing on older kernels.
@@ -96,31 +99,38 @@ def sample_of(tcp_info: bytes) -> Sample | None:
 class LinkRate:
     """Says for each piece of contents whether to compress it. One for each connection.
 
-    Call :meth:`begin` before a piece is sent (after it was compressed), and :meth:`end` when the kernel has taken it.
-    A new connection counts as fast. Without samples the link stays what it was.
+    Call :meth:`begin` before bytes are sent (after they were compressed), and :meth:`end` when the kernel has taken
+    them. A new connection counts as fast. Without samples the link stays what it was.
     """
 
     def __init__(self) -> None:
         self.is_slow = False
         #: the last window's begin; None if that window had a verdict
         self._began: Sample | None = None
-        #: bytes of contents that were compressed since the last verdict, or since the last plain piece
+        #: bytes of contents that were to be compressed since the last verdict, or since the last plain piece
         self._blind_bytes = 0
         self._patience_bytes = FIRST_PATIENCE_BYTES
+        #: slow windows since the last fast one
+        self._slow_in_a_row = 0
 
     def wants_packed(self, size_bytes: int) -> bool:
-        """True if the next piece, of this size, should be compressed."""
-        return self.is_slow and size_bytes >= LEAST_PIECE_BYTES and self._blind_bytes < self._patience_bytes
+        """True if the next piece, of this size, should be compressed. Call this once for each piece."""
+        if not self.is_slow or size_bytes < LEAST_PIECE_BYTES:
+            return False
+        if self._blind_bytes >= self._patience_bytes:
+            self._blind_bytes = 0
+            return False
+        self._blind_bytes += size_bytes
+        return True
 
     def begin(self, sample: Sample | None) -> None:
-        """A piece is about to be sent."""
+        """Bytes are about to be sent."""
         if self._began is not None and sample is not None and _is_fast(self._began, sample):
             self._note(is_slow=False)
         self._began = sample
 
-    def end(self, sample: Sample | None, size_bytes: int, *, packed: bool) -> None:
-        """The kernel has taken the piece, of this size before it was compressed."""
-        self._blind_bytes = self._blind_bytes + size_bytes if packed else 0
+    def end(self, sample: Sample | None) -> None:
+        """The kernel has taken the bytes."""
         began = self._began
         if began is None or sample is None:
             return
@@ -130,11 +140,12 @@ class LinkRate:
             self._note(is_slow=True)
 
     def _note(self, *, is_slow: bool) -> None:
-        if is_slow and self.is_slow:
-            self._patience_bytes = min(2 * self._patience_bytes, MOST_PATIENCE_BYTES)
-        elif not is_slow:
+        if not is_slow:
             self._patience_bytes = FIRST_PATIENCE_BYTES
-        self.is_slow = is_slow
+        elif self.is_slow:
+            self._patience_bytes = min(2 * self._patience_bytes, MOST_PATIENCE_BYTES)
+        self._slow_in_a_row = self._slow_in_a_row + 1 if is_slow else 0
+        self.is_slow = self._slow_in_a_row >= _SLOW_IN_A_ROW
         self._blind_bytes = 0
         self._began = None
 

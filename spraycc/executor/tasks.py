@@ -66,6 +66,8 @@ class Counters:
     failed: int = 0  #: of ``done``: with a nonzero status or a signal
     cpu_s: float = 0.0
     bytes_returned: int = 0  #: output and contents of files
+    packed_bytes: int = 0  #: compressed contents, as they were sent
+    packed_from_bytes: int = 0  #: the same contents before they were compressed
 
     def as_map(self) -> dict[str, Any]:
         return asdict(self)
@@ -158,6 +160,7 @@ class Tasks:
         if self._current is not None:
             raise LinkLost("the server sent a task while another one runs")
         self._current = _Attempt(start, time.monotonic())
+        self._link.packer.is_allowed = start.may_pack
         self.counters.tasks += 1
 
     async def run(self) -> None:
@@ -316,7 +319,9 @@ class Tasks:
                 continue
             if isinstance(message, MadeFile):
                 self.counters.bytes_returned += len(message.data)
-            attempt.frames += frame_of(message)
+                attempt.frames += self._link.small_file(message)
+            else:
+                attempt.frames += frame_of(message)
             if len(attempt.frames) >= CHUNK_BYTES:
                 frames, attempt.frames = attempt.frames, bytearray()
                 await self._link.send_frames(frames)
@@ -331,6 +336,8 @@ class Tasks:
         return 0 < total * _NEARLY_ALL < ended.peak_rss_bytes
 
     def _count(self, ended: TaskEnded) -> None:
+        self.counters.packed_bytes = self._link.packer.packed_bytes
+        self.counters.packed_from_bytes = self._link.packer.packed_from_bytes
         self.counters.cpu_s += ended.user_s + ended.system_s
         if ended.cancelled:
             self.counters.cancelled += 1

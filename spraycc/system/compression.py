@@ -12,7 +12,7 @@ import importlib.util
 import logging
 from typing import TYPE_CHECKING
 
-from spraycc.errors import ProtocolError
+from spraycc.errors import ProtocolError, SprayccError
 
 if TYPE_CHECKING:
     import zstandard
@@ -27,7 +27,7 @@ _LEVEL = 1
 _MOST_WINDOW_BYTES = 1024 * 1024
 
 
-class Unusable(Exception):
+class Unusable(SprayccError):
     """The library is missing or broken."""
 
 

@@ -24,6 +24,8 @@ from spraycc.errors import ProtocolError
 
 #: Size of the buffer for decrypted data, which all connections of this thread share.
 _BURST_BYTES = 256 * 1024
+#: More than the struct has on any kernel so far.
+_TCP_INFO_BYTES = 512
 _burst = bytearray(_BURST_BYTES)
 _burst_view = memoryview(_burst)
 
@@ -174,6 +176,21 @@ class TlsSocket:
     def peer_certificate(self) -> bytes | None:
         """The peer's certificate (DER), or None if the peer has shown none."""
         return self._sock.getpeercert(binary_form=True)
+
+    @property
+    def is_within_host(self) -> bool:
+        """True if both ends are on this host."""
+        try:
+            return bool(self._sock.getsockname()[:1] == self._sock.getpeername()[:1])
+        except OSError:  # closed
+            return True
+
+    def tcp_info(self) -> bytes:
+        """The kernel's ``struct tcp_info`` of the connection, whose length depends on the kernel; empty without TCP."""
+        try:
+            return self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        except OSError:  # a socket pair, or closed
+            return b""
 
     @property
     def is_behind(self) -> bool:

@@ -149,6 +149,8 @@ class StartTask(Message):
     refresh: tuple[bytes, ...] = ()
     #: True if the last record of a similar command was incomplete: ``refresh`` is then refreshed in any case
     incomplete: bool = False
+    #: True if the server can restore compressed contents of files
+    may_pack: bool = False
 
     @classmethod
     def of(

@@ -15,6 +15,8 @@ from spraycc.wire.schema import Message
 
 #: Received beyond the frame that is due: a record of TLS. Contents behind the frame are then mostly in the socket.
 _AHEAD_BYTES = 16 * 1024
+#: The largest record of TLS with its header and tag.
+_RECORD_BYTES = 17 * 1024
 
 
 class Channel:
@@ -93,7 +95,9 @@ class Channel:
                 self._trickles = self._connection.queued_bytes < contents.QUEUED_BYTES
             self.is_handling = True
             try:
-                if is_large and not self._trickles:
+                if receiver.wants_thread:
+                    size = await disk.do_in_few_threads(receiver.finish_piece)
+                elif is_large and not self._trickles:
                     size = await disk.do_in_few_threads(receiver.take_turn_of_a_thread)
                 else:
                     size = await disk.do("write", receiver.take_turn_of_the_loop)
@@ -101,9 +105,11 @@ class Channel:
                 self.is_handling = False
             if size:
                 self.hear()
-            if not receiver.is_done:
+            if not receiver.is_done and not receiver.wants_thread:
                 self._trickles = self._connection.is_drained
-                await self._connection.wait_for_bytes(min(receiver.left_bytes, contents.QUEUED_BYTES), contents.PAUSE_S)
+                # OpenSSL may hold the beginning of a record, which comes from the network no more.
+                missing = max(1, min(receiver.left_bytes - _RECORD_BYTES, contents.QUEUED_BYTES))
+                await self._connection.wait_for_bytes(missing, contents.PAUSE_S)
 
     def hear(self) -> None:
         """Restart the measurement of the executor's silence."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from functools import partial
 from typing import Any, Protocol
 
 import trio
@@ -30,6 +31,7 @@ from spraycc.server.writeback.commit import WriteBack
 from spraycc.server.writeback.staging import Change
 from spraycc.settings import Settings
 from spraycc.status_reply import ExecutorStatus, RunningTask
+from spraycc.system import compression
 from spraycc.wire import executor as wire
 from spraycc.wire.schema import Message
 
@@ -130,7 +132,7 @@ class ExecutorLink:
             task.id, number, self.capture, task.command, remote_environment(task.command.env), plan.roots,
             plan.optional_roots, plan.outputs,
         )  # fmt: skip
-        message = dataclasses.replace(message, same=task.same)
+        message = dataclasses.replace(message, same=task.same, may_pack=compression.is_installed())
         if self.landmarks is not None and task.expected is None:
             # The task's build starts no executors on other hosts; this executor is another build's.
             self._refuse(task, "the files that it reads can't be proved on another host")
@@ -324,7 +326,7 @@ class ExecutorLink:
         if flight is None or message.task != flight.task.id or flight.aborted:
             return Piece(message, None)
         flight.expect(message)
-        return Piece(message, flight.write)
+        return Piece(message, partial(flight.write_packed, message) if message.packed_bytes else flight.write)
 
     async def _ended(self, flight: InFlight, ended: wire.TaskEnded) -> None:
         task, staging, results = flight.task, flight.staging, self._results

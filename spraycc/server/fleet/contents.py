@@ -3,7 +3,7 @@
 Most of the time goes to the kernel and to OpenSSL, which let go of the interpreter lock. So a thread receives large
 contents, while the event loop serves other peers. No peer can hold a thread: a thread takes the data that is there,
 waits for some milliseconds at most, and then gives the connection back to the event loop. Contents that come slowly
-are received by the event loop, as they come.
+are received by the event loop, as they come. A large compressed piece is restored by a thread in any case.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from spraycc.errors import ProtocolError
 from spraycc.wire.executor import FileContents
 
 #: Pieces of more than this are large: a thread costs some 0.1 ms of CPU.
@@ -68,26 +67,44 @@ class Source(Protocol):
 class Piece:
     """A piece of a file's contents, whose raw bytes come next on a connection."""
 
-    def __init__(self, message: FileContents, write: Callable[[memoryview | bytes], None] | None) -> None:
+    def __init__(self, message: FileContents, write: Callable[[memoryview | bytes | bytearray], None] | None) -> None:
         """
         Args:
             message: announces the piece, and was checked.
-            write: writes the next contents of the file; never raises. None: the contents are not wanted.
-
-        Raises:
-            ProtocolError: the piece is compressed, which this server does not understand.
+            write: takes the next contents of the file, or a compressed piece as a whole. Raises ProtocolError only.
+                None: the contents are not wanted.
         """
-        if message.packed_bytes:
-            raise ProtocolError("compressed contents")
         #: the number of raw bytes that have not come yet
         self.left_bytes = message.raw_bytes
         self._write = write
+        #: a compressed piece as far as it has come
+        self._packed = bytearray() if message.packed_bytes else None
+        self._is_large = message.size_bytes > LARGE_BYTES
 
     def take(self, data: memoryview | bytes) -> None:
         """Take the next raw bytes, at most :attr:`left_bytes`. The data may change after this call."""
         self.left_bytes -= len(data)
-        if self._write is not None:
+        if self._write is None:
+            return
+        if self._packed is not None:
+            self._packed += data
+        else:
             self._write(data)
+
+    @property
+    def is_laborious(self) -> bool:
+        """True if :meth:`finish` restores so much that a thread should do it."""
+        return self._is_large and bool(self._packed)
+
+    def finish(self) -> None:
+        """All bytes have come: restore a compressed piece.
+
+        Raises:
+            ProtocolError: the piece is damaged, or of another size.
+        """
+        packed, self._packed = self._packed, None
+        if packed and self._write is not None:
+            self._write(packed)
 
 
 class Receiver:
@@ -117,6 +134,22 @@ class Receiver:
         """The rest of the piece."""
         return self._piece.left_bytes if self._piece is not None else 0
 
+    @property
+    def wants_thread(self) -> bool:
+        """True if :meth:`finish_piece` should be called, in a thread."""
+        return self._piece is not None and not self._piece.left_bytes and self._piece.is_laborious
+
+    def finish_piece(self) -> int:
+        """Restore a compressed piece.
+
+        Raises:
+            ProtocolError, trio.BrokenResourceError: as :meth:`take_turn_of_the_loop`.
+        """
+        assert self._piece is not None
+        self._piece.finish()
+        self._piece = self._next_piece(_part(), None, 0)
+        return 0
+
     def take_turn_of_the_loop(self) -> int:
         """Receive some of what is there.
 
@@ -143,6 +176,9 @@ class Receiver:
                 break
             total += size
             if not self._piece.left_bytes:
+                if patience is None and self._piece.is_laborious:
+                    break
+                self._piece.finish()
                 self._piece = self._next_piece(buffer, patience, total)
         return total
 

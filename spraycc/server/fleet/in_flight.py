@@ -10,6 +10,8 @@ from spraycc.server.coherence.inputs import Stamps
 from spraycc.server.tasks.task import Attempt, Task
 from spraycc.server.writeback.commit import WriteBack
 from spraycc.server.writeback.staging import Change, Staging
+from spraycc.system import compression
+from spraycc.system.compression import Unusable
 from spraycc.wire import executor as wire
 
 log = logging.getLogger(__name__)
@@ -61,13 +63,28 @@ class InFlight:
         if self.failure is None:
             self.staging.expect(piece.size_bytes)
 
-    def write(self, contents: bytes | memoryview) -> None:
+    def write(self, contents: bytes | bytearray | memoryview) -> None:
         """Write the next contents of the last file. If that fails, the attempt does not count; the connection stays."""
         if self.failure is None and not self.aborted:
             try:
                 self.staging.write(contents)
             except (WriteBackError, ProtocolError) as exc:  # also: a directory has become a link on the submit host
                 self._fail(exc)
+
+    def write_packed(self, piece: wire.FileContents, packed: bytes | bytearray | memoryview) -> None:
+        """Restore and write a compressed piece of the last file.
+
+        Raises:
+            ProtocolError: the piece is damaged, or of another size.
+        """
+        if self.failure is not None or self.aborted:
+            return
+        try:
+            contents = compression.unpack(packed, piece.size_bytes)
+        except Unusable as exc:  # the executors of later tasks are told
+            self._fail(exc)
+            return
+        self.write(contents)
 
     def _fail(self, exc: SprayccError) -> None:
         log.warning("executor %s: task %d: %s", self.attempt.executor, self.task.id, exc)

@@ -127,7 +127,7 @@ class Staging:
         """
         self._count(self._current_file(), size_bytes)
 
-    def write(self, contents: bytes | memoryview) -> None:
+    def write(self, contents: bytes | bytearray | memoryview) -> None:
         """Write contents of the last file to its unnamed file. May wait for the disk.
 
         Raises:

@@ -12,12 +12,12 @@ from spraycc.executor.link_rate import (
     FIRST_PATIENCE_BYTES,
     LEAST_PIECE_BYTES,
     MOST_PATIENCE_BYTES,
-    PIECE_BYTES,
     TCP_INFO_BYTES,
     LinkRate,
     Sample,
     sample_of,
 )
+from spraycc.wire.executor import PIECE_BYTES
 
 MS = 1000
 
@@ -46,7 +46,7 @@ class Connection:
         self.rate.begin(self.now)
         self.now = replace(self.now, rtt_us=rtt_us, retransmitted=self.now.retransmitted + lost)
         self._pass(max(0, sent - taken), bytes_per_s, receiver, buffer)
-        self.rate.end(self.now, size_bytes, packed=packed)
+        self.rate.end(self.now)
         self._pass(min(sent, taken), bytes_per_s, receiver, buffer)
         return packed
 
@@ -66,6 +66,12 @@ class Connection:
         )
 
 
+def make_slow(link: Connection) -> None:
+    for _ in range(2):
+        link.send(2.5e6)
+    assert link.rate.is_slow
+
+
 @pytest.fixture
 def link() -> Connection:
     return Connection(LinkRate())
@@ -75,8 +81,12 @@ def test_a_fast_link_never_compresses(link: Connection) -> None:
     assert not any(link.send(110e6) for _ in range(200))
 
 
-def test_the_first_piece_of_a_connection_goes_plain_and_a_slow_link_compresses_the_second(link: Connection) -> None:
-    assert [link.send(2.5e6) for _ in range(4)] == [False, True, True, True]
+def test_the_first_pieces_of_a_connection_go_plain_and_a_slow_link_compresses_the_third(link: Connection) -> None:
+    assert [link.send(2.5e6) for _ in range(4)] == [False, False, True, True]
+
+
+def test_a_single_slow_window_makes_no_link_slow(link: Connection) -> None:
+    assert not any(link.send(rate) for rate in (2.5e6, 110e6) * 20)
 
 
 def test_a_link_that_fifty_share_compresses_nearly_all(link: Connection) -> None:
@@ -89,8 +99,7 @@ def test_a_slow_server_is_not_a_slow_link(link: Connection) -> None:
 
 
 def test_a_server_that_becomes_the_bottleneck_ends_compression(link: Connection) -> None:
-    link.send(2.5e6)
-    assert link.send(2.5e6)
+    make_slow(link)
     link.send(2.5e6, receiver=0.5)
     assert not link.send(2.5e6, receiver=0.5)
 
@@ -106,26 +115,24 @@ def test_a_send_buffer_that_is_too_small_is_not_a_slow_link(link: Connection) ->
 
 
 def test_losses_without_a_queue_show_a_full_link(link: Connection) -> None:
-    link.send(2.5e6, rtt_us=100)
-    assert not link.rate.is_slow
-    link.send(2.5e6, rtt_us=100, lost=3)
+    assert not any(link.send(2.5e6, rtt_us=100) for _ in range(5))
+    for _ in range(2):
+        link.send(2.5e6, rtt_us=100, lost=3)
     assert link.rate.is_slow
 
 
 def test_a_link_that_is_fast_again_is_found_by_a_plain_piece(link: Connection) -> None:
     """Compressed pieces fit into the send buffer, so only a plain piece shows the rate."""
-    while not link.send(2.5e6, taken=400_000):
-        pass
+    make_slow(link)
     sent = 0
     while link.send(110e6, taken=400_000):
         sent += PIECE_BYTES
-    assert sent < FIRST_PATIENCE_BYTES
+    assert sent <= FIRST_PATIENCE_BYTES
     assert not any(link.send(110e6, taken=400_000) for _ in range(20))
 
 
 def test_a_fast_link_is_also_seen_when_the_send_buffer_takes_a_whole_piece(link: Connection) -> None:
-    while not link.send(2.5e6, taken=400_000):
-        pass
+    make_slow(link)
     while link.send(110e6, taken=2 * PIECE_BYTES):
         pass
     link.send(110e6, taken=2 * PIECE_BYTES)
@@ -133,7 +140,7 @@ def test_a_fast_link_is_also_seen_when_the_send_buffer_takes_a_whole_piece(link:
 
 
 def test_plain_pieces_become_rare_while_the_link_stays_slow(link: Connection) -> None:
-    link.send(2.5e6)
+    make_slow(link)
     packed = [link.send(2.5e6, taken=400_000) for _ in range(2000)]
     plain = [number for number, was_packed in enumerate(packed) if not was_packed]
     gaps = [later - earlier for earlier, later in pairwise(plain)]
@@ -150,20 +157,22 @@ def test_late_acknowledgements_make_no_link_slow(link: Connection) -> None:
 
 
 def test_one_tick_of_the_kernels_clock_is_no_slow_link(link: Connection) -> None:
-    link.rate.begin(link.now)
-    link.now = replace(link.now, acked_bytes=65_536, busy_us=10 * MS, rtt_us=900)
-    link.rate.end(link.now, PIECE_BYTES, packed=False)
+    for _ in range(3):
+        link.rate.begin(link.now)
+        acked, busy_us = link.now.acked_bytes + 65_536, link.now.busy_us + 10 * MS
+        link.now = replace(link.now, acked_bytes=acked, busy_us=busy_us, rtt_us=900)
+        link.rate.end(link.now)
     assert not link.rate.is_slow
 
 
 def test_between_slow_and_fast_the_link_stays_what_it_was(link: Connection) -> None:
-    assert not any(link.send(30e6) for _ in range(5))
-    link.send(2.5e6)
-    assert all(link.send(30e6) for _ in range(5))
+    assert not any(link.send(20e6) for _ in range(5))
+    make_slow(link)
+    assert all(link.send(20e6) for _ in range(FIRST_PATIENCE_BYTES // PIECE_BYTES))
 
 
 def test_small_pieces_go_plain(link: Connection) -> None:
-    link.send(2.5e6)
+    make_slow(link)
     assert not link.send(2.5e6, size_bytes=LEAST_PIECE_BYTES - 1)
     assert link.send(2.5e6, size_bytes=LEAST_PIECE_BYTES)
 
@@ -172,7 +181,8 @@ def test_without_tcp_info_nothing_is_compressed() -> None:
     rate = LinkRate()
     for _ in range(5):
         rate.begin(None)
-        rate.end(None, PIECE_BYTES, packed=False)
+        rate.end(None)
+        assert not rate.is_slow
     assert not rate.wants_packed(PIECE_BYTES)
 
 

@@ -73,7 +73,8 @@ PYTHON_VARIABLES = {
 #: Modules of the standard library and of SprayCC's dependencies.
 SHADOWED = (
     *("os", "enum", "re", "site", "encodings", "json", "socket", "signal", "ssl", "sitecustomize", "usercustomize"),
-    *("cbor2", "click", "cryptography", "platformdirs", "pydantic", "rich", "trio", "annotated_types", "spraycc"),
+    *("cbor2", "click", "cryptography", "platformdirs", "pydantic", "rich", "trio", "annotated_types"),
+    *("zstandard", "spraycc"),
 )
 #: The variables that a recipe may have changed or added, as docs/interception.md lists them.
 OURS = {

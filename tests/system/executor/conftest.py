@@ -29,6 +29,7 @@ from cryptography.x509.oid import NameOID
 from hatch_build import sources_of
 from spraycc.executor.scratch import remove_tree
 from spraycc.model import TaskId
+from spraycc.system.compression import unpack
 from spraycc.wire.executor import (
     FROM_EXECUTOR,
     NONCE_BYTES,
@@ -212,10 +213,12 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Piece(Message):
-    """A FileContents with the bytes that followed it."""
+    """A FileContents with the contents that followed it."""
 
     task: TaskId
     data: bytes
+    #: size of the compressed contents that followed; 0: they were plain
+    packed_bytes: int = 0
 
 
 class Peer:
@@ -255,7 +258,10 @@ class Peer:
         if isinstance(message, FileContents):
             message.check()
             data = self._reader.take_raw(message.raw_bytes)
-            return Piece(message.task, data + self.exactly(message.raw_bytes - len(data)))
+            data += self.exactly(message.raw_bytes - len(data))
+            if message.packed_bytes:
+                data = unpack(data, message.size_bytes)
+            return Piece(message.task, data, message.packed_bytes)
         return message
 
     def expect(self, kind: type[Message]) -> Any:
@@ -429,6 +435,7 @@ def launch(who: Who, box: Path) -> Iterator[Callable[..., subprocess.Popen[bytes
         *,
         first_as_root: str = "",
         pass_fds: tuple[int, ...] = (),
+        enter: tuple[str, ...] = (),
         **environment: str,
     ) -> subprocess.Popen[bytes]:
         words = [who.python, "-m", "spraycc.executor", "--session", str(session), "--id", executor_id]
@@ -436,6 +443,10 @@ def launch(who: Who, box: Path) -> Iterator[Callable[..., subprocess.Popen[bytes
         if first_as_root:  # a shell line as root in a new mount namespace, before it changes its user
             drop = f"exec setpriv --reuid {who.uid} --regid {who.gid} --groups {who.other_group}"
             words = ["unshare", "-m", "sh", "-ec", f'{first_as_root}\n{drop} "$@"', "sh", *words]
+            credentials = {}
+        elif enter:  # words before a command line as root, such as those of another host
+            change = ["setpriv", "--reuid", str(who.uid), "--regid", str(who.gid), "--clear-groups"]
+            words = [*enter, *change, *words]
             credentials = {}
         process = subprocess.Popen(
             words,
