@@ -157,11 +157,12 @@ class StartTask(Message):
         roots: tuple[bytes, ...],
         optional_roots: tuple[bytes, ...],
         outputs: tuple[bytes, ...],
+        same: tuple[tuple[bytes, str], ...] = (),
     ) -> StartTask:
         """The message for a command. ``env`` replaces the command's environment, without the variables of the build."""
         return cls(
             task, attempt, capture, command.argv, command.program, command.cwd, env, command.umask, command.rlimits,
-            command.nice, command.streams_are_one, roots, optional_roots, outputs,
+            command.nice, command.streams_are_one, roots, optional_roots, outputs, same=same,
             terminals=command.terminals, window=command.window,
         )  # fmt: skip
 
