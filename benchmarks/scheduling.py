@@ -13,7 +13,7 @@ import json
 import random
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from spraycc.history.estimates import History
@@ -93,6 +93,9 @@ def simulate(
     stragglers: Stragglers | None = None,
     may_run_twice: bool = True,
     seed: int = 3,
+    slowness: Callable[[int, float], float] | None = None,
+    noise: float = 0.0,
+    per_host: int = 16,
 ) -> Result:
     """A build of tasks with these durations, on connected executors.
 
@@ -103,9 +106,11 @@ def simulate(
         window: tasks that are there at once; None: all.
         stragglers: some attempts take longer than ``seconds`` says.
         may_run_twice: late tasks get second attempts.
-        seed: of the stragglers.
+        seed: of the stragglers and the noise.
+        slowness: factor on the durations of an attempt that begins on a host (its number) at a time; None: 1.
+        noise: sigma of a factor on each attempt's duration, a log-normal distribution.
+        per_host: executors on each host.
     """
-    generator = random.Random(seed)
     scheduler = Scheduler(SchedulingPolicy(executors, 1, 1, False, 3, 1e9, True, 1e9))
     now, handled, running_number, second, second_won = 0.0, 0, 0, 0, 0
     build = BuildId("b")
@@ -127,7 +132,7 @@ def simulate(
     # The first tasks arrive before the first executor, as in a build that waits for executors.
     arrive(window)
     for n in range(executors):
-        pending.append(ExecutorJoined(ExecutorId(f"e{n}"), host=f"h{n // 16}", holds_all=True))
+        pending.append(ExecutorJoined(ExecutorId(f"e{n}"), host=f"h{n // per_host}", holds_all=True))
     began = time.perf_counter()
     while True:
         while pending:
@@ -137,8 +142,14 @@ def simulate(
                 if isinstance(action, Dispatch):
                     running_number += 1
                     taken = seconds[action.task]
+                    # Each attempt has its own luck, whatever other attempts there are.
+                    generator = random.Random(f"{seed} {action.task} {action.attempt}")
                     if stragglers is not None and generator.random() < stragglers.share:
                         taken *= stragglers.factor
+                    if slowness is not None:
+                        taken *= slowness(int(action.executor[1:]) // per_host, now)
+                    if noise:
+                        taken *= generator.lognormvariate(0.0, noise)
                     attempts[action.executor] = (running_number, action.second)
                     second += action.second
                     heapq.heappush(ends, (now + taken, running_number, action.executor, action.task, running_number))

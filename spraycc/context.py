@@ -9,7 +9,7 @@ writes the same text).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 #: Namespaces (namespaces(7)): a path's meaning (mnt), the ids of users and files (user), the ids of processes (pid),
 #: and the addresses at which executors reach a server (net).
@@ -74,13 +74,9 @@ def hides(pid: int) -> bool:
     return False
 
 
-def of_preloaded(env: Iterable[bytes]) -> str:
+def of_preloaded(env: Mapping[bytes, bytes]) -> str:
     """In words, the other root that a preloaded library shows to a command; empty without one."""
-    for entry in env:
-        name, _, value = entry.partition(b"=")
-        if name in _REDIRECTING and value:
-            return f"with other files ({name.decode()})"
-    return ""
+    return next((f"with other files ({name.decode()})" for name in _REDIRECTING if env.get(name)), "")
 
 
 def _namespace(name: str) -> str:

@@ -200,8 +200,10 @@ class Scheduler:
         task = executor.task
         if event.outcome is events.Outcome.UNFIT:
             self.pool.note_unfit(executor, task.needs)
-        if event.outcome is events.Outcome.DONE and len(task.executors) > 1:
-            self.placer.stragglers.learn(won=executor.second)
+        if event.outcome is events.Outcome.DONE:
+            self.placer.stragglers.pace.note(executor.host, task.expected.seconds, self._now - executor.began)
+            if len(task.executors) > 1:
+                self.placer.stragglers.learn(won=executor.second)
         if not self.pool.free(executor, self._now):
             self._release(executor)
         self.placer.end_attempt(task, executor, event.outcome)

@@ -6,7 +6,7 @@ import enum
 import heapq
 import math
 from collections import OrderedDict
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from spraycc.model import ExecutorId
@@ -67,6 +67,8 @@ class Executor:
     state: ExecutorState = ExecutorState.IDLE
     #: the executor's task: RUNNING, or aborted and now ANSWERED or GONE
     task: ScheduledTask | None = None
+    #: when the executor's present or last attempt began
+    began: float = 0.0
     #: the executor's attempt is a second attempt
     second: bool = False
     #: memory that the task was given
@@ -249,18 +251,22 @@ class ExecutorPool:
         """True while few executors run second attempts."""
         return self.second * _SECOND_SHARE < self.connected
 
-    def idle_for_second(self, task: ScheduledTask) -> Executor | None:
-        """An idle executor for a second attempt, on another host if possible."""
+    def idle_for_second(self, task: ScheduledTask, pace_of: Callable[[str], float]) -> Executor | None:
+        """An idle executor for a second attempt: on another host if possible, and on the fastest host.
+
+        ``pace_of``: the factor of a host on expected durations.
+        """
         (first,) = task.executors
         memory = self.executors[first].memory
-        found = None
-        for executor in reversed(self.idle.values()):
-            fit = executor.holds_all and task.needs not in executor.unfit and executor.id not in task.tried
-            if fit and executor.memory.has_room(task):
-                if executor.memory is not memory:
-                    return executor
-                found = found or executor
-        return found
+        fit = [
+            executor
+            for executor in reversed(self.idle.values())
+            if executor.holds_all
+            and task.needs not in executor.unfit
+            and executor.id not in task.tried
+            and executor.memory.has_room(task)
+        ]
+        return min(fit, key=lambda executor: (executor.memory is memory, pace_of(executor.host)), default=None)
 
     def has_fit(self, needs: str) -> bool:
         """True if any executor that stays may be fit, idle or not."""
@@ -280,9 +286,10 @@ class ExecutorPool:
 
     # ---- attempts
 
-    def occupy(self, executor: Executor, task: ScheduledTask, *, second: bool) -> None:
+    def occupy(self, executor: Executor, task: ScheduledTask, now: float, *, second: bool) -> None:
         """An attempt of the task begins on the executor."""
         executor.move(ExecutorState.BUSY)
+        executor.began = now
         del self.idle[executor.id]
         executor.task = task
         executor.second = second

@@ -202,7 +202,7 @@ class TaskPlacer:
             self._run_queued_locally(unfit, "unfit")
         elif self._may_try_twice() and (late := self.stragglers.match(self._pool, now, self._policy.max_attempts)):
             late[0].late_at = None
-            self._begin_attempt(*late, second=True)
+            self._begin_attempt(*late, now, second=True)
         else:
             return False
         self._local_streak = 0
@@ -249,12 +249,12 @@ class TaskPlacer:
     def _dispatch(self, task: ScheduledTask, executor: Executor, now: float) -> None:
         self.queue.remove(task)
         self._builds.move(task, TaskState.RUNNING)
-        self._begin_attempt(task, executor, second=False)
+        self._begin_attempt(task, executor, now, second=False)
         if task.may_run_twice and executor.holds_all and task.expected.late_s is not None:
-            self.stragglers.watch(task, now, task.expected.late_s)
+            self.stragglers.watch(task, executor, now)
 
-    def _begin_attempt(self, task: ScheduledTask, executor: Executor, *, second: bool) -> None:
-        self._pool.occupy(executor, task, second=second)
+    def _begin_attempt(self, task: ScheduledTask, executor: Executor, now: float, *, second: bool) -> None:
+        self._pool.occupy(executor, task, now, second=second)
         task.executors.append(executor.id)
         task.attempts += 1
         task.tried.append(executor.id)

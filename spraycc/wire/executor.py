@@ -163,12 +163,14 @@ class StartTask(Message):
         roots: tuple[bytes, ...],
         optional_roots: tuple[bytes, ...],
         outputs: tuple[bytes, ...],
+        same: tuple[tuple[bytes, str], ...] = (),
+        may_pack: bool = False,
     ) -> StartTask:
         """The message for a command. ``env`` replaces the command's environment, without the variables of the build."""
         return cls(
             task, attempt, capture, command.argv, command.program, command.cwd, env, command.umask, command.rlimits,
-            command.nice, command.streams_are_one, roots, optional_roots, outputs,
-            terminals=command.terminals, window=command.window,
+            command.nice, command.streams_are_one, roots, optional_roots, outputs, same=same,
+            terminals=command.terminals, window=command.window, may_pack=may_pack,
         )  # fmt: skip
 
 

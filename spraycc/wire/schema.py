@@ -10,6 +10,8 @@ import dataclasses
 import types
 import typing
 from collections.abc import Callable
+from itertools import chain
+from operator import attrgetter
 from typing import Any, ClassVar, TypeVar
 
 from spraycc.errors import ProtocolError
@@ -59,19 +61,19 @@ class Grammar:
 
 
 class _Codec:
-    __slots__ = ("_checks", "_names", "_required", "cls")
+    __slots__ = ("_checks", "_required", "_values", "cls")
 
     def __init__(self, cls: type[Message]) -> None:
         self.cls = cls
         hints = typing.get_type_hints(cls)
         fields = dataclasses.fields(cls)  # type: ignore[arg-type]
-        self._names = tuple(f.name for f in fields)
+        self._values = _getter([f.name for f in fields])
         self._checks: tuple[Callable[[Any], Any], ...] = tuple(_checker(hints[f.name]) for f in fields)
         missing = dataclasses.MISSING
         self._required = sum(f.default is missing and f.default_factory is missing for f in fields)
 
     def pack(self, message: Message) -> list[Any]:
-        return [self.cls.TAG, *(getattr(message, name) for name in self._names)]
+        return [self.cls.TAG, *self._values(message)]
 
     def unpack(self, item: list[Any]) -> Message:
         values = item[1:]
@@ -83,6 +85,13 @@ class _Codec:
             raise ProtocolError(f"message {self.cls.TAG!r}: {exc}") from None
 
 
+def _getter(names: list[str]) -> Callable[[Message], tuple[Any, ...]]:
+    """A function that returns these attributes of a message."""
+    if len(names) > 1:
+        return attrgetter(*names)  # in one call, which matters for messages of twenty elements
+    return lambda message: tuple([getattr(message, name) for name in names])
+
+
 def _checker(hint: Any) -> Callable[[Any], Any]:
     """A function that returns its argument as the hinted type, or raises TypeError or ValueError."""
     origin = typing.get_origin(hint)
@@ -92,8 +101,7 @@ def _checker(hint: Any) -> Callable[[Any], Any]:
         return lambda v: None if v is None else inner(v)
     if origin is tuple:
         if len(args) == 2 and args[1] is Ellipsis:
-            item = _checker(args[0])
-            return lambda v: tuple([item(x) for x in _array(v)])
+            return _sequence(args[0])
         checks = [_checker(a) for a in args]
 
         def fixed(v: Any) -> tuple[Any, ...]:
@@ -115,11 +123,40 @@ def _checker(hint: Any) -> Callable[[Any], Any]:
         return lambda v: v
     if hint is float:
         return _number
-    if hint in (int, bytes, str, bool):
+    if hint in _PLAIN:
         return _exactly(hint)
     if isinstance(hint, typing.NewType):
         return _checker(hint.__supertype__)
     raise AssertionError(f"no rule for {hint!r}")
+
+
+def _sequence(hint: Any) -> Callable[[Any], tuple[Any, ...]]:
+    """The checker of an array of any length, whose elements are all alike.
+
+    A command line and its environment have hundreds of elements. So the usual arrays are checked without a call of a
+    Python function for each element: those of values of one type, and those of rows of values of one type.
+    """
+    check = _checker(hint)
+    plain = {hint} if hint in _PLAIN else None
+    columns = typing.get_args(hint) if typing.get_origin(hint) is tuple else ()
+    rows = set(columns) if len(set(columns)) == 1 and columns[0] in _PLAIN else None
+
+    def sequence(value: Any) -> tuple[Any, ...]:
+        if type(value) is list:
+            if plain is not None and plain.issuperset(map(type, value)):
+                return tuple(value)
+            if rows is not None and _LIST.issuperset(map(type, value)):
+                right_size = {len(columns)}.issuperset(map(len, value))
+                if right_size and rows.issuperset(map(type, chain.from_iterable(value))):
+                    return tuple(map(tuple, value))
+        return tuple([check(element) for element in _array(value)])
+
+    return sequence
+
+
+#: Types whose values need no check but that of the type. (bool is no int: types are compared, not classes.)
+_PLAIN = (int, bytes, str, bool)
+_LIST = frozenset([list])
 
 
 def _exactly(wanted: type) -> Callable[[Any], Any]:

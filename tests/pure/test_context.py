@@ -29,12 +29,12 @@ def test_another_releases_text_is_another_context(text: str) -> None:
 @pytest.mark.parametrize(
     ("env", "words"),
     [
-        ([], ""),
-        ([b"FAKECHROOT=true", b"PATH=/bin"], ""),
-        ([b"FAKECHROOT_BASE="], ""),
-        ([b"FAKECHROOT_BASE=/srv/root"], "with other files (FAKECHROOT_BASE)"),
-        ([b"NIX_REDIRECTS=/a=/b"], "with other files (NIX_REDIRECTS)"),
+        ({}, ""),
+        ({b"FAKECHROOT": b"true", b"PATH": b"/bin"}, ""),
+        ({b"FAKECHROOT_BASE": b""}, ""),
+        ({b"FAKECHROOT_BASE": b"/srv/root"}, "with other files (FAKECHROOT_BASE)"),
+        ({b"NIX_REDIRECTS": b"/a=/b"}, "with other files (NIX_REDIRECTS)"),
     ],
 )
-def test_preloaded_libraries_with_other_files(env: list[bytes], words: str) -> None:
+def test_preloaded_libraries_with_other_files(env: dict[bytes, bytes], words: str) -> None:
     assert context.of_preloaded(env) == words

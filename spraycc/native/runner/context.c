@@ -105,16 +105,7 @@ static void add_mount_of_root(struct buffer *out)
 	close(fd);
 }
 
-/* True if the kernel does not let this process look at the server's files (ptrace(2), access mode checking). */
-static bool is_hidden(pid_t server)
-{
-	char path[64], target[16], *last = path + sizeof path - 1;
-	char *end = append_number(append(path, last, "/proc/"), last, (uint64_t)server);
-	append(end, last, "/root");
-	return server > 0 && readlink(path, target, sizeof target) < 0 && (errno == EACCES || errno == EPERM);
-}
-
-void context_add(struct buffer *out, const char *cwd, pid_t server)
+void context_add(struct buffer *out, const char *cwd)
 {
 	static const char *const namespaces[] = {"mnt", "user", "pid", "net"};
 	struct stat root = {0}, of_path, of_dot;
@@ -137,6 +128,13 @@ void context_add(struct buffer *out, const char *cwd, pid_t server)
 	if (stat(cwd, &of_path) < 0 || stat(".", &of_dot) < 0 || of_path.st_dev != of_dot.st_dev ||
 	    of_path.st_ino != of_dot.st_ino)
 		buffer_add_text(out, " cwd:hidden");
-	if (is_hidden(server))
+}
+
+void context_add_server(struct buffer *out, pid_t server)
+{
+	char path[64], target[16], *last = path + sizeof path - 1;
+	char *end = append_number(append(path, last, "/proc/"), last, (uint64_t)server);
+	append(end, last, "/root");
+	if (server > 0 && readlink(path, target, sizeof target) < 0 && (errno == EACCES || errno == EPERM))
 		buffer_add_text(out, " server:hidden");
 }

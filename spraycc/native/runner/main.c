@@ -234,13 +234,18 @@ int main(int argc, char **argv)
 		exec_here(&task);
 	task_examine_streams(&task);
 	plug_standard_streams();
-	int fd = server_connect(socket_path, &task.server);
-	if (fd < 0)
-		run_without_server(&task, socket_path, build, (struct skip){0}, fd == SERVER_GONE);
-	struct buffer request = {0};
+	/* Before the connection: the server wakes up for it, and should find the request then. */
+	struct request request = {0};
 	bool encoded = task_encode(&task, build, &request);
-	bool sent = encoded && server_send(fd, request.data, request.length);
-	buffer_free(&request); /* before the wait: thousands of runners wait at once */
+	pid_t server = 0;
+	int fd = server_connect(socket_path, &server);
+	if (fd < 0) {
+		request_free(&request);
+		run_without_server(&task, socket_path, build, (struct skip){0}, fd == SERVER_GONE);
+	}
+	encoded = encoded && request_complete(&request, server);
+	bool sent = encoded && server_send(fd, request.frame.data, request.frame.length);
+	request_free(&request); /* before the wait: thousands of runners wait at once */
 	if (!sent) {
 		close(fd);
 		run_without_server(&task, socket_path, build, (struct skip){0}, encoded);

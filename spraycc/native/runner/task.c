@@ -140,23 +140,12 @@ static void add_streams(struct buffer *out, const struct stream streams[3])
 	}
 }
 
-static void add_context(struct buffer *out, const char *cwd, pid_t server)
+bool task_encode(struct task *task, const char *build, struct request *request)
 {
-	struct buffer text = {0};
-	context_add(&text, cwd, server);
-	buffer_add(&text, "", 1);
-	out->failed = out->failed || text.failed;
-	if (!text.failed)
-		cbor_text(out, (const char *)text.data);
-	buffer_free(&text);
-}
-
-bool task_encode(struct task *task, const char *build, struct buffer *out)
-{
+	struct buffer *out = &request->frame;
 	const char *cwd = working_directory();
 	if (!cwd)
 		return false;
-	size_t start = out->length;
 	buffer_add(out, "\0\0\0", 4); /* place of the frame's length */
 	cbor_array(out, 14);
 	cbor_text(out, "task");
@@ -174,11 +163,27 @@ bool task_encode(struct task *task, const char *build, struct buffer *out)
 	cbor_array(out, 2);
 	cbor_uint(out, task->window[0]);
 	cbor_uint(out, task->window[1]);
-	add_context(out, cwd, task->server);
-	if (out->failed || out->length - start - 4 > MAX_FRAME_BYTES)
+	context_add(&request->context, cwd);
+	return !out->failed && !request->context.failed;
+}
+
+bool request_complete(struct request *request, pid_t server)
+{
+	struct buffer *out = &request->frame, *context = &request->context;
+	context_add_server(context, server);
+	buffer_add(context, "", 1);
+	if (!context->failed)
+		cbor_text(out, (const char *)context->data);
+	if (out->failed || context->failed || out->length - 4 > MAX_FRAME_BYTES)
 		return false;
-	uint32_t n = (uint32_t)(out->length - start - 4);
+	uint32_t n = (uint32_t)(out->length - 4);
 	for (int i = 3; i >= 0; i--, n >>= 8)
-		out->data[start + (size_t)i] = (unsigned char)n;
+		out->data[i] = (unsigned char)n;
 	return true;
+}
+
+void request_free(struct request *request)
+{
+	buffer_free(&request->frame);
+	buffer_free(&request->context);
 }

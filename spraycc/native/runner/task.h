@@ -19,7 +19,6 @@ struct task {
 	char **argv;              /* for the program */
 	struct stream streams[3];
 	unsigned short window[2]; /* rows and columns of the terminal that is stdout, or else stderr */
-	pid_t server;             /* the process to which the task goes */
 };
 
 /* Fills in `streams` and `window`. Call it before anything is opened. */
@@ -28,7 +27,19 @@ void task_examine_streams(struct task *task);
 /* True if stdout and stderr are the same open file, so that the order of writes to them matters. */
 bool task_streams_are_one(const struct task *task);
 
-/* Appends the first message (RunTask), framed. False if there is no memory, or no working directory. */
-bool task_encode(struct task *task, const char *build, struct buffer *out);
+/* The first message (RunTask). All zeros is an empty one. */
+struct request {
+	struct buffer frame;   /* without its last element, the context, until the request is complete */
+	struct buffer context; /* as text */
+};
+
+/* Fills in all parts of the request that do not depend on the server. False if there is no memory, or no working
+ * directory. */
+bool task_encode(struct task *task, const char *build, struct request *request);
+
+/* Completes a request to the process `server`. False if there is no memory, or the message is too large. */
+bool request_complete(struct request *request, pid_t server);
+
+void request_free(struct request *request);
 
 #endif

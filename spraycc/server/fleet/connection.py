@@ -130,9 +130,8 @@ class ExecutorLink:
         attempt = task.begin_attempt(self.id)
         message = wire.StartTask.of(
             task.id, number, self.capture, task.command, remote_environment(task.command.env), plan.roots,
-            plan.optional_roots, plan.outputs,
+            plan.optional_roots, plan.outputs, task.same, compression.is_installed(),
         )  # fmt: skip
-        message = dataclasses.replace(message, same=task.same, may_pack=compression.is_installed())
         if self.landmarks is not None and task.expected is None:
             # The task's build starts no executors on other hosts; this executor is another build's.
             self._refuse(task, "the files that it reads can't be proved on another host")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 from dataclasses import dataclass
@@ -51,7 +50,7 @@ LATE_S = 0.5
 STATUS_S = 0.5
 #: After an executor on a host that can't be used, ask for executors again after this time.
 UNFIT_RETRY_S = 60.0
-#: Heartbeats of all executors are spread over this many parts of their interval.
+#: Heartbeats of all executors are spread over this many parts of their interval, or one for each of fewer executors.
 _BEAT_PARTS = 10
 
 
@@ -347,15 +346,18 @@ class Fleet:
 
         Pings go to a part of the executors at a time: a thousand pings at once would hold up the event loop.
         """
-        for part in itertools.cycle(range(_BEAT_PARTS)):
+        part = 0
+        while True:
             settings = self.settings
-            due = trio.current_time() + settings.heartbeat_s / _BEAT_PARTS
+            parts = max(1, min(_BEAT_PARTS, len(self.links)))
+            part = (part + 1) % parts
+            due = trio.current_time() + settings.heartbeat_s / parts
             await trio.sleep_until(due)
             if trio.current_time() > due + LATE_S:
                 for link in self.links.values():
                     link.excuse()
             self._beats += 1
-            for link in list(self.links.values())[part::_BEAT_PARTS]:
+            for link in list(self.links.values())[part::parts]:
                 link.beat(self._beats, settings.heartbeat_s, settings.lost_after_s)
 
     async def status(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from spraycc.model import BuildId, Command, Description, Kind, Placement, TaskId
 from spraycc.server.dispatcher import Dispatcher
 from spraycc.server.host.unix_connection import Peer
 from spraycc.server.tasks.capture_roots import CaptureRoots, capture_roots
-from spraycc.server.tasks.command_files import Environment, read_response_file
+from spraycc.server.tasks.command_files import environment_of, read_response_file
 from spraycc.server.tasks.task import Task
 from spraycc.server.tasks.toolchains import Toolchains
 from spraycc.wire.runner import RunTask
@@ -46,7 +46,7 @@ class Decider:
         rules = Policy(settings.policy_remote, settings.policy_here_heavy, settings.policy_here_light)
         tools = Tools(settings.tools_like_gcc, settings.tools_like_clang, settings.tools_overlay_only)
         elsewhere = context.difference(self._context, request.context or self._context)
-        elsewhere = elsewhere or context.of_preloaded(command.env)
+        elsewhere = elsewhere or context.of_preloaded(environment_of(command.env).variables)
         if not elsewhere and context.hides(peer.pid):
             elsewhere = "outside of the server's sandbox"
         decide = partial(_decide, command, rules, tools, request.wish, elsewhere, self._workspace, self._home)
@@ -112,7 +112,7 @@ def _describe(command: Command, tools: Tools) -> Description:
     def read_file(name: bytes) -> bytes | None:
         return read_response_file(os.path.join(command.cwd, name))
 
-    return describe(command.argv, command.program, command.cwd, Environment(command.env), read_file, tools)
+    return describe(command.argv, command.program, command.cwd, environment_of(command.env).variables, read_file, tools)
 
 
 def _is_special(path: bytes) -> bool:

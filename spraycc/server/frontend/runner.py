@@ -14,7 +14,7 @@ from spraycc.server.builds.token_pool import TokenPool
 from spraycc.server.dispatcher import Dispatcher
 from spraycc.server.frontend.decide import HELD_KINDS, Decider
 from spraycc.server.host.unix_connection import Peer
-from spraycc.server.tasks.command_files import Environment
+from spraycc.server.tasks.command_files import environment_of
 from spraycc.server.tasks.record_lines import target_of
 from spraycc.server.tasks.stats import is_compile
 from spraycc.server.tasks.task import Phase, Task
@@ -98,7 +98,7 @@ def _register(build: Build | None, task: Task) -> TokenPool | None:
     """Tell the build's jobserver, if there is one, of the task's runner."""
     if build is None or build.pool is None:
         return None
-    is_foreign = build.pool.is_foreign(Environment(task.command.env).get(b"MAKEFLAGS", b""))
+    is_foreign = build.pool.is_foreign(environment_of(task.command.env).variables.get(b"MAKEFLAGS", b""))
     build.pool.runner_registered(task.id, task.peer.pid, is_foreign)
     if is_foreign:
         build.notice(

@@ -15,6 +15,8 @@ import trio
 PERIOD_S = 60.0
 #: Classes of lengths for each doubling.
 _PARTS = 4
+#: So many lengths are collected before they are sorted into classes. A turn is often shorter than the sorting.
+_BATCH = 1024
 
 
 class LoopLag(trio.abc.Instrument):
@@ -24,6 +26,8 @@ class LoopLag(trio.abc.Instrument):
         self._clock = clock
         #: when the current turn began, and when the current period began
         self._began = self._period_began = clock()
+        #: lengths in seconds that are in no class yet
+        self._turns: list[float] = []
         #: microseconds spent in turns of each class, in this period and in the last one
         self._spent: dict[int, int] = {}
         self._spent_before: dict[int, int] = {}
@@ -34,18 +38,28 @@ class LoopLag(trio.abc.Instrument):
 
     def before_io_wait(self, timeout: float) -> None:
         now = self._clock()
-        length = int((now - self._began) * 1e6)
-        kind = class_of(length)
-        self._spent[kind] = self._spent.get(kind, 0) + length
-        if length > self._longest:
-            self._longest = length
+        turns = self._turns
+        turns.append(now - self._began)
         if now - self._period_began > PERIOD_S:
+            self._classify()
             self._spent_before, self._spent = self._spent, {}
             self._longest_before, self._longest = self._longest, 0
             self._period_began = now
+        elif len(turns) == _BATCH:
+            self._classify()
+
+    def _classify(self) -> None:
+        """Sort the collected lengths into classes."""
+        for seconds in self._turns:
+            length = int(seconds * 1e6)
+            kind = class_of(length)
+            self._spent[kind] = self._spent.get(kind, 0) + length
+        self._longest = max(self._longest, int(max(self._turns, default=0.0) * 1e6))
+        self._turns.clear()
 
     def figures(self) -> dict[str, float]:
         """The figures of the last minute or two. Of the input that arrives during turns, 99 % waits at most ``p99``."""
+        self._classify()
         spent = dict(self._spent_before)
         for kind, length in self._spent.items():
             spent[kind] = spent.get(kind, 0) + length

@@ -6,15 +6,14 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from spraycc.jobserver.makeflags import without_jobserver_in
 from spraycc.model import Command, Description
-from spraycc.server.tasks.command_files import real_path
+from spraycc.server.tasks.command_files import environment_of, real_path
 from spraycc.system.paths import is_inside
 
 
 def remote_environment(env: tuple[bytes, ...]) -> tuple[bytes, ...]:
     """The environment without the variables of the build on the submit host: its jobserver's and SprayCC's own."""
-    return without_jobserver_in(tuple([entry for entry in env if not entry.startswith(b"SPRAYCC_")]))
+    return environment_of(env).remote
 
 
 @dataclass(frozen=True, slots=True)

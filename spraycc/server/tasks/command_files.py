@@ -5,29 +5,44 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
+from functools import cached_property, lru_cache
 
+from spraycc.jobserver.makeflags import without_jobserver_in
+
+#: The server remembers this many environments, the latest, if none of them is larger than this. The tasks of a build
+#: have a few environments: one for each directory in which a make runs.
+_ENVIRONMENTS = 64
+_ENVIRONMENT_BYTES = 128 * 1024
 #: The server does not read a larger response file. The command line is then "unknown" and runs on the submit host.
 _RESPONSE_FILE_BYTES = 4 * 1024 * 1024
 
 
-class Environment(Mapping[bytes, bytes]):
-    """``NAME=value`` entries as a mapping. Entries are parsed only when a name is looked up."""
+class Environment:
+    """The environment of a command, from its ``NAME=value`` entries. Each part is made when it is first needed."""
 
     def __init__(self, entries: tuple[bytes, ...]) -> None:
         self._entries = entries
 
-    def __getitem__(self, name: bytes) -> bytes:
-        start = name + b"="
-        for entry in self._entries:
-            if entry.startswith(start):
-                return entry[len(start) :]
-        raise KeyError(name)
+    @cached_property
+    def variables(self) -> Mapping[bytes, bytes]:
+        """The values by name. Of several entries with the same name the first one counts."""
+        parts = (entry.partition(b"=") for entry in reversed(self._entries))
+        return {name: value for name, equals, value in parts if equals}
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
-        return (entry.partition(b"=")[0] for entry in self._entries)
+    @cached_property
+    def remote(self) -> tuple[bytes, ...]:
+        """The entries without the variables of the build on the submit host: its jobserver's and SprayCC's own."""
+        return without_jobserver_in(tuple([entry for entry in self._entries if not entry.startswith(b"SPRAYCC_")]))
 
-    def __len__(self) -> int:
-        return len(self._entries)
+
+def environment_of(entries: tuple[bytes, ...]) -> Environment:
+    """The environment with these entries. Equal environments share one object, so each is examined once."""
+    if sum(map(len, entries)) > _ENVIRONMENT_BYTES:
+        return Environment(entries)
+    return _remembered(entries)
+
+
+_remembered = lru_cache(_ENVIRONMENTS)(Environment)
 
 
 def real_path(path: bytes) -> bytes:

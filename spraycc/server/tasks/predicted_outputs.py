@@ -13,7 +13,7 @@ from spraycc.commands.names import NO_TOOLS, Tools
 from spraycc.commands.predict import Prediction, predict
 from spraycc.model import Command, TaskId
 from spraycc.server.host.offload import Disk
-from spraycc.server.tasks.command_files import Environment, read_response_file
+from spraycc.server.tasks.command_files import environment_of, read_response_file
 from spraycc.server.tasks.task import Phase, Task
 
 
@@ -64,7 +64,7 @@ def redirect(command: Command, tools: Tools = NO_TOOLS) -> Prediction | None:
     program = command.program
     if not tools.names(os.path.basename(program)):
         program = _behind_links(program)
-    found = predict(command.argv, program, Environment(command.env), read_file, tools)
+    found = predict(command.argv, program, environment_of(command.env).variables, read_file, tools)
     if found is None:
         return None
     outputs = []

@@ -8,7 +8,7 @@ import shutil
 import trio
 
 from spraycc.model import Command, Description, Kind
-from spraycc.server.tasks.command_files import Environment
+from spraycc.server.tasks.command_files import environment_of
 from spraycc.system.threads import run_in_thread
 from spraycc.system.toolchain import CPU, identity
 
@@ -52,7 +52,7 @@ def _path_of(name: bytes, command: Command) -> bytes | None:
         return os.path.join(path, b"gcc")
     if b"/" in name:
         return path
-    found = shutil.which(os.fsdecode(name), path=os.fsdecode(Environment(command.env).get(b"PATH", b"")))
+    found = shutil.which(os.fsdecode(name), path=os.fsdecode(environment_of(command.env).variables.get(b"PATH", b"")))
     return os.fsencode(found) if found and os.path.isabs(found) else None
 
 
