@@ -66,8 +66,8 @@ class Settings:
 
     executors: Annotated[int, Ge(1), Le(_MOST_EXECUTORS)] | None = setting(
         None,
-        "Most executors at once, whatever -j says. auto: the CPUs of this host with cluster local, all CPUs of an "
-        "allocation, else 100, or the build's -j if that is more.",
+        "Most executors at once, whatever -j says; with cluster local, most compiles at once on this host. auto: the "
+        "CPUs of this host with cluster local, all CPUs of an allocation, else 100, or the build's -j if that is more.",
     )
     initial_executors: Annotated[int, Ge(1)] | None = setting(
         None, "Executors asked for at first; more follow when all are busy. auto: as many as the build may use."
@@ -84,13 +84,19 @@ class Settings:
     light_slots: Annotated[int, Ge(1), Le(4096)] | None = setting(
         None, "Most archives and other short commands at once on this host. auto: twice the local slots."
     )
+    local_compile_slots: Annotated[int, Ge(0), Le(1024)] = setting(
+        0,
+        "Most compiles that this host runs beside the executors of a cluster, when no executor is free for them. "
+        "With cluster local, this host runs them all: see executors.",
+    )
     cluster: Literal[
         "local", "slurm", "gridengine", "pbs", "lsf", "openlava", "ssh", "command",
         "slurm-step", "lsf-step", "pbs-step", "gridengine-step",
     ] = setting(
         "local",
-        "The system that starts the executors. Unset inside an allocation (salloc, bsub -Is, qsub -I, qlogin): the "
-        "value with -step that uses the allocation's CPUs, or local if they are all on this host.",
+        "The system that starts the executors. local: none, this host runs the commands, unless capture or "
+        "executor_prefix asks for executors on this host. Unset inside an allocation (salloc, bsub -Is, qsub -I, "
+        "qlogin): the value with -step that uses the allocation's CPUs, or local if they are all on this host.",
     )  # fmt: skip
     queues: tuple[str, ...] = setting(
         (), "Queues (Slurm: partitions) for batch jobs, the preferred one first. Empty: the cluster manager's default."
@@ -138,7 +144,7 @@ class Settings:
     capture: Literal["auto", "overlay", "predict", "in-place"] = setting(
         "auto",
         "How an executor captures the files that a command writes. "
-        "auto: overlay if the executor's host allows it, else predict.",
+        "auto: overlay if the executor's host allows it, else predict; with cluster local, no executors.",
     )
     summary: str | None = setting(None, "File for the build's figures, as JSON.")
     summary_line: bool = setting(
@@ -229,6 +235,8 @@ class Settings:
     policy_here_light: tuple[str, ...] = setting(
         (), "Patterns of programs or command lines that run on this host and count as short commands."
     )
+    #: A probe of ``spraycc doctor``: even cluster local starts executors. No setting.
+    is_probe: bool = False
     #: The number of the build tool's -j. Found by the command line; no setting.
     jobs: int | None = None
     #: The allocation in which the build is started, if executors use its CPUs. Found by spraycc.config; no setting.
@@ -277,6 +285,18 @@ class Settings:
         return min(max(DEFAULT_CLUSTER_EXECUTORS, self.jobs or 0), _MOST_EXECUTORS)
 
     @property
+    def starts_executors(self) -> bool:
+        """False: this host runs the tasks itself, because executors on this host would see the same files."""
+        return self.cluster != "local" or self.capture != "auto" or bool(self.executor_prefix) or self.is_probe
+
+    @property
+    def compile_slots_in_force(self) -> int:
+        """Most tasks meant for executors that this host runs at once, beside executors or in their place."""
+        if not self.starts_executors:
+            return self.executors_in_force
+        return 0 if self.cluster == "local" else self.local_compile_slots
+
+    @property
     def ports_for_executors(self) -> Sequence[int]:
         """The ports to listen on; 0 stands for any free port."""
         # Executors of this host connect by loopback, which no firewall guards.
@@ -292,6 +312,12 @@ class Settings:
         return self._cpus_here if self.cluster == "local" else max(1, self._cpus_here // 4)
 
     @property
+    def unseen_limit_in_force(self) -> int:
+        """Most recipes without a runner at once. If this host runs everything, they are like other recipes."""
+        local = self.local_slots_in_force
+        return local if self.starts_executors else max(local, self.executors_in_force)
+
+    @property
     def _cpus_here(self) -> int:
         """CPUs of the submit host for this build. A host may let a process use more CPUs than its allocation has."""
         allocated = 0 if self.allocation is None else self.allocation.cpus_here
@@ -299,7 +325,7 @@ class Settings:
 
     @property
     def probing_limit_in_force(self) -> int:
-        local = self.local_slots_in_force
+        local = self.unseen_limit_in_force
         return 2 * local if self.probing_limit is None else max(local, self.probing_limit)
 
     @property

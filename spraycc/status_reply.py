@@ -150,6 +150,7 @@ class BuildStatus(TypedDict):
     second_won: int
     cancelled: int
     cpu_s_remote: float
+    cpu_s_here: float
     run_s: float
     executors_peak: int
     running_peak: int
@@ -172,6 +173,7 @@ class TaskCounts(TypedDict):
     waiting_here: int  #: for a slot of the submit host
     here_heavy: int
     here_light: int
+    here_compile: int  #: in a compile slot
     here_now: int
     answered: int  #: their runner has the result and still has to end
 

@@ -49,8 +49,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "capture": ("capture", "scratch_dir"),
     "limits": (
-        "executors", "initial_executors", "keep_pending", "local_slots", "light_slots", "probing_limit",
-        "link_memory_mb", "release_delay_s", "idle_shutdown_s", "heartbeat_s", "lost_after_s",
+        "executors", "initial_executors", "keep_pending", "local_slots", "local_compile_slots", "light_slots",
+        "probing_limit", "link_memory_mb", "release_delay_s", "idle_shutdown_s", "heartbeat_s", "lost_after_s",
     ),
     "output": ("progress", "summary", "summary_line"),
 }  # fmt: skip

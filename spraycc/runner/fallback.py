@@ -16,6 +16,7 @@ if __name__ == "__main__":
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING would cost an import
 if TYPE_CHECKING:
+    import resource
     import signal
     import socket
     from typing import NoReturn
@@ -148,7 +149,8 @@ def decode(body: bytes) -> tuple[str, int, int, bytes]:
     if tag == b"here":
         out = cursor.head(0) if count > 1 else 0
         err = cursor.head(0) if count > 2 else 0
-        return "here", out, err, b"stay" if count > 3 and cursor.head(0) else b""
+        stay = cursor.head(0) if count > 3 else 0
+        return "here", out, err, b"" if not stay else b"ask" if stay == 1 else b"tell"
     if tag == b"refused":
         return "refused", 0, 0, b""
     raise Garbage
@@ -660,7 +662,10 @@ class Tap:
 PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
 
-def run_child(task: Task, skip_out: int, skip_err: int, server: "socket.socket | None" = None) -> "NoReturn":
+def run_child(
+    task: Task, skip_out: int, skip_err: int, server: "socket.socket | None" = None, asks: bool = True
+) -> "NoReturn":
+    """Run the program as a child, and end as the child ends. ``server`` hears of the end, and allows it if ``asks``."""
     try:
         if task.streams_are_one():
             taps = [Tap(task, (1, 2), skip_out + skip_err)] if skip_out + skip_err else []
@@ -695,7 +700,7 @@ def run_child(task: Task, skip_out: int, skip_err: int, server: "socket.socket |
     for tap in taps:
         os.close(tap.writer)
     signal.pthread_sigmask(signal.SIG_SETMASK, set(before) - {*watched, signal.SIGCHLD})
-    attend(child, woken, taps, server)
+    attend(child, woken, taps, server, asks)
 
 
 def die_with_parent() -> None:
@@ -705,25 +710,27 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def wait_for_leave(server: "socket.socket", woken: int, status: int) -> None:
-    """Tell the server the command's exit status (as in $?), and wait until the server closes the connection.
+def report_end(server: "socket.socket", status: int, usage: "resource.struct_rusage") -> bool:
+    """Tell the server the command's exit status (as in $?) and its resources. False if the server is gone."""
+    body = encode(["done", status, int(usage.ru_utime * 1e6), int(usage.ru_stime * 1e6), usage.ru_maxrss])
+    try:
+        server.sendall(len(body).to_bytes(4, "big") + body, socket.MSG_NOSIGNAL)
+    except OSError:
+        return False
+    return True
 
-    A signal ends the wait, too.
-    """
+
+def wait_for_leave(server: "socket.socket", woken: int) -> None:
+    """Wait until the server closes the connection or a signal comes."""
     import select
 
-    try:
-        number = bytes([status]) if status < 24 else bytes([0x18, status])
-        server.sendall(b"\0\0\0%c\x82\x64done%b" % (6 + len(number), number), socket.MSG_NOSIGNAL)
-    except OSError:
-        return
     poll = select.poll()
     poll.register(server, select.POLLIN)
     poll.register(woken, select.POLLIN)
     poll.poll()
 
 
-def attend(child: int, woken: int, taps: list[Tap], server: "socket.socket | None") -> "NoReturn":
+def attend(child: int, woken: int, taps: list[Tap], server: "socket.socket | None", asks: bool) -> "NoReturn":
     import select
 
     while True:
@@ -741,14 +748,14 @@ def attend(child: int, woken: int, taps: list[Tap], server: "socket.socket | Non
         for number in os.read(woken, 256):
             if number != signal.SIGCHLD:
                 os.kill(child, number)
-        pid, status = os.waitpid(child, os.WNOHANG)
+        pid, status, usage = os.wait4(child, os.WNOHANG)
         if pid != child:
             continue
         for tap in taps:
             tap.drain()
         code = os.waitstatus_to_exitcode(status)
-        if server is not None:
-            wait_for_leave(server, woken, code if code >= 0 else 128 - code)
+        if server is not None and report_end(server, code if code >= 0 else 128 - code, usage) and asks:
+            wait_for_leave(server, woken)
         end_as(max(code, 0), max(-code, 0))
 
 
@@ -910,7 +917,7 @@ def converse(task: Task, link: "socket.socket", path: bytes, build: bytes) -> "N
                     reopen_jobserver(task.env, path, build)
                 task.env.hold_slot()
                 if first or second or data:
-                    run_child(task, first, second, link if data else None)
+                    run_child(task, first, second, link if data else None, data == b"ask")
                 task.execute()
             else:
                 gone = False

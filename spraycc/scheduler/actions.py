@@ -22,7 +22,8 @@ class RunLocally:
     """Tell the runner to execute the command itself, on the submit host.
 
     ``why`` is "placement", "no-executor", "attempts", "refused", "memory", "unfit" (no executor's host is fit for the
-    task), "gave-up" (see :class:`GiveUp`) or "left" (the task's build is left, and no executor is connected).
+    task), "gave-up" (see :class:`GiveUp`), "left" (the task's build is left, and no executor is connected), "local"
+    (there are no executors) or "compile-slot" (a compile slot is free, and no executor).
     """
 
     task: TaskId

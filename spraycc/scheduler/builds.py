@@ -10,6 +10,7 @@ from spraycc.scheduler.executor_pool import Executor
 from spraycc.scheduler.tasks import (
     REMOTE_STATES,
     TASK_MOVES,
+    Quota,
     ScheduledBuild,
     ScheduledTask,
     TaskState,
@@ -134,6 +135,7 @@ class ScheduledBuilds:
             assert build.remote == sum(task.state in REMOTE_STATES for task in own)
             assert build.busy_executors == busy[build]
             assert build.without_executor == sum(t.state is TaskState.LOCAL and t.why == "no-executor" for t in own)
+            assert build.in_compile_slots == sum(t.quota is Quota.COMPILE for t in own)
             assert (build.width >= 1) == build.open
             assert build.cap is None or build.width <= build.cap
             build.circuit_breaker.validate()

@@ -103,7 +103,7 @@ class Scheduler:
     @property
     def waiting_builds(self) -> list[BuildId]:
         """The open builds with tasks for executors, while no executor is connected."""
-        if self.pool.connected:
+        if self.pool.connected or not self.policy.max_executors:
             return []
         return [build.id for build in self.builds.open.values() if build.remote and not build.left]
 
@@ -119,8 +119,8 @@ class Scheduler:
 
     @property
     def needs_memory_measured(self) -> bool:
-        """A task has or wants a slot of the heavy quota, so the submit host's free memory matters."""
-        return self.slots.heavy_demand > 0
+        """A task has or wants a slot of the heavy quota, or much memory for a compile slot."""
+        return self.slots.heavy_demand > 0 or (self.policy.compile_slots > 0 and self.queue.memory_hungry > 0)
 
     # ---- events
 
@@ -136,8 +136,10 @@ class Scheduler:
                 self._attempt_ended(event)
             case events.MemoryReported(executor_id, available_bytes):
                 self.pool.executors[executor_id].memory.report(available_bytes)
-            case events.MemoryMeasured(room):
+            case events.MemoryMeasured(room, available_bytes):
                 self.slots.room = room
+                if available_bytes is not None:
+                    self.slots.memory.report(available_bytes)
             case events.ExecutorJoined():
                 self.pool.join(event, self._now)
                 self.placer.grace.end()
@@ -223,7 +225,7 @@ class Scheduler:
     def _settle(self) -> None:
         """Do everything that the event has made possible."""
         self._release_retired_and_surplus()
-        if self.pool.connected:
+        if self.pool.connected or not self.policy.max_executors:
             self.placer.fall_back_for_memory()
         else:
             self.placer.fall_back_left()
@@ -236,7 +238,8 @@ class Scheduler:
         self._release_idle()
         if self._widths_due:
             self._set_widths()
-        if self.policy.wait_for_cluster and not (self.pool.connected or self.pool.asked):
+        waits = self.policy.wait_for_cluster and self.policy.max_executors > 0
+        if waits and not (self.pool.connected or self.pool.asked):
             self._tell_pause()
 
     def _release_retired_and_surplus(self) -> None:
@@ -295,7 +298,7 @@ class Scheduler:
         for action in [action for action in self._actions if isinstance(action, AskExecutors)]:
             self._actions.remove(action)
             self.pool.asked -= action.count
-        if self.pool.asked:
+        if self.pool.asked and not any(isinstance(action, Withdraw) for action in self._actions):
             self._actions.append(Withdraw())
 
     def _tell_pause(self) -> None:
@@ -310,5 +313,6 @@ class Scheduler:
     def _set_widths(self) -> None:
         self._widths_due = False
         # Never below the local slots: without any width, no first task could arrive to ask for executors.
-        for build in self.builds.set_widths(max(self.pool.connected, self.policy.local_slots)):
+        capacity = self.pool.connected + self.policy.compile_slots
+        for build in self.builds.set_widths(max(capacity, self.policy.local_slots)):
             self._actions.append(SetWidth(build.id, build.width))

@@ -13,13 +13,14 @@ from spraycc.model import UNKNOWN, BuildId, ExecutorId, Expectation, Placement, 
 class SchedulingPolicy:
     """The settings of the scheduler. :class:`PolicyChanged` replaces them as a whole."""
 
-    #: most executors at once
+    #: most executors at once; 0: every task runs on the submit host, the tasks for executors in its compile slots
     max_executors: int
     #: most tasks under the heavy quota at once on the submit host, including tasks meant for executors
     local_slots: int
     #: most tasks under the light quota at once on the submit host
     light_slots: int
-    #: executors share the submit host's CPUs (the local driver): a task on the submit host takes one executor's place
+    #: executors share the submit host's CPUs (the local driver): a task on the submit host takes one executor's place.
+    #: All places together are ``max_executors`` and ``compile_slots``
     executors_are_here: bool
     #: a task runs on the submit host after this many dispatches
     max_attempts: int
@@ -34,12 +35,18 @@ class SchedulingPolicy:
     fall_back_limit: int = 30
     #: executors to ask for at first, and more when all of them are busy; None: as many as the builds may use
     initial_executors: int | None = None
+    #: most tasks meant for executors that the submit host runs beside the executors
+    compile_slots: int = 0
+    #: the submit host's memory, for the tasks in compile slots; 0 if not known
+    memory_bytes: int = 0
     #: how executors are started. The scheduler only compares it: a pause after a refusal holds for one way.
     way: Hashable = ()
 
     def validate(self) -> None:
         """Assert that every task can end."""
-        assert self.max_executors >= 1
+        assert self.max_executors >= 0
+        assert self.compile_slots >= 0
+        assert self.max_executors or self.compile_slots
         assert self.local_slots >= 1
         assert self.light_slots >= 1
         assert self.max_attempts >= 1
@@ -179,6 +186,8 @@ class MemoryMeasured:
     """The submit host has memory for ``room`` more tasks under the heavy quota; one may always run."""
 
     room: int
+    #: the submit host's free memory; None if not known
+    available_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,26 +7,32 @@ from collections.abc import Collection
 
 from spraycc.model import TaskId
 from spraycc.scheduler.events import SchedulingPolicy
+from spraycc.scheduler.memory import HostMemory
 from spraycc.scheduler.tasks import Quota, ScheduledTask, TaskState
 
 
 class LocalSlots:
-    """Two quotas, each with its waiting line. ``core`` accounts for executors that share the submit host's CPUs."""
+    """Three quotas, two of them with a waiting line. Tasks for compile slots wait in the queue for executors.
+
+    ``core`` accounts for executors that share the submit host's CPUs.
+    """
 
     def __init__(self, policy: SchedulingPolicy) -> None:
         #: tasks in LOCAL
-        self.running = {Quota.HEAVY: 0, Quota.LIGHT: 0}
+        self.running = dict.fromkeys(Quota, 0)
         #: tasks in WAITING, in the order of ``ScheduledTask.entered``
         self.waiting: dict[Quota, OrderedDict[TaskId, ScheduledTask]] = {q: OrderedDict() for q in Quota}
         #: number of further heavy tasks that fit into the host's memory; None if not known
         self.room: int | None = None
+        #: the submit host's memory, for the tasks in compile slots
+        self.memory = HostMemory(policy.memory_bytes)
         #: ``ScheduledTask.entered`` of the last task
         self._entered = 0
         self.resize(policy)
 
     @property
     def taken(self) -> int:
-        return self.running[Quota.HEAVY] + self.running[Quota.LIGHT]
+        return sum(self.running.values())
 
     @property
     def heavy_demand(self) -> int:
@@ -36,7 +42,12 @@ class LocalSlots:
     def resize(self, policy: SchedulingPolicy) -> None:
         """Set the quotas. Running tasks continue, even above the new quotas."""
         #: most tasks at once
-        self.size = {Quota.HEAVY: policy.local_slots, Quota.LIGHT: policy.light_slots}
+        self.size = {
+            Quota.HEAVY: policy.local_slots,
+            Quota.LIGHT: policy.light_slots,
+            Quota.COMPILE: policy.compile_slots,
+        }
+        self.memory.resize(policy.memory_bytes)
         self._ran_at_resize = self.running.copy()
 
     def has_free(self, quota: Quota) -> bool:
@@ -64,15 +75,19 @@ class LocalSlots:
                     first = task
         return first
 
-    def take(self, quota: Quota) -> None:
+    def take(self, task: ScheduledTask, quota: Quota) -> None:
         assert self.has_free(quota), f"the {quota.value} quota is full"
         self.running[quota] += 1
-        if quota is Quota.HEAVY and self.room is not None:
+        if quota is Quota.COMPILE:
+            self.memory.begin(task.memory_bytes)
+        elif quota is Quota.HEAVY and self.room is not None:
             self.room -= 1  # until the next measurement
 
-    def leave(self, quota: Quota) -> None:
+    def leave(self, task: ScheduledTask, quota: Quota) -> None:
         self.running[quota] -= 1
         assert self.running[quota] >= 0
+        if quota is Quota.COMPILE:
+            self.memory.end(task.memory_bytes)
 
     def validate(self, tasks: Collection[ScheduledTask]) -> None:
         """Assert that the counts are right, and that only a smaller policy can leave a quota exceeded."""
@@ -83,4 +98,6 @@ class LocalSlots:
             line = list(self.waiting[quota].values())
             assert line == sorted(line, key=lambda task: task.entered)
             assert line == [task for task in line if task.quota is quota and task.state is TaskState.WAITING]
+        assert not self.waiting[Quota.COMPILE]
+        self.memory.validate([task.memory_bytes for task in tasks if task.quota is Quota.COMPILE])
         assert sum(map(len, self.waiting.values())) == sum(task.state is TaskState.WAITING for task in tasks)

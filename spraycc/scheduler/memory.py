@@ -11,6 +11,8 @@ _SHARE = 0.9
 class HostMemory:
     """The memory that executors share: a host's, or that of the control group that confines a batch job.
 
+    Or the memory that the compile slots of the submit host share.
+
     There are two accounts, and the worse one counts. The first adds up expectations, because running tasks may still be
     growing. The second starts from the host's last report, which includes everything else that runs on the host.
     """
@@ -21,7 +23,8 @@ class HostMemory:
         #: connected executors on the host
         self.executors = 0
         #: for tasks; 0 if not known
-        self.total_bytes = int(total_bytes * _SHARE)
+        self.total_bytes = 0
+        self.resize(total_bytes)
         #: attempts on the host
         self._running = 0
         #: the most memory that these attempts are expected to use, in bytes
@@ -30,6 +33,10 @@ class HostMemory:
         self._available: int | None = None
         #: the most memory that attempts that began since that report are expected to use, in bytes
         self._since = 0
+
+    def resize(self, total_bytes: int) -> None:
+        """Set the memory in all; 0 if not known. Running tasks keep theirs."""
+        self.total_bytes = int(total_bytes * _SHARE)
 
     @property
     def room(self) -> int:

@@ -73,7 +73,8 @@ class TaskPlacer:
                 self.slots.stop_waiting(task)
             case TaskState.LOCAL:
                 if task.quota is not None:
-                    self.slots.leave(task.quota)
+                    self.slots.leave(task, task.quota)
+                task.build.in_compile_slots -= task.quota is Quota.COMPILE
                 task.build.without_executor -= task.why == "no-executor"
         self._builds.move(task, TaskState.GONE)
 
@@ -152,11 +153,13 @@ class TaskPlacer:
     def fall_back_for_memory(self) -> None:
         """Tasks that ran out of memory fall back if no connected host has enough memory for them.
 
-        The submit host's memory is not checked: that is up to the user.
+        The submit host's memory is not checked: that is up to the user. Without executors, its compile slots count as
+        a connected host.
         """
         if self.queue.out_of_memory:
+            could_take = self._pool.could_take if self._policy.max_executors else self.slots.memory.could_take
             tasks = self.queue.out_of_memory.values()
-            self._fall_back_queued((task for task in tasks if not self._pool.could_take(task)), "memory")
+            self._fall_back_queued((task for task in tasks if not could_take(task)), "memory")
 
     def fall_back_left(self) -> None:
         """Tasks of builds that are left run on the submit host. No executor is connected.
@@ -185,10 +188,11 @@ class TaskPlacer:
         queue, slots = self.queue, self.slots
         local = slots.next_waiting()
         remote = queue.match(self._pool)
+        beside = None if remote is not None else self._match_compile_slot()
         without_executor = queue.movable > 0 and self.does_without_executors() and slots.has_free(Quota.HEAVY)
         if local is not None:
             # Without competition the order does not matter, because both get a place.
-            contested = remote is not None or without_executor
+            contested = remote is not None or beside is not None or without_executor
             if not contested or self._local_streak < _LOCAL_STREAK:
                 self._local_streak += contested
                 slots.stop_waiting(local)
@@ -196,6 +200,8 @@ class TaskPlacer:
                 return True
         if remote is not None:
             self._dispatch(*remote, now)
+        elif beside is not None:
+            self._run_in_compile_slot(beside)
         elif without_executor:
             self._run_without_executor(queue.first_movable())
         elif (unfit := queue.first_unfit(self._pool)) is not None and slots.has_free(Quota.HEAVY):
@@ -210,7 +216,21 @@ class TaskPlacer:
 
     def does_without_executors(self) -> bool:
         """The submit host runs tasks meant for executors until one is connected."""
-        return self.grace.is_over and not (self._pool.connected or self._policy.wait_for_cluster)
+        policy = self._policy
+        return self.grace.is_over and not (self._pool.connected or policy.wait_for_cluster or not policy.max_executors)
+
+    def _match_compile_slot(self) -> ScheduledTask | None:
+        """The next task for a free compile slot. No idle executor can take a task now.
+
+        Beside executors, the slot takes neither a task that must be remote, nor a task that ran out of memory.
+        """
+        if not (self.queue.size and self.slots.has_free(Quota.COMPILE)):
+            return None
+        for task in self.queue.candidates():
+            is_for_executors = task.must_be_remote or task.out_of_memory
+            if not (is_for_executors and self._policy.max_executors) and self.slots.memory.has_room(task):
+                return task
+        return None
 
     def _may_try_twice(self) -> bool:
         return not self.queue.size and bool(self._pool.idle) and self._pool.may_run_second
@@ -221,21 +241,29 @@ class TaskPlacer:
         return self.slots.taken + self._pool.busy
 
     def _is_host_full(self) -> bool:
-        """Executors share the submit host's CPUs, and all that they may use are taken."""
-        return self._policy.executors_are_here and self._cpus_taken >= self._policy.max_executors
+        """Executors share the submit host's CPUs, and all that SprayCC may use are taken."""
+        return self._policy.executors_are_here and self._cpus_taken >= self._cpus_to_use
+
+    @property
+    def _cpus_to_use(self) -> int:
+        return self._policy.max_executors + self._policy.compile_slots
 
     def _run_locally(self, task: ScheduledTask, quota: Quota | None, why: str) -> None:
         if quota is not None:
-            self.slots.take(quota)
+            self.slots.take(task, quota)
         self._builds.move(task, TaskState.LOCAL)
         task.quota = quota
         task.why = why
         self._actions.append(RunLocally(task.id, why))
 
-    def _run_queued_locally(self, task: ScheduledTask, why: str) -> None:
+    def _run_queued_locally(self, task: ScheduledTask, why: str, quota: Quota = Quota.HEAVY) -> None:
         self.queue.remove(task)
         self._builds.serve(task.build)
-        self._run_locally(task, Quota.HEAVY, why)
+        self._run_locally(task, quota, why)
+
+    def _run_in_compile_slot(self, task: ScheduledTask) -> None:
+        task.build.in_compile_slots += 1
+        self._run_queued_locally(task, "compile-slot" if self._policy.max_executors else "local", Quota.COMPILE)
 
     def _run_without_executor(self, task: ScheduledTask) -> None:
         build = task.build
@@ -267,7 +295,8 @@ class TaskPlacer:
     def deadlines(self) -> list[float]:
         """When a task runs without an executor, and when a task gets a second attempt."""
         policy, due = self._policy, []
-        waiting = self.queue.movable and not (self._pool.connected or policy.wait_for_cluster)
+        waits = policy.max_executors and not (self._pool.connected or policy.wait_for_cluster)
+        waiting = waits and self.queue.movable
         if waiting and (over := self.grace.deadline(policy.pending_grace_s)) is not None:
             due.append(over)
         may_try = self._may_try_twice() and not self._is_host_full()
@@ -285,12 +314,13 @@ class TaskPlacer:
         slots.validate(tasks)
         self.stragglers.validate(tasks)
         assert not (self.grace.is_over and pool.connected)
-        assert pool.connected or not any(task.build.left for task in queue)
+        assert pool.connected or not policy.max_executors or not any(task.build.left for task in queue)
         if policy.executors_are_here:
-            assert self._cpus_taken <= max(policy.max_executors, self._cpus_taken_before)
+            assert self._cpus_taken <= max(self._cpus_to_use, self._cpus_taken_before)
         if not self._is_host_full():
             assert slots.next_waiting() is None, "a task waits for a slot that is free"
             assert queue.match(pool) is None, "a task is queued beside an idle executor with room for it"
+            assert self._match_compile_slot() is None, "a task is queued beside a free compile slot"
             assert not any(
                 task.needs not in executor.unfit and not (task.is_memory_hungry or task.out_of_memory)
                 for task in queue

@@ -113,7 +113,7 @@ class _Line:
 
 
 class TaskQueue:
-    """The tasks in QUEUED: by priority, then the build with the fewest executors, then the longest task.
+    """The tasks in QUEUED: by priority, then the build with the smallest share, then the longest task.
 
     Adding and removing cost O(log n), and a memmove for retried tasks. Choosing costs O(b log b) in the number of
     *builds* with tasks of the best priority.
@@ -128,6 +128,8 @@ class TaskQueue:
         self.size = 0
         #: tasks that may run on the submit host while no executor is connected
         self.movable = 0
+        #: tasks that are expected to use much memory
+        self.memory_hungry = 0
         #: tasks that ran out of memory
         self.out_of_memory: dict[TaskId, ScheduledTask] = {}
 
@@ -147,6 +149,7 @@ class TaskQueue:
         line.add(task)
         self.size += 1
         self.movable += not task.must_be_remote
+        self.memory_hungry += task.is_memory_hungry
         if task.out_of_memory:
             self.out_of_memory[task.id] = task
 
@@ -156,6 +159,7 @@ class TaskQueue:
         line.remove(task)
         self.size -= 1
         self.movable -= not task.must_be_remote
+        self.memory_hungry -= task.is_memory_hungry
         if task.out_of_memory:
             del self.out_of_memory[task.id]
         if not line:
@@ -174,7 +178,7 @@ class TaskQueue:
             builds: dict[BuildId, list[_Line]] = {}
             for line in lines.values():
                 builds.setdefault(line.build.id, []).append(line)
-            for own in sorted(builds.values(), key=lambda own: (own[0].build.busy_executors, own[0].build.turn)):
+            for own in sorted(builds.values(), key=lambda own: (own[0].build.share, own[0].build.turn)):
                 if len(own) == 1:
                     yield from own[0].candidates()
                 else:
@@ -228,4 +232,5 @@ class TaskQueue:
         assert self.size == len(own) == len(set(own))
         assert set(own) == {task for task in tasks if task.state is TaskState.QUEUED}
         assert self.movable == sum(not task.must_be_remote for task in own)
+        assert self.memory_hungry == sum(task.is_memory_hungry for task in own)
         assert self.out_of_memory.keys() == {task.id for task in own if task.out_of_memory}

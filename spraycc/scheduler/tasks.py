@@ -22,8 +22,8 @@ class TaskState(enum.Enum):
                      │ └─────────────┘ │ REFUSED, too many attempts, or its build's circuit breaker tripped
                      │  lost, killed,  ▼
                      │  unfit      WAITING ◄── HERE_HEAVY, HERE_LIGHT
-        no executor, │                │
-          none fit   └───► LOCAL ◄────┘ a slot is free
+    no executor, none│                │
+    fit, compile slot└───► LOCAL ◄────┘ a slot is free
                              ▲
                              └── HERE_NOW
 
@@ -62,10 +62,11 @@ _OUT_OF_MEMORY_FACTOR = 1.25
 
 
 class Quota(enum.Enum):
-    """The submit host's two quotas of local slots."""
+    """The submit host's quotas of local slots."""
 
-    HEAVY = "heavy"  #: links, and tasks meant for executors that run on the submit host
+    HEAVY = "heavy"  #: links, and tasks meant for executors that run on the submit host because they have to
     LIGHT = "light"  #: archives and other short work
+    COMPILE = "compile"  #: tasks meant for executors that run on the submit host because it has a slot for them
 
 
 @dataclass(slots=True, eq=False)
@@ -95,9 +96,16 @@ class ScheduledBuild:
     busy_executors: int = 0
     #: its tasks in LOCAL because no executor was connected
     without_executor: int = 0
+    #: its tasks in compile slots
+    in_compile_slots: int = 0
     circuit_breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     #: number of the build's last serving. It breaks ties; otherwise one of two equal builds would starve.
     turn: int = 0
+
+    @property
+    def share(self) -> int:
+        """The executors and compile slots that the build has. The build with the fewest is served next."""
+        return self.busy_executors + self.in_compile_slots
 
     @property
     def wanted_executors(self) -> float:
@@ -182,7 +190,12 @@ _COUNTED_AS = {
     TaskState.WAITING: "waiting_here",
     TaskState.ANSWERED: "answered",
 }
-_LOCAL_COUNTED_AS = {Quota.HEAVY: "here_heavy", Quota.LIGHT: "here_light", None: "here_now"}
+_LOCAL_COUNTED_AS = {
+    Quota.HEAVY: "here_heavy",
+    Quota.LIGHT: "here_light",
+    Quota.COMPILE: "here_compile",
+    None: "here_now",
+}
 
 
 def count_tasks(tasks: Iterable[ScheduledTask]) -> TaskCounts:
@@ -196,6 +209,7 @@ def count_tasks(tasks: Iterable[ScheduledTask]) -> TaskCounts:
         waiting_here=found["waiting_here"],
         here_heavy=found["here_heavy"],
         here_light=found["here_light"],
+        here_compile=found["here_compile"],
         here_now=found["here_now"],
         answered=found["answered"],
     )

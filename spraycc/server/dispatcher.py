@@ -25,9 +25,10 @@ from spraycc.server.host.memory import MemoryRoom
 from spraycc.server.host.process_tree import read_process
 from spraycc.server.task_table import TaskTable
 from spraycc.server.tasks.stats import is_compile
-from spraycc.server.tasks.task import Task
+from spraycc.server.tasks.task import Stay, Task
 from spraycc.settings import Settings
 from spraycc.status_reply import Pending, Snapshot
+from spraycc.system.memory import Memory
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +39,15 @@ WAIT_NOTICES_S = 1.0
 NEWS_S = 5.0
 
 
+#: Reasons of tasks that run in compile slots of the submit host.
+_COMPILE_SLOT = ("local", "compile-slot")
+_MEMORY_BYTES = Memory.explore().total_bytes
+
+
 def policy_of(settings: Settings) -> events.SchedulingPolicy:
     """The settings that the scheduler uses."""
     return events.SchedulingPolicy(
-        max_executors=settings.executors_in_force,
+        max_executors=settings.executors_in_force if settings.starts_executors else 0,
         local_slots=settings.local_slots_in_force,
         light_slots=settings.light_slots_in_force,
         executors_are_here=settings.cluster == "local",
@@ -51,6 +57,8 @@ def policy_of(settings: Settings) -> events.SchedulingPolicy:
         release_delay_s=settings.release_delay_s,
         fall_back_limit=settings.fall_back_limit,
         initial_executors=settings.initial_executors,
+        compile_slots=settings.compile_slots_in_force,
+        memory_bytes=_MEMORY_BYTES if settings.compile_slots_in_force else 0,
         way=way_of(settings),
     )
 
@@ -144,7 +152,7 @@ class Dispatcher:
             self.post(events.MemoryMeasured(0))
             await self._heavy.wait()
             while self._scheduler.needs_memory_measured:
-                self.post(events.MemoryMeasured(self._memory.room(self.settings.link_memory_mb << 20)))
+                self.post(events.MemoryMeasured(*self._memory.measure(self.settings.link_memory_mb << 20)))
                 await trio.sleep(MEMORY_S)
             self._heavy = trio.Event()
 
@@ -271,8 +279,10 @@ class Dispatcher:
                 task = self.tasks.known[task_id]
                 figures = self.builds.figures(task.build)
                 reason = task.description.reason
+                in_compile_slot = why in _COMPILE_SLOT
                 if why != "placement":
-                    log.info("task %d: runs on the submit host (%s)", task_id, why)
+                    level = logging.DEBUG if in_compile_slot else logging.INFO
+                    log.log(level, "task %d: runs on the submit host (%s)", task_id, why)
                     task.why_here = why
                     reason = f"here: {why}"
                     figures.reasons[reason] += 1
@@ -280,7 +290,11 @@ class Dispatcher:
                     self._memory.begins()
                 build = self.builds.open.get(task.build)
                 held = task.description.placement is not Placement.HERE_NOW
-                task.run_here(stay=held and build is not None and build.pool is not None and build.pool.holds)
+                if held and build is not None and build.pool is not None and build.pool.holds:
+                    stay = Stay.ASK
+                else:
+                    stay = Stay.TELL if in_compile_slot else Stay.NO
+                task.run_here(stay)
                 figures.local += 1
                 if is_compile(task.description):
                     figures.kept[reason] += 1

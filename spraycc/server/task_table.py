@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import time
 
 from spraycc.model import ExecutorId, TaskId, Usage
 from spraycc.scheduler.events import Outcome
@@ -19,6 +21,9 @@ from spraycc.server.tasks.task import Phase, Task
 from spraycc.server.writeback.commit import WriteBack
 
 log = logging.getLogger(__name__)
+
+#: Exit status of a command that SIGKILL has ended, as in ``$?``.
+_KILLED = 128 + signal.SIGKILL
 
 
 class TaskTable:
@@ -67,6 +72,23 @@ class TaskTable:
             figures.stale += outcome is Outcome.STALE
             if outcome is Outcome.OUT_OF_MEMORY:
                 self.history.note_memory(task.key, usage)
+
+    def here_over(self, task: Task, status: int | None, usage: Usage | None) -> None:
+        """The task's command has ended on the submit host. None: its runner does not tell."""
+        task.here_ended = time.monotonic()
+        task.status = status
+        if status is None or usage is None:
+            return
+        task.usage = usage
+        figures = self.builds.figures(task.build)
+        figures.cpu_s_here += usage.user_s + usage.system_s
+        if task.plan is None:  # not meant for an executor
+            return
+        figures.failed += status != 0
+        if status == 0:
+            self.history.note(task.key, usage)
+        elif status == _KILLED:
+            self.history.note_memory(task.key, usage)  # perhaps for lack of memory: the next run gets the room
 
     def finish(self, task: Task, code: int, signal: int) -> None:
         """Answer the task's runner, now or when the jobserver's account allows.

@@ -26,8 +26,11 @@ _FELL_BACK = {
     "here: memory": ("needed more memory than the executors' hosts have", _SEE_TASKS),
     "here: unfit": ("suited no executor's host", _SEE_TASKS),
     "here: left": ("came when `spraycc` was gone, and no executor was connected", _SEE_TASKS),
+    "here: compile-slot": ("took compile slots of this host, where no executor was free", _SEE_STATE),
     "here: gave-up": ("came when the build had given up its executors", _SEE_TASKS),
 }
+#: The build has no executors by its settings, so the user expects none.
+_WITHOUT_EXECUTORS = "here: local"
 _NO_RESULT = ("had no result when the build ended", _SEE_STATE)
 
 #: Causes of ``spraycc.server.builds.unwrapped``: words about the culprit, and the next step.
@@ -67,6 +70,8 @@ def explanation(figures: Mapping[str, Any], least_s: float = LEAST_S) -> str | N
         return None
     status = int(figures.get("exit_status", 0))
     here = figures.get("compiles_here", {})
+    if _WITHOUT_EXECUTORS in here.get("reasons", {}):
+        return None
     if status > _SIGNALLED or (status and not here.get("reasons") and not here.get("unwrapped")):
         return None  # the user has ended the build, so its compiles had no time to run anywhere
     compiles = int(figures.get("compiles", 0))

@@ -7,15 +7,15 @@ from typing import Any
 
 
 def summary_line(figures: Mapping[str, Any]) -> str:
-    """The tasks and where they ran, the time, the CPU time on executors, and the commands that ran at once on average.
+    """The tasks and where they ran, the time, their CPU time, and the commands that ran at once on average.
 
     ``1,284 tasks in 61 s: 1,240 on 96 executors, 44 on this host; 58 min of CPU, 70 at once on average``
 
-    Missing figures count as zero. Zeros are left out.
+    The CPU time is that of executors and of compile slots. Missing figures count as zero. Zeros are left out.
     """
     tasks, remote, here = (int(figures.get(key, 0)) for key in ("tasks", "remote", "local"))
     wall_s = float(figures.get("wall_s", 0.0))
-    cpu_s = float(figures.get("cpu_s_remote", 0.0))
+    cpu_s = float(figures.get("cpu_s_remote", 0.0)) + float(figures.get("cpu_s_here", 0.0))
     places = []
     if remote:
         executors = min(remote, int(figures.get("executors_peak", 0)))  # more may be connected
@@ -35,7 +35,7 @@ def summary_line(figures: Mapping[str, Any]) -> str:
         odd.append(f"{counted(int(figures['second']), 'second attempt')} ({figures.get('second_won', 0):,} won)")
     if odd:
         parts.append(", ".join(odd))
-    if remote and wall_s > 0:
+    if (remote or cpu_s) and wall_s > 0:
         at_once = float(figures.get("run_s", 0.0)) / wall_s
         average = f"{at_once:.1f}" if at_once < 9.95 else f"{at_once:,.0f}"
         # Below 0.1 the build tool did something else for most of the time.

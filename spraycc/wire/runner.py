@@ -55,18 +55,23 @@ class RunHere(Message):
     TAG: ClassVar[str] = "here"
     skip_stdout: int = 0
     skip_stderr: int = 0
-    #: 1: run the program as a child, send Done at its end, and exit when the server closes the connection. Older
-    #: runners ignore this element, and execute the program in their own place
+    #: 0: execute the program in the runner's own place. 1: run the program as a child, send Done at its end, and exit
+    #: when the server closes the connection. 2: the same, and exit at once; older runners take it for 1
     stay: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Done(Message):
-    """Runner → server: the command of RunHere has ended; the runner waits for leave to exit."""
+    """Runner → server: the command of RunHere has ended. With ``stay`` 1 the runner waits for leave to exit."""
 
     TAG: ClassVar[str] = "done"
     #: exit status as in ``$?``; None from a runner that does not tell
     status: int | None = None
+    #: CPU time of the command and its children
+    user_us: int = 0
+    system_us: int = 0
+    #: peak resident set of the largest of its processes; 0 from an older runner
+    peak_rss_kib: int = 0
 
 
 @dataclass(frozen=True, slots=True)

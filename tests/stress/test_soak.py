@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.system.harness.needs import TEST_USER
 from tests.system.harness.projects import c_project, output_of
-from tests.system.harness.sandbox import TEST_USER, Account, Process, Sandbox
+from tests.system.harness.sandbox import Account, Process, Sandbox
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(400)]
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.harness.sandbox import EXAMPLES, TEST_USER, TOOLS, Account, Process, Sandbox, processes_of
+from tests.system.harness.needs import TEST_USER
+from tests.system.harness.sandbox import EXAMPLES, TOOLS, Account, Process, Sandbox, processes_of
 from tests.system.harness.waiting import wait_until
 
 _BEFORE = pytest.StashKey[set[int]]()

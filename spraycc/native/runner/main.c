@@ -110,6 +110,8 @@ static void find_real_program(struct task *task, const char *name)
 		task->argv[0] = (char *)(uintptr_t)task->program;
 }
 
+static const struct overseer nobody = {.connection = -1};
+
 /* The server is gone or refuses: runs the command on the submit host, within the local slots. */
 static _Noreturn void run_without_server(const struct task *task, const char *socket_path, const char *build,
                                          struct skip skip, bool gone)
@@ -121,10 +123,10 @@ static _Noreturn void run_without_server(const struct task *task, const char *so
 		environment_hold_slot();
 		/* As a child: an exec would drop the lock, or hand it to a daemon that the command leaves. */
 		if (slots_take(&slots) >= 0)
-			run_here(task, skip, -1);
+			run_here(task, skip, nobody);
 	}
 	if (skip.out || skip.err)
-		run_here(task, skip, -1);
+		run_here(task, skip, nobody);
 	exec_here(task);
 }
 
@@ -174,7 +176,8 @@ static _Noreturn void converse(const struct task *task, int fd, const char *sock
 				reopen_jobserver(socket_path, build);
 			environment_hold_slot();
 			if (message.here.out || message.here.err || message.here.stay)
-				run_here(task, (struct skip){message.here.out, message.here.err}, message.here.stay ? fd : -1);
+				run_here(task, (struct skip){message.here.out, message.here.err},
+				         message.here.stay ? (struct overseer){fd, message.here.stay == STAY_AND_ASK} : nobody);
 			exec_here(task);
 		case REFUSED:
 			close(fd);

@@ -12,6 +12,9 @@
 /* Size of the largest frame that a server sends. */
 #define MAX_FRAME_BYTES (16u * 1024 * 1024)
 
+/* Value of `stay`: end when the server closes the connection. Larger values: end after the report. */
+#define STAY_AND_ASK 1
+
 struct message {
 	enum { OUT, EXIT, HERE, REFUSED } kind;
 	union {
@@ -26,7 +29,7 @@ struct message {
 		} exit;
 		struct {
 			uint64_t out, err; /* bytes of stdout and stderr to be skipped */
-			uint64_t stay;     /* 1: report the command's end, and end when the server closes the connection */
+			uint64_t stay;     /* 0: execute; STAY_AND_ASK or more: run as a child, and report its end */
 		} here;
 	};
 };

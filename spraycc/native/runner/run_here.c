@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "../common/output.h"
+#include "cbor.h"
 #include "environment.h"
 #include "server_connection.h"
 
@@ -160,21 +161,34 @@ static void tap_drain(struct tap *tap)
 /* Signals by which a user or a tool ends the runner. The child gets them, and the runner ends as the child does. */
 static const int passed_on[] = {SIGTERM, SIGHUP, SIGINT, SIGQUIT};
 
-/* Tells the server the command's exit status, and waits until the server closes the connection or a signal comes. The
- * status is as in $?. */
-static void wait_for_leave(int server, int signals, int status)
+static uint64_t microseconds(struct timeval time)
 {
-	/* ["done", status]: below 24 the number is the last byte, else one byte follows 0x18. */
-	unsigned char done[] = {0, 0, 0, 7, 0x82, 0x64, 'd', 'o', 'n', 'e', (unsigned char)status, 0};
+	return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_usec;
+}
+
+/* Tells the server the command's exit status (as in $?) and the resources that it has used. False if the server is
+ * gone. */
+static bool report_end(int server, int status, const struct rusage *usage)
+{
+	struct buffer done = {0};
+	buffer_add(&done, "\0\0\0", 4); /* place of the frame's length, which is below 256 */
+	cbor_array(&done, 5);
+	cbor_text(&done, "done");
+	cbor_uint(&done, (uint64_t)status);
+	cbor_uint(&done, microseconds(usage->ru_utime));
+	cbor_uint(&done, microseconds(usage->ru_stime));
+	cbor_uint(&done, (uint64_t)usage->ru_maxrss);
+	if (!done.failed)
+		done.data[3] = (unsigned char)(done.length - 4);
+	bool sent = !done.failed && server_send(server, done.data, done.length);
+	buffer_free(&done);
+	return sent;
+}
+
+/* Waits until the server closes the connection or a signal comes. */
+static void wait_for_leave(int server, int signals)
+{
 	struct pollfd polled[2] = {{.fd = server, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
-	bool is_short = status < 24;
-	if (!is_short) {
-		done[3] = 8;
-		done[10] = 0x18;
-		done[11] = (unsigned char)status;
-	}
-	if (!server_send(server, done, sizeof done - is_short))
-		return;
 	while (poll(polled, 2, -1) < 0 || !polled[0].revents) {
 		struct signalfd_siginfo got;
 		if (read(signals, &got, sizeof got) == sizeof got && got.ssi_signo != SIGCHLD)
@@ -183,7 +197,7 @@ static void wait_for_leave(int server, int signals, int status)
 }
 
 /* Passes output and signals on until the child ends, and then ends as the child did. */
-static _Noreturn void attend(pid_t child, int signals, struct tap *taps, int tap_count, int server)
+static _Noreturn void attend(pid_t child, int signals, struct tap *taps, int tap_count, struct overseer overseer)
 {
 	struct pollfd polled[3] = {{.fd = signals, .events = POLLIN}};
 	for (;;) {
@@ -204,18 +218,20 @@ static _Noreturn void attend(pid_t child, int signals, struct tap *taps, int tap
 			continue;
 		}
 		int status;
-		if (waitpid(child, &status, WNOHANG) != child)
+		struct rusage usage;
+		if (wait4(child, &status, WNOHANG, &usage) != child)
 			continue;
 		for (int i = 0; i < tap_count; i++)
 			tap_drain(&taps[i]);
 		int code = WIFEXITED(status) ? WEXITSTATUS(status) : 0, by_signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-		if (server >= 0)
-			wait_for_leave(server, signals, by_signal ? 128 + by_signal : code);
+		int server = overseer.connection;
+		if (server >= 0 && report_end(server, by_signal ? 128 + by_signal : code, &usage) && overseer.is_asked)
+			wait_for_leave(server, signals);
 		end_as(code, by_signal);
 	}
 }
 
-_Noreturn void run_here(const struct task *task, struct skip skip, int server)
+_Noreturn void run_here(const struct task *task, struct skip skip, struct overseer overseer)
 {
 	struct tap taps[2];
 	int tap_count = 0;
@@ -243,7 +259,7 @@ _Noreturn void run_here(const struct task *task, struct skip skip, int server)
 	sigaction(SIGCHLD, &plain, &inherited);
 	pid_t child = fork();
 	if (child <= 0) {
-		if (child == 0 && server >= 0)
+		if (child == 0 && overseer.connection >= 0)
 			prctl(PR_SET_PDEATHSIG, SIGKILL); /* a kill of the runner is meant for the command */
 		sigaction(SIGCHLD, &inherited, NULL);
 		for (int i = 0; child == 0 && i < tap_count; i++) {
@@ -256,5 +272,5 @@ _Noreturn void run_here(const struct task *task, struct skip skip, int server)
 	}
 	for (int i = 0; i < tap_count; i++)
 		close(taps[i].into);
-	attend(child, signals, taps, tap_count, server);
+	attend(child, signals, taps, tap_count, overseer);
 }

@@ -219,7 +219,7 @@ class Builds:
 
         So no token of a fixed pool is ever withdrawn, and no completion is held.
         """
-        local, probing = settings.local_slots_in_force, settings.probing_limit_in_force
+        local, probing = settings.unseen_limit_in_force, settings.probing_limit_in_force
         if fixed:
             width = build.up_to_cap(max(_FIXED_WIDTH, probing))
             # One more token may wake a make that blocks in read(2). With -j1 there are no tokens, so no make blocks.
@@ -236,9 +236,11 @@ class Builds:
     def share(self, settings: Settings) -> None:
         """Divide the submit host's limits for unseen recipes between the open builds."""
         pools = self._pools()
+        # Without executors, the widths of the builds are the limit: no completion is ever held.
+        parts = len(pools) if settings.starts_executors else 1
         for pool in pools:
-            local = max(1, settings.local_slots_in_force // len(pools))
-            pool.set_limits(local, max(local, settings.probing_limit_in_force // len(pools)))
+            local = max(1, settings.unseen_limit_in_force // parts)
+            pool.set_limits(local, max(local, settings.probing_limit_in_force // parts))
 
     def tool_started(self, build: Build, pid: int) -> None:
         """The build's tool runs as this process."""

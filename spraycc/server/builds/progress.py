@@ -31,7 +31,7 @@ def progress_of(build: Build, counts: BuildCounts | None) -> dict[str, int | Non
     remote = here = waiting = 0
     if counts is not None:
         remote = counts["remote"]
-        here = counts["here_heavy"] + counts["here_light"] + counts["here_now"]
+        here = counts["here_heavy"] + counts["here_light"] + counts["here_compile"] + counts["here_now"]
         waiting = counts["queued"] + counts["waiting_here"]
     tasks = build.figures.tasks
     # A task that is answered is done, although its runner has not ended yet.

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from spraycc.errors import ProtocolError
-from spraycc.model import UNKNOWN, BuildId, Kind, Placement
+from spraycc.model import UNKNOWN, BuildId, Kind, Placement, Usage
 from spraycc.scheduler.events import TaskArrived, TaskGone
 from spraycc.server.builds.build import Build, Builds
 from spraycc.server.builds.token_pool import TokenPool
@@ -23,6 +23,9 @@ from spraycc.wire.framing import FrameReader
 from spraycc.wire.runner import FROM_SERVER, RUNNER_PROTOCOL, TO_SERVER, Done, Refused, RunTask
 
 log = logging.getLogger(__name__)
+
+#: Larger numbers of microseconds or KiB are a fault of the report.
+_MOST = 1 << 40
 
 
 async def serve_runner(dispatcher: Dispatcher, decider: Decider, peer: Peer, request: RunTask) -> None:
@@ -54,16 +57,18 @@ async def serve_runner(dispatcher: Dispatcher, decider: Decider, peer: Peer, req
                 build_is_over=bool(task.build) and build is None,
             )
         )
-        asks = await peer.wait_word()
-        if asks and task.phase is Phase.HERE_STAYS:
+        word = await peer.wait_word()
+        if word and task.phase is Phase.HERE_STAYS:
             # The slot is free. The token stays with the recipe until the runner has been told that it may end.
             task.enter(Phase.HERE_OVER)
-            task.here_ended = time.monotonic()
-            task.status = _status_of(asks)
+            report = _report_of(word)
+            dispatcher.tasks.here_over(task, report.status, _usage_of(report, task))
             dispatcher.post(TaskGone(task.id))
             if pool is not None:
                 pool.finish(task.id, peer.dismiss)
-        if asks:
+            else:
+                peer.dismiss()  # a runner of an older release waits for this
+        if word:
             await peer.wait_closed()
         if task.runs_here:
             await peer.wait_process()
@@ -82,16 +87,29 @@ async def serve_runner(dispatcher: Dispatcher, decider: Decider, peer: Peer, req
             dispatcher.post(TaskGone(task.id))
 
 
-def _status_of(word: bytes) -> int | None:
-    """The command's exit status in a runner's Done; None if it does not tell. The word only informs, so any will do."""
+def _report_of(word: bytes) -> Done:
+    """A runner's report of its command's end. The word only informs, so an empty report stands for a wrong one."""
     reader = FrameReader()
     reader.feed(word)
     try:
         item = reader.next_item()
         message = TO_SERVER.unpack(item) if item is not None else None
     except ProtocolError:
+        return Done()
+    return message if isinstance(message, Done) else Done()
+
+
+def _usage_of(report: Done, task: Task) -> Usage | None:
+    """The resources of a command that has just ended on the submit host; None if the report has no sane numbers."""
+    numbers = report.user_us, report.system_us, report.peak_rss_kib - 1
+    if task.here_began is None or not all(0 <= number < _MOST for number in numbers):
         return None
-    return message.status if isinstance(message, Done) else None
+    return Usage(
+        user_s=report.user_us / 1e6,
+        system_s=report.system_us / 1e6,
+        peak_rss_bytes=report.peak_rss_kib << 10,
+        wall_s=time.monotonic() - task.here_began,
+    )
 
 
 def _register(build: Build | None, task: Task) -> TokenPool | None:

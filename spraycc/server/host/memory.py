@@ -25,10 +25,13 @@ class MemoryRoom:
         """A process begins."""
         self._young.append(trio.current_time())
 
-    def room(self, size_bytes: int) -> int:
-        """The number of further processes of this size. Size 0: not known, so ``PLENTY``."""
+    def measure(self, size_bytes: int) -> tuple[int, int | None]:
+        """The number of further processes of this size, and the free memory. Size 0: not known, so ``PLENTY``."""
         grown = trio.current_time() - GROWS_S
         while self._young and self._young[0] < grown:
             self._young.popleft()
-        available = Memory.explore().available_bytes() if size_bytes else None
-        return PLENTY if available is None else max(0, available // size_bytes - len(self._young))
+        available = Memory.explore().available_bytes()
+        room = PLENTY
+        if size_bytes and available is not None:
+            room = max(0, available // size_bytes - len(self._young))
+        return room, available

@@ -39,7 +39,8 @@ class Figures:
     remote: int = 0
     #: tasks that ran on the submit host
     local: int = 0
-    #: remote tasks with a nonzero status; the server does not know the status of a command on the submit host
+    #: tasks with a nonzero status on an executor or in a compile slot of the submit host. The server does not know the
+    #: status of other commands on the submit host
     failed: int = 0
     #: attempts that did not count, for any reason
     retried: int = 0
@@ -51,6 +52,8 @@ class Figures:
     #: tasks whose runner went away before the task had a result
     cancelled: int = 0
     cpu_s_remote: float = 0.0
+    #: CPU time of commands on the submit host, as far as their runners tell: those in compile slots do
+    cpu_s_here: float = 0.0
     #: time that commands ran, on executors and on the submit host: the sum of the intervals in the build's record
     run_s: float = 0.0
     bytes_returned: int = 0
@@ -105,6 +108,7 @@ class Figures:
             "second_won": self.second_won,
             "cancelled": self.cancelled,
             "cpu_s_remote": round(self.cpu_s_remote, 3),
+            "cpu_s_here": round(self.cpu_s_here, 3),
             "run_s": round(self.run_s, 3),
             "executors_peak": self.executors_peak,
             "running_peak": self.running_peak,

@@ -26,9 +26,17 @@ class Phase(enum.Enum):
     WAITING = "waiting"  #: the task has no result: it waits for an executor or a local slot, or attempts run
     ANSWERED = "answered"  #: an executor's result is on its way to the runner
     HERE = "here"  #: the runner executes the command on the submit host
-    HERE_STAYS = "here-stays"  #: the same, and the runner asks the server before it ends
-    HERE_OVER = "here-over"  #: the runner has asked; its slot is free, and its completion may be held
+    HERE_STAYS = "here-stays"  #: the same, and the runner reports the command's end
+    HERE_OVER = "here-over"  #: the runner has reported; its slot is free, and its completion may be held
     CANCELLED = "cancelled"  #: the runner went away before the task had a result
+
+
+class Stay(enum.IntEnum):
+    """The runner's part while the command runs on the submit host. Values of ``RunHere.stay``."""
+
+    NO = 0  #: the command takes the runner's place: the cheapest, but the server hears of no status
+    ASK = 1  #: the runner reports the command's end, and asks the server before it ends: its completion may be held
+    TELL = 2  #: the runner reports the command's end, and ends
 
 
 #: The phases that may follow each phase.
@@ -202,12 +210,12 @@ class Task:
         frames = self._release(self.chosen) if self.chosen is not None else []
         self.peer.send_now(*frames, FROM_SERVER.pack(Exited(code, signal)))
 
-    def run_here(self, *, stay: bool = False) -> None:
-        """Tell the runner to execute the command itself. ``stay``: the runner asks the server before it ends."""
-        self.enter(Phase.HERE_STAYS if stay else Phase.HERE)
+    def run_here(self, stay: Stay = Stay.NO) -> None:
+        """Tell the runner to execute the command itself."""
+        self.enter(Phase.HERE if stay is Stay.NO else Phase.HERE_STAYS)
         self.here_began = time.monotonic()
         self.peer.open_pidfd()
-        self.peer.send_now(FROM_SERVER.pack(RunHere(self.delivered[1], self.delivered[2], int(stay))))
+        self.peer.send_now(FROM_SERVER.pack(RunHere(self.delivered[1], self.delivered[2], stay.value)))
 
     def _release(self, attempt: Attempt) -> list[list[object]]:
         return [FROM_SERVER.pack(Output(fd, data)) for fd, data in attempt.take(self.delivered)]

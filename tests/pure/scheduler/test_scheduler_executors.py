@@ -677,7 +677,8 @@ def test_snapshot_counts_everything_once(start):
     play.do(AttemptEnded("x", 1, DONE))
     for task, placement in enumerate([HEAVY, HEAVY, LIGHT, Placement.HERE_NOW], start=10):
         play.do(TaskArrived(task, "outside", placement))
-    nothing = dict.fromkeys(["queued", "remote", "waiting_here", "here_heavy", "here_light", "here_now", "answered"], 0)
+    states = "queued remote waiting_here here_heavy here_light here_compile here_now answered"
+    nothing = dict.fromkeys(states.split(), 0)
     b = {**nothing, "queued": 2, "remote": 1, "answered": 1}
     outside = {**nothing, "waiting_here": 1, "here_heavy": 1, "here_light": 1, "here_now": 1}
     assert play.scheduler.snapshot() == {

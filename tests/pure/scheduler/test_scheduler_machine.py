@@ -35,9 +35,12 @@ from spraycc.scheduler.events import (
 from spraycc.scheduler.tasks import MEMORY_HUNGRY_BYTES
 from tests.examples import examples
 
+#: (most executors, compile slots): some have no executors, most have no compile slots
+PLACES = st.tuples(st.integers(1, 5), st.just(0)) | st.tuples(st.integers(0, 5), st.integers(1, 3))
 POLICIES = st.builds(
-    SchedulingPolicy,
-    max_executors=st.integers(1, 5),
+    lambda places, **others: SchedulingPolicy(max_executors=places[0], compile_slots=places[1], **others),
+    places=PLACES,
+    memory_bytes=st.sampled_from([0, 3 * MEMORY_HUNGRY_BYTES]),
     local_slots=st.integers(1, 3),
     light_slots=st.integers(1, 3),
     executors_are_here=st.booleans(),
@@ -96,8 +99,9 @@ class World(RuleBasedStateMachine):
         """``warm``: executors have joined, and one task runs that may become late."""
         if warm:
             policy = dataclasses.replace(
-                policy, max_executors=5, max_attempts=4, executors_are_here=False, initial_executors=None
-            )
+                policy, max_executors=5, max_attempts=4, executors_are_here=False, initial_executors=None,
+                compile_slots=0,
+            )  # fmt: skip
         self.policy = policy
         self.scheduler = Scheduler(policy)
         self.now = 0.0
@@ -142,7 +146,7 @@ class World(RuleBasedStateMachine):
         for action in actions:
             getattr(self, "on_" + type(action).__name__)(action)
         self.check_demand(actions)
-        if not self.connected():
+        if not self.connected() and self.policy.max_executors:
             for runner in self.queued():
                 runner.must_run_locally = runner.arrival.build in self.left
         self.scheduler.validate()
@@ -161,7 +165,7 @@ class World(RuleBasedStateMachine):
         runner.attempts += 1
         assert action.attempt == runner.attempts <= self.policy.max_attempts + runner.misfits
         if self.policy.executors_are_here:
-            assert self.cpus_taken() < self.policy.max_executors
+            assert self.cpus_taken() < self.policy.max_executors + self.policy.compile_slots
         self.check_memory(runner, action.executor)
         if action.second:
             self.check_second(runner, action.executor)
@@ -196,7 +200,7 @@ class World(RuleBasedStateMachine):
 
     def check_order(self, chosen, unfit):
         """No task without an attempt was due before the chosen task: such a task may go to every fit executor."""
-        busy = self.busy_executors()
+        busy = self.shares()
         rank = (chosen.arrival.priority, busy[chosen.arrival.build])
         for runner in self.queued():
             hungry = runner.arrival.expected.memory_bytes >= MEMORY_HUNGRY_BYTES
@@ -212,14 +216,29 @@ class World(RuleBasedStateMachine):
         assert runner.where == "waits"
         placement = runner.arrival.placement
         if placement is not Placement.HERE_NOW:
+            policy = self.policy
             quota = "light" if placement is Placement.HERE_LIGHT else "heavy"
-            slots = self.policy.light_slots if quota == "light" else self.policy.local_slots
-            assert self.here()[quota] < slots
-            if self.policy.executors_are_here:
-                assert self.cpus_taken() < self.policy.max_executors
+            quota = "compile" if action.why in ("local", "compile-slot") else quota
+            slots = {"light": policy.light_slots, "heavy": policy.local_slots, "compile": policy.compile_slots}
+            assert self.here()[quota] < slots[quota]
+            if policy.executors_are_here:
+                assert self.cpus_taken() < policy.max_executors + policy.compile_slots
         if placement is not Placement.REMOTE:
             assert action.why == "placement"
+        elif action.why == "local":
+            assert not self.policy.max_executors
+            assert not runner.must_run_locally
+            self.check_memory_here(runner)
+            self.check_order(runner, ())
+        elif action.why == "compile-slot":
+            assert self.policy.max_executors
+            assert not runner.arrival.must_be_remote
+            assert not runner.must_run_locally
+            assert not runner.out_of_memory
+            self.check_memory_here(runner)
+            self.check_no_fit_executor_idles(runner)
         elif action.why == "no-executor":
+            assert self.policy.max_executors
             assert not self.connected()
             assert runner.arrival.build not in self.left
             assert not runner.arrival.must_be_remote
@@ -236,6 +255,20 @@ class World(RuleBasedStateMachine):
         else:
             assert runner.must_run_locally
         runner.where, runner.why = "here", action.why
+
+    def check_memory_here(self, runner):
+        """Beside other tasks in compile slots, a memory-hungry task has room, as far as the memory is known."""
+        mine, total = runner.arrival.expected.memory_bytes, self.policy.memory_bytes
+        others = [r.arrival.expected.memory_bytes for r in self.in_compile_slots()]
+        if mine >= MEMORY_HUNGRY_BYTES and total and others:
+            assert mine + sum(others) <= total
+
+    def check_no_fit_executor_idles(self, runner):
+        """A task takes a compile slot only if no idle executor can take it at once."""
+        if self.policy.executors_are_here or runner.arrival.expected.memory_bytes >= MEMORY_HUNGRY_BYTES:
+            return
+        idle = [e for e in self.connected() if self.executors[e] is None and self.now < self.ends_at[e]]
+        assert all(runner.arrival.needs in self.unfit[executor] for executor in idle)
 
     def on_Abort(self, action):
         assert self.executors[action.executor] == action.task
@@ -290,6 +323,7 @@ class World(RuleBasedStateMachine):
 
     def on_WaitsForRetry(self, action):
         assert self.policy.wait_for_cluster
+        assert self.policy.max_executors
         assert not self.asked
         assert not self.connected()
         assert action.build in self.open.keys() - self.left
@@ -314,7 +348,14 @@ class World(RuleBasedStateMachine):
         placed = (
             r for r in self.runners.values() if r.where == "here" and r.arrival.placement is not Placement.HERE_NOW
         )
-        return Counter("light" if r.arrival.placement is Placement.HERE_LIGHT else "heavy" for r in placed)
+        compiles = ("local", "compile-slot")
+        return Counter(
+            "compile" if r.why in compiles else "light" if r.arrival.placement is Placement.HERE_LIGHT else "heavy"
+            for r in placed
+        )
+
+    def in_compile_slots(self):
+        return [r for r in self.runners.values() if r.where == "here" and r.why in ("local", "compile-slot")]
 
     def cpus_taken(self):
         return self.here().total() + len(self.busy())
@@ -331,6 +372,9 @@ class World(RuleBasedStateMachine):
 
     def busy_executors(self):
         return Counter(self.builds_of[task] for task in self.executors.values() if task is not None)
+
+    def shares(self):
+        return self.busy_executors() + Counter(r.arrival.build for r in self.in_compile_slots())
 
     # ---- runners
 
@@ -518,9 +562,10 @@ class World(RuleBasedStateMachine):
         self.wanted = min(self.wanted, self.asked)
         self.send(SubmissionFailed(count, retry_s))
 
-    @rule(room=st.integers(0, 3))
-    def memory_is_measured(self, room):
-        self.send(MemoryMeasured(room))
+    @rule(room=st.integers(0, 3), share=st.sampled_from([None, 0.0, 0.5, 1.0]))
+    def memory_is_measured(self, room, share):
+        available_bytes = None if share is None else int(share * self.policy.memory_bytes)
+        self.send(MemoryMeasured(room, available_bytes))
 
     # ---- time and settings
 
@@ -567,7 +612,8 @@ class World(RuleBasedStateMachine):
         total, where = snapshot["total"], Counter(runner.where for runner in self.runners.values())
         assert total["queued"] + total["waiting_here"] == where["waits"]
         assert total["remote"] == where["remote"]
-        assert total["here_heavy"] + total["here_light"] + total["here_now"] == where["here"]
+        assert total["here_compile"] == len(self.in_compile_slots())
+        assert total["here_heavy"] + total["here_light"] + total["here_compile"] + total["here_now"] == where["here"]
         assert total["answered"] == where["answered"]
         assert snapshot["executors"] == {
             "idle": len(self.connected()) - len(self.busy()),

@@ -20,7 +20,7 @@ async def test_processes_that_have_just_begun_count_with_their_size(
     found = MemoryRoom()
     for _ in range(begun):
         found.begins()
-    assert found.room(size) == room
+    assert found.measure(size) == (room, available)
 
 
 async def test_a_process_that_has_grown_shows_in_the_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,8 +29,8 @@ async def test_a_process_that_has_grown_shows_in_the_measurement(monkeypatch: py
     found.begins()
     await trio.sleep(GROWS_S / 2)
     found.begins()
-    assert found.room(100) == 8
+    assert found.measure(100)[0] == 8
     await trio.sleep(GROWS_S / 2 + 0.1)
-    assert found.room(100) == 9
+    assert found.measure(100)[0] == 9
     await trio.sleep(GROWS_S)
-    assert found.room(100) == 10
+    assert found.measure(100)[0] == 10

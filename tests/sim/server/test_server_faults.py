@@ -84,7 +84,7 @@ async def make_dispatcher(tmp_path: Path, nursery: trio.Nursery) -> Dispatcher:
     state = tmp_path / "state"
     builds, history = Builds(tmp_path, nursery), TaskHistory(state, b"/w")
     tasks = TaskTable(builds, history, Disk())
-    dispatcher = Dispatcher(nursery, Settings(), builds, tasks, state, b"/w")
+    dispatcher = Dispatcher(nursery, Settings(capture="overlay"), builds, tasks, state, b"/w")
     dispatcher.post(events.BuildStarted(BuildId("b"), None))
     return dispatcher
 

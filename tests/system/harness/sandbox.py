@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import measured
+from tests.system.harness.needs import TEST_USER, overlay_refusal
 from tests.system.harness.waiting import HANG_S, wait_until
 
 TESTS = Path(__file__).resolve().parents[2]
@@ -31,8 +32,6 @@ EXAMPLES = TESTS.parent / "examples"
 #: In the environment of every process that a sandbox starts. Variables named SPRAYCC_… are not sent to executors.
 MARKER = "E2E_SANDBOX"
 
-#: E2E_USER names another user, so that several people can run tests on one machine.
-TEST_USER = os.environ.get("E2E_USER", "spraycc-test")
 TEST_GROUP = "spraycc-proj"
 
 #: The server's and an executor's command line.
@@ -199,6 +198,9 @@ class Sandbox:
         self.settings: dict[str, str] = {
             "SPRAYCC_RUNTIME_DIR": str(self.runtime),
             "SPRAYCC_SCRATCH_DIR": str(self.scratch),
+            # Executors on this host, with cluster local, so that tests go the whole way: dispatch, capture, link and
+            # write-back. By default cluster local has no executors: tests of that drop the variable (`without_executors`).
+            "SPRAYCC_CAPTURE": "predict" if overlay_refusal(account.uid) else "overlay",
             # Long times, so that no time limit expires on a busy machine. A test of a time limit sets its own.
             "SPRAYCC_LOST_AFTER_S": "200",
             "SPRAYCC_PENDING_GRACE_S": "200",
@@ -267,6 +269,10 @@ class Sandbox:
             path.chmod(mode)
         self.give(top)
         return top
+
+    def without_executors(self) -> None:
+        """From now on builds have the default of cluster local: this host runs all commands."""
+        del self.settings["SPRAYCC_CAPTURE"]
 
     def read_only_workspace(self) -> None:
         """From now on the workspace is read-only for every executor: only the submit host can write to it."""

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from spraycc.wire.framing import encode_frame
-from spraycc.wire.runner import Exited, Output, RunHere
+from spraycc.wire.framing import FrameReader, encode_frame
+from spraycc.wire.runner import TO_SERVER, Done, Exited, Output, RunHere
 from tests.system.harness.waiting import HANG_S
 
 
@@ -29,6 +29,15 @@ def ask(harness: Any, *words: str, **more: Any) -> tuple[Any, Any]:
         harness.serve()
     runner = harness.start(*(words or ("probe",)), **more)
     return runner, harness.servers[-1].accept()
+
+
+def report_of(server: Any) -> Done:
+    """The runner's report of its command's end."""
+    reader = FrameReader()
+    reader.feed(server.sock.recv(100))
+    report = TO_SERVER.unpack(reader.next_item())
+    assert isinstance(report, Done)
+    return report
 
 
 def in_thread(what: Callable[[], None]) -> threading.Thread:
@@ -309,13 +318,33 @@ def test_one_that_stays_asks_before_it_ends(harness: Any, finish: Any, end: str,
     harness.program("tool", f"probe; printf abc; {end}")
     runner, server = ask(harness, "tool")
     server.send(RunHere(0, 0, 1))
-    server.sock.settimeout(HANG_S)
-    assert server.sock.recv(100) == encode_frame(["done", told])
+    assert report_of(server).status == told
     assert runner.stdout.read(3) == b"abc"
     assert runner.poll() is None
     assert sorted(harness.report().fds) == [0, 1, 2]
     server.close()
     assert finish(runner).returncode == status
+
+
+@pytest.mark.parametrize(("end", "told", "status"), [("exit 0", 0, 0), ("exit 24", 24, 24), ("kill -9 $$", 137, -9)])
+def test_one_that_tells_ends_with_its_command(harness: Any, finish: Any, end: str, told: int, status: int) -> None:
+    """The build tool need not wait for the server, which reads the report afterwards."""
+    harness.program("tool", f"printf abc; {end}")
+    runner, server = ask(harness, "tool")
+    server.send(RunHere(0, 0, 2))
+    finished = finish(runner)
+    assert (finished.returncode, finished.stdout) == (status, b"abc")
+    assert report_of(server).status == told
+
+
+def test_a_report_has_the_resources_of_the_command(harness: Any, finish: Any) -> None:
+    harness.program("tool", "head -c 30000000 /dev/zero | tail -c 20000000 >/dev/null; head -c 1000 /dev/zero | wc -c")
+    runner, server = ask(harness, "tool")
+    server.send(RunHere(0, 0, 2))
+    assert finish(runner).returncode == 0
+    report = report_of(server)
+    assert report.peak_rss_kib > 20_000_000 >> 10  # of the largest process, below the shell
+    assert report.user_us + report.system_us > 0
 
 
 def test_one_that_stays_ends_with_the_server(harness: Any, finish: Any) -> None:
@@ -334,8 +363,7 @@ def test_a_signal_ends_one_that_stays(harness: Any, finish: Any) -> None:
     harness.program("tool", "exit 0")
     runner, server = ask(harness, "tool")
     server.send(RunHere(0, 0, 1))
-    server.sock.settimeout(HANG_S)
-    assert server.sock.recv(100) == encode_frame(["done", 0])
+    assert report_of(server).status == 0
     runner.terminate()
     assert finish(runner).returncode == 0
 
