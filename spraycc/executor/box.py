@@ -8,7 +8,7 @@ import signal
 import sys
 import sysconfig
 import termios
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from spraycc.executor.terminal import open_terminal
@@ -17,6 +17,7 @@ from spraycc.executor.terminal import open_terminal
 BOX_NAME = "spraycc-box"
 #: Descriptor of the report inside the box.
 _REPORT_FD = 3
+_WORDS_OF_ENDED = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,11 @@ class BoxOrder:
 
     def words(self, box: bytes, parent: int) -> list[bytes]:
         """The box's argument vector."""
-        words = [box, b"--report", b"%d" % _REPORT_FD, b"--parent", b"%d" % parent]
+        return [box, b"--report", b"%d" % _REPORT_FD, b"--parent", b"%d" % parent, *self.options()]
+
+    def options(self) -> list[bytes]:
+        """The box's options for this order, the program, and its words."""
+        words = []
         if self.in_place:
             words.append(b"--in-place")
         elif not self.pid_namespace:
@@ -102,6 +107,8 @@ class Ended:
     user_s: float
     system_s: float
     peak_rss_bytes: int
+    #: no file of the overlays is open any more, so they can serve another command (spraycc/native/box/serve.c)
+    kept: bool = False
 
 
 def parse_report(report: bytes) -> Ended | NotStarted:
@@ -114,6 +121,9 @@ def parse_report(report: bytes) -> Ended | NotStarted:
             return NotStarted("exec", int(error))
         case ["ended", code, signal_number, user_us, system_us, peak_kib]:
             return Ended(int(code), int(signal_number), int(user_us) / 1e6, int(system_us) / 1e6, int(peak_kib) * 1024)
+        case ["ended", *_, "kept"] if len(words) == _WORDS_OF_ENDED + 1:
+            ended = parse_report(b" ".join(report.split()[:-1]) + b"\n")
+            return replace(ended, kept=True) if isinstance(ended, Ended) else ended
         case _:
             return Ended(0, signal.SIGKILL, 0.0, 0.0, 0)
 
@@ -185,6 +195,8 @@ class BoxProcess:
     stderr: int | None
     #: pipe of the report; it ends when all processes of the command have ended
     report: int
+    #: called in place of waitpid
+    wait: Callable[[], None] | None = None
     is_reaped: bool = field(default=False, init=False)
 
     def kill(self, signal_number: int = signal.SIGTERM) -> None:
@@ -195,7 +207,10 @@ class BoxProcess:
     def reap(self) -> None:
         """Wait for the box's end. Returns at once when ``report`` is at its end."""
         if not self.is_reaped:
-            os.waitpid(self.pid, 0)
+            if self.wait is None:
+                os.waitpid(self.pid, 0)
+            else:
+                self.wait()
             self.is_reaped = True
 
     def close(self) -> None:
@@ -232,24 +247,37 @@ def start_box(box: bytes, order: BoxOrder, stdin: int, streams: Streams) -> BoxP
     Raises:
         OSError: the box could not be started.
     """
-    pipes: list[tuple[int, int]] = []
-    try:
-        pipes.append(os.pipe())
-        for number in (1,) if streams.one else (1, 2):
-            pipes.append(streams.open(number))
-        report, out, err = pipes[0], pipes[1], pipes[-1]
-        pid = os.posix_spawn(
+
+    def spawn(out: int, err: int, report: int) -> int:
+        return os.posix_spawn(
             box,
             order.words(box, os.getpid()),
             _Environment(order.env),
             # The report is last: _REPORT_FD may be the number of another descriptor until then.
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, stdin, 0),
-                (os.POSIX_SPAWN_DUP2, out[1], 1),
-                (os.POSIX_SPAWN_DUP2, err[1], 2),
-                (os.POSIX_SPAWN_DUP2, report[1], _REPORT_FD),
+                (os.POSIX_SPAWN_DUP2, out, 1),
+                (os.POSIX_SPAWN_DUP2, err, 2),
+                (os.POSIX_SPAWN_DUP2, report, _REPORT_FD),
             ],
         )
+
+    return with_pipes(streams, spawn)
+
+
+def with_pipes(streams: Streams, start: Callable[[int, int, int], int]) -> BoxProcess:
+    """Call ``start`` with the writing ends of stdout, stderr and report; it returns the box's pid.
+
+    Raises:
+        OSError: no descriptors are left, or ``start`` raised the error.
+    """
+    pipes: list[tuple[int, int]] = []
+    try:
+        pipes.append(os.pipe())
+        for number in (1,) if streams.one else (1, 2):
+            pipes.append(streams.open(number))
+        report, out, err = pipes[0], pipes[1], pipes[-1]
+        pid = start(out[1], err[1], report[1])
     except BaseException:
         for reading, writing in pipes:
             os.close(reading)

@@ -17,6 +17,8 @@ OnOutput = Callable[[int, bytes], Awaitable[None]]
 #: Called every TICK_S while the command runs. An exception ends the run.
 OnTick = Callable[[], Awaitable[None]]
 TICK_S = 0.2
+#: Starts an order with a stdin and streams.
+Start = Callable[[BoxOrder, int, Streams], BoxProcess]
 
 #: Time for the box to end all processes after SIGTERM, and again to end itself after SIGKILL.
 KILL_GRACE_S = 1.0
@@ -33,8 +35,11 @@ async def run_box(
     on_output: OnOutput,
     on_start: Callable[[BoxProcess], None] = lambda process: None,
     on_tick: OnTick | None = None,
+    start: Start | None = None,
 ) -> Ended | NotStarted:
     """Run a command, and wait for the end of the command and all its processes.
+
+    A box of its own runs the command, unless ``start`` gives the process of another box.
 
     This reads output only as fast as ``on_output`` takes it. Also after an exception or a cancellation, no process of
     the command runs, unless it could not be killed within twice :data:`KILL_GRACE_S`.
@@ -43,7 +48,7 @@ async def run_box(
         OSError: the box could not be started.
         Exception: any that ``on_output`` or ``on_tick`` raises.
     """
-    process = start_box(box, order, stdin, streams)
+    process = start(order, stdin, streams) if start is not None else start_box(box, order, stdin, streams)
     try:
         on_start(process)
         report = await _follow(process, on_output, on_tick)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from spraycc.errors import CaptureError, CaptureRefusal
-from spraycc.executor.box import BoxOrder, Ended, NotStarted, Streams
+from spraycc.executor.box import BoxOrder, Ended, Layer, NotStarted, Streams
 from spraycc.executor.box_process import run_box
 from spraycc.executor.capture_errors import refusal_of
 from spraycc.executor.coherence import make_record
@@ -88,11 +88,11 @@ class Host:
             self.scratch.path,
         )
 
-    def overlaid(self, order: BoxOrder, slot: Slot, roots: Sequence[bytes]) -> BoxOrder:
-        """``order`` in the slot's layers over these roots, with TMPDIR in the slot."""
+    def overlaid(self, order: BoxOrder, slot: Slot, layers: tuple[Layer, ...]) -> BoxOrder:
+        """``order`` in these layers, with TMPDIR in the slot."""
         return replace(
             order.with_temporary(slot.temporary),
-            layers=slot.layers(roots),
+            layers=layers,
             writable=(slot.temporary,),
             pid_namespace=self.pid_namespace,
         )
@@ -210,7 +210,9 @@ async def _try_overlay(host: Host, workspace: bytes, name: str) -> None:
             roots = host.plan([workspace], [], [workspace])
             target = workspace.rstrip(b"/") + b"/.spraycc-probe-" + name.encode()
             began_ns = time.time_ns()
-            order = host.overlaid(BoxOrder(host.box, (host.box, b"--touch", target), (), workspace), slot, roots)
+            order = host.overlaid(
+                BoxOrder(host.box, (host.box, b"--touch", target), (), workspace), slot, slot.layers(roots)
+            )
             # The mode of the workspace itself does not matter: a read-only source tree is a good workspace.
             prepared = Prepared()
             for layer in order.layers:

@@ -196,6 +196,7 @@ async def _serve(session: Session, executor_id: str, host: Host, departure: _Dep
     finally:
         # The executor's own counts, to compare with the server's summary.
         _log.info("counters %s", json.dumps(tasks.counters.as_map()))
+        tasks.close()
 
 
 def _stamps_of(session: Session) -> tuple[Stamp, ...]:

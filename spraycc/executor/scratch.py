@@ -15,6 +15,7 @@ import contextlib
 import fcntl
 import math
 import os
+import stat
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,14 +26,19 @@ from spraycc.system.paths import is_inside
 _LOCK_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _PREFIX = b"executor-"
 _DEAD_PREFIX = b"dead-"
-#: A slot with at most this many entries (an overlay's work directory has four), and no larger file, is removed at once.
+#: A directory with at most this many entries (an overlay's work directory has four), and no larger file, is removed
+#: at once.
 _FEW_ENTRIES = 48
 _FEW_BYTES = 1024 * 1024
+_TEMPORARY_MODE = stat.S_IFDIR | 0o700
 
 
 @dataclass(slots=True)
 class Slot:
-    """The directories of one task. Never used again, because an overlay remembers earlier contents of directories."""
+    """The directories of one task. Its layers are never mounted again: an overlay remembers earlier contents.
+
+    A slot without layers serves the next task if its TMPDIR was left untouched.
+    """
 
     path: bytes
     #: the command's TMPDIR
@@ -54,9 +60,16 @@ class Slot:
             os.mkdir(self.path + b"/work%d" % number, 0o700)
         self._n_layers = max(self._n_layers, count)
 
-    def remove_if_small(self) -> bool:
-        """Remove the slot if the removal is quick. False if a part is left."""
-        return _remove(self.path, most_entries=_FEW_ENTRIES, most_bytes=_FEW_BYTES)
+    def is_untouched(self) -> bool:
+        """True if the slot is as :meth:`make` leaves it without layers: the command left nothing in its TMPDIR."""
+        status = os.lstat(self.temporary)
+        return (
+            not self._n_layers
+            and status.st_mode == _TEMPORARY_MODE
+            and not os.listdir(self.temporary)
+            and os.listdir(self.path) == [os.path.basename(self.temporary)]
+            and all(name.startswith("security.") for name in os.listxattr(self.temporary))
+        )
 
     def layers(self, roots: Sequence[bytes]) -> tuple[Layer, ...]:
         """The layers for these roots."""
@@ -112,9 +125,21 @@ class Scratch:
         slot, self._ready = self._ready or self._make(0), None
         return slot
 
-    def _make(self, layers: int) -> Slot:
+    def take_again(self, slot: Slot) -> bool:
+        """Keep a slot for the next :meth:`take`, if the task left it untouched. False if the caller still owns it."""
+        with contextlib.suppress(OSError):
+            if self._ready is None and slot.is_untouched():
+                self._ready = slot
+                return True
+        return False
+
+    def new_path(self) -> bytes:
+        """The path of a new directory of this scratch directory. The caller makes the directory."""
         self._next_number += 1
-        return Slot.make(self.path + b"/%d" % self._next_number, layers)
+        return self.path + b"/%d" % self._next_number
+
+    def _make(self, layers: int) -> Slot:
+        return Slot.make(self.new_path(), layers)
 
     def remove(self) -> None:
         """Remove the scratch directory."""
@@ -203,6 +228,11 @@ def remove_tree(path: bytes) -> None:
             os.unlink(path)
         return
     _remove(path, most_entries=math.inf, most_bytes=math.inf)
+
+
+def remove_if_small(path: bytes) -> bool:
+    """Remove a directory or file if the removal is quick. False if a part is left."""
+    return _remove(path, most_entries=_FEW_ENTRIES, most_bytes=_FEW_BYTES)
 
 
 def _remove(path: bytes, *, most_entries: float, most_bytes: float) -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 import trio
 
 from spraycc.errors import CaptureError, CaptureRefusal
-from spraycc.executor.box import BoxOrder, BoxProcess, Ended, NotStarted, Streams
+from spraycc.executor.box import BoxOrder, BoxProcess, Ended, Layer, NotStarted, Streams
 from spraycc.executor.box_process import KILL_GRACE_S, run_box
 from spraycc.executor.capture_errors import CaptureErrorScanner, OutputDelay, is_out_of_memory, is_starved, refusal_of
 from spraycc.executor.coherence import Coherence
@@ -29,8 +29,9 @@ from spraycc.executor.link import Link, LinkLost, frame_of
 from spraycc.executor.predicted_capture import PredictedCapture
 from spraycc.executor.prepare import Prepared, prepare_layers
 from spraycc.executor.produced_files import ProducedMessage, produced_messages
-from spraycc.executor.scratch import Slot, remove_tree
+from spraycc.executor.scratch import Slot, remove_if_small, remove_tree
 from spraycc.executor.toolchain_check import ToolchainCheck
+from spraycc.executor.view import View
 from spraycc.model import TaskId
 from spraycc.system.threads import run_in_thread
 from spraycc.wire.executor import MadeFile, StartTask, TaskEnded, TaskOutput
@@ -50,9 +51,6 @@ _SIGNALLED = 128
 _NEARLY_ALL = 0.8
 #: The last bytes of the output are kept: they may tell why the command failed.
 _TAIL_BYTES = 4096
-
-#: Layers of a prepared slot: those of the workspace, /tmp and /dev/shm.
-_USUAL_LAYERS = 3
 
 
 @dataclass(slots=True)
@@ -96,6 +94,9 @@ class _Attempt:
     tail: bytes = b""
     #: frames that are not sent yet
     frames: bytearray = field(default_factory=bytearray)
+    #: the layers of the view, and the end of the command in them
+    layers: tuple[Layer, ...] = ()
+    end: Ended | NotStarted | None = None
 
     def ended(self, end: Ended, refusal: CaptureError | None) -> TaskEnded:
         text = str(refusal) if refusal else ""
@@ -126,6 +127,7 @@ class Tasks:
         self.counters = Counters()
         self._current: _Attempt | None = None
         self._toolchain_check = ToolchainCheck()
+        self._view = View(host)
         self._coherence = Coherence(host.workspace, host.recorder, None if host.scratch is None else host.scratch.path)
         #: the host's count of processes killed for lack of memory, when last read
         self._kills = host.memory.kills()
@@ -202,11 +204,22 @@ class Tasks:
         attempt.frames += frame_of(ended)
         await self._link.send_frames(attempt.frames)
         _log_end(attempt, ended)
-        if slot is not None and self._host.scratch is not None:
+        self._clean_up(attempt, slot)
+
+    def _clean_up(self, attempt: _Attempt, slot: Slot | None) -> None:
+        """Get the scratch directory ready for the next task."""
+        for path in self._view.task_ended(attempt.layers, attempt.end):
+            if not remove_if_small(path):
+                self._spent.send_nowait(path)
+        if slot is not None and self._host.scratch is not None and not self._host.scratch.take_again(slot):
             with contextlib.suppress(OSError):  # the next task meets the same error, and is refused with the reason
-                self._host.scratch.prepare(_USUAL_LAYERS)
-            if not slot.remove_if_small():
+                self._host.scratch.prepare(0)
+            if not remove_if_small(slot.path):
                 self._spent.send_nowait(slot.path)
+
+    def close(self) -> None:
+        """End the box that keeps layers. No task runs any more."""
+        self._view.close()
 
     async def _attempt(self, attempt: _Attempt, slot: Slot | None) -> Ended:
         start, host = attempt.start, self._host
@@ -220,8 +233,10 @@ class Tasks:
             roots = host.plan(start.roots, start.optional_roots, directories)
             assert slot is not None
             attempt.scanner = CaptureErrorScanner(start.env, finds_denials=start.prove and not start.same)
-            order = host.overlaid(command, slot, roots)
+            attempt.layers = self._view.layers(slot, roots)
+            order = host.overlaid(command, slot, attempt.layers)
             prepared = prepare_layers(order.layers, directories, outputs, host.identity)
+            self._view.check(order.layers)
         elif start.capture == "predict" and slot is not None:
             predicted = PredictedCapture.make(slot.path, start.redirected)
             order = predicted.order(command, slot.temporary)
@@ -299,7 +314,9 @@ class Tasks:
                 on_output=on_output,
                 on_start=on_start,
                 on_tick=pass_on_what_is_due if attempt.scanner is not None else None,
+                start=self._view.start if attempt.layers else None,
             )
+            attempt.end = end
         finally:
             attempt.process = None
             attempt.over.set()

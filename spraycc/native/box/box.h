@@ -14,6 +14,7 @@ struct overlay {
 	const char *work;
 	int lower_fd;
 	int mount_fd;
+	int kept; /* index in kept.c, of the serving box only */
 };
 
 /* One --writable. */
@@ -38,6 +39,8 @@ struct options {
 	size_t n_writables;
 	struct limit *limits;
 	size_t n_limits;
+	const char **forgotten;
+	size_t n_forgotten;
 	const char *chdir;
 	const char *program;
 	char **argv;
@@ -60,12 +63,27 @@ struct outcome {
 _Noreturn void fail_setup(const char *stage, int error);
 _Noreturn void fail_exec(int error);
 void report_ended(const struct outcome *outcome);
+void report_kept(void);
 void report_to(int fd);
+
+/* main.c */
+void parse(struct options *options, int argc, char **argv);
 
 /* mounts.c */
 void enter_namespaces(const struct options *options);
 void mount_overlays(const struct options *options);
 void mount_proc(void);
+void make_overlay(struct overlay *overlay);
+void attach_all(const struct options *options);
+
+/* kept.c */
+void hold_overlays_in(const char *directory);
+void keep_overlays(struct options *options);
+void show_kept(struct options *options);
+bool hide_kept(const struct options *options);
+
+/* serve.c */
+int serve(int fd, const char *hold);
 
 /* command.c */
 pid_t start_command(const struct options *options);

@@ -1,6 +1,7 @@
 /* spraycc-box: runs one command, catches the files that it writes, and leaves no process behind.
  *
  *   spraycc-box [OPTIONS] -- PROGRAM ARGV0 [ARGS...]
+ *   spraycc-box --serve FD --hold DIR --parent PID      (serve.c)
  *   spraycc-box --touch FILE
  *
  *   --overlay LOWER UPPER WORK   writes below LOWER go to UPPER (repeatable)
@@ -8,6 +9,7 @@
  *   --in-place                   no namespaces: the command sees and writes the host's files
  *   --no-pid-namespace           for hosts that refuse to mount a /proc
  *   --chdir DIR  --umask OCTAL  --rlimit RESOURCE SOFT HARD  --nice N
+ *   --forget UPPER               with --serve: do not keep this overlay any longer (repeatable)
  *   --report FD                  descriptor for the report (report.c)
  *   --parent PID                 end when this process ends, which must be the parent
  *   --touch FILE                 make a file and end: the executor's test of a host
@@ -53,9 +55,22 @@ static unsigned long long number(const char *text, int base)
 	return value;
 }
 
-static void parse(struct options *options, int argc, char **argv)
+static void *zeroed(int count, size_t size)
+{
+	void *memory = calloc((size_t)count, size);
+	if (!memory)
+		fail_setup("memory", ENOMEM);
+	return memory;
+}
+
+/* Fills the options from a command line. The caller owns their arrays. */
+void parse(struct options *options, int argc, char **argv)
 {
 	int i = 1;
+	options->overlays = zeroed(argc, sizeof *options->overlays);
+	options->writables = zeroed(argc, sizeof *options->writables);
+	options->limits = zeroed(argc, sizeof *options->limits);
+	options->forgotten = zeroed(argc, sizeof *options->forgotten);
 	for (; i < argc && strcmp(argv[i], "--") != 0; i++) {
 		const char *name = argv[i];
 		char **values = argv + i + 1;
@@ -66,7 +81,7 @@ static void parse(struct options *options, int argc, char **argv)
 		} else if (strcmp(name, "--no-pid-namespace") == 0) {
 			options->pid_namespace = false;
 		} else if (left >= 3 && strcmp(name, "--overlay") == 0) {
-			options->overlays[options->n_overlays++] = (struct overlay){values[0], values[1], values[2], -1, -1};
+			options->overlays[options->n_overlays++] = (struct overlay){values[0], values[1], values[2], -1, -1, -1};
 			i += 3;
 		} else if (left >= 3 && strcmp(name, "--rlimit") == 0) {
 			options->limits[options->n_limits++] =
@@ -77,6 +92,8 @@ static void parse(struct options *options, int argc, char **argv)
 		} else {
 			if (strcmp(name, "--writable") == 0)
 				options->writables[options->n_writables++] = (struct writable){values[0], -1, -1};
+			else if (strcmp(name, "--forget") == 0)
+				options->forgotten[options->n_forgotten++] = values[0];
 			else if (strcmp(name, "--chdir") == 0)
 				options->chdir = values[0];
 			else if (strcmp(name, "--umask") == 0)
@@ -99,14 +116,6 @@ static void parse(struct options *options, int argc, char **argv)
 		misuse();
 	options->program = argv[i + 1];
 	options->argv = argv + i + 2;
-}
-
-static void *zeroed(int count, size_t size)
-{
-	void *memory = calloc((size_t)count, size);
-	if (!memory)
-		fail_setup("memory", ENOMEM);
-	return memory;
 }
 
 /* The signals that this process waits for. */
@@ -205,9 +214,13 @@ int main(int argc, char **argv)
 	struct options options = {.umask = -1, .nice = -20, .pid_namespace = true};
 	if (argc == 3 && strcmp(argv[1], "--touch") == 0)
 		return touch(argv[2]);
-	options.overlays = zeroed(argc, sizeof *options.overlays);
-	options.writables = zeroed(argc, sizeof *options.writables);
-	options.limits = zeroed(argc, sizeof *options.limits);
+	if (argc == 7 && strcmp(argv[1], "--serve") == 0 && strcmp(argv[3], "--hold") == 0 &&
+	    strcmp(argv[5], "--parent") == 0) {
+		pid_t parent = (pid_t)number(argv[6], 10);
+		prepare_signals();
+		die_with_parent(SIGKILL, parent);
+		return serve((int)number(argv[2], 10), argv[4]);
+	}
 	parse(&options, argc, argv);
 	prepare_signals();
 	die_with_parent(options.pid_namespace ? SIGKILL : SIGTERM, options.parent);

@@ -24,49 +24,7 @@
 
 #include "../common/output.h"
 #include "../common/text.h"
-
-/* Linux 5.2 and 5.12; the numbers are the same on all architectures but Alpha. Headers of older systems lack these
- * names. */
-#ifndef SYS_open_tree
-#define SYS_open_tree 428
-#endif
-#ifndef SYS_move_mount
-#define SYS_move_mount 429
-#endif
-#ifndef SYS_fsopen
-#define SYS_fsopen 430
-#endif
-#ifndef SYS_fsconfig
-#define SYS_fsconfig 431
-#endif
-#ifndef SYS_fsmount
-#define SYS_fsmount 432
-#endif
-#ifndef SYS_mount_setattr
-#define SYS_mount_setattr 442
-#endif
-
-/* From <linux/mount.h>, which some systems can't include beside <sys/mount.h>. */
-enum {
-	TREE_CLONE = 1,
-	FS_CLOEXEC = 1,
-	MOUNT_CLOEXEC = 1,
-	SET_FLAG = 0,
-	SET_STRING = 1,
-	CREATE = 6,
-	MOVE_FROM_EMPTY_PATH = 0x4,
-	MOVE_TO_EMPTY_PATH = 0x40,
-	ATTR_RDONLY = 0x1,
-	ATTR_NOSUID_NODEV = 0x2 | 0x4,
-	RECURSIVE = 0x8000,
-};
-
-struct attributes {
-	uint64_t set;
-	uint64_t clear;
-	uint64_t propagation;
-	uint64_t userns_fd;
-};
+#include "mount_calls.h"
 
 static void write_proc(const char *path, const char *text, const char *stage)
 {
@@ -126,7 +84,8 @@ static void configure_directory(int context, const char *key, int fd)
 	configure(context, SET_STRING, key, descriptor_path(path, fd));
 }
 
-static void make_overlay(struct overlay *overlay)
+/* Makes the overlay as a mount that is attached nowhere. */
+void make_overlay(struct overlay *overlay)
 {
 	int upper_fd = open_directory(overlay->upper, "upper");
 	int work_fd = open_directory(overlay->work, "work");
@@ -188,9 +147,15 @@ static void mount_shared_memory(const struct options *options)
 /* Builds the view; see the top of this file. */
 void mount_overlays(const struct options *options)
 {
-	struct attributes read_only = {.set = ATTR_RDONLY, .propagation = MS_SLAVE};
 	for (size_t i = 0; i < options->n_overlays; i++)
 		make_overlay(&options->overlays[i]);
+	attach_all(options);
+}
+
+/* Steps 2 and 3: the overlays exist already. */
+void attach_all(const struct options *options)
+{
+	struct attributes read_only = {.set = ATTR_RDONLY, .propagation = MS_SLAVE};
 	for (size_t i = 0; i < options->n_writables; i++) {
 		struct writable *writable = &options->writables[i];
 		writable->path_fd = open_directory(writable->path, "writable");

@@ -1,8 +1,9 @@
-/* The report to the executor: one line of text, written once.
+/* The report to the executor: one line of text, or two.
  *
  *   setup STAGE ERRNO                              no command was started
  *   exec ERRNO                                     the program could not be executed
  *   ended CODE SIGNAL USER_US SYSTEM_US PEAK_KIB   the command ran
+ *   kept                                           after it: no file of the overlays is open (serve.c)
  *
  * Without --report, the two failures go to stderr in words, for a user who runs spraycc-box by hand.
  */
@@ -73,4 +74,9 @@ void report_ended(const struct outcome *outcome)
 	};
 	if (report_fd >= 0)
 		report("ended", NULL, numbers, sizeof numbers / sizeof *numbers);
+}
+
+void report_kept(void)
+{
+	report("kept", NULL, NULL, 0);
 }

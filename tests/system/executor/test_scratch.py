@@ -8,7 +8,7 @@ import stat
 
 import pytest
 
-from spraycc.executor.scratch import Scratch, candidates, remove_tree
+from spraycc.executor.scratch import Scratch, candidates, remove_if_small, remove_tree
 
 
 def _home(base):
@@ -191,7 +191,7 @@ def test_a_slot_with_little_in_it_goes_at_once(tmp_path):
     os.symlink(os.fsencode(tmp_path), slot.path + b"/upper0/src/link")
     with open(slot.path + b"/upper0/src/obj/a.o", "w") as file:
         file.truncate(100_000)
-    assert slot.remove_if_small()
+    assert remove_if_small(slot.path)
     assert not os.path.exists(slot.path)
     assert (tmp_path / "aside").exists()
     scratch.remove()
@@ -206,7 +206,7 @@ def test_a_slot_with_much_in_it_takes_its_time(tmp_path, place, files, size):
     for number in range(files):
         with open(os.path.join(slot.path, os.fsencode(place), b"%d" % number), "w") as file:
             file.truncate(size)
-    assert not slot.remove_if_small()
+    assert not remove_if_small(slot.path)
     assert os.path.exists(slot.path)
     remove_tree(slot.path)
     assert not os.path.exists(slot.path)

@@ -98,7 +98,9 @@ IN_A_BUILD = [
     OwnFault(EXECUTOR, "spraycc.executor.tasks:Tasks._check_group", 2),
     OwnFault(EXECUTOR, "spraycc.executor.tasks:produced_messages", 2),
     OwnFault(EXECUTOR, "spraycc.executor.tasks:run_box", 2),
-    OwnFault(EXECUTOR, "spraycc.executor.scratch:Slot.remove_if_small", 2),
+    OwnFault(EXECUTOR, "spraycc.executor.scratch:Scratch.take_again", 2),
+    OwnFault(EXECUTOR, "spraycc.executor.view:View.task_ended", 2),
+    OwnFault(EXECUTOR, "spraycc.executor.serving_box:ServingBox.start", 2),
     OwnFault(EXECUTOR, "spraycc.executor.scratch:Scratch.take", 2),
 ]
 

@@ -1,0 +1,106 @@
+"""The view that an executor gives its overlay tasks: kept layers in a serving box, or a new box for each task.
+
+Without a pid namespace a process of a task may still be ending when the next task starts. So such hosts, and hosts on
+which the serving box does not start, get a new box and new layers for each task.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+
+from spraycc.errors import CaptureError, CaptureRefusal
+from spraycc.executor.box import BoxOrder, BoxProcess, Ended, Layer, NotStarted, Streams, start_box
+from spraycc.executor.host import Host
+from spraycc.executor.kept_layers import KeptLayers
+from spraycc.executor.scratch import Slot
+from spraycc.executor.serving_box import ServingBox
+
+_log = logging.getLogger(__name__)
+
+
+class View:
+    """A task goes through :meth:`layers`, :meth:`check`, :meth:`start` and :meth:`task_ended`."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._kept = None if host.scratch is None or not host.pid_namespace else KeptLayers(host.scratch)
+        self._box: ServingBox | None = None
+        #: the mount points for which the box was started: it may not see mounts that came later
+        self._mounts: frozenset[bytes] | None = None
+
+    def layers(self, slot: Slot, roots: Sequence[bytes]) -> tuple[Layer, ...]:
+        """The layers of a task over these roots.
+
+        Raises:
+            OSError: a root can't be examined, or the scratch disk is full.
+        """
+        kept = self._ready()
+        return slot.layers(roots) if kept is None else kept.layers(roots)
+
+    def check(self, layers: Sequence[Layer]) -> None:
+        """Refuse the task if a prepared layer is not as when its overlay was mounted. The layer is dropped then.
+
+        Raises:
+            CaptureError: (HOST) the rights on a root have changed.
+        """
+        if self._kept is not None and not self._kept.are_as_mounted(layers):
+            raise CaptureError(CaptureRefusal.HOST, "the rights on a directory of the capture have just changed")
+
+    def start(self, order: BoxOrder, stdin: int, streams: Streams) -> BoxProcess:
+        """Start a task's command.
+
+        Raises:
+            OSError: the box could not be started, or has ended.
+        """
+        if self._box is None or self._kept is None:
+            return start_box(self._host.box, order, stdin, streams)
+        forgotten = tuple(self._kept.forgotten)
+        self._kept.forgotten.clear()
+        try:
+            return self._box.start(order, forgotten, stdin, streams)
+        except OSError:
+            self._box.stop()
+            raise
+
+    def task_ended(self, layers: Sequence[Layer], end: Ended | NotStarted | None) -> list[bytes]:
+        """Keep a task's layers if they can serve again. Returns paths to remove.
+
+        Args:
+            layers: those of :meth:`layers`.
+            end: None if the command did not come to its end.
+        """
+        if self._kept is None:
+            return []
+        if isinstance(end, NotStarted) and end.stage != "exec" and self._box is not None:
+            self._box.stop()
+        self._kept.task_ended(layers, can_be_kept=isinstance(end, Ended) and end.kept)
+        spent = self._kept.spent
+        self._kept.spent = []
+        return spent
+
+    def close(self) -> None:
+        """End the serving box."""
+        if self._box is not None:
+            self._box.stop()
+
+    def _ready(self) -> KeptLayers | None:
+        """The kept layers of a running box; None if each task has a box of its own."""
+        if self._kept is None or self._host.scratch is None:
+            return None
+        points = self._host.mounts.points()
+        if self._box is not None and self._box.is_running() and points is self._mounts:
+            return self._kept
+        self.close()
+        self._kept.drop_all()
+        try:
+            hold = self._host.scratch.path + b"/hold"
+            os.makedirs(hold, 0o700, exist_ok=True)
+            self._box = ServingBox(self._host.box, hold, self._host.null)
+        except OSError as exc:
+            _log.warning("each task has a box of its own, as the serving box does not start: %s", exc)
+            self._box = self._kept = None
+            return None
+        self._mounts = points
+        return self._kept
