@@ -17,6 +17,7 @@ import ssl
 import struct
 import termios
 import threading
+from contextlib import suppress
 
 import trio
 
@@ -43,6 +44,8 @@ class TlsSocket:
         #: held for each call of OpenSSL
         self._lock = threading.Lock()
         self._unsent: bytes | bytearray = b""
+        #: the socket counts as readable with this many bytes
+        self._low_water = 1
         #: bytes received since the event loop last had its turn
         self._in_a_row = 0
         #: True if the last receive found no more data
@@ -117,8 +120,9 @@ class TlsSocket:
                 raise trio.BrokenResourceError from exc
         return size
 
-    def has_data_within(self, seconds: float) -> bool:
-        """Wait, in a thread, until the peer has sent data or ended the connection. False if it has done neither."""
+    def has_bytes_within(self, count: int, seconds: float) -> bool:
+        """As :meth:`wait_for_bytes`, in a thread. False if the time has ended first."""
+        self._set_low_water(count)
         waiting = select.poll()
         waiting.register(self._sock, select.POLLIN)
         return bool(waiting.poll(seconds * 1e3))
@@ -137,27 +141,27 @@ class TlsSocket:
     async def wait_for_bytes(self, count: int, seconds: float) -> None:
         """Wait until the network has brought this many bytes, for so long at most, or until the connection's end.
 
-        So data that comes slowly is not received in many small parts (SO_RCVLOWAT, socket(7)).
+        So data that comes slowly is not received in many small parts (SO_RCVLOWAT, socket(7)). The wait also ends when
+        the kernel's buffer is full, which may be earlier (tcp_epollin_ready, Linux 6.18).
         """
-        if not self._drained:
-            await trio.lowlevel.checkpoint()
-            return
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
-        try:
-            with trio.move_on_after(seconds):
-                await self.wait_readable()
-        finally:
-            if self._sock.fileno() >= 0:
-                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+        with trio.move_on_after(seconds):
+            await self.wait_readable(count)
 
-    async def wait_readable(self) -> None:
-        """Wait until a further receive can find data, or the connection's end."""
+    async def wait_readable(self, count: int = 1) -> None:
+        """Wait until a further receive can find this many bytes, or the connection's end."""
         self._in_a_row = 0
         if self._drained:
             self._drained = False
+            self._set_low_water(count)
             await trio.lowlevel.wait_readable(self._sock)
         else:
             await trio.lowlevel.checkpoint()
+
+    def _set_low_water(self, count: int) -> None:
+        if count != self._low_water:
+            self._low_water = count
+            with suppress(OSError):  # closed: the wait itself says so
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
 
     async def receive_exactly(self, size: int) -> bytes:
         """Receive this many bytes.

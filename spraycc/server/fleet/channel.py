@@ -130,9 +130,9 @@ class Channel:
         """Receive bytes that are there; 0 without any."""
         return self._connection.receive_now(into)
 
-    def has_data_within(self, seconds: float) -> bool:
-        """Wait for bytes, in a thread."""
-        return self._connection.has_data_within(seconds)
+    def has_bytes_within(self, count: int, seconds: float) -> bool:
+        """Wait for this many bytes, in a thread; True also if the connection has ended."""
+        return self._connection.has_bytes_within(count, seconds)
 
     def next_contents(self) -> wire.FileContents | None:
         """The next message if it is here and is FileContents; another message waits for :meth:`receive`."""

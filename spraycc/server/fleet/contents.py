@@ -18,7 +18,7 @@ from spraycc.wire.executor import FileContents
 #: Pieces of more than this are large: a thread costs some 0.1 ms of CPU.
 LARGE_BYTES = 384 * 1024
 #: Contents that have come slowly go to a thread again if this much waits in the kernel.
-QUEUED_BYTES = 128 * 1024
+QUEUED_BYTES = 64 * 1024
 #: The event loop waits this many seconds for that much, and then receives whatever has come.
 PAUSE_S = 0.1
 #: A thread waits this many seconds for more data, at most. Its waits together are no longer than this many seconds for
@@ -46,8 +46,8 @@ class Source(Protocol):
         """Receive bytes that are there; 0 without any."""
         ...
 
-    def has_data_within(self, seconds: float) -> bool:
-        """Wait for bytes, in a thread."""
+    def has_bytes_within(self, count: int, seconds: float) -> bool:
+        """Wait for this many bytes, in a thread; True also if the connection has ended."""
         ...
 
     def next_contents(self) -> FileContents | None:
@@ -172,7 +172,7 @@ class Receiver:
         buffer = _part()
         while self._piece is not None and total < most_bytes:
             size = self._receive_part(buffer, self._piece)
-            if not size and not (patience and patience.wait(total)):
+            if not size and not (patience and patience.wait(total, self._piece.left_bytes)):
                 break
             total += size
             if not self._piece.left_bytes:
@@ -198,7 +198,7 @@ class Receiver:
             size = source.receive_now(buffer[: missing + _AHEAD_BYTES])
             if size:
                 source.feed(buffer[:size])
-            elif not (patience and patience.wait(total)):
+            elif not (patience and patience.wait(total, missing)):
                 return None
         return None if message is None else self._open_piece(message)
 
@@ -210,13 +210,16 @@ class _Patience:
         self._source = source
         self._waited_s = 0.0
 
-    def wait(self, total_bytes: int) -> bool:
-        """Wait for more data. False if none has come, or if the thread has waited too long."""
+    def wait(self, total_bytes: int, wanted_bytes: int) -> bool:
+        """Wait for more data, of which ``wanted_bytes`` are known to come.
+
+        False if little has come, or if the thread has waited too long.
+        """
         left_s = PATIENCE_S * (1 + total_bytes / _PART_BYTES) - self._waited_s
         if left_s <= 0:
             return False
         began = time.perf_counter()
-        has_data = self._source.has_data_within(min(left_s, PATIENCE_S))
+        has_data = self._source.has_bytes_within(min(wanted_bytes, QUEUED_BYTES), min(left_s, PATIENCE_S))
         self._waited_s += time.perf_counter() - began
         return has_data
 

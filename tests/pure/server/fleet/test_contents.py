@@ -41,7 +41,7 @@ class Arriving:
         into[:size], self._now = self._now[:size], self._now[size:]
         return size
 
-    def has_data_within(self, seconds: float) -> bool:
+    def has_bytes_within(self, count: int, seconds: float) -> bool:
         self.waits += 1
         assert self.waits < 1000, "a thread waits for ever"
         return True
