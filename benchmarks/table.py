@@ -74,8 +74,8 @@ def _dispatch(part: dict[str, Any]) -> Iterator[Row]:
         yield "lag of the server's loop meanwhile, p99", _joined(lags, "p99_ms") + " ms", ""
 
 
-def _joined(sizes: dict[str, Any], key: str) -> str:
-    return " / ".join(f"{run[key]:.1f}" if run[key] < 10 else f"{run[key]:,.0f}" for run in sizes.values())
+def _joined(sizes: dict[str, Any], key: str, digits: int = 1) -> str:
+    return " / ".join(f"{run[key]:.{digits}f}" if run[key] < 10 else f"{run[key]:,.0f}" for run in sizes.values())
 
 
 def _fill(part: dict[str, Any]) -> Iterator[Row]:
@@ -87,8 +87,14 @@ def _fill(part: dict[str, Any]) -> Iterator[Row]:
 
 
 def _data(part: dict[str, Any]) -> Iterator[Row]:
-    sizes = {name: run for name, run in part.items() if isinstance(run, dict)}
-    yield f"data, 50 executors: outputs of {' / '.join(sizes)}", _joined(sizes, "mb_per_s") + " MB/s", "300 MB/s"
+    sizes = {name: run for name, run in part.items() if isinstance(run, dict) and "mb_per_s" in run}
+    yield f"data, 50 executors: outputs of {' / '.join(sizes)}", _joined(sizes, "mb_per_s") + " MB/s", "350 MB/s"
+    yield "server CPU in that, a megabyte", _joined(sizes, "server_cpu_ms_per_mb", 2) + " ms", "1.0 ms and the task"
+    if "task" in part:
+        yield "the event loop's own CPU of it", _joined(sizes, "loop_cpu_ms_per_mb", 2) + " ms", "0.3 ms and the task"
+        task = part["task"]
+        figure = f"{task['server_cpu_ms']:.2f} ms, of it the loop {task['loop_cpu_ms']:.2f}"
+        yield "a task with an output of 1 kB in the same surroundings", figure, ""
     yield "server memory in that", _joined(sizes, "server_rss_mib") + " MiB", "bounded"
 
 

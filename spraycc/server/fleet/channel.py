@@ -89,7 +89,13 @@ class Channel:
             ProtocolError, trio.BrokenResourceError
         """
         receiver = contents.Receiver(self, open_piece, first)
-        is_large = first.size_bytes > contents.LARGE_BYTES
+        disk.receiving += 1
+        try:
+            await self._receive(receiver, disk, contents.is_for_thread(first.size_bytes, disk.receiving))
+        finally:
+            disk.receiving -= 1
+
+    async def _receive(self, receiver: contents.Receiver, disk: Disk, is_large: bool) -> None:
         while not receiver.is_done:
             if is_large and self._trickles:
                 self._trickles = self._connection.queued_bytes < contents.QUEUED_BYTES

@@ -52,6 +52,8 @@ class Disk:
         self._clock = clock
         self._cpu_clock = cpu_clock
         self._in_thread = in_thread
+        #: number of connections that receive contents for this disk now
+        self.receiving = 0
         self._few = trio.CapacityLimiter(max(2, min(len(os.sched_getaffinity(0)), _FEW_THREADS)))
         #: exponential means of the time that a piece of work waits for the disk, in seconds
         self._mean_s: dict[Kind, float] = {"read": 0.0, "write": 0.0}

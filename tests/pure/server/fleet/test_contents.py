@@ -14,7 +14,7 @@ from spraycc.errors import ProtocolError
 from spraycc.model import TaskId
 from spraycc.server.fleet import contents
 from spraycc.server.fleet.contents import Piece, Receiver
-from spraycc.wire.executor import FROM_EXECUTOR, FileContents, FileHole, Pong
+from spraycc.wire.executor import FROM_EXECUTOR, PIECE_BYTES, FileContents, FileHole, Pong
 from spraycc.wire.framing import FrameReader, encode_frame
 from spraycc.wire.schema import Message
 
@@ -128,6 +128,19 @@ def test_a_thread_does_not_wait_for_ever_for_a_peer_that_trickles(monkeypatch: p
     receiver = Receiver(source, lambda message: Piece(message, None), FileContents(T, 1 << 20))
     assert receiver.take_turn_of_a_thread() < 20
     assert source.waits < 20
+
+
+@pytest.mark.parametrize(
+    ("size", "receiving", "expected"),
+    [
+        (contents.LARGE_BYTES, 9, False),
+        (contents.LARGE_BYTES + 1, 1, False),
+        (contents.LARGE_BYTES + 1, 2, True),
+        (PIECE_BYTES, 1, True),
+    ],
+)
+def test_a_thread_receives_long_files_and_many_at_once(size: int, receiving: int, expected: bool) -> None:
+    assert contents.is_for_thread(size, receiving) is expected
 
 
 def test_compressed_contents_are_refused() -> None:
