@@ -232,7 +232,9 @@ class _Patience:
         if left_s <= 0:
             return False
         began = time.perf_counter()
-        has_data = self._source.has_bytes_within(min(wanted_bytes, QUEUED_BYTES), min(left_s, PATIENCE_S))
+        # OpenSSL may hold the beginning of a record, which comes from the network no more.
+        count = max(1, min(wanted_bytes - _AHEAD_BYTES, QUEUED_BYTES))
+        has_data = self._source.has_bytes_within(count, min(left_s, PATIENCE_S))
         self._waited_s += time.perf_counter() - began
         return has_data
 

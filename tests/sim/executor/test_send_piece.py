@@ -19,7 +19,9 @@ T = TaskId(1)
 
 
 class Wire:
-    """In place of a connection: keeps what was sent."""
+    """In place of a connection within one host: keeps what was sent."""
+
+    is_within_host = True
 
     def __init__(self) -> None:
         self.sent = bytearray()

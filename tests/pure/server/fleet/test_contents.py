@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spraycc.errors import ProtocolError
 from spraycc.model import TaskId
 from spraycc.server.fleet import contents
 from spraycc.server.fleet.contents import Piece, Receiver
@@ -141,8 +140,3 @@ def test_a_thread_does_not_wait_for_ever_for_a_peer_that_trickles(monkeypatch: p
 )
 def test_a_thread_receives_long_files_and_many_at_once(size: int, receiving: int, expected: bool) -> None:
     assert contents.is_for_thread(size, receiving) is expected
-
-
-def test_compressed_contents_are_refused() -> None:
-    with pytest.raises(ProtocolError):
-        Piece(FileContents(T, 100, 10), None)
