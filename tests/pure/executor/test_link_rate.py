@@ -166,9 +166,9 @@ def test_one_tick_of_the_kernels_clock_is_no_slow_link(link: Connection) -> None
 
 
 def test_between_slow_and_fast_the_link_stays_what_it_was(link: Connection) -> None:
-    assert not any(link.send(20e6) for _ in range(5))
+    assert not any(link.send(40e6) for _ in range(5))
     make_slow(link)
-    assert all(link.send(20e6) for _ in range(FIRST_PATIENCE_BYTES // PIECE_BYTES))
+    assert all(link.send(40e6) for _ in range(FIRST_PATIENCE_BYTES // PIECE_BYTES))
 
 
 def test_small_pieces_go_plain(link: Connection) -> None:
