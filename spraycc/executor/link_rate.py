@@ -32,14 +32,15 @@ LEAST_PIECE_BYTES = 16 * 1024
 #: A link below this rate is slow: compressing saves more than 60 ms a megabyte. It is the share of each of ten
 #: executors that send at once over 1 Gbit/s. On a host that is short of CPU, faster links are often at this rate.
 SLOW_BYTES_PER_S = 12e6
-#: A slow link is fast again above this rate. The two differ so that the decision does not change with each piece.
-FAST_BYTES_PER_S = 24e6
+#: A slow link is fast again above this rate: most of 1 Gbit/s is free. The two differ by much, because the link is
+#: far from full once all executors compress. With plain contents it would be full at once.
+FAST_BYTES_PER_S = 80e6
 #: A fast link becomes slow after this many slow windows in a row.
 _SLOW_IN_A_ROW = 2
 #: A window counts if this many bytes were acknowledged in it: for a slow link, and for a fast one.
 _LEAST_SLOW_BYTES = 64 * 1024
-_LEAST_FAST_BYTES = 256 * 1024
-#: A link is slow only if a window shows this time of the link. The kernel counts in ticks of 1 to 10 ms.
+_LEAST_FAST_BYTES = 512 * 1024
+#: A link or a server is slow only if a window shows this time of it. The kernel counts in ticks of 1 to 10 ms.
 _LEAST_SLOW_US = 20_000
 #: The server is the bottleneck if its window was full for this share of the busy time.
 _RECEIVER_SHARE = 0.25
@@ -155,7 +156,8 @@ def _is_fast(began: Sample, ended: Sample) -> bool:
     acked = ended.acked_bytes - began.acked_bytes
     if acked < _LEAST_SLOW_BYTES:
         return False
-    if _receiver_us(began, ended) > _RECEIVER_SHARE * (ended.busy_us - began.busy_us):
+    receiver_us = _receiver_us(began, ended)
+    if receiver_us >= _LEAST_SLOW_US and receiver_us > _RECEIVER_SHARE * (ended.busy_us - began.busy_us):
         return True
     return acked >= _LEAST_FAST_BYTES and acked * 1e6 > FAST_BYTES_PER_S * _link_us(began, ended)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from benchmarks import compare, farm, table
 from benchmarks.simulated_runners import first_fit_makespan, least_makespan
+from tests.system.harness import needs
 from tests.system.harness.waiting import HANG_S
 
 #: The parts that run in CI. The others need a cluster manager, or start slowly.
@@ -49,6 +51,18 @@ def test_a_part_runs_and_its_accounting_adds_up(part: str, tmp_path: Path) -> No
     result = run_parts([part], tmp_path / "result.json")
     assert result["quick"] is True
     assert dict(compare.figures(result["parts"][part])), result
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+@pytest.mark.root
+def test_simulated_executors_compress_on_a_slow_link(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs to be root")
+    needs.programs({"ip": "iproute2", "tc": "iproute2"})
+    figures = run_parts(["slow-link"], tmp_path / "result.json")["parts"]["slow-link"]
+    assert figures["compressed_share"] > 0
+    assert figures["ratio"] > 1
 
 
 def counted(tasks: int = 10, size: int = 1000) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

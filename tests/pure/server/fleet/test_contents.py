@@ -18,6 +18,8 @@ from spraycc.wire.framing import FrameReader, encode_frame
 from spraycc.wire.schema import Message
 
 T = TaskId(1)
+#: a frame behind contents
+NEXT = encode_frame(FROM_EXECUTOR.pack(Pong(1, {})))
 
 
 class Arriving:
@@ -140,3 +142,37 @@ def test_a_thread_does_not_wait_for_ever_for_a_peer_that_trickles(monkeypatch: p
 )
 def test_a_thread_receives_long_files_and_many_at_once(size: int, receiving: int, expected: bool) -> None:
     assert contents.is_for_thread(size, receiving) is expected
+
+
+@pytest.mark.parametrize("size", [contents.LARGE_BYTES, contents.LARGE_BYTES + 1])
+def test_a_compressed_piece_is_written_as_a_whole_and_a_large_one_by_a_thread(size: int) -> None:
+    written: list[bytes] = []
+    source = Arriving(iter([b"pa", None, b"ck", None, b"ed"]))
+    piece = Piece(FileContents(T, size, 6), lambda data: written.append(bytes(data)))
+    receiver = Receiver(source, lambda _: piece, FileContents(T, size, 6))
+    for _ in range(3):
+        assert not receiver.wants_thread
+        assert written == []
+        receiver.take_turn_of_the_loop()
+    assert receiver.wants_thread == (size > contents.LARGE_BYTES)
+    if receiver.wants_thread:
+        assert written == []
+        receiver.finish_piece()
+    assert written == [b"packed"]
+    assert not receiver.wants_thread
+
+
+def test_a_thread_that_receives_a_large_compressed_piece_also_writes_it() -> None:
+    written: list[bytes] = []
+    piece = Piece(FileContents(T, 1 << 20, 6), lambda data: written.append(bytes(data)))
+    receiver = Receiver(Arriving(iter([b"packed" + NEXT])), lambda _: piece, FileContents(T, 1 << 20, 6))
+    receiver.take_turn_of_a_thread()
+    assert written == [b"packed"]
+
+
+def test_compressed_contents_that_nobody_wants_are_not_kept() -> None:
+    piece = Piece(FileContents(T, 1 << 20, 6), None)
+    piece.take(b"packed")
+    assert not piece.left_bytes
+    assert not piece.is_laborious
+    piece.finish()
