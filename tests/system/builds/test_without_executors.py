@@ -79,9 +79,9 @@ def test_the_summary_speaks_of_this_host_alone(alone: Sandbox) -> None:
 
 def test_a_failed_compile_shows_what_it_shows_without_spraycc(alone: Sandbox) -> None:
     alone.write({**c_project(3), "u2.c": "int f2(int x) { return y; }\n"})
-    plain = alone.run("make", "-k")
+    plain = alone.run("make", "-k", "-j1")
     alone.run("make", "clean")
-    built = alone.build("make", "-k")
+    built = alone.build("make", "-k", "-j1")
     assert built.status == plain.status == 2
     assert built.out == plain.out
     ours = [line for line in built.err.splitlines() if not line.startswith(b"spraycc")]
