@@ -83,6 +83,8 @@ def place(quick: bool) -> Iterator[Place]:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("SPRAYCC_", "XDG_")) and k != "MAKEFLAGS"}
         env["HOME"] = str(root / "home")
         env["SPRAYCC_RUNTIME_DIR"] = str(root / "run")
+        # Executors on this machine, with cluster local: they are what most parts measure. By default there are none.
+        env["SPRAYCC_CAPTURE"] = "overlay"
         (root / "home").mkdir()
         (root / "ws").mkdir()
         (root / "ws/.spraycc.toml").touch()

@@ -99,6 +99,8 @@ class ServerStatus(TypedDict):
     descriptors: int  #: number of open files
     loop_lag: LoopLag
     local_slots: int  #: the setting in force
+    compile_slots: int  #: most tasks meant for executors that the submit host runs beside executors, or in their place
+    starts_executors: bool  #: false: the submit host runs all tasks
 
 
 class Tokens(TypedDict, total=False):

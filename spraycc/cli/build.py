@@ -100,7 +100,7 @@ def build(words: Sequence[str], flags: Mapping[str, Any], *, by_shim: bool = Fal
         links = env.get(b"SPRAYCC_SHIMS")
         execute((links and shims.link_of(argv[0], links)) or program, stripped.argv, inside)
     loaded, root = _load(flags)
-    settings = dataclasses.replace(loaded.settings, jobs=stripped.cap)
+    settings = dataclasses.replace(loaded.settings, jobs=stripped.cap, is_probe=probe)
     _tell_allocation(loaded)
     jobserver = True
     if name in NINJAS and (version := version_line(program)) is not None and not is_jobserver_ninja(version):

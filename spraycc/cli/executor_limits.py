@@ -44,7 +44,8 @@ def messages(settings: Settings, origins: Mapping[str, str]) -> Iterator[tuple[s
         source = f"`executors`, from {origins['executors']}"
         if settings.executors > most:
             source = "the CPUs of the allocation"
-        yield f"cut {jobs} {most}", f"-j{jobs} is more than the limit of {_counted(most)} {where} ({source})"
+        limit = _counted(most) if settings.starts_executors else f"{most} compile{'' if most == 1 else 's'} at once"
+        yield f"cut {jobs} {most}", f"-j{jobs} is more than the limit of {limit} {where} ({source})"
         return
     if cluster == "local" or settings.step_slots:
         return  # each build in an allocation says so

@@ -7,7 +7,7 @@ import os
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -18,9 +18,9 @@ from spraycc.scheduler.core import Scheduler
 from spraycc.scheduler.tasks import TaskState
 from spraycc.server.builds.build import Build, Builds
 from spraycc.server.builds.progress import progress_of
-from spraycc.server.fleet.connection import ExecutorLink
-from spraycc.server.fleet.fleet import Fleet, way_of
+from spraycc.server.fleet.fleet import Fleet
 from spraycc.server.fleet.waiting import WaitNotices
+from spraycc.server.fleet.ways import way_of
 from spraycc.server.host.memory import MemoryRoom
 from spraycc.server.host.process_tree import read_process
 from spraycc.server.task_table import TaskTable
@@ -29,6 +29,9 @@ from spraycc.server.tasks.task import Stay, Task
 from spraycc.settings import Settings
 from spraycc.status_reply import Pending, Snapshot
 from spraycc.system.memory import Memory
+
+if TYPE_CHECKING:
+    from spraycc.server.fleet.connection import ExecutorLink
 
 log = logging.getLogger(__name__)
 

@@ -156,6 +156,8 @@ class Server:
                 "descriptors": len(os.listdir("/proc/self/fd")),
                 "loop_lag": self._lag.figures(),
                 "local_slots": self._dispatcher.settings.local_slots_in_force,
+                "compile_slots": self._dispatcher.settings.compile_slots_in_force,
+                "starts_executors": self._dispatcher.settings.starts_executors,
             },
             "builds": builds_status(self._dispatcher, snapshot),
             "scheduler": dict(snapshot),

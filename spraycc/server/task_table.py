@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
+from typing import TYPE_CHECKING
 
 from spraycc.model import ExecutorId, TaskId, Usage
 from spraycc.scheduler.events import Outcome
@@ -18,7 +19,9 @@ from spraycc.server.tasks.durations import TaskHistory
 from spraycc.server.tasks.predicted_outputs import Predictions
 from spraycc.server.tasks.stats import is_compile
 from spraycc.server.tasks.task import Phase, Task
-from spraycc.server.writeback.commit import WriteBack
+
+if TYPE_CHECKING:
+    from spraycc.server.writeback.commit import WriteBack
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +37,20 @@ class TaskTable:
         self.builds = builds
         self.history = history
         self.disk = disk
-        self.write_back = WriteBack(disk, is_own_disk=is_own_disk)
+        self._is_own_disk = is_own_disk
+        self._write_back: WriteBack | None = None
         self.known: dict[TaskId, Task] = {}
         self.predictions = Predictions(disk, self.known)
         self._inputs: Inputs | None = None
+
+    @property
+    def write_back(self) -> WriteBack:
+        """Writes the files of attempts. Made when first needed: a server without executors does not import it."""
+        if self._write_back is None:
+            from spraycc.server.writeback.commit import WriteBack
+
+            self._write_back = WriteBack(self.disk, is_own_disk=self._is_own_disk)
+        return self._write_back
 
     @property
     def inputs(self) -> Inputs:

@@ -21,6 +21,10 @@ from spraycc.records.read import Record, Sample, Task
 #: A part of the build that is shorter than this is not worth a sentence, whatever its share.
 _LEAST_S = 1.0
 #: Outcomes of attempts in words. An outcome that is not in this table is shown as it is.
+#: ``why`` of a task that ran on the submit host because the build's settings start no executors.
+_ALONE = "local"
+#: ``why`` of tasks that ran on the submit host as the user's settings want.
+_COMPILE_SLOT = (_ALONE, "compile-slot")
 OUTCOMES = {
     "done": "done",
     "here": "ran on the submit host",
@@ -126,6 +130,11 @@ def _incomplete(record: Record) -> Iterator[Finding]:
         yield Finding("slow", f"The record is full: {counted(dropped, 'further line')} of the build were left out.")
 
 
+def _is_alone(record: Record) -> bool:
+    """Whether the build had no executors by its settings."""
+    return not record.executors and any(task.why == _ALONE for task in record.tasks)
+
+
 def _headline(facts: Facts) -> Iterator[Finding]:
     record = facts.record
     if not record.tasks:
@@ -134,7 +143,9 @@ def _headline(facts: Facts) -> Iterator[Finding]:
     remote = sum(task.ran == "remote" for task in record.tasks)
     here = sum(task.ran == "here" for task in record.tasks)
     used = len({span.executor for span in facts.spans if span.executor != timeline.SUBMIT_HOST})
-    parts = [f"{remote:,} on {counted(used, 'executor')}", f"{here:,} on the submit host"]
+    parts = [f"{here:,} on the submit host"]
+    if remote or not _is_alone(record):
+        parts.insert(0, f"{remote:,} on {counted(used, 'executor')}")
     text = f"{counted(len(record.tasks), 'task')} in {text_of(facts.wall_s)}: {', '.join(parts)}"
     if facts.spans:
         text += f"; {timeline.mean_parallelism(facts.record):.1f} at once on average, {facts.peak:,} at most"
@@ -161,7 +172,7 @@ def _failures(facts: Facts) -> Iterator[Finding]:
 def _late_start(facts: Facts) -> Iterator[Finding]:
     record = facts.record
     wanted = [task for task in record.tasks if task.placement == "remote"]
-    if not wanted:
+    if not wanted or _is_alone(record):
         return
     if not record.executors:
         yield Finding(
@@ -314,7 +325,11 @@ def _dependent(facts: Facts) -> list[int]:
 
 
 def _submit_host(facts: Facts) -> Iterator[Finding]:
-    fallen = [task for task in facts.record.tasks if task.ran == "here" and task.placement == "remote"]
+    fallen = [
+        task
+        for task in facts.record.tasks
+        if task.ran == "here" and task.placement == "remote" and task.why not in _COMPILE_SLOT
+    ]
     seconds = sum(timeline.ran_s(task) for task in fallen)
     if fallen and (len(fallen) >= 0.05 * len(facts.record.tasks) or facts.is_notable(seconds, 0.05)):
         reasons: defaultdict[str, int] = defaultdict(int)

@@ -210,7 +210,7 @@ def _tiles(facts: Facts) -> list[tuple[str, str]]:
         (f"{len(remote):,}", "on executors"),
         (f"{sum(task.ran == 'here' for task in tasks):,}", "on the submit host"),
         (f"{timeline.mean_parallelism(facts.record):.1f}", "at once on average"),
-        (text_of(sum(task.user_s + task.system_s for task in tasks)), "of CPU on executors"),
+        (text_of(sum(task.user_s + task.system_s for task in tasks)), "of CPU, as far as known"),
     ]
     failed = sum(task.has_failed for task in tasks)
     retried = sum(timeline.retries(facts.record).values())

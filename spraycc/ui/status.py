@@ -68,7 +68,7 @@ def render(
     here = figures.get("submit_host", {}).get("running", [])
     executors = sorted(figures.get("executors", []), key=SORTS[sort])
     if not executors:
-        yield _text("no executor is connected")
+        yield _text(_without_executors(server))
     if executors or here:
         yield _tasks(executors, here, most_rows, shown)
     if most_rows is not None and len(executors) > most_rows:
@@ -83,6 +83,12 @@ def render(
         yield _text(f"executors failed to start {duration(figures.get('trouble_age_s', 0))} ago: {trouble}")
     if figures.get("scheduler", {}).get("falling_back"):
         yield _text("no executor has connected in time: compiles run on this host")
+
+
+def _without_executors(server: Mapping[str, Any]) -> str:
+    if server.get("starts_executors", True):
+        return "no executor is connected"
+    return f"no executors, by the settings: this host runs up to {counted(server.get('compile_slots', 0), 'compile')}"
 
 
 def _builds(builds: Sequence[Mapping[str, Any]]) -> Table:

@@ -44,6 +44,9 @@ def all_findings(flags: Mapping[str, Any]) -> Iterator[Finding]:
     except SprayccError as exc:
         remedy = "correct it; the other checks go on with the defaults"
         yield failed("configuration", str(exc), remedy, essential=True)
+    if not settings.starts_executors:
+        here = f"up to {settings.compile_slots_in_force} compiles at once"
+        yield passed("executors", f"none with cluster local: this host runs the commands, {here}")
     yield from runner(settings)
     yield from capture(root, settings)
     yield from build_tools()

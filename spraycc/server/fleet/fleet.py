@@ -4,40 +4,33 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
-from spraycc.allocation import Allocation
-from spraycc.cluster.executor_command import executor_command
-from spraycc.cluster.plan_actions import Limited
-from spraycc.cluster.registry import BATCH, useful_s
 from spraycc.errors import SprayccError
-from spraycc.landmarks import Landmarks
 from spraycc.model import ExecutorId
 from spraycc.scheduler.events import Event, ExecutorsUnwanted, SubmissionFailed
-from spraycc.server.fleet.batch_launcher import BatchLauncher
-from spraycc.server.fleet.connection import ExecutorLink, Results
-from spraycc.server.fleet.credentials import make_credentials, write_session_file
-from spraycc.server.fleet.launcher import Launcher
-from spraycc.server.fleet.listener import ExecutorListener, NoPort, TcpAcceptor
-from spraycc.server.fleet.pack import packs_dir, ready_pack
-from spraycc.server.fleet.process_launcher import RETRY_S, ProcessLauncher
-from spraycc.server.fleet.stale_jobs import StaleJobs
-from spraycc.server.host.addresses import listening_host, reachable
+from spraycc.server.fleet.ways import see_other_files, step_allocation, way_of
 from spraycc.server.tasks.task import Task
 from spraycc.server.tasks.toolchains import needs_of
 from spraycc.settings import Settings
 from spraycc.status_reply import Pending
-from spraycc.system.threads import run_in_thread
-from spraycc.wire.executor import Ready
-from spraycc.wire.session_file import Session
+
+if TYPE_CHECKING:  # with what they import, these take a tenth of the server's start: see launch.py
+    from spraycc.cluster.plan_actions import Limited
+    from spraycc.landmarks import Landmarks
+    from spraycc.server.fleet.connection import ExecutorLink, Results
+    from spraycc.server.fleet.launch import Launch, Maker
+    from spraycc.server.fleet.launcher import Launcher
+    from spraycc.wire.executor import Ready
 
 log = logging.getLogger(__name__)
 
+#: Pause after executors could not be started at all.
+START_RETRY_S = 10.0
 #: At the server's end, executors have this time to leave.
 LEAVE_S = 1.0
 #: Executors leave when what is pending has been cancelled, but at most this much later.
@@ -71,20 +64,6 @@ class Hub(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """Executors that are started in one way, from the first build whose settings ask for it until the server's end."""
-
-    #: the settings that decide the way
-    way: tuple[object, ...]
-    #: executors must see these files of the workspace as the server does; None: they run on the submit host
-    landmarks: Landmarks | None
-    listener: ExecutorListener
-    launcher: Launcher
-    #: the allocation in which the executors run
-    allocation: Allocation | None
-
-
 class Fleet:
     """All executors of one server."""
 
@@ -109,7 +88,10 @@ class Fleet:
         #: executors that leave when what is pending has been cancelled
         self._leaving: list[ExecutorLink] = []
         self._beats = 0
-        self._stale_jobs = StaleJobs(state_dir, hub.say)
+        self._maker: Maker | None = None
+        if hub.settings.starts_executors:
+            # Now, as an upgrade may replace the files while the server runs. A host alone imports them when needed.
+            self._load()
         #: the server ends: executors were told to leave, and their events are dropped
         self._is_leaving = False
 
@@ -120,6 +102,8 @@ class Fleet:
         return self._hub.settings
 
     def lasts_s(self, link: ExecutorLink) -> float | None:
+        from spraycc.cluster.registry import useful_s
+
         return 0.0 if link in self._unwanted() else useful_s(self.settings)
 
     async def why_unusable(self, ready: Ready, landmarks: Landmarks) -> str:
@@ -174,7 +158,7 @@ class Fleet:
 
     def _unwanted(self) -> list[ExecutorLink]:
         """The links of executors in other allocations."""
-        wanted = [None, *map(_step_allocation, [self.settings, *self._hub.open_settings])]
+        wanted = [None, *map(step_allocation, [self.settings, *self._hub.open_settings])]
         marks = [launch.landmarks for launch in self._launches if launch.allocation not in wanted]
         return [link for link in self.links.values() if any(link.landmarks is its for its in marks)]
 
@@ -230,7 +214,7 @@ class Fleet:
     @property
     def uses_other_hosts(self) -> bool:
         """True if executors see or will see another host's files, so that the reads of commands must be proved."""
-        return _see_other_files(self.settings) or any(launch.landmarks is not None for launch in self._launches)
+        return see_other_files(self.settings) or any(launch.landmarks is not None for launch in self._launches)
 
     @property
     def _launchers(self) -> list[Launcher]:
@@ -243,85 +227,52 @@ class Fleet:
         """Make a launch for the present settings, and start the executors that were asked for."""
         way = way_of(self.settings)
         try:
-            launch = await self._make_launch(self.settings)
-            while launch.way != way_of(self.settings):  # other settings have come meanwhile
-                way = way_of(self.settings)
-                launch = await self._make_launch(self.settings)
+            while True:
+                launch = await self._make_launch()
+                if launch.way == way_of(self.settings):
+                    break
+                way = way_of(self.settings)  # other settings have come meanwhile
             launch.launcher.ask(self._to_start)
             self._to_start = 0
         except Exception as exc:
             if not isinstance(exc, (OSError, SprayccError)):
                 log.exception("a fault at the start of executors")
             count, self._to_start = self._to_start, 0
-            self._start_failed(way, count, RETRY_S, f"executors can't be started: {_reason(exc)}")
+            self._start_failed(way, count, START_RETRY_S, f"executors can't be started: {_reason(exc)}")
 
-    async def _make_launch(self, settings: Settings) -> Launch:
-        """A launch with its own certificate, secret, listener, session file and launcher.
-
-        Made when the first executor is asked for, and again if new settings start executors in another way.
-        """
-        credentials = await run_in_thread(make_credentials)
-        is_local = settings.cluster == "local"
-        landmarks = await run_in_thread(Landmarks, self._workspace) if _see_other_files(settings) else None
-        bound = listening_host(settings.listen, local=is_local)
-        acceptor = self._acceptor(bound, settings)
-        listener = ExecutorListener(
-            self, self._results, credentials, acceptor, self._proved, landmarks, settings.cluster
-        )
-        try:
-            self.remove_session()
-            session = Session(
-                addresses=tuple((address, listener.address[1]) for address in reachable(bound)),
-                certificate=credentials.certificate,
-                secret=credentials.secret,
-                workspace=self._workspace,
-                scratch_dir=settings.scratch_dir,
-                heartbeat_s=settings.heartbeat_s,
-                lost_after_s=settings.lost_after_s,
-                log_dir=str(self._state_dir),
-                landmarks=() if landmarks is None else landmarks.lookups,
-            )
-            session_file = write_session_file(session, self._state_dir)
-            pack = None if is_local else await ready_pack(packs_dir(self._state_dir))
-            launcher = self._make_launcher(settings, session_file, pack)
-        except BaseException:
-            listener.close()
-            raise
-        launch = Launch(way_of(settings), landmarks, listener, launcher, _step_allocation(settings))
+    async def _make_launch(self) -> Launch:
+        """A new launch for the present settings, which runs from now on."""
+        if self._maker is None:
+            self._load()
+        assert self._maker is not None
+        failed = partial(self._start_failed, way_of(self.settings))
+        launch = await self._maker.make(self.settings, failed, self._launches)
         if not self._launches:
-            self._nursery.start_soon(self._stale_jobs.cancel)
+            self._nursery.start_soon(self._cancel_stale_jobs)
         self._launches.append(launch)
-        self._nursery.start_soon(listener.run)
-        self._nursery.start_soon(launcher.run)
+        self._nursery.start_soon(launch.listener.run)
+        self._nursery.start_soon(launch.launcher.run)
         return launch
 
-    def _acceptor(self, host: str, settings: Settings) -> TcpAcceptor:
-        try:
-            return TcpAcceptor(host, settings.ports_for_executors)
-        except NoPort:
-            # Perhaps earlier launches have the ports. Their session files are removed now, so no executor needs them.
-            if not self._launches:
-                raise
-            for launch in self._launches:
-                launch.listener.close()
-            return TcpAcceptor(host, settings.ports_for_executors)
+    def _load(self) -> None:
+        """Import the modules that start executors."""
+        from spraycc.server.fleet.launch import Maker
 
-    def _make_launcher(self, settings: Settings, session_file: Path, pack: Path | None) -> Launcher:
-        environ = None if settings.cluster == "local" else os.environ
-        failed = partial(self._start_failed, way_of(settings))
-        command = executor_command(session_file, settings.executor_prefix, environ, pack, settings.scratch_dir)
-        if settings.cluster not in BATCH:
-            log_path = self._state_dir / "executors.log"
-            return ProcessLauncher(settings, command, log_path, failed)
-        launcher = BatchLauncher(
-            settings,
-            command,
-            self._state_dir,
-            failed=failed,
+        self._maker = Maker(
+            registry=self,
+            results=self._results,
+            proved=self._proved,
+            state_dir=self._state_dir,
+            workspace=self._workspace,
+            remove_session=self.remove_session,
             say=self._hub.say,
-            wanted=lambda: self._launchers[-1] is launcher and self._hub.wants_executors,
+            wants_executors=lambda launcher: self._launchers[-1] is launcher and self._hub.wants_executors,
         )
-        return launcher
+
+    async def _cancel_stale_jobs(self) -> None:
+        from spraycc.server.fleet.stale_jobs import StaleJobs
+
+        await StaleJobs(self._state_dir, self._hub.say).cancel()
 
     def _start_failed(self, way: tuple[object, ...], count: int, retry_s: float, text: str) -> None:
         if text:
@@ -423,25 +374,3 @@ def _reason(exc: Exception) -> str:
     if isinstance(exc, OSError) and exc.strerror:
         return f"{os.fsdecode(exc.filename)}: {exc.strerror}" if exc.filename else exc.strerror
     return str(exc)
-
-
-def _see_other_files(settings: Settings) -> bool:
-    """Whether executors may see other files than the server: on another host, or in a container (executor_prefix)."""
-    return settings.cluster != "local" or bool(settings.executor_prefix)
-
-
-def _step_allocation(settings: Settings) -> Allocation | None:
-    """The allocation in which executors are started; None: they are started elsewhere."""
-    return settings.allocation if settings.step_slots else None
-
-
-def way_of(settings: Settings) -> tuple[object, ...]:
-    """The settings that decide how executors are started."""
-    return (
-        settings.cluster, settings.listen, settings.listen_ports,
-        settings.queues, settings.queue_use, settings.queue_patience_s,
-        settings.account, settings.project, settings.wall_time_s, settings.memory_mb, settings.cpus_per_executor,
-        settings.parallel_environment, settings.submit_arguments, settings.batch_name, settings.setup,
-        settings.array_limit, settings.keep_pending, settings.hosts, settings.start_command,
-        settings.executor_prefix, settings.scratch_dir, settings.step_slots, _step_allocation(settings),
-    )  # fmt: skip

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from spraycc.cluster.plan_actions import Limited
 from spraycc.status_reply import Pending
+
+if TYPE_CHECKING:
+    from spraycc.cluster.plan_actions import Limited
 
 #: Tells the server that executors will not connect. Arguments: their number, the seconds until others may be asked for,
 #: and a line for the user or "".

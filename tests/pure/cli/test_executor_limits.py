@@ -65,6 +65,8 @@ def test_messages(values: dict[str, Any], lines: list[str]) -> None:
 def test_a_configured_limit_of_this_host_is_told() -> None:
     origins = {"executors": "/w/.spraycc.toml"}
     ((_, text),) = executor_limits.messages(Settings(jobs=8, executors=3), origins)
+    assert text == "-j8 is more than the limit of 3 compiles at once on this host (`executors`, from /w/.spraycc.toml)"
+    ((_, text),) = executor_limits.messages(Settings(jobs=8, executors=3, capture="overlay"), origins)
     assert text == "-j8 is more than the limit of 3 executors on this host (`executors`, from /w/.spraycc.toml)"
 
 

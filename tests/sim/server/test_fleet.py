@@ -18,6 +18,7 @@ from spraycc.executor import link as link_module
 from spraycc.executor.link import Link, tls_context
 from spraycc.executor.session import read_session
 from spraycc.server.fleet import fleet as fleet_module
+from spraycc.server.fleet import launch as launch_module
 from spraycc.server.fleet.process_launcher import RETRY_S
 from spraycc.stamps import look
 from spraycc.status_reply import Pending
@@ -158,7 +159,7 @@ async def test_executors_that_can_not_be_started_are_told_of_and_tried_again(
             tries.append(trio.current_time())
             raise ConfigError("`hosts` names no host")
 
-        monkeypatch.setattr(fleet_module, "ProcessLauncher", fail)
+        monkeypatch.setattr(launch_module, "ProcessLauncher", fail)
         build = await world.build()
         runner = world.compile(build, "a")
         assert isinstance((await runner.result())[1], wire.RunHere)

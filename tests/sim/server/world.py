@@ -23,7 +23,7 @@ from spraycc.cluster.plan_actions import Limited
 from spraycc.executor import link as link_module
 from spraycc.executor.link import Link, LinkLost, tls_context
 from spraycc.executor.session import read_session
-from spraycc.server.fleet import fleet as fleet_module
+from spraycc.server.fleet import launch as launch_module
 from spraycc.server.host.offload import Disk
 from spraycc.server.host.unix_connection import Peer
 from spraycc.server.server import Server, serve
@@ -351,9 +351,9 @@ async def serving(
         async def no_pack(_: Path) -> None:
             return None
 
-        monkeypatch.setattr(fleet_module, "TcpAcceptor", acceptor)
-        monkeypatch.setattr(fleet_module, "ProcessLauncher", launcher)
-        monkeypatch.setattr(fleet_module, "ready_pack", no_pack)
+        monkeypatch.setattr(launch_module, "TcpAcceptor", acceptor)
+        monkeypatch.setattr(launch_module, "ProcessLauncher", launcher)
+        monkeypatch.setattr(launch_module, "ready_pack", no_pack)
         # All peers are in this process, which does not end. So a runner's end must show by its connection only.
         monkeypatch.setattr(Peer, "open_pidfd", lambda _: None)
         monkeypatch.setattr(toolchains, "identity", lambda name: f"identity of {os.fsdecode(name)}")

@@ -379,6 +379,7 @@ def test_doctor_names_every_subject(setup: Setup, server: FakeServer) -> None:
         "spraycc",
         "workspace",
         "configuration",
+        "executors",
         "runner",
         "interception",
         "capture",
