@@ -14,7 +14,7 @@
  *
  * A request is struct request, with 4 descriptors (stdin, stdout, stderr, report), and then the words of main.c's
  * command line and the environment, each with a NUL. The end of the report's pipe means that no process is left.
- * SIGTERM kills the command that runs, and means nothing without one. Any failure of the set-up goes into the report and
+ * SIGTERM kills the command that runs. The executor starts another box afterwards, as the signal may come too late. Any failure of the set-up goes into the report and
  * ends this process; the executor then starts another. The first byte that this process sends says that it is ready.
  */
 #include "box.h"
@@ -157,16 +157,6 @@ static pid_t fork_into_namespaces(void)
 #endif
 }
 
-static void drop_pending(int signal_number)
-{
-	const struct timespec at_once = {0};
-	sigset_t set;
-	sigemptyset(&set);
-	sigaddset(&set, signal_number);
-	while (sigtimedwait(&set, NULL, &at_once) > 0)
-		;
-}
-
 static void run(struct options *options, const struct order *order)
 {
 	int alive[2];
@@ -175,7 +165,6 @@ static void run(struct options *options, const struct order *order)
 	sigemptyset(&awaited);
 	sigaddset(&awaited, SIGCHLD);
 	sigaddset(&awaited, SIGTERM);
-	drop_pending(SIGTERM); /* it was for the command before */
 	keep_overlays(options);
 	if (pipe2(alive, O_CLOEXEC) < 0)
 		fail_setup("pipe", errno);
