@@ -190,12 +190,15 @@ void show_kept(struct options *options)
 		fail_setup("hold", errno);
 }
 
-/* Takes the overlays away again. False if a file of one is still open, or if one can't serve again. */
-bool hide_kept(const struct options *options)
+/* True if no file of the overlays is open, and all can serve again. MNT_EXPIRE fails with EBUSY for a mount in use, and
+ * with EAGAIN for another (umount(2)). An unmount would tell the same, but would wait for all CPUs. */
+bool can_serve_again(const struct options *options)
 {
 	for (size_t i = 0; i < options->n_overlays; i++) {
 		const struct overlay *overlay = &options->overlays[i];
-		if (!kept[overlay->kept].lower.is_known || umount2(overlay->lower, UMOUNT_NOFOLLOW) < 0)
+		if (!kept[overlay->kept].lower.is_known)
+			return false;
+		if (umount2(overlay->lower, MNT_EXPIRE | UMOUNT_NOFOLLOW) == 0 || errno != EAGAIN)
 			return false;
 	}
 	return true;

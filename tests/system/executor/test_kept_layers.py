@@ -31,7 +31,11 @@ def _boxes(executor) -> list[int]:
     for directory in Path("/proc").glob("[0-9]*"):
         try:
             state, parent = (directory / "stat").read_text().rpartition(")")[2].split()[:2]
-            if int(parent) == executor.process.pid and state != "Z" and (directory / "comm").read_text().strip() == BOX_NAME:
+            if (
+                int(parent) == executor.process.pid
+                and state != "Z"
+                and (directory / "comm").read_text().strip() == BOX_NAME
+            ):
                 found.append(int(directory.name))
         except OSError:
             continue
@@ -144,7 +148,9 @@ def test_a_file_that_stays_open_elsewhere_keeps_no_old_names(executor, tree, pla
 
 def test_a_command_sees_no_other_tasks_overlay(executor, tree):
     executor.shell("true", roots=(bytes(tree / "d"),), cwd=bytes(tree / "d"))
-    seen = executor.shell(f"ls -A {executor.server.scratch}/spraycc-*/*/hold; grep -c '^spraycc ' /proc/self/mounts").stdout
+    seen = executor.shell(
+        f"ls -A {executor.server.scratch}/spraycc-*/*/hold; grep -c '^spraycc ' /proc/self/mounts"
+    ).stdout
     assert seen.split() == [b"1"]
 
 
