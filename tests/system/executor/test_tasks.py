@@ -170,6 +170,7 @@ def test_counters(executor):
     pong = executor.peer.expect(Pong)
     assert pong.number == 3
     del pong.counters["cpu_s"]
+    assert (pong.counters.pop("packed_bytes"), pong.counters.pop("packed_from_bytes")) == (0, 0)
     assert pong.counters == {"tasks": 5, "done": 3, "refused": 1, "cancelled": 1, "failed": 1, "bytes_returned": 8}
 
 
