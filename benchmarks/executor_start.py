@@ -61,6 +61,9 @@ class _Hub:
         return ""
 
     def post(self, event: object) -> None: ...
+    def lasts_s(self, link: ExecutorLink) -> float | None:
+        return None
+
     def executor_ready(self, link: ExecutorLink) -> None:
         self.send.send_nowait(link)
 

@@ -197,11 +197,13 @@ class BoxProcess:
     report: int
     #: called in place of waitpid
     wait: Callable[[], None] | None = None
+    was_killed: bool = field(default=False, init=False)
     is_reaped: bool = field(default=False, init=False)
 
     def kill(self, signal_number: int = signal.SIGTERM) -> None:
         """Make the box end all processes at once (SIGTERM), or kill the box itself (SIGKILL)."""
         if not self.is_reaped:
+            self.was_killed = True
             os.kill(self.pid, signal_number)
 
     def reap(self) -> None:

@@ -74,7 +74,14 @@ class KeptLayers:
         Raises:
             OSError: a root can't be examined, or the scratch disk is full.
         """
-        return tuple([self._layer(root) for root in roots])
+        layers: list[Layer] = []
+        try:
+            for root in roots:
+                layers.append(self._layer(root))
+        except OSError:
+            self.task_ended(layers, can_be_kept=False)
+            raise
+        return tuple(layers)
 
     def _layer(self, root: bytes) -> Layer:
         status = os.stat(root)

@@ -85,7 +85,13 @@ class ServingBox:
             return self.pid
 
         process = with_pipes(streams, send)
-        process.wait = self._stop_if_gone
+
+        def wait() -> None:
+            # The signal may come after the command's end, and would then kill the next command.
+            if process.was_killed:
+                self.stop()
+
+        process.wait = wait
         return process
 
     def is_running(self) -> bool:

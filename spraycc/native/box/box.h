@@ -80,7 +80,7 @@ void attach_all(const struct options *options);
 void hold_overlays_in(const char *directory);
 void keep_overlays(struct options *options);
 void show_kept(struct options *options);
-bool hide_kept(const struct options *options);
+bool can_serve_again(const struct options *options);
 
 /* serve.c */
 int serve(int fd, const char *hold);

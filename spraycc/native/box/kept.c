@@ -106,14 +106,20 @@ static void forget(struct kept *entry)
 	entry->upper = NULL;
 }
 
-/* Drops all names that the overlay has cached, as a reconfiguration does. */
-static void drop_names(const struct kept *entry)
+/* Drops all names that the overlay has cached, as a reconfiguration does. Returns 0 or an errno. */
+static int drop_names(const struct kept *entry)
 {
 	char name[16];
+	int error = 0;
 	int context = (int)syscall(SYS_fspick, hold_fd, name_of(name, (size_t)(entry - kept)), FSPICK_CLOSE_ON_EXEC);
-	if (context < 0 || syscall(SYS_fsconfig, context, RECONFIGURE, NULL, NULL, 0) < 0)
-		fail_setup("kept", errno);
+	if (context < 0)
+		return errno;
+	/* "rw": a command of root may have made the file system read-only. */
+	if (syscall(SYS_fsconfig, context, SET_FLAG, "rw", NULL, 0) < 0 ||
+	    syscall(SYS_fsconfig, context, RECONFIGURE, NULL, NULL, 0) < 0)
+		error = errno;
 	close(context);
+	return error;
 }
 
 static void keep(struct overlay *overlay)
@@ -128,7 +134,9 @@ static void keep(struct overlay *overlay)
 		close(fd);
 		if (!are_same(&now, &entry->lower))
 			fail_setup("kept", ESTALE);
-		drop_names(entry);
+		int error = drop_names(entry);
+		if (error != 0)
+			fail_setup("kept", error);
 	} else {
 		entry = find_free();
 		make_overlay(overlay);
@@ -141,6 +149,9 @@ static void keep(struct overlay *overlay)
 			fail_setup("hold", errno);
 		close(overlay->mount_fd);
 		close(overlay->lower_fd);
+		/* A security module may refuse the reconfiguration. Such an overlay is not kept. */
+		if (drop_names(entry) != 0)
+			entry->lower.is_known = false;
 	}
 	overlay->kept = (int)(entry - kept);
 }
@@ -179,12 +190,15 @@ void show_kept(struct options *options)
 		fail_setup("hold", errno);
 }
 
-/* Takes the overlays away again. False if a file of one is still open, or if one can't serve again. */
-bool hide_kept(const struct options *options)
+/* True if no file of the overlays is open, and all can serve again. MNT_EXPIRE fails with EBUSY for a mount in use, and
+ * with EAGAIN for another (umount(2)). An unmount would tell the same, but would wait for all CPUs. */
+bool can_serve_again(const struct options *options)
 {
 	for (size_t i = 0; i < options->n_overlays; i++) {
 		const struct overlay *overlay = &options->overlays[i];
-		if (!kept[overlay->kept].lower.is_known || umount2(overlay->lower, UMOUNT_NOFOLLOW) < 0)
+		if (!kept[overlay->kept].lower.is_known)
+			return false;
+		if (umount2(overlay->lower, MNT_EXPIRE | UMOUNT_NOFOLLOW) == 0 || errno != EAGAIN)
 			return false;
 	}
 	return true;

@@ -6,16 +6,17 @@
  * the namespaces once, mounts each overlay once, and holds it in DIR. Each command gets mount and pid namespaces of its
  * own, with copies of the overlays' mounts. An overlay serves a second command only if all of these hold:
  *   - The executor has emptied its upper layer, and asks for it.
- *   - No process can have a file or directory of it open: process 1 has unmounted its copy without force (EBUSY
- *     otherwise). Open files pin cached names, and these would be older than the lower directory. An io_uring or a
- *     message with descriptors can keep a file open longer than its process lives.
+ *   - No file or directory of it is open: process 1 has asked for its mount (MNT_EXPIRE gives EBUSY otherwise). Open
+ *     files pin cached names, and these would be older than the lower directory. An io_uring, or a message with
+ *     descriptors, can keep a file open for longer than its process lives.
  *   - All cached names have been dropped: a reconfiguration of a file system drops them (shrink_dcache_sb).
  *   - The path still leads to the lower directory, by its file handle. A file system without handles keeps nothing.
  *
  * A request is struct request, with 4 descriptors (stdin, stdout, stderr, report), and then the words of main.c's
  * command line and the environment, each with a NUL. The end of the report's pipe means that no process is left.
- * SIGTERM kills the command that runs, and means nothing without one. Any failure of the set-up goes into the report and
- * ends this process; the executor then starts another. The first byte that this process sends says that it is ready.
+ * SIGTERM kills the command that runs. The executor starts another box afterwards, as the signal may come too late.
+ * Any failure of the set-up goes into the report. The executor then starts another box, too. The first byte that this
+ * process sends says that it is ready.
  */
 #include "box.h"
 
@@ -142,7 +143,7 @@ static _Noreturn void be_init(struct options *options, const struct order *order
 	(void)kill(-1, SIGKILL);
 	while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
 		;
-	if (hide_kept(options))
+	if (can_serve_again(options))
 		report_kept();
 	_exit(0);
 }
@@ -157,16 +158,6 @@ static pid_t fork_into_namespaces(void)
 #endif
 }
 
-static void drop_pending(int signal_number)
-{
-	const struct timespec at_once = {0};
-	sigset_t set;
-	sigemptyset(&set);
-	sigaddset(&set, signal_number);
-	while (sigtimedwait(&set, NULL, &at_once) > 0)
-		;
-}
-
 static void run(struct options *options, const struct order *order)
 {
 	int alive[2];
@@ -175,7 +166,6 @@ static void run(struct options *options, const struct order *order)
 	sigemptyset(&awaited);
 	sigaddset(&awaited, SIGCHLD);
 	sigaddset(&awaited, SIGTERM);
-	drop_pending(SIGTERM); /* it was for the command before */
 	keep_overlays(options);
 	if (pipe2(alive, O_CLOEXEC) < 0)
 		fail_setup("pipe", errno);
