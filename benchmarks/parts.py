@@ -12,6 +12,7 @@ from benchmarks.data import data
 from benchmarks.dispatch import dispatch
 from benchmarks.executor_start import executor_start
 from benchmarks.fill import fill
+from benchmarks.fill_ninja import fill_ninja
 from benchmarks.harness import Place
 from benchmarks.interception import interception
 from benchmarks.noop import no_op
@@ -33,6 +34,7 @@ PARTS: dict[str, Part] = {
     "round-trip": round_trip,
     "dispatch": dispatch,
     "fill": fill,
+    "fill-ninja": fill_ninja,
     "data": data,
     "slow-link": slow_link,
     "submit-host": submit_host,

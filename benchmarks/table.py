@@ -86,6 +86,13 @@ def _fill(part: dict[str, Any]) -> Iterator[Row]:
             yield told, best, str(part["targets"].get(name, ""))
 
 
+def _fill_ninja(part: dict[str, Any]) -> Iterator[Row]:
+    for name, told in (("without_log", "without a log"), ("with_log", "with its log")):
+        run = part[name]
+        words = f"fill, ninja {told}, {part['executors']} executors, {part['tasks']:,} tasks: over the bound"
+        yield words, f"{run['over_bound']:.3f} (its order allows {run['order_over_bound']:.3f})", ""
+
+
 def _data(part: dict[str, Any]) -> Iterator[Row]:
     sizes = {name: run for name, run in part.items() if isinstance(run, dict) and "mb_per_s" in run}
     yield f"data, 50 executors: outputs of {' / '.join(sizes)}", _joined(sizes, "mb_per_s") + " MB/s", "350 MB/s"
@@ -158,8 +165,8 @@ def _progress(part: dict[str, Any]) -> Iterator[Row]:
 
 _OF_PART = {
     "runner": _runner, "interception": _interception, "probe": _probe, "round-trip": _round_trip, "dispatch": _dispatch,
-    "fill": _fill, "data": _data, "submit-host": _submit_host, "no-op": _no_op, "wall": _wall,
-    "clean": _clean, "tokens": _tokens, "record": _record, "progress": _progress, "report": _report,
+    "fill": _fill, "fill-ninja": _fill_ninja, "data": _data, "submit-host": _submit_host, "no-op": _no_op,
+    "wall": _wall, "clean": _clean, "tokens": _tokens, "record": _record, "progress": _progress, "report": _report,
 }  # fmt: skip
 
 

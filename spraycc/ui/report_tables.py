@@ -33,6 +33,7 @@ def tables(facts: Facts, earlier: Record | None) -> list[Table]:
     record = facts.record
     made = [
         _failed(record), _chain(facts), _longest(record), *_submit_host(record), _retries(facts), _tried_again(record),
+        _second(record),
         _totals("By directory", "directory", timeline.by_directory(record, facts.root)),
         _totals("By host", "host", timeline.by_host(record)),
     ]  # fmt: skip
@@ -129,6 +130,26 @@ def _tried_again(record: Record) -> Table:
     rows = sorted((row for row in found if row[2]), key=lambda row: -row[1])
     columns = (("task", "task"), ("attempts", "count"), ("causes", "text"))
     return _table("Tasks that were tried again", columns, rows)
+
+
+def _second(record: Record) -> Table:
+    """The second attempts, those that won first. The others cost the cluster CPU for nothing."""
+    rows = [
+        (
+            index, record.host_of(first.executor), first.ended - first.began, record.host_of(run.executor),
+            run.ended - run.began, "yes" if run.outcome == "done" else "no",
+        )
+        for index, task in enumerate(record.tasks)
+        for first, run in zip(task.runs, task.runs[1:], strict=False)
+        if run.second
+    ]  # fmt: skip
+    won = sum(row[-1] == "yes" for row in rows)
+    columns = (
+        ("task", "task"), ("host of the first", "text"), ("first ran", "seconds"),
+        ("host of the second", "text"), ("second ran", "seconds"), ("second won", "text"),
+    )  # fmt: skip
+    note = f"{won:,} of {len(rows):,} won. The first attempt took much longer than expected while executors idled."
+    return _table("Second attempts", columns, sorted(rows, key=lambda row: row[-1], reverse=True), note)
 
 
 def _totals(title: str, head: str, totals: Iterable[timeline.Total]) -> Table:

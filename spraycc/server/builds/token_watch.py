@@ -110,10 +110,10 @@ class TokenWatch:
             missing_before = missing
 
     async def _sample(self) -> int:
-        """Take one round of samples. Returns the lowest number of unaccounted tokens.
+        """Take one round of samples. Returns the lowest number of unaccounted tokens; 0 while no token is needed.
 
-        Once a sample has accounted for all tokens, the rest of the round can't change the result. The watch sleeps
-        until its end: a server that wakes for nothing costs the submit host CPU in every second of a build.
+        Once a sample has accounted for all tokens, or the build needs no token, the rest of the round can't change the
+        result. The watch sleeps until its end: a server that wakes for nothing costs CPU in every second of a build.
         """
         fewest = 1 << 30
         end = trio.current_time() + SAMPLES * SAMPLE_S
@@ -122,6 +122,8 @@ class TokenWatch:
             if found := self.adopt_surplus():
                 log.info("build %s: %d tokens that counted as lost have come back", self._build, found)
                 self._tell(TokensChanged())
+            if not self._governor.is_short(trio.current_time()):
+                fewest = 0
             fewest = min(fewest, self._governor.unseen - self._fifo.free())
         return fewest
 

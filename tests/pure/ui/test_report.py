@@ -186,6 +186,24 @@ def test_causes_of_retries() -> None:
     ]  # fmt: skip
 
 
+def test_second_attempts() -> None:
+    lost = (Run("e1", 0, 9, "done", False), Run("e2", 5, 9, "cancelled", True))
+    won = (Run("e1", 1, 2, "killed", False), Run("e1", 2, 30, "cancelled", False), Run("e2", 20, 30, "done", True))
+    tasks = [
+        Task("a.o", ran="remote", attempts=2, runs=lost, s=9),
+        Task("b.o", ran="remote", attempts=3, runs=won, s=30),
+        Task("c.o", ran="remote", attempts=1, runs=lost[:1], s=9),
+    ]
+    executors = {"e1": Executor("e1", "node1"), "e2": Executor("e2", "node2")}
+    [table] = [
+        table
+        for table in data(Record({"record": 2}, tasks, executors, [], {}))["tables"]
+        if table["title"] == "Second attempts"
+    ]
+    assert table["rows"] == [[1, "node1", 28, "node2", 10, "yes"], [0, "node1", 9, "node2", 4, "no"]]
+    assert table["note"].startswith("1 of 2 won.")
+
+
 def test_each_outcome_has_words() -> None:
     assert {outcome.value for outcome in Outcome} | {LOST} <= OUTCOMES.keys()
 

@@ -24,6 +24,7 @@ PARTS = [
     "round-trip",
     "dispatch",
     "fill",
+    "fill-ninja",
     "data",
     "submit-host",
     "no-op",
