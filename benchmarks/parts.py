@@ -16,6 +16,7 @@ from benchmarks.fill_ninja import fill_ninja
 from benchmarks.harness import Place
 from benchmarks.interception import interception
 from benchmarks.noop import no_op
+from benchmarks.peers_farm import peers_farm
 from benchmarks.progress import progress
 from benchmarks.record import record
 from benchmarks.report import report
@@ -38,6 +39,7 @@ PARTS: dict[str, Part] = {
     "data": data,
     "slow-link": slow_link,
     "submit-host": submit_host,
+    "peers-farm": peers_farm,
     "coherence": coherence,
     "no-op": no_op,
     "wall": wall,

@@ -1,8 +1,9 @@
-"""distcc and icecream on this machine, for comparison: their daemons on loopback, and the environment to use them."""
+"""distcc, icecream and nocc on this machine, for comparison: daemons on loopback, and the environment to use them."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.harness import Place
@@ -17,10 +19,31 @@ from benchmarks.simulated_runners import cpu_s
 
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 _READY_S = 20.0
+#: One distccd takes at most this many compiles at once.
+_DISTCCD_JOBS = 200
+_NOCC_SOCKET = Path("/tmp/nocc.sock")
 
 
 class Missing(Exception):
     """A peer is not installed, or can't run here; the text says why."""
+
+
+@dataclass
+class Hosts:
+    """The hosts that compile for a peer; all of them are this machine."""
+
+    #: compiles at once on all hosts together
+    slots: int = 2
+    #: words put before PATH of the daemons that compile, to give them another compiler; empty: this host's compiler
+    path_front: str = ""
+    #: icecream's archive of the compiler and its files; None: icecream makes the archive of this host's compiler
+    toolchain: Path | None = None
+    #: filled by the peer: processes of the submit host that outlive a command
+    near: list[int] = field(default_factory=list)
+
+    def environment(self, env: Mapping[str, str]) -> dict[str, str]:
+        """The variables of a daemon that compiles."""
+        return {**env, "PATH": f"{self.path_front}:{env['PATH']}"} if self.path_front else dict(env)
 
 
 def _program(name: str) -> str:
@@ -37,8 +60,8 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def _daemon(words: list[str], is_ready: Callable[[], bool], env: Mapping[str, str] | None = None) -> Iterator[None]:
-    """A process that is ready; ended at the end of the block."""
+def _daemon(words: list[str], is_ready: Callable[[], bool], env: Mapping[str, str] | None = None) -> Iterator[int]:
+    """A process that is ready, by its id; ended at the end of the block."""
     with subprocess.Popen(
         words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env,
         start_new_session=True,
@@ -51,7 +74,7 @@ def _daemon(words: list[str], is_ready: Callable[[], bool], env: Mapping[str, st
                 if time.monotonic() > deadline:
                     raise Missing(f"{words[0]} was not ready after {_READY_S:g} s")
                 time.sleep(0.05)
-            yield
+            yield process.pid
         finally:
             process.terminate()
 
@@ -67,16 +90,23 @@ def _has(log: Path, words: str) -> bool:
 
 
 @contextlib.contextmanager
-def distcc(place: Place, options: str = "") -> Iterator[dict[str, str]]:
-    """distccd for two compiles at once. ``options`` are distcc's host options, such as ",lzo"."""
-    client, port = _program("distcc"), _free_port()
-    directory = place.root / "distcc"
+def distcc(place: Place, options: str = "", hosts: Hosts | None = None) -> Iterator[dict[str, str]]:
+    """distccd, by default for two compiles at once. ``options`` are distcc's host options, such as ",lzo"."""
+    client, directory = _program("distcc"), place.root / "distcc"
     directory.mkdir(exist_ok=True)
+    given = hosts or Hosts()
     words = [_program("distccd"), "--daemon", "--no-detach", "--listen", "127.0.0.1", "--allow", "127.0.0.1"]
-    words += ["--port", str(port), "--jobs", "2", "--log-stderr"]  # as root it becomes its own user
-    with _daemon(words, lambda: _listens(port)):
+    words += ["--log-stderr"]  # as root it becomes its own user
+    names = []
+    with contextlib.ExitStack() as stack:
+        for first in range(0, given.slots, _DISTCCD_JOBS):
+            jobs, port = min(_DISTCCD_JOBS, given.slots - first), _free_port()
+            daemon = [*words, "--port", str(port), "--jobs", str(jobs)]
+            stack.enter_context(_daemon(daemon, functools.partial(_listens, port), given.environment(place.env)))
+            # With two slots of this machine's own a third and fourth unit can be on the way while two are compiled.
+            names.append(f"127.0.0.1:{port}/{4 if hosts is None else jobs}{options}")
         yield place.env | {
-            "DISTCC_HOSTS": f"127.0.0.1:{port}/4{options}",
+            "DISTCC_HOSTS": " ".join(names),
             "DISTCC_DIR": str(directory),
             "DISTCC_FALLBACK": "0",
             "WRAPPER": client,
@@ -119,8 +149,9 @@ def distcc_pump(place: Place, project: Path) -> Iterator[tuple[dict[str, str], l
 
 
 @contextlib.contextmanager
-def icecream(place: Place) -> Iterator[dict[str, str]]:
+def icecream(place: Place, hosts: Hosts | None = None) -> Iterator[dict[str, str]]:
     """A scheduler, a daemon that takes jobs, and a daemon that only sends them. Needs root: the daemon uses chroot."""
+    apart, hosts = hosts is not None, hosts or Hosts()
     if os.geteuid() != 0:
         raise Missing("iceccd takes jobs of others as root only")
     client, scheduler, daemon = _program("icecc"), _program("icecc-scheduler"), _program("iceccd")
@@ -129,8 +160,13 @@ def icecream(place: Place) -> Iterator[dict[str, str]]:
     net = f"spraycc{os.getpid()}"
     port, worker_port, own_port = _free_port(), _free_port(), _free_port()
     near = [daemon, "-n", net, "-s", f"127.0.0.1:{port}", "-u", "icecc", "-vvv"]
-    worker = [*near, "-N", "worker", "-m", "2", "-b", str(directory / "worker"), "-p", str(worker_port),
+    worker = [*near, "-N", "worker", "-m", str(hosts.slots), "-b", str(directory / "worker"), "-p", str(worker_port),
               "-l", str(directory / "worker.log")]  # fmt: skip
+    if apart:
+        # A daemon takes no jobs while its host is busy. The farm's hosts are not busy with the work of the submit host.
+        (directory / "stat").write_text("cpu 0 0 0 1000000 0 0 0 0 0 0\n")
+        script = 'mount --bind "$0" /proc/stat && exec "$@"'
+        worker = ["unshare", "--mount", "sh", "-c", script, str(directory / "stat"), *worker]
     own = [*near, "-N", "own", "-m", "0", "--no-remote", "-b", str(directory / "own"), "-p", str(own_port),
            "-l", str(directory / "own.log")]  # fmt: skip
     shutil.chown(directory, "icecc", "icecc")
@@ -140,16 +176,50 @@ def icecream(place: Place) -> Iterator[dict[str, str]]:
         # Otherwise a unit with a warning is compiled here again, for the warning's colours.
         "ICECC_CARET_WORKAROUND": "0",
     }  # fmt: skip
+    if hosts.toolchain is not None:
+        env["ICECC_VERSION"] = str(hosts.toolchain)
+    # The daemons send their broadcasts to the loopback interface only.
+    local = place.env | {"ICECC_TESTS": "1"}
     try:
         with contextlib.ExitStack() as stack:
             scheduler_log = directory / "log"
             words = [scheduler, "-n", net, "-p", str(port), "-l", str(scheduler_log), "-u", "icecc", "-vvv"]
-            stack.enter_context(_daemon(words, lambda: _listens(port), place.env))
-            worker_env = place.env | {"ICECC_TEST_SOCKET": str(directory / "worker-socket")}
+            hosts.near.append(stack.enter_context(_daemon(words, lambda: _listens(port), local)))
+            worker_env = local | {"ICECC_TEST_SOCKET": str(directory / "worker-socket")}
             # A daemon looks for its scheduler every 3 s. A daemon that takes no jobs listens on no port.
             stack.enter_context(_daemon(worker, lambda: _has(scheduler_log, "login worker"), worker_env))
-            own_env = env | {"ICECC_TESTS": "1"}
-            stack.enter_context(_daemon(own, lambda: _has(scheduler_log, "login own"), own_env))
+            login = lambda: _has(scheduler_log, "login own")  # noqa: E731
+            hosts.near.append(stack.enter_context(_daemon(own, login, env | {"ICECC_TESTS": "1"})))
             yield env
     finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def nocc(place: Place, hosts: Hosts | None = None) -> Iterator[dict[str, str]]:
+    """nocc's server and its daemon on the submit host. One daemon a host: its socket has a fixed name."""
+    hosts = hosts or Hosts()
+    client, server, daemon = _program("nocc"), _program("nocc-server"), _program("nocc-daemon")
+    if _NOCC_SOCKET.exists():
+        raise Missing(f"a nocc-daemon is running, or has left {_NOCC_SOCKET}")
+    directory = place.root / f"nocc-{hosts.slots}"
+    directory.mkdir(exist_ok=True)
+    port, log = _free_port(), directory / "log"
+    words = [server, "-host", "127.0.0.1", "-port", str(port), "-cpp-dir", str(directory / "cpp"), "-obj-dir",
+             str(directory / "obj"), "-log-filename", str(directory / "server.log"),
+             "-max-parallel-cxx", str(hosts.slots)]  # fmt: skip
+    env = place.env | {
+        "NOCC_SERVERS": f"127.0.0.1:{port}", "NOCC_GO_EXECUTABLE": daemon, "NOCC_LOG_FILENAME": str(log),
+        # A unit is compiled once in a run. Without remote hosts it fails instead of being compiled here.
+        "NOCC_DISABLE_OBJ_CACHE": "1", "NOCC_LOCAL_CXX_QUEUE_SIZE": "0", "WRAPPER": client,
+    }  # fmt: skip
+    try:
+        with (
+            _daemon(words, lambda: _listens(port), hosts.environment(place.env)),
+            _daemon([daemon, "start"], _NOCC_SOCKET.exists, env) as pid,
+        ):
+            hosts.near.append(pid)
+            yield env
+    finally:
+        _NOCC_SOCKET.unlink(missing_ok=True)
         shutil.rmtree(directory, ignore_errors=True)

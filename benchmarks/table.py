@@ -1,4 +1,4 @@
-"""``python -m benchmarks.table FILE.json``: prints a run's figures as the table of docs/performance.md."""
+"""``python -m benchmarks.table FILE.json``: prints a run's figures as the tables of docs/performance.md."""
 
 from __future__ import annotations
 
@@ -137,7 +137,11 @@ def _wall(part: dict[str, Any]) -> Iterator[Row]:
         yield f"wall, {name}: make -j2 under SprayCC, warm, over plain", f"{run['warm_over_plain']:.2f}", "1.03"
         yield f"wall, {name}: cold, more than plain", f"{run['cold_minus_plain_s']:.2f} s", "0.35 s"
         if "executors_over_plain" in run:  # not in results from before compile slots
-            yield f"wall, {name}: the same on 2 executors here, over plain", f"{run['executors_over_plain']:.2f}", "1.05"
+            yield (
+                f"wall, {name}: the same on 2 executors here, over plain",
+                f"{run['executors_over_plain']:.2f}",
+                "1.05",
+            )
         for peer in ("distcc", "icecream"):
             if isinstance(run.get(peer), dict):
                 yield f"wall, {name}: {peer} over plain", f"{run[peer]['over_plain']:.2f}", ""
@@ -170,13 +174,37 @@ _OF_PART = {
 }  # fmt: skip
 
 
+def peers(part: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """The table of the part *peers-farm*, which has more columns: its head, then a row for each width and tool."""
+    yield "slots", "tool", "time over the bound", "CPU a unit", "memory", "processes"
+    for width, run in part.items():
+        for tool, found in run.items() if width.isdigit() else ():
+            if isinstance(found, str):
+                yield width, tool, found, "", "", ""
+            elif isinstance(found, dict):
+                time = f"{found['over_bound']:.2f} ({found['elapsed_s']:.1f} s over {run['bound_s']:.1f} s)"
+                cpu, memory = f"{found['cpu_ms']:.1f} ms", f"{found['pss_mib']:,.0f} MiB"
+                yield width, tool, time, cpu, memory, f"{found['processes']:,}"
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.table", description="A run's figures as a table.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.table", description="A run's figures as tables.")
     parser.add_argument("file", type=Path)
     run = json.loads(parser.parse_args().file.read_text())
     print("| part | measured | aim |\n| --- | --- | --- |")
     for row in rows(run["parts"]):
-        print("| " + " | ".join(row) + " |")
+        _print(row)
+    if "units" in run["parts"].get("peers-farm", {}):
+        head, *others = peers(run["parts"]["peers-farm"])
+        print()
+        _print(head)
+        _print(("---",) * len(head))
+        for other in others:
+            _print(other)
+
+
+def _print(row: tuple[str, ...]) -> None:
+    print("| " + " | ".join(row) + " |")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ PARTS = [
     "wall",
     "clean",
 ]
-PARTS += ["executor-start", "tokens", "record", "report", "progress"]
+PARTS += ["executor-start", "tokens", "record", "report", "progress", "peers-farm"]
 TOP = Path(__file__).resolve().parents[3]
 
 
