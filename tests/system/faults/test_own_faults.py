@@ -107,7 +107,7 @@ IN_A_BUILD = [
 #: During the start or the end of a server and an executor.
 AT_START_OR_END = [
     OwnFault(SERVER, "spraycc.server.fleet.connection:ExecutorLink._leave_fleet"),
-    OwnFault(SERVER, "spraycc.server.fleet.fleet:make_credentials", no_executors=True),
+    OwnFault(SERVER, "spraycc.server.fleet.launch:make_credentials", no_executors=True),
     OwnFault(SERVER, "spraycc.server.fleet.process_launcher:start_process", 2),
     OwnFault(SERVER, "spraycc.history.store:Store.load"),
     OwnFault(EXECUTOR, "spraycc.system.memory:Memory.available_bytes"),
