@@ -102,7 +102,9 @@ class KeptLayers:
     def are_as_mounted(self, layers: Iterable[Layer]) -> bool:
         """Note the prepared upper directories of new layers. False if a kept layer has got other rights."""
         for layer in layers:
-            kept = self._in_use[layer.upper]
+            kept = self._in_use.get(layer.upper)
+            if kept is None:  # of a box of the task's own
+                continue
             rights = _rights(os.stat(layer.upper))
             if kept.rights is None:
                 kept.rights = rights
@@ -110,6 +112,10 @@ class KeptLayers:
             elif kept.rights != rights:
                 return False
         return True
+
+    def is_in_use(self, layer: Layer) -> bool:
+        """True if :meth:`layers` gave the layer, and :meth:`task_ended` has not taken it back."""
+        return layer.upper in self._in_use
 
     def task_ended(self, layers: Iterable[Layer], *, can_be_kept: bool) -> None:
         """Empty the upper directories for the next task, or drop the layers."""

@@ -19,6 +19,13 @@ from spraycc.executor.serving_box import ServingBox
 
 _log = logging.getLogger(__name__)
 
+#: After this many set-ups in a row that failed in the serving box alone, each task gets a box of its own.
+_MOST_FAILURES = 2
+#: A task with more roots gets a box of its own: the serving box has room for 64 overlays, 24 of which are idle.
+_MOST_ROOTS = 32
+#: The steps of a set-up that a box of its own does not have.
+_SERVING_STAGES = frozenset(("hold", "kept", "memory", "fork", "attach"))
+
 
 class View:
     """A task goes through :meth:`layers`, :meth:`check`, :meth:`start` and :meth:`task_ended`."""
@@ -29,6 +36,8 @@ class View:
         self._box: ServingBox | None = None
         #: the mount points for which the box was started: it may not see mounts that came later
         self._mounts: frozenset[bytes] | None = None
+        #: set-ups in a row that failed in the serving box
+        self._failures = 0
 
     def layers(self, slot: Slot, roots: Sequence[bytes]) -> tuple[Layer, ...]:
         """The layers of a task over these roots.
@@ -36,7 +45,7 @@ class View:
         Raises:
             OSError: a root can't be examined, or the scratch disk is full.
         """
-        kept = self._ready()
+        kept = self._ready() if len(roots) <= _MOST_ROOTS else None
         return slot.layers(roots) if kept is None else kept.layers(roots)
 
     def check(self, layers: Sequence[Layer]) -> None:
@@ -54,7 +63,7 @@ class View:
         Raises:
             OSError: the box could not be started, or has ended.
         """
-        if self._box is None or self._kept is None:
+        if self._box is None or self._kept is None or not all(map(self._kept.is_in_use, order.layers)):
             return start_box(self._host.box, order, stdin, streams)
         forgotten = tuple(self._kept.forgotten)
         self._kept.forgotten.clear()
@@ -73,12 +82,25 @@ class View:
         """
         if self._kept is None:
             return []
-        if isinstance(end, NotStarted) and end.stage != "exec" and self._box is not None:
-            self._box.stop()
-        self._kept.task_ended(layers, can_be_kept=isinstance(end, Ended) and end.kept)
+        if layers and all(map(self._kept.is_in_use, layers)):
+            self._note(end)
+            self._kept.task_ended(layers, can_be_kept=isinstance(end, Ended) and end.kept)
         spent = self._kept.spent
         self._kept.spent = []
         return spent
+
+    def _note(self, end: Ended | NotStarted | None) -> None:
+        """Note how a task of the serving box has ended."""
+        if isinstance(end, Ended):
+            self._failures = 0
+        if not isinstance(end, NotStarted) or end.stage == "exec":
+            return
+        if self._box is not None:
+            self._box.stop()
+        if end.stage in _SERVING_STAGES:
+            self._failures += 1
+            if self._failures == _MOST_FAILURES:
+                _log.warning("each task has a box of its own, as the serving box fails: %s", end)
 
     def close(self) -> None:
         """End the serving box."""
@@ -88,6 +110,11 @@ class View:
     def _ready(self) -> KeptLayers | None:
         """The kept layers of a running box; None if each task has a box of its own."""
         if self._kept is None or self._host.scratch is None:
+            return None
+        if self._failures >= _MOST_FAILURES:
+            self.close()
+            self._kept.drop_all()
+            self._box = None
             return None
         points = self._host.mounts.points()
         if self._box is not None and self._box.is_running() and points is self._mounts:
