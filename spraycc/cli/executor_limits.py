@@ -40,12 +40,15 @@ def messages(settings: Settings, origins: Mapping[str, str]) -> Iterator[tuple[s
     where = "on this host" if cluster == "local" else f"of cluster {cluster}"
     if cluster == "local" and origins.get("executors") == "--executors":
         return
-    if settings.executors is not None and jobs is not None and jobs > most:
+    # Without executors, the compile slots are the limit itself.
+    beside = settings.compile_slots_in_force if settings.starts_executors else 0
+    if settings.executors is not None and jobs is not None and jobs > most + beside:
         source = f"`executors`, from {origins['executors']}"
         if settings.executors > most:
             source = "the CPUs of the allocation"
-        limit = _counted(most) if settings.starts_executors else f"{most} compile{'' if most == 1 else 's'} at once"
-        yield f"cut {jobs} {most}", f"-j{jobs} is more than the limit of {limit} {where} ({source})"
+        limit = _counted(most) if settings.starts_executors else f"{_compiles(most)} at once"
+        slots = f", and {_compiles(beside)} on this host beside them" if beside else ""
+        yield f"cut {jobs} {most + beside}", f"-j{jobs} is more than the limit of {limit} {where} ({source}){slots}"
         return
     if cluster == "local" or settings.step_slots:
         return  # each build in an allocation says so
@@ -54,12 +57,17 @@ def messages(settings: Settings, origins: Mapping[str, str]) -> Iterator[tuple[s
     if jobs is None:
         text = f"this build may use up to {_counted(most)} {where} ({source}{'' if is_set else ' limit'})"
     else:
-        text = f"this build may use up to {_counted(jobs)} {where} (-j{jobs}); the limit is {most} ({source})"
+        limit = _counted(min(jobs, most))
+        text = f"this build may use up to {limit} {where} (-j{jobs}); the limit is {most} ({source})"
     yield f"cluster {cluster}", text
 
 
 def _counted(executors: int) -> str:
     return f"{executors} executor{'' if executors == 1 else 's'}"
+
+
+def _compiles(count: int) -> str:
+    return f"{count} compile{'' if count == 1 else 's'}"
 
 
 def _is_first(path: str, key: str) -> bool:

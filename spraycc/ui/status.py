@@ -88,7 +88,8 @@ def render(
 def _without_executors(server: Mapping[str, Any]) -> str:
     if server.get("starts_executors", True):
         return "no executor is connected"
-    return f"no executors, by the settings: this host runs up to {counted(server.get('compile_slots', 0), 'compile')}"
+    here = counted(server.get("compile_slots", 0), "compile")
+    return f"no executors, by the settings: this host runs up to {here} at once"
 
 
 def _builds(builds: Sequence[Mapping[str, Any]]) -> Table:

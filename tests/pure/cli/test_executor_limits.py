@@ -41,6 +41,20 @@ STEP = Allocation("slurm", "7", (("node1", 8),), "", ())
             ["-j400 is more than the limit of 200 executors of cluster slurm (`executors`, from --executors)"],
         ),
         (
+            {"cluster": "slurm", "jobs": 8, "executors": 4, "local_compile_slots": 2},
+            [
+                "-j8 is more than the limit of 4 executors of cluster slurm (`executors`, from --executors), "
+                "and 2 compiles on this host beside them",
+            ],
+        ),
+        (
+            {"cluster": "slurm", "jobs": 6, "executors": 4, "local_compile_slots": 2},
+            [
+                "this build may use up to 4 executors of cluster slurm (-j6); "
+                "the limit is 4 (`executors`, from --executors)",
+            ],
+        ),
+        (
             {"cluster": "slurm", "jobs": 4, "executors": 200},
             [
                 "this build may use up to 4 executors of cluster slurm (-j4); "

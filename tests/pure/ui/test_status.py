@@ -106,6 +106,11 @@ def test_without_anything() -> None:
     assert text({})[3:] == ["no build is open", "no executor is connected"]
 
 
+def test_without_executors_by_the_settings() -> None:
+    shown = text({"server": {"starts_executors": False, "compile_slots": 2}})
+    assert "no executors, by the settings: this host runs up to 2 compiles at once" in shown
+
+
 def test_trouble_is_shown_with_its_age() -> None:
     shown = text({"trouble": "Slurm refused: no account", "trouble_age_s": 65.0})
     assert "executors failed to start 1:05 ago: Slurm refused: no account" in shown
