@@ -252,6 +252,9 @@ class Tasks:
             return end
         if (reads := await self._coherence.reads(start, failed=bool(end.code or end.signal))) is not None:
             attempt.frames += frame_of(reads)
+            if not reads.complete:
+                # The command may have had a mount namespace of its own, whose open files the box can't see.
+                attempt.end = replace(end, kept=False)
         if (scanner := attempt.scanner) is not None:
             if scanner.error is not None:
                 raise scanner.error

@@ -146,6 +146,23 @@ def test_a_file_that_stays_open_elsewhere_keeps_no_old_names(executor, tree, pla
         os.close(descriptors[0])
 
 
+def test_a_file_of_another_mount_namespace_that_stays_open_keeps_no_old_names(executor, tree, place, keeper):
+    """The box does not see that the file is open, but the record of the command is incomplete."""
+    script = (
+        "import os, socket; s = socket.socket(socket.AF_UNIX); "
+        f"s.connect({keeper.getsockname()!r}); socket.send_fds(s, [b'x'], [os.open('a', os.O_RDONLY)])"
+    )
+    executor.start("unshare", "-U", "-r", "-m", "/usr/bin/python3", "-c", script, prove=True)
+    connection, _ = keeper.accept()
+    with connection:
+        _, descriptors, _, _ = socket.recv_fds(connection, 1, 1)
+        assert executor.peer.result().ended.code == 0
+        place.file(tree / "new", "A")
+        os.rename(tree / "new", tree / "a")
+        assert executor.shell("cat a").stdout == b"A"
+        os.close(descriptors[0])
+
+
 def test_a_command_sees_no_other_tasks_overlay(executor, tree):
     executor.shell("true", roots=(bytes(tree / "d"),), cwd=bytes(tree / "d"))
     seen = executor.shell(
