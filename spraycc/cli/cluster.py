@@ -99,7 +99,7 @@ def _show_processes(settings: Any, wanted: int, directory: Path) -> None:
             click.echo(f"# and the same on {len(hosts) - _SHOWN_HOSTS} more hosts")
         return
     if not settings.starts_executors:
-        click.echo("# nothing: with cluster local this host runs the commands; with --capture overlay:")
+        click.echo("# nothing: this host runs the commands itself. With --capture overlay it would start executors:")
     click.echo(f"# {wanted} times")
     if settings.cluster == "command":
         click.echo(shlex.join(template_argv(settings.start_command, executors, "XXXXXXXX")))

@@ -296,7 +296,9 @@ class Dispatcher:
                 if held and build is not None and build.pool is not None and build.pool.holds:
                     stay = Stay.ASK
                 else:
-                    stay = Stay.TELL if in_compile_slot else Stay.NO
+                    # Without executors nothing else tells the status of links, and `why` shows failures first.
+                    tells = in_compile_slot or (held and not self.settings.starts_executors)
+                    stay = Stay.TELL if tells else Stay.NO
                 task.run_here(stay)
                 figures.local += 1
                 if is_compile(task.description):

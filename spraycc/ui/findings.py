@@ -20,11 +20,11 @@ from spraycc.records.read import Record, Sample, Task
 
 #: A part of the build that is shorter than this is not worth a sentence, whatever its share.
 _LEAST_S = 1.0
-#: Outcomes of attempts in words. An outcome that is not in this table is shown as it is.
 #: ``why`` of a task that ran on the submit host because the build's settings start no executors.
 _ALONE = "local"
 #: ``why`` of tasks that ran on the submit host as the user's settings want.
 _COMPILE_SLOT = (_ALONE, "compile-slot")
+#: Outcomes of attempts in words. An outcome that is not in this table is shown as it is.
 OUTCOMES = {
     "done": "done",
     "here": "ran on the submit host",

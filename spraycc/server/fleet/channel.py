@@ -150,7 +150,7 @@ class Channel:
 
     @property
     def missing_bytes(self) -> int:
-        """At least so many bytes are missing until the next message is here; 0: another message is here."""
+        """The next message lacks at least this many bytes; 0: another message is here."""
         return 0 if self._ahead is not None else self._reader.missing_bytes
 
     def feed(self, data: memoryview) -> None:

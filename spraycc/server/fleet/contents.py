@@ -69,7 +69,7 @@ class Source(Protocol):
 
     @property
     def missing_bytes(self) -> int:
-        """At least so many bytes are missing until the next message is here; 0: another message is here."""
+        """The next message lacks at least this many bytes; 0: another message is here."""
         ...
 
     def feed(self, data: memoryview) -> None:

@@ -15,7 +15,7 @@ import trio
 PERIOD_S = 60.0
 #: Classes of lengths for each doubling.
 _PARTS = 4
-#: So many lengths are collected before they are sorted into classes. A turn is often shorter than the sorting.
+#: Lengths are sorted into classes in batches of this many. A turn is often shorter than the sorting.
 _BATCH = 1024
 
 

@@ -90,6 +90,14 @@ def test_a_failed_compile_shows_what_it_shows_without_spraycc(alone: Sandbox) ->
     assert "u2.o" not in history(alone)
 
 
+def test_a_failed_link_is_known_to_why(alone: Sandbox) -> None:
+    alone.write({**c_project(2), "u2.c": "int f3(int x) { return x; }\n"})  # main calls f2
+    built = alone.build("make", "-j2")
+    assert built.status == 2
+    why = alone.run(alone.bin / "spraycc", "why").ok().out.decode()
+    assert "1 task failed:\n  prog: status 1 on this host" in why, why
+
+
 def test_a_killed_compile_fails_as_without_spraycc(alone: Sandbox) -> None:
     alone.write(c_project(1))
     FakeCompiler(alone, 'case " $* " in *" u1.c "*) kill -9 $$ ;; esac')
