@@ -21,6 +21,7 @@ from spraycc.server.builds.progress import ProgressReports
 from spraycc.server.dispatcher import Dispatcher
 from spraycc.server.host.unix_connection import Peer
 from spraycc.server.lifetime import Lifetime
+from spraycc.server.tasks.task import Phase
 from spraycc.settings import Settings
 from spraycc.wire.runner import (
     FROM_SERVER,
@@ -45,6 +46,8 @@ log = logging.getLogger(__name__)
 GetStatus = Callable[[], Awaitable[dict[str, Any]]]
 #: Descriptors that a server needs in addition to those of tasks.
 _SPARE_DESCRIPTORS = 100
+#: Turns of the event loop in which a coroutine certainly reads what has arrived: one sees it, and one reads it.
+_TURNS = 5
 
 
 class Control:
@@ -140,6 +143,7 @@ class Control:
         build = self._build
         if build is None:
             raise ProtocolError("no build to close")
+        await self._hear_last_words(build)
         figures = self._finish(status, wall_s)
         figures |= {"exit_status": status, "wall_s": round(wall_s, 3)}
         if self._lifetime.is_over:
@@ -147,6 +151,17 @@ class Control:
         await self._peer.send(FROM_SERVER.pack(Summary(figures)))
         if self._lifetime.is_over:
             self._lifetime.stop(now=True)
+
+    async def _hear_last_words(self, build: Build) -> None:
+        """Let the runners' coroutines read the reports that came before this connection's message.
+
+        One of them is often the report of the command that failed, after which the tool ended.
+        """
+        known = self._dispatcher.tasks.known
+        for _ in range(_TURNS):
+            if not any(task.build == build.id and task.phase is Phase.HERE_STAYS for task in known.values()):
+                return
+            await trio.lowlevel.checkpoint()
 
     def _finish(self, status: int | None = None, wall_s: float | None = None) -> dict[str, Any]:
         """Close the build; returns its figures. ``status`` and ``wall_s`` are None if the command line is gone."""
