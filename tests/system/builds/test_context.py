@@ -44,6 +44,8 @@ class World:
     packages: dict[str, str]
     #: the files are those of outside
     same: bool = False
+    #: an overlay over the workspace is refused, because a mount lies below it
+    mounts: bool = False
 
 
 BWRAP = "bwrap --bind / / --dev-bind /dev /dev"
@@ -53,12 +55,12 @@ PROOT = {"proot": "proot"}
 
 WORLDS = {
     "another compiler": World(f'{BWRAP} --ro-bind $aside/cc $gcc -- "$@"', {**BUBBLEWRAP, "clang": "clang"}),
-    "another header": World(f'{BWRAP} --ro-bind $aside/h.h $ws/h.h -- "$@"', BUBBLEWRAP),
-    "another source": World(f'{BWRAP} --ro-bind $aside/a.c $ws/a.c -- "$@"', BUBBLEWRAP),
-    "an empty directory of products": World(f'{BWRAP} --tmpfs $ws/out -- "$@"', BUBBLEWRAP, same=True),
-    "a read-only directory of products": World(f'{BWRAP} --ro-bind $ws/out $ws/out -- "$@"', BUBBLEWRAP),
+    "another header": World(f'{BWRAP} --ro-bind $aside/h.h $ws/h.h -- "$@"', BUBBLEWRAP, mounts=True),
+    "another source": World(f'{BWRAP} --ro-bind $aside/a.c $ws/a.c -- "$@"', BUBBLEWRAP, mounts=True),
+    "an empty directory of products": World(f'{BWRAP} --tmpfs $ws/out -- "$@"', BUBBLEWRAP, same=True, mounts=True),
+    "a read-only directory of products": World(f'{BWRAP} --ro-bind $ws/out $ws/out -- "$@"', BUBBLEWRAP, mounts=True),
     "a user and a mount namespace": World(
-        f"""{USER} sh -c 'mount --bind "$0" "$1"; shift; exec "$@"' $aside/h.h $ws/h.h "$@\"""", {}
+        f"""{USER} sh -c 'mount --bind "$0" "$1"; shift; exec "$@"' $aside/h.h $ws/h.h "$@\"""", {}, mounts=True
     ),
     "a user namespace": World('unshare --user --map-root-user "$@"', {}, same=True),
     "a network namespace": World(f'{BWRAP} --unshare-net -- "$@"', BUBBLEWRAP, same=True),
@@ -66,8 +68,9 @@ WORLDS = {
         f"""{USER} sh -c 'mount --rbind / /mnt; mount --bind "$0" "/mnt$1"; cd /; shift; exec /usr/sbin/chroot /mnt "$@"' """
         """$aside/h.h $ws/h.h env -C $ws "$@\"""",
         {},
+        mounts=True,
     ),
-    "proot": World('proot -b $aside/h.h:$ws/h.h "$@"', PROOT),
+    "proot": World('proot -b $aside/h.h:$ws/h.h "$@"', PROOT, mounts=True),
     "no new privileges": World('setpriv --no-new-privs "$@"', {}, same=True),
 }
 
@@ -78,6 +81,7 @@ class Worlds:
     def __init__(self, sandbox: Sandbox, world: World) -> None:
         needs.programs(world.packages)
         self.sandbox = sandbox
+        self.world = world
         # In a user namespace the workspace's usual group has no number.
         for directory in (sandbox.workspace, sandbox.workspace / "out"):
             directory.mkdir(exist_ok=True)
@@ -99,7 +103,8 @@ class Worlds:
         return self._finish(["make", "-B"], inside)
 
     def build(self, inside: bool) -> tuple[Finished, bytes | None, int | None]:
-        command, summary = self.sandbox.build_command(["make", "-B"], options=OPTIONS)
+        capture = ["--capture", "predict"] if inside and self.world.mounts else []
+        command, summary = self.sandbox.build_command(["make", "-B"], options=[*OPTIONS, *capture])
         done, product = self._finish(list(map(str, command)), inside)
         return done, product, self.sandbox.figures(summary).get("remote")
 
