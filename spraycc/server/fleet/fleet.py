@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # with what they import, these take a tenth of the server's s
     from spraycc.server.fleet.connection import ExecutorLink, Results
     from spraycc.server.fleet.launch import Launch, Maker
     from spraycc.server.fleet.launcher import Launcher
+    from spraycc.server.fleet.stale_jobs import StaleJobs
     from spraycc.wire.executor import Ready
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ class Fleet:
         self._leaving: list[ExecutorLink] = []
         self._beats = 0
         self._maker: Maker | None = None
+        self._stale_jobs: StaleJobs | None = None
         if hub.settings.starts_executors:
             # Now, as an upgrade may replace the files while the server runs. A host alone imports them when needed.
             self._load()
@@ -245,19 +247,25 @@ class Fleet:
         if self._maker is None:
             self._load()
         assert self._maker is not None
+        assert self._stale_jobs is not None
         failed = partial(self._start_failed, way_of(self.settings))
         launch = await self._maker.make(self.settings, failed, self._launches)
         if not self._launches:
-            self._nursery.start_soon(self._cancel_stale_jobs)
+            self._nursery.start_soon(self._stale_jobs.cancel)
         self._launches.append(launch)
         self._nursery.start_soon(launch.listener.run)
         self._nursery.start_soon(launch.launcher.run)
         return launch
 
     def _load(self) -> None:
-        """Import the modules that start executors."""
-        from spraycc.server.fleet.launch import Maker
+        """Import the modules that start executors, and note what earlier servers have left in the cluster.
 
+        Before the first launch: its own batch jobs must not be among them.
+        """
+        from spraycc.server.fleet.launch import Maker
+        from spraycc.server.fleet.stale_jobs import StaleJobs
+
+        self._stale_jobs = StaleJobs(self._state_dir, self._hub.say)
         self._maker = Maker(
             registry=self,
             results=self._results,
@@ -268,11 +276,6 @@ class Fleet:
             say=self._hub.say,
             wants_executors=lambda launcher: self._launchers[-1] is launcher and self._hub.wants_executors,
         )
-
-    async def _cancel_stale_jobs(self) -> None:
-        from spraycc.server.fleet.stale_jobs import StaleJobs
-
-        await StaleJobs(self._state_dir, self._hub.say).cancel()
 
     def _start_failed(self, way: tuple[object, ...], count: int, retry_s: float, text: str) -> None:
         if text:
