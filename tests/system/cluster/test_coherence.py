@@ -52,7 +52,8 @@ exec unshare --user --map-current-user --mount --keep-caps \\
     sh -c 'mount --bind "$0" "{sandbox.workspace / instead_of}" && exec "$@"' "{directory}" "$@"
 """
     wrapper = sandbox.write({"elsewhere": script}, sandbox.aside, mode=0o755) / "elsewhere"
-    return ["--executor-prefix", str(wrapper)]
+    # An overlay over the workspace is refused, because a mount lies below it.
+    return ["--executor-prefix", str(wrapper), "--capture", "auto"]
 
 
 def build(sandbox: Sandbox, *options: str) -> dict[str, int]:
