@@ -45,7 +45,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """What launches need of the fleet."""
+    """Makes launches for a fleet, with the parts of the fleet that each launch shares."""
 
     registry: Registry
     results: Results
