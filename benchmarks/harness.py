@@ -76,9 +76,9 @@ class Place:
 
 
 @contextlib.contextmanager
-def place(quick: bool) -> Iterator[Place]:
-    """A fresh :class:`Place`, whose server is stopped and whose files are removed at the end."""
-    root = Path(tempfile.mkdtemp(prefix="spraycc-bench-", dir="/var/tmp"))
+def place(quick: bool, directory: Path = Path("/var/tmp")) -> Iterator[Place]:
+    """A fresh :class:`Place` in this directory, whose server is stopped and whose files are removed at the end."""
+    root = Path(tempfile.mkdtemp(prefix="spraycc-bench-", dir=directory))
     try:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("SPRAYCC_", "XDG_")) and k != "MAKEFLAGS"}
         env["HOME"] = str(root / "home")

@@ -34,7 +34,7 @@ def _measure(place: Place, project: Project, lines: list[list[str]]) -> dict[str
     commands.write_text(json.dumps(lines))
     plain = _run(place.env, project.directory, commands)
     figures["plain_cpu_ms"] = round(plain["cpu_ms_each"], 1)
-    figures["spraycc"] = _spraycc(place, project, lines, 1 if place.quick else 3)
+    figures["spraycc"] = _spraycc(place, project, lines, 1 if place.quick else 5)
     peers: dict[str, Callable[[], dict[str, Any]]] = {
         "distcc": lambda: _distcc(place, project, lines, ""),
         "distcc lzo": lambda: _distcc(place, project, lines, ",lzo"),

@@ -228,7 +228,7 @@ async def _try_overlay(host: Host, workspace: bytes, name: str) -> None:
             reasons.append(str(exc))
         finally:
             remove_tree(slot.path)
-    raise CaptureError(CaptureRefusal.HOST, "; without a pid namespace: ".join(reasons))
+    raise CaptureError(CaptureRefusal.HOST, "; without a pid namespace: ".join(dict.fromkeys(reasons)))
 
 
 async def _run(host: Host, order: BoxOrder, said: bytearray | None = None) -> Ended | NotStarted:

@@ -51,6 +51,8 @@ _SIGNALLED = 128
 _NEARLY_ALL = 0.8
 #: The last bytes of the output are kept: they may tell why the command failed.
 _TAIL_BYTES = 4096
+#: Without a task for this time, an executor keeps no layers.
+_IDLE_S = 5.0
 
 
 @dataclass(slots=True)
@@ -134,9 +136,16 @@ class Tasks:
         self._spent, self._to_remove = trio.open_memory_channel[bytes](math.inf)
 
     async def clear_away(self) -> None:
-        """Remove the directories of ended tasks in the background. Runs until cancelled."""
-        async for path in self._to_remove:
-            await run_in_thread(remove_tree, path, abandon_on_cancel=True)
+        """Remove the directories of ended tasks in the background, and idle layers. Runs until cancelled."""
+        while True:
+            path, tasks = None, self.counters.tasks
+            with trio.move_on_after(_IDLE_S):
+                path = await self._to_remove.receive()
+            if path is not None:
+                await run_in_thread(remove_tree, path, abandon_on_cancel=True)
+            elif self._current is None and self.counters.tasks == tasks:
+                for spent in self._view.rest():
+                    self._spent.send_nowait(spent)
 
     async def cancel(self, task: TaskId) -> None:
         """Kill the task. If the task does not run (any more), answer with a TaskEnded at once."""
@@ -248,13 +257,16 @@ class Tasks:
         order = self._coherence.recorded(start, order)
         began_ns = time.time_ns()
         end = await self._run(attempt, order)
+        if start.prove:
+            # Until its record is known to be complete: the command may have had a mount namespace of its own, whose
+            # open files the box can't see.
+            attempt.end = replace(end, kept=False)
         if attempt.cancelled:
             return end
         if (reads := await self._coherence.reads(start, failed=bool(end.code or end.signal))) is not None:
             attempt.frames += frame_of(reads)
-            if not reads.complete:
-                # The command may have had a mount namespace of its own, whose open files the box can't see.
-                attempt.end = replace(end, kept=False)
+            if reads.complete:
+                attempt.end = end
         if (scanner := attempt.scanner) is not None:
             if scanner.error is not None:
                 raise scanner.error

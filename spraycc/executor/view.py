@@ -6,6 +6,7 @@ which the serving box does not start, get a new box and new layers for each task
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Sequence
@@ -80,14 +81,10 @@ class View:
             layers: those of :meth:`layers`.
             end: None if the command did not come to its end.
         """
-        if self._kept is None:
-            return []
-        if layers and all(map(self._kept.is_in_use, layers)):
+        if self._kept is not None and layers and all(map(self._kept.is_in_use, layers)):
             self._note(end)
             self._kept.task_ended(layers, can_be_kept=isinstance(end, Ended) and end.kept)
-        spent = self._kept.spent
-        self._kept.spent = []
-        return spent
+        return self._spent()
 
     def _note(self, end: Ended | NotStarted | None) -> None:
         """Note how a task of the serving box has ended."""
@@ -97,15 +94,32 @@ class View:
             return
         if self._box is not None:
             self._box.stop()
-        if end.stage in _SERVING_STAGES:
+        if end.stage in _SERVING_STAGES and end.errno != errno.ESTALE:  # a lower directory was made again
             self._failures += 1
             if self._failures == _MOST_FAILURES:
                 _log.warning("each task has a box of its own, as the serving box fails: %s", end)
+
+    def rest(self) -> list[bytes]:
+        """No task runs, and none has for a while: let go of all lower directories. Returns paths to remove.
+
+        A kept overlay keeps the file system of its lower directory alive after it was unmounted.
+        """
+        self.close()
+        if self._kept is not None:
+            self._kept.drop_all()
+        return self._spent()
 
     def close(self) -> None:
         """End the serving box."""
         if self._box is not None:
             self._box.stop()
+
+    def _spent(self) -> list[bytes]:
+        """Take the paths to remove."""
+        if self._kept is None:
+            return []
+        spent, self._kept.spent = self._kept.spent, []
+        return spent
 
     def _ready(self) -> KeptLayers | None:
         """The kept layers of a running box; None if each task has a box of its own."""
@@ -127,7 +141,7 @@ class View:
             self._box = ServingBox(self._host.box, hold, self._host.null)
         except OSError as exc:
             _log.warning("each task has a box of its own, as the serving box does not start: %s", exc)
-            self._box = self._kept = None
+            self._box, self._failures = None, _MOST_FAILURES
             return None
         self._mounts = points
         return self._kept

@@ -215,6 +215,7 @@ HIDES(int, mount, (const char *source, const char *path, const char *type, unsig
 HIDES(int, umount, (const char *path), (path))
 HIDES(int, umount2, (const char *path, int flags), (path, flags))
 HIDES(int, setns, (int fd, int type), (fd, type))
+HIDES(int, unshare, (int flags), (flags))
 #if __GLIBC_PREREQ(2, 36)
 HIDES(int, move_mount, (int from_dirfd, const char *from, int dirfd, const char *to, unsigned int flags),
       (from_dirfd, from, dirfd, to, flags))

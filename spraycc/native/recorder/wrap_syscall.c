@@ -160,6 +160,7 @@ EXPORT long syscall(long number, ...)
 	case SYS_mount:
 	case SYS_umount2:
 	case SYS_setns:
+	case SYS_unshare:
 	case SYS_inotify_add_watch:
 	case SYS_fanotify_mark:
 	case SYS_name_to_handle_at:

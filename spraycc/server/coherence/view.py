@@ -31,6 +31,8 @@ LIMIT = 200_000
 LOG_LIMIT = 100_000
 
 _ONES = re.compile("1")
+#: Up to this length a set is searched as text, a microsecond for 1,000 bits.
+_PART_BITS = 8192
 
 
 def bits_of(ids: Iterable[int]) -> int:
@@ -46,7 +48,18 @@ def bits_of(ids: Iterable[int]) -> int:
 
 def ids_of(bits: int) -> list[int]:
     """The members of this set, in ascending order."""
-    return [match.start() for match in _ONES.finditer(bin(bits)[:1:-1])]
+    ids: list[int] = []
+    parts = [(0, bits)]
+    while parts:  # a task's set has few members in a large table, so most halves are empty
+        first, part = parts.pop()
+        length = part.bit_length()
+        if length > _PART_BITS:
+            half = length // 2
+            high = part >> half
+            parts += ((first + half, high), (first, part ^ high << half))
+        elif part:
+            ids += [first + match.start() for match in _ONES.finditer(bin(part)[:1:-1])]
+    return ids
 
 
 def directory_of(path: bytes) -> bytes:
@@ -98,8 +111,8 @@ class View:
         self._log: list[int] = []
         self._log_start = 0
         self._ever_changed = 0
-        #: directory -> ids of the entries directly in it
-        self._in_directory: dict[bytes, list[int]] = {}
+        #: directory -> set of the ids of the entries directly in it
+        self._in_directory: dict[bytes, int] = {}
 
     def __len__(self) -> int:
         return len(self._lookups)
@@ -150,7 +163,8 @@ class View:
         # Only a later ticket makes the entry fresh: until now the table did not note changes of this file.
         self._serial += 1
         self._forgotten.append(self._serial)
-        self._in_directory.setdefault(directory_of(lookup[1:]), []).append(entry)
+        directory = directory_of(lookup[1:])
+        self._in_directory[directory] = self._in_directory.get(directory, 0) | 1 << entry
         return entry
 
     def stale(self, wanted: int, now: float) -> int:
@@ -219,7 +233,7 @@ class View:
 
     def in_directory(self, directory: bytes) -> int:
         """The set of the ids whose path is a name directly in this directory, compared as text."""
-        return bits_of(self._in_directory.get(directory, ()))
+        return self._in_directory.get(directory, 0)
 
     def forget_ids(self, ids: Iterable[int]) -> None:
         """These entries become stale."""

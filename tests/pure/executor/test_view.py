@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from spraycc.executor.scratch import Scratch
 from spraycc.executor.view import View
 
 ENDED = Ended(0, 0, 0.0, 0.0, 0)
+KEPT = replace(ENDED, kept=True)
 
 
 class FakeBox:
@@ -62,6 +64,39 @@ def test_failures_of_the_serving_box_alone_end_it(host: Host, stage: str) -> Non
     uppers = [layer.upper.rpartition(b"/")[2] for end in ends for layer in layers_of_a_task(host, own, end)]
     assert uppers == [b"upper"] * 4 + [b"upper0"] * 2
     assert FakeBox.starts == 3
+
+
+def test_a_lower_directory_that_was_made_again_is_no_failure_of_the_box(host: Host) -> None:
+    own = View(host)
+    for _ in range(5):
+        assert layers_of_a_task(host, own, NotStarted("hold", errno.ESTALE))[0].upper.endswith(b"/upper")
+
+
+def test_a_box_that_does_not_start_again_leaves_nothing_on_the_disk(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = View(host)
+    (kept,) = layers_of_a_task(host, own, KEPT)
+    assert layers_of_a_task(host, own, KEPT) == (kept,)
+    own.close()
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EPERM, "no namespaces")
+
+    monkeypatch.setattr(view, "ServingBox", refuse)
+    assert host.scratch is not None
+    layers = own.layers(host.scratch.take(), [host.scratch.path])
+    assert own.task_ended(layers, ENDED) == [kept.upper.rpartition(b"/")[0]]
+
+
+def test_a_rest_ends_the_box_and_drops_its_layers(host: Host) -> None:
+    own = View(host)
+    (kept,) = layers_of_a_task(host, own, KEPT)
+    assert layers_of_a_task(host, own, KEPT) == (kept,)
+    assert own.rest() == [kept.upper.rpartition(b"/")[0]]
+    assert own.rest() == []
+    (new,) = layers_of_a_task(host, own, ENDED)
+    assert (new == kept, FakeBox.starts) == (False, 2)
 
 
 def test_failures_of_the_task_itself_end_nothing(host: Host) -> None:

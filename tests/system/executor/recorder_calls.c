@@ -416,6 +416,8 @@ static int do_mount(const char *path)
 		return F(int, (int, const char *, unsigned))(AT_FDCWD, path, UINT_MAX);
 	if (strcmp(name, "setns") == 0)
 		return F(int, (int, int))(-1, 0);
+	if (strcmp(name, "unshare") == 0)
+		return F(int, (int))(-1);
 	if (strcmp(name, "open_by_handle_at") == 0)
 		return F(int, (int, void *, int))(-1, NULL, 0);
 	return F(int, (const char *, int))(path, 0);
@@ -683,7 +685,7 @@ static const struct call {
 	{"shm_open shm_unlink sem_open sem_unlink", do_shm, NEW_HIT},
 	{"syscall", do_syscall, FILE_HIT},
 	{"prctl", do_prctl, FILE_HIT},
-	{"mount umount umount2 pivot_root setns move_mount open_tree open_by_handle_at", do_mount, DIRECTORY_HIT},
+	{"mount umount umount2 pivot_root setns unshare move_mount open_tree open_by_handle_at", do_mount, DIRECTORY_HIT},
 };
 
 static void make(const char *path, enum hit hit)

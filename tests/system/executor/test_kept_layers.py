@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -107,6 +108,27 @@ def test_a_root_that_was_replaced(executor, tree, place):
     place.directory("ws/d")
     place.file(tree / "d/b", "other")
     assert executor.shell("cat b", **root).stdout == b"other"
+
+
+def test_a_root_that_is_made_again_with_the_same_inode(executor, tree, place):
+    """The host's refusal concerns the directory and not the serving box, which therefore goes on."""
+    root = {"roots": (bytes(tree / "d"),), "cwd": bytes(tree / "d")}
+    for content in "1234":
+        shutil.rmtree(tree / "d")
+        place.directory("ws/d")
+        place.file(tree / "d/b", content)
+        result = executor.shell("cat b", **root)
+        assert result.ended.refusal or result.stdout == content.encode()
+    executor.shell("true")
+    assert len(_boxes(executor)) == 1
+
+
+def test_an_idle_executor_keeps_no_layers(executor, tree, upper_layers):
+    """A kept overlay would keep a file system alive that was unmounted."""
+    executor.shell("true")
+    assert upper_layers()
+    wait_until(lambda: not upper_layers() and not _boxes(executor))
+    assert executor.shell("cat a").stdout == b"a"
 
 
 def test_rights_of_a_root_that_change(executor, tree):

@@ -26,8 +26,8 @@ program = recording.program
 
 #: Functions whose lookups the recorder can't see, or that change the meaning of paths.
 HIDE = (
-    "ftw ftw64 nftw nftw64 glob glob64 fts_open fts64_open wordexp chroot pivot_root mount umount umount2 setns move_mount open_tree "
-    "posix_spawn_file_actions_addchdir_np posix_spawn_file_actions_addfchdir_np open_by_handle_at"
+    "ftw ftw64 nftw nftw64 glob glob64 fts_open fts64_open wordexp chroot pivot_root mount umount umount2 setns unshare move_mount "
+    "open_tree posix_spawn_file_actions_addchdir_np posix_spawn_file_actions_addfchdir_np open_by_handle_at"
 )
 #: Functions that change a part of a file.
 ALTER = (

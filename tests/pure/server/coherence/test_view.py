@@ -143,7 +143,7 @@ def learn_all(view: View, now: float) -> None:
     view.learn([(entry, STAMPS[0]) for entry in range(len(view))], ticket)
 
 
-@pytest.mark.parametrize("ids", [[], [0], [7, 8], [0, 63, 64, 50_000]])
+@pytest.mark.parametrize("ids", [[], [0], [7, 8], [0, 63, 64, 50_000], list(range(8190, 30_000, 7))])
 def test_a_set_has_its_members(ids: list[int]) -> None:
     assert ids_of(bits_of(ids)) == ids
     assert bits_of(ids) == sum(1 << entry for entry in ids)
