@@ -65,13 +65,17 @@ def round_trip(others: int, count: int, runner: str, program: str) -> dict[str, 
     """Milliseconds of real tasks while others are in flight; one executor of the farm is real."""
     control = Control()
     with tempfile.TemporaryDirectory() as directory:
-        # One task for each executor. The task on the real executor fails at once, because its source does not exist,
-        # and leaves the executor free.
+        # One task for each executor. A task on the real executor fails at once, because its source does not exist, and
+        # leaves the executor free. It may get several before all others are connected.
         plan = {"directory": directory, "tasks": [], "in_flight": 0, "probe_s": 0, "empty": True}
         runners = Runners(plan)
         runners.send_tasks(others + 1, 3600.0)
         control.wait_for_executors(others + 1)
-        runners.wait_for_ends(1)
+        deadline = time.monotonic() + _WAIT_S
+        while (missing := others - runners.still_open()) and time.monotonic() < deadline:
+            if missing > 0:
+                runners.send_tasks(missing + 1, 3600.0)
+            time.sleep(0.3)
         words, env = [runner, "--remote", "--", program], dict(os.environ)
         for _ in range(20):
             spawn(words, env)

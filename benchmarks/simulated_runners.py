@@ -61,6 +61,8 @@ class Runners:
         self.probe_ms: list[float] = []
         self.bytes = 0
         self.wrong: list[str] = []
+        #: tasks of :meth:`send_tasks`
+        self._held = 0
 
     def run(self) -> float:
         """Run all tasks once; seconds from the first to the last."""
@@ -89,14 +91,9 @@ class Runners:
 
     def send_tasks(self, count: int, seconds: float) -> None:
         """Send ``count`` tasks of these seconds, to be held."""
-        for number in range(count):
-            self._send_task(number, seconds, 0)
-
-    def wait_for_ends(self, count: int) -> None:
-        """Wait until this many have ended, with whatever result."""
-        while count > 0:
-            for fd, _ in self._poll.poll():
-                count -= self._receive_and_close(fd)
+        for _ in range(count):
+            self._send_task(self._held, seconds, 0)
+            self._held += 1
 
     def still_open(self) -> int:
         """Tasks that have not ended."""
