@@ -33,6 +33,8 @@ LOG_LIMIT = 100_000
 _ONES = re.compile("1")
 #: Up to this length a set is searched as text, a microsecond for 1,000 bits.
 _PART_BITS = 8192
+#: The sets of this many directories are kept: 6 MB with a full table.
+_DIRECTORY_SETS = 256
 
 
 def bits_of(ids: Iterable[int]) -> int:
@@ -111,8 +113,10 @@ class View:
         self._log: list[int] = []
         self._log_start = 0
         self._ever_changed = 0
-        #: directory -> set of the ids of the entries directly in it
-        self._in_directory: dict[bytes, int] = {}
+        #: directory -> ids of the entries directly in it
+        self._in_directory: dict[bytes, list[int]] = {}
+        #: the same for the latest directories: directory -> the number of ids, and the set of them
+        self._directory_sets: dict[bytes, tuple[int, int]] = {}
 
     def __len__(self) -> int:
         return len(self._lookups)
@@ -163,8 +167,7 @@ class View:
         # Only a later ticket makes the entry fresh: until now the table did not note changes of this file.
         self._serial += 1
         self._forgotten.append(self._serial)
-        directory = directory_of(lookup[1:])
-        self._in_directory[directory] = self._in_directory.get(directory, 0) | 1 << entry
+        self._in_directory.setdefault(directory_of(lookup[1:]), []).append(entry)
         return entry
 
     def stale(self, wanted: int, now: float) -> int:
@@ -233,7 +236,17 @@ class View:
 
     def in_directory(self, directory: bytes) -> int:
         """The set of the ids whose path is a name directly in this directory, compared as text."""
-        return self._in_directory.get(directory, 0)
+        ids = self._in_directory.get(directory)
+        if ids is None:
+            return 0
+        # A set may have as many bits as the table has entries, so few directories have one.
+        count, bits = self._directory_sets.pop(directory, (0, 0))
+        if count < len(ids):
+            bits |= bits_of(ids[count:])
+        self._directory_sets[directory] = len(ids), bits
+        if len(self._directory_sets) > _DIRECTORY_SETS:
+            del self._directory_sets[next(iter(self._directory_sets))]
+        return bits
 
     def forget_ids(self, ids: Iterable[int]) -> None:
         """These entries become stale."""

@@ -143,6 +143,17 @@ def learn_all(view: View, now: float) -> None:
     view.learn([(entry, STAMPS[0]) for entry in range(len(view))], ticket)
 
 
+def test_few_of_many_directories_keep_their_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spraycc.server.coherence.view._DIRECTORY_SETS", 2)
+    view, names = View(), {b"/d%d" % number: 0 for number in range(4)}
+    for number in range(40):
+        directory = b"/d%d" % (number * 7 % 4)
+        names[directory] |= 1 << view.add(b"f" + directory + b"/%d" % number)
+        for asked, bits in names.items():
+            assert view.in_directory(asked) == bits
+            assert view.in_directory(directory) == names[directory]
+
+
 @pytest.mark.parametrize("ids", [[], [0], [7, 8], [0, 63, 64, 50_000], list(range(8190, 30_000, 7))])
 def test_a_set_has_its_members(ids: list[int]) -> None:
     assert ids_of(bits_of(ids)) == ids
