@@ -26,8 +26,6 @@ log = logging.getLogger(__name__)
 RETRY_S = 10.0
 #: Pause after a failed start on a host, for that host only, and if all hosts are full.
 HOST_RETRY_S = 60.0
-#: Executors that were withdrawn may be asked for again after this time.
-WITHDRAWN_RETRY_S = 0.001
 #: The user's own command may submit a batch job: wait this many seconds for the executor to connect.
 CONNECT_S = 600.0
 
@@ -68,8 +66,6 @@ class ProcessLauncher:
         self._not_before: dict[Host, float] = {}
         if settings.cluster == "command":
             template_argv(settings.start_command, self._command, "check")
-        #: executor -> the user's own command for it, which may wait for a CPU of the cluster
-        self._commands: dict[str, trio.CancelScope] = {}
         self._scope = trio.CancelScope()
         #: (command line, executors, host) of processes to start
         self._starts, self._to_start = trio.open_memory_channel[tuple[Sequence[str], Sequence[str], Host | None]](
@@ -123,10 +119,7 @@ class ProcessLauncher:
                 self._start(argv, [executor_id], None)
 
     def withdraw(self) -> None:
-        """End the user's commands that still wait. Other processes that were started connect within a second."""
-        for executor_id, scope in self._commands.items():
-            if executor_id in self._awaited:
-                scope.cancel()
+        pass  # a process that was started connects within a second
 
     async def withdrawn(self) -> None:
         pass
@@ -177,9 +170,24 @@ class ProcessLauncher:
     async def _run_process(self, argv: Sequence[str], ids: Sequence[str], host: Host | None) -> None:
         """Start a process and wait for its end. Report its executors that have not connected."""
         log_file = ExecutorsLog(self._log_path)
-        why: str | None
         try:
-            why = await self._wait_for_end(argv, ids, host, log_file)
+            environ = self._environment()
+            process = await start_process(argv, environ, self._log_path)
+            log.info("executors %s: started as process %d", " ".join(ids), process.pid)
+            try:
+                status = await process.wait()
+                log.info("executors %s: process %d ended with status %d", " ".join(ids), process.pid, status)
+                lines = log_file.lines()
+                why = lines[-1] if lines else f"the process ended with status {status} before"
+                if host is None:
+                    why = f"{why} (see {self._log_path})"
+                elif status and any(map(self._says_ended, lines)):
+                    self._end_allocation()
+                if status == 0 and self._settings.cluster == "command":
+                    await self._wait_for_connections(ids)
+                    why = f"nothing connected within {CONNECT_S:.0f} s; see {self._log_path}"
+            finally:
+                await see_off(process)
         except OSError as exc:  # the process could not be started
             why = f"{argv[0]}: {exc.strerror}"
         except Exception as exc:
@@ -191,53 +199,12 @@ class ProcessLauncher:
                 if executor_id not in self._connected:  # a connected executor may outlive its broken connection
                     self._free(executor_id)
         if missing := [executor_id for executor_id in ids if self._awaited.pop(executor_id, None) is not None]:
-            if why is None:
-                log.info("executors %s: not wanted any more", " ".join(missing))
-                self._failed(len(missing), WITHDRAWN_RETRY_S, "")
-                return
             if host is not None:
                 self._not_before[host] = trio.current_time() + HOST_RETRY_S
             what = "an executor" if len(missing) == 1 else f"{len(missing)} executors"
             where = f" on {host.name}" if host is not None else ""
             text = f"{what} could not be started{where}: {why}"
             self._failed(len(missing), RETRY_S, "" if self._is_over else text)
-
-    async def _wait_for_end(
-        self, argv: Sequence[str], ids: Sequence[str], host: Host | None, log_file: ExecutorsLog
-    ) -> str | None:
-        """Start a process and wait for its end.
-
-        Returns:
-            Why executors that have not connected will not come. None: they were withdrawn.
-
-        Raises:
-            OSError: the process could not be started.
-        """
-        process = await start_process(argv, self._environment(), self._log_path)
-        log.info("executors %s: started as process %d", " ".join(ids), process.pid)
-        try:
-            with trio.CancelScope() as withdrawal:
-                if self._settings.cluster == "command":
-                    self._commands |= dict.fromkeys(ids, withdrawal)
-                await process.wait()
-            for executor_id in ids:
-                self._commands.pop(executor_id, None)
-            if withdrawal.cancelled_caught:
-                return None
-            status = process.returncode
-            log.info("executors %s: process %d ended with status %d", " ".join(ids), process.pid, status)
-            lines = log_file.lines()
-            why = lines[-1] if lines else f"the process ended with status {status} before"
-            if host is None:
-                why = f"{why} (see {self._log_path})"
-            elif status and any(map(self._says_ended, lines)):
-                self._end_allocation()
-            if status == 0 and self._settings.cluster == "command":
-                await self._wait_for_connections(ids)
-                why = f"nothing connected within {CONNECT_S:.0f} s; see {self._log_path}"
-            return why
-        finally:
-            await see_off(process)
 
     def _says_ended(self, line: str) -> bool:
         """True if the allocation has ended by this line of a command."""
