@@ -38,6 +38,8 @@ def main() -> int:
     arguments = parser.parse_args()
     # SIGTERM takes down the started servers and daemons, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+    if arguments.runs < 1:
+        parser.error(f"--runs {arguments.runs}: at least 1")
     unknown = set(arguments.parts) - set(PARTS)
     if unknown:
         parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")

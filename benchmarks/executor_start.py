@@ -99,7 +99,7 @@ def executor_start(place: Place) -> dict[str, Any]:
             "rss_mib": round(statistics.median(s.rss_kib for s in all_of_it) / 1024, 1),
             "pss_mib": round(statistics.median(s.pss_kib for s in all_of_it) / 1024, 1),
         }
-    figures["targets"] = {"cpu_ms": 180, "rss_mib": 35, "packed.later.files": 30}
+    figures["targets"] = {"cpu_ms": 150, "rss_mib": 30, "packed.later.files": 30}
     return figures
 
 

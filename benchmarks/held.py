@@ -72,7 +72,9 @@ def round_trip(others: int, count: int, runner: str, program: str) -> dict[str, 
         runners.send_tasks(others + 1, 3600.0)
         control.wait_for_executors(others + 1)
         deadline = time.monotonic() + _WAIT_S
-        while (missing := others - runners.still_open()) and time.monotonic() < deadline:
+        while missing := others - runners.still_open():
+            if time.monotonic() > deadline:
+                raise SystemExit(f"tasks held: {others - missing} of {others}")
             if missing > 0:
                 runners.send_tasks(missing + 1, 3600.0)
             time.sleep(0.3)

@@ -43,7 +43,7 @@ def _probe(part: dict[str, Any]) -> Iterator[Row]:
 
 
 def _round_trip(part: dict[str, Any]) -> Iterator[Row]:
-    yield "round trip, overlay, idle: median, p99", f"{_sample(part['overlay']['ms'])} ms", "6 ms"
+    yield "round trip, overlay, idle: median, p99", f"{_sample(part['overlay']['ms'])} ms", "3.5 ms"
     yield "without a capture (`in-place`)", f"{_sample(part['in-place']['ms'])} ms", ""
     beside = part["overlay, 400 in flight"]
     yield "overlay, beside 400 other tasks in flight: median, p99", f"{_sample(beside)} ms", "p99 30 ms"
@@ -112,7 +112,7 @@ def _submit_host(part: dict[str, Any]) -> Iterator[Row]:
         ours = run["spraycc"]
         label = f"submit host's CPU for a unit of {name}, {run['units']} units two at a time: SprayCC"
         of_it = f"runner {ours['runner_ms']:.2f}, server {ours['server_ms']:.2f}"
-        yield label, f"{ours['cpu_ms']:.1f} ms ({of_it})", "3 ms" if name == "lua" else "3 ms, a 20th of distcc's"
+        yield label, f"{ours['cpu_ms']:.1f} ms ({of_it})", "2.2 ms" if name == "lua" else "3.5 ms, a 20th of distcc's"
         for peer in ("distcc", "distcc lzo", "distcc pump", "icecream"):
             found = run.get(peer)
             if isinstance(found, dict):

@@ -84,7 +84,7 @@ class View:
         if self._kept is not None and layers and all(map(self._kept.is_in_use, layers)):
             self._note(end)
             self._kept.task_ended(layers, can_be_kept=isinstance(end, Ended) and end.kept)
-        return self._spent()
+        return self._take_spent()
 
     def _note(self, end: Ended | NotStarted | None) -> None:
         """Note how a task of the serving box has ended."""
@@ -107,14 +107,14 @@ class View:
         self.close()
         if self._kept is not None:
             self._kept.drop_all()
-        return self._spent()
+        return self._take_spent()
 
     def close(self) -> None:
         """End the serving box."""
         if self._box is not None:
             self._box.stop()
 
-    def _spent(self) -> list[bytes]:
+    def _take_spent(self) -> list[bytes]:
         """Take the paths to remove."""
         if self._kept is None:
             return []
