@@ -1,8 +1,8 @@
 """The real scheduler on a virtual clock: how full it keeps hundreds of executors, and the gain of each of its rules.
 
-Pure arithmetic, nothing runs: ``python -m benchmarks.scheduling`` prints the table in docs/scheduling.md. What a build
-tool adds is one number, the *window*: so many tasks are there at once, queued or running, and the next one arrives in
-the order of the makefile when one of them is done. An executor is given a task at the moment it is free.
+Pure arithmetic, nothing runs: ``python -m benchmarks.scheduling`` prints the table in
+docs/explanation/scheduling.md. A build tool adds one number, the *window*: the number of tasks that are queued or run
+at once. When a task ends, the next task arrives, in the order of the makefile. A free executor gets a task at once.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def simulate(
 
 
 def table(tasks: int) -> list[dict[str, object]]:
-    """The figures of docs/scheduling.md."""
+    """The figures of docs/explanation/scheduling.md."""
     rows = []
     seconds = durations(tasks)
     known = learned(seconds)

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.table FILE.json``: prints a run's figures as the tables of docs/performance.md."""
+"""``python -m benchmarks.table FILE.json``: prints a run's figures as the tables of docs/explanation/performance.md."""
 
 from __future__ import annotations
 

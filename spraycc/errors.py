@@ -28,7 +28,7 @@ class WorkspaceError(ConfigError):
 
 
 class ProtocolError(SprayccError):
-    """The peer sent bytes that are not in the grammar of docs/protocol.md. Only the connection is closed."""
+    """The peer sent bytes that are not in the grammar of docs/reference/protocol.md. Only the connection is closed."""
 
 
 class VersionMismatch(SprayccError):

@@ -1,7 +1,7 @@
 """The map of ``spraycc status --json``: each key with its type, unit and meaning.
 
-``docs/status.schema.json`` is made from this module, and a test holds the server's real reply to it. A later version
-may add keys. Ages and durations are seconds.
+``docs/reference/status.schema.json`` is made from this module, and a test holds the server's real reply to it. A
+later version may add keys. Ages and durations are seconds.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class ExecutorStatus(TypedDict):
     task: int | None  #: number of its task; null: the executor is idle
     running: RunningTask | None  #: the same task by name
     age_s: float  #: seconds since it has joined
-    counters: dict[str, float]  #: the executor's own counters, see docs/protocol.md
+    counters: dict[str, float]  #: the executor's own counters, see docs/reference/protocol.md
 
 
 class LoopLag(TypedDict):
@@ -129,7 +129,7 @@ class CompilesHere(TypedDict):
 
 
 class BuildStatus(TypedDict):
-    """One open build. The counts are explained in docs/protocol.md."""
+    """One open build. The counts are explained in docs/reference/protocol.md."""
 
     id: str
     argv: list[str]  #: the command line as the user has typed it

@@ -1,7 +1,7 @@
 """Shows a build's progress while the tool runs: as a line at the bottom of the terminal, or as lines of a log.
 
 The tool has the terminal as it would have it without us: its output is neither read nor delayed, and it inherits no
-changed mode, signal or descriptor. docs/progress.md describes the behaviour on a terminal.
+changed mode, signal or descriptor. docs/explanation/progress.md describes the behaviour on a terminal.
 
 Only the process that has opened a build shows it. A failure ends the display, and never the build.
 """

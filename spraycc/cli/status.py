@@ -25,7 +25,7 @@ def command(name: str) -> click.Command:
     """The subcommand ``status``, or ``top``."""
     watch = click.Option(["--watch", "-w"], is_flag=True, help="Redraw until q or Ctrl-C; s changes the order.")
     params: list[click.Parameter] = [
-        click.Option(["--json", "as_json"], is_flag=True, help="All figures, as JSON (docs/status.schema.json)."),
+        click.Option(["--json", "as_json"], is_flag=True, help="All figures, as JSON."),
         *([watch] if name == "status" else []),
         click.Option(
             ["--sort"], type=click.Choice(_SORTS), default="host", show_default=True, help="Order of the executors."

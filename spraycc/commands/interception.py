@@ -1,6 +1,6 @@
 """The configuration of the library that intercepts the execution of programs (spraycc/native/exec/). Pure.
 
-docs/interception.md describes the format.
+docs/explanation/interception.md describes the format.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The connection to the server: TCP, TLS 1.3, the executor's proof, then frames. Handshake: docs/protocol.md."""
+"""The connection to the server: TCP, TLS 1.3, the executor's proof, then frames (docs/reference/protocol.md)."""
 
 from __future__ import annotations
 

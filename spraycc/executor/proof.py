@@ -2,7 +2,7 @@
 
 The server has told this executor stamps of the submit host, each with a number. For a lookup with the told stamp, the
 proof has only the number. For every other lookup, the proof has the lookup and its stamp. The server compares both with
-the state that the submit host sees at the end (docs/nfs.md).
+the state that the submit host sees at the end (docs/explanation/nfs.md).
 
 A compiler looks for each header in directory after directory, so most lookups find nothing. The missing names of a
 directory need not be listed if the directory's stamp for NAMES is the told stamp both before the command (the fence

@@ -1,4 +1,4 @@
 """Records of builds: the files that the server writes while a build runs, their figures and their forms.
 
-docs/records.md describes the files. Pure, but for reading them.
+docs/reference/records.md describes the files. Pure, but for reading them.
 """

@@ -1,4 +1,4 @@
-"""The grammar of a build's record, version 2: the keys of each line, and the limits. docs/records.md explains them.
+"""The grammar of a build's record, version 2: the keys of each line, and the limits (docs/reference/records.md).
 
 A record is a file of JSON lines: a header, then lines of tasks, executors and samples in the order of time, then an end
 line. All times are seconds since the build's begin, unless a comment says otherwise. A reader must do without any line
@@ -140,5 +140,5 @@ class EndLine(TypedDict, total=False):
     ended: float
     status: int | None  #: exit status of the build tool; None: not known, as the command line was killed
     wall_s: float | None  #: seconds that the user waited
-    figures: dict[str, object]  #: as in the build's summary, see docs/protocol.md
+    figures: dict[str, object]  #: as in the build's summary, see docs/reference/protocol.md
     dropped: int  #: lines that were left out because their room was full, or the disk

@@ -243,7 +243,7 @@ class Dispatcher:
                 build.record.flush()
 
     def progress(self, build: Build) -> dict[str, Any]:
-        """The figures of the message Progress, as docs/protocol.md describes them. O(tasks)."""
+        """The figures of the message Progress, as docs/reference/protocol.md describes them. O(tasks)."""
         snapshot = self._scheduler.snapshot()
         return {
             **progress_of(build, snapshot["builds"].get(build.id)),

@@ -1,8 +1,8 @@
 """Compresses and restores pieces of contents: Zstandard, level 1 (RFC 8878).
 
-Measured on objects with debug information (docs/performance.md): zstd 1 makes a sixth of them, LZ4 a third and a half,
-at much the same CPU. The library is imported with the first piece, because most executors never compress one. If the
-library is missing or broken, nothing is compressed.
+Measured on objects with debug information (docs/explanation/performance.md): zstd 1 makes a sixth of them,
+LZ4 a third and a half, at much the same CPU. The library is imported with the first piece, because most
+executors never compress one. If the library is missing or broken, nothing is compressed.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ An NFS client answers stat(2) and open(2) from its cache for up to a minute. sta
 ``AT_STATX_DONT_SYNC`` returns the state in the cache, ``AT_STATX_FORCE_SYNC`` asks the file server (one GETATTR). After
 a forced statx of a directory the client looks up all its names anew; after a forced statx of a file, it reads the
 contents anew.
-Measured on NFSv3 and NFSv4.2, Linux 6.1: docs/nfs.md. Local file systems ignore both flags.
+Measured on NFSv3 and NFSv4.2, Linux 6.1: docs/explanation/nfs.md. Local file systems ignore both flags.
 """
 
 from __future__ import annotations

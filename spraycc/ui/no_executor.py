@@ -16,7 +16,7 @@ _SIGNALLED = 128
 _SEE_WHY = "see 'spraycc why'"
 _SEE_TASKS = "see 'spraycc why --all'"
 _SEE_STATE = "see 'spraycc status' and 'spraycc doctor'"
-_SEE_LIMITS = 'see docs/interception.md, "Limits"'
+_SEE_LIMITS = 'see docs/explanation/interception.md, "Limits"'
 
 #: Reasons of the scheduler: words behind a count, and the next step.
 _FELL_BACK = {
@@ -38,11 +38,11 @@ _CAUSES = {
     "switched-off": ("an empty SPRAYCC_EXEC switches interception off", _SEE_LIMITS),
     "by-path": (
         "shims on PATH intercept in this build, and no shim sees a compiler that is called by its path",
-        'see docs/interception.md, "Shims on PATH instead"',
+        'see docs/explanation/interception.md, "Shims on PATH instead"',
     ),
     "unknown-name": (
         "SprayCC knows no compiler of the name {culprit}",
-        'see docs/capture.md, "The user\'s own compilers"',
+        'see docs/explanation/capture.md, "The user\'s own compilers"',
     ),
     "static": ("{culprit} is a static program, which can't be intercepted", _SEE_LIMITS),
     "foreign": ("{culprit} is a program for another kind of CPU, which can't be intercepted", _SEE_LIMITS),
@@ -64,7 +64,7 @@ _CAUSES = {
 def explanation(figures: Mapping[str, Any], least_s: float = LEAST_S) -> str | None:
     """One sentence for a build of at least ``least_s`` seconds that compiled, and had no compile on an executor.
 
-    ``figures`` are those of the server, as docs/protocol.md describes them. Older servers count no compiles.
+    ``figures`` are those of the server, as docs/reference/protocol.md describes them. Older servers count no compiles.
     """
     if float(figures.get("wall_s", 0.0)) < least_s or figures.get("compiles_remote", 0):
         return None

@@ -1,7 +1,7 @@
 """A build's progress in words, as long as the terminal is wide. Pure.
 
-``figures`` are those of the message Progress, as docs/protocol.md describes them. Every key is optional: a server of
-another version may send others, and an older server sends none.
+``figures`` are those of the message Progress, as docs/reference/protocol.md describes them. Every key is optional: a
+server of another version may send others, and an older server sends none.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def is_report(begin: bytes) -> bool:
 
 
 def data(record: Record, earlier: Record | None = None, root: str = "") -> dict[str, Any]:
-    """The page's data, of lists, maps, numbers and texts. docs/report.md describes it."""
+    """The page's data, of lists, maps, numbers and texts. docs/explanation/report.md describes it."""
     facts = Facts.of(record, root)
     texts = _Texts()
     lanes, lane_of, here_lanes = _lanes(facts, texts)

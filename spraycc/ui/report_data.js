@@ -1,4 +1,4 @@
-// The data of the page: unpacking, indexes over typed arrays, and texts for numbers. docs/report.md describes the data.
+// The data of the page: unpacking, indexes over typed arrays, and texts for numbers. docs/explanation/report.md describes the data.
 
 /** The object that spraycc/ui/report.py packed: base64 of a zlib stream of JSON. */
 async function unpack(text) {

@@ -1,4 +1,4 @@
-"""The messages between server and executor, after the handshake. Grammar and handshake: docs/protocol.md."""
+"""The messages between server and executor, after the handshake. Grammar and handshake: docs/reference/protocol.md."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ class Ping(Message):
 
 @dataclass(frozen=True, slots=True)
 class Pong(Message):
-    """The answer to Ping. The executor sends its counters (docs/protocol.md), the server an empty map."""
+    """The answer to Ping. The executor sends its counters (docs/reference/protocol.md), the server an empty map."""
 
     TAG: ClassVar[str] = "pong"
     number: int

@@ -1,4 +1,4 @@
-"""The messages of the server's Unix socket: with runners, and with the command line. Grammar: docs/protocol.md."""
+"""The messages of the server's Unix socket: with runners, and with the command line (docs/reference/protocol.md)."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ class CloseBuild(Message):
 
 @dataclass(frozen=True, slots=True)
 class Summary(Message):
-    """Server → command line: the build's figures, keys as in docs/protocol.md."""
+    """Server → command line: the build's figures, keys as in docs/reference/protocol.md."""
 
     TAG: ClassVar[str] = "summary"
     figures: dict[str, Any]
@@ -189,7 +189,8 @@ class Notice(Message):
 class Progress(Message):
     """Server → command line, at the interval of ``OpenBuild.progress_s``, if the figures have changed.
 
-    Keys as in docs/protocol.md. A command line that does not read gets no further figures until it has read these.
+    Keys as in docs/reference/protocol.md. A command line gets no further figures until it has read
+    these.
     """
 
     TAG: ClassVar[str] = "progress"
@@ -205,7 +206,7 @@ class AskStatus(Message):
 
 @dataclass(frozen=True, slots=True)
 class Status(Message):
-    """Server → command line: the server's state (keys as in docs/protocol.md)."""
+    """Server → command line: the server's state (keys as in docs/reference/protocol.md)."""
 
     TAG: ClassVar[str] = "status-is"
     figures: dict[str, Any]

@@ -12,11 +12,11 @@ from spraycc.settings import Settings
 from tests.pure.test_layers import ROOMS, VALUES
 
 TOP = Path(__file__).parents[2]
-PAGES = [TOP / "README.md", TOP / "CONTRIBUTING.md", TOP / "tests/README.md", *sorted((TOP / "docs").glob("*.md"))]
+PAGES = [TOP / "README.md", TOP / "CONTRIBUTING.md", TOP / "tests/README.md", *sorted((TOP / "docs").rglob("*.md"))]
 #: A name in backticks that is a path of this project: with a slash, and a source's suffix or a folder's last slash.
 PATH = re.compile(r"(?:[\w.-]+/)+(?:[\w-]+\.(?:py|c|h|md|json))?")
 #: Directories that a page leaves out of a path.
-BEFORE = ("", "spraycc", "spraycc/native", "tests", "docs")
+BEFORE = ("", "spraycc", "spraycc/native", "tests", "docs", "docs/explanation", "docs/reference", "docs/how-to")
 #: Paths of programs and build trees that are no part of this project.
 FOREIGN = {"file/"}
 NAME = r"`([A-Za-z_]\w*(?:\.\w+)?)`"
@@ -92,7 +92,7 @@ def test_a_missing_function_is_noticed() -> None:
 
 
 def test_the_architecture_shows_each_room_and_its_imports() -> None:
-    section = text_of(TOP / "docs/architecture.md").partition("## The rooms")[2].partition("\n## ")[0]
+    section = text_of(TOP / "docs/explanation/architecture.md").partition("## The rooms")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `(\S+)` \|.*\|(.*)\|$", section, re.MULTILINE)
     shown = [(room, set(re.findall(r"`(\S+)`", imports))) for room, imports in rows]
 
@@ -104,7 +104,7 @@ def test_the_architecture_shows_each_room_and_its_imports() -> None:
 
 
 def test_the_settings_of_the_cluster_page_exist() -> None:
-    section = text_of(TOP / "docs/clusters.md").partition("## Settings")[2].partition("\n## ")[0]
+    section = text_of(TOP / "docs/how-to/clusters.md").partition("## Settings")[2].partition("\n## ")[0]
     keys = re.findall(r"^\| `(\w+)`", section, re.MULTILINE) + re.findall(r"^- `(\w+)`", section, re.MULTILINE)
     assert len(keys) > 10
     assert not set(keys) - set(Settings.__dataclass_fields__)

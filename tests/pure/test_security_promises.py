@@ -1,4 +1,4 @@
-"""Each promise of docs/security.md names tests that exist."""
+"""Each promise of docs/explanation/security.md names tests that exist."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GIVEN = {"garbage on both sockets": "breakages.py"}
 
 
 def promises() -> list[tuple[str, str]]:
-    table = (TOP / "docs/security.md").read_text().partition("## Promises")[2].partition("\n## ")[0]
+    table = (TOP / "docs/explanation/security.md").read_text().partition("## Promises")[2].partition("\n## ")[0]
     rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ") and "---" not in line]
     return [(row[0].strip("| "), row[1]) for row in rows[1:]]
 

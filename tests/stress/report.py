@@ -1,4 +1,4 @@
-"""Reports of tests/stress/run, and the table of docs/reliability.md.
+"""Reports of tests/stress/run, and the table of docs/explanation/reliability.md.
 
 ``report.py report DIRECTORY REPORT SEED MINUTES`` reads what the script has kept of each round. It writes a report in
 Markdown, prints it, and ends with status 1 if anything failed. ``report.py table FILE`` prints the table of the lines that
@@ -79,7 +79,7 @@ def read_parts(directory: Path) -> dict[str, Part]:
 
 
 def fault_table(lines: Path) -> Iterator[str]:
-    """The table of docs/reliability.md. Runs in which the build ended before the fault do not count."""
+    """The table of docs/explanation/reliability.md. Runs in which the build ended before the fault do not count."""
     runs: Counter[str] = Counter()
     whole: Counter[str] = Counter()
     for line in lines.read_text().splitlines():

@@ -3,7 +3,7 @@
 FAULT_SEED repeats the moments and choices of an earlier run. FAULT_RUNS is the number of runs, over all faults in turn (one
 of each). FAULT_SECONDS: no run begins later than this. FAULT_ONLY is a comma-separated choice of faults. FAULT_LANE=1/2 and
 FAULT_LANE=2/2, with one FAULT_SEED, are halves to run side by side. FAULT_TABLE is a file to which each run adds a line of
-JSON; ``python tests/stress/report.py table FILE`` makes the table of docs/reliability.md from it.
+JSON; ``python tests/stress/report.py table FILE`` makes the table of docs/explanation/reliability.md from it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Makes ``docs/status.schema.json`` from :mod:`spraycc.status_reply`, and checks values against such a schema.
+"""Makes ``docs/reference/status.schema.json`` from :mod:`spraycc.status_reply`, and checks values against such a schema.
 
 ``python -m tests.tools.status_schema`` writes the file.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 from spraycc import status_reply
 
-PATH = Path(__file__).resolve().parents[2] / "docs" / "status.schema.json"
+PATH = Path(__file__).resolve().parents[2] / "docs/reference/status.schema.json"
 _SCALARS: dict[Any, str] = {int: "integer", float: "number", str: "string", bool: "boolean", type(None): "null"}
 _FIELD = re.compile(r"^    (\w+): .*?(?:  #: (.*))?$", re.MULTILINE)
 

@@ -41,7 +41,7 @@ def capture(root: bytes | None, settings: Settings) -> Iterator[Finding]:
         if host.recorder is not None:
             yield passed("recorder", os.fsdecode(host.recorder))
         elif needs_recorder and (missing := host.refusals.get("recorder")):
-            yield failed("recorder", missing, "a cluster's hosts need it: docs/nfs.md")
+            yield failed("recorder", missing, "a cluster's hosts need it: docs/explanation/nfs.md")
 
 
 @contextlib.contextmanager

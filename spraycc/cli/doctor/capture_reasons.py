@@ -70,7 +70,7 @@ def explain(refusal: str, host: HostState) -> tuple[str, str]:
     ]
     errors = dict.fromkeys(error for _, error in found)
     if not found:
-        return refusal or "the trial gave no reason", f"docs/capture.md says what an overlay needs; {WITHOUT}"
+        return refusal or "the trial gave no reason", f"an overlay's needs: docs/explanation/capture.md; {WITHOUT}"
     shown = "; ".join(
         f"{error} (scratch files in {', '.join(place for place, its in found if its == error)})" for error in errors
     )
@@ -96,7 +96,7 @@ def _cause(error: str, host: HostState) -> tuple[str, str]:
         )
     if step == "overlay":
         return "", "set scratch_dir to a directory on a local disk (ext4, xfs, tmpfs; not NFS, and no overlay itself)"
-    return "", "docs/capture.md says what an overlay needs"
+    return "", "docs/explanation/capture.md says what an overlay needs"
 
 
 def _namespace_cause(number: int, host: HostState) -> tuple[str, str]:

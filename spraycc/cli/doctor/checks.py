@@ -99,7 +99,8 @@ def runner(settings: Settings) -> Iterator[Finding]:
 
 def interception(files: runner_files.RunnerFiles, settings: Settings) -> Finding:
     """Whether compilers are intercepted where they are executed: a program loads the library, and says nothing."""
-    subject, remedy = "interception", "compilers that are called by a path stay on this host (docs/interception.md)"
+    subject = "interception"
+    remedy = "compilers that are called by a path stay on this host (docs/explanation/interception.md)"
     if settings.intercept == "path":
         return passed(subject, f"by shims on PATH (intercept = path): {remedy}")
     if files.library is None:

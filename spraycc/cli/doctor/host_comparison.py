@@ -98,7 +98,7 @@ def _workspace(here: HostReport, by_host: Mapping[str, HostReport]) -> Finding:
         return passed("workspace", f"all hosts see a file that this host has just written; {systems}")
     reason = by_host[blind[0]]["probe"][:100] or "the file is empty"
     text = f"a file that this host has just written is not seen by {', '.join(blind)} ({reason}); {systems}"
-    return failed("workspace", text, "is the same file system mounted there? docs/nfs.md has the mount options")
+    return failed("workspace", text, "is the same file system mounted there? (docs/explanation/nfs.md)")
 
 
 def _clock(arrived: Sequence[Arrived]) -> Finding:

@@ -1,5 +1,5 @@
 /* libspraycc-exec.so: intercepts the execution of programs. In the place of a wrapped program (a compiler, an archiver
- * and so on) it executes the runner. docs/interception.md has the variables and the configuration's format.
+ * and so on) it executes the runner. docs/explanation/interception.md has the variables and the configuration's format.
  *
  * A build preloads the library into all its processes (LD_PRELOAD). At each execution the library decides what becomes
  * of the new program:

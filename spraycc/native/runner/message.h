@@ -1,4 +1,4 @@
-/* The messages that a server may send to a runner; docs/protocol.md has the grammar. */
+/* The messages that a server may send to a runner; docs/reference/protocol.md has the grammar. */
 #ifndef SPRAYCC_RUNNER_MESSAGE_H
 #define SPRAYCC_RUNNER_MESSAGE_H
 

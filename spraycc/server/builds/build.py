@@ -63,7 +63,7 @@ class Build:
     started: float = field(default_factory=time.monotonic)
     #: the scheduler's limit of tasks at once
     width: int = 0
-    #: the file with the build's tasks, executors and samples (docs/records.md)
+    #: the file with the build's tasks, executors and samples (docs/reference/records.md)
     record: Record | None = None
     expectation: Expectation = field(default_factory=Expectation)
     #: texts that the user has seen

@@ -24,7 +24,7 @@ LEAST_INTERVAL_S = 0.1
 
 
 def progress_of(build: Build, counts: BuildCounts | None) -> dict[str, int | None]:
-    """A build's progress: ``here``, ``waiting``, ``done``, ``expected`` and ``rest_s``, as docs/protocol.md has them.
+    """A build's progress: ``here``, ``waiting``, ``done``, ``expected`` and ``rest_s`` (docs/reference/protocol.md).
 
     ``counts``: the scheduler's counts of the build; None: the scheduler does not know the build.
     """
@@ -50,7 +50,7 @@ class ProgressReports:
         Args:
             build: the messages go to its command line.
             interval_s: seconds between two messages, as the command line wants.
-            figures: returns the figures, as docs/protocol.md describes them. It must not wait.
+            figures: returns the figures, as docs/reference/protocol.md describes them. It must not wait.
             state_dir: has the records of earlier builds; None: there are none.
         """
         self._build = build

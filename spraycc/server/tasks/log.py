@@ -1,4 +1,4 @@
-"""The record of a build: a file of JSON lines in the state directory (docs/records.md).
+"""The record of a build: a file of JSON lines in the state directory (docs/reference/records.md).
 
 The record never fails a build. Lines are collected and written once a second, at 64 KiB, and when the server has no
 task. The lines and the size of a record are bounded, and so is the number of records. A full disk costs lines and

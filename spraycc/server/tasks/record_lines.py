@@ -1,4 +1,4 @@
-"""The lines of a build's record, made from the server's values. docs/records.md describes them."""
+"""The lines of a build's record, made from the server's values. docs/reference/records.md describes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A build's figures, for the summary, the JSON file and status. docs/protocol.md describes the keys."""
+"""A build's figures, for the summary, the JSON file and status. docs/reference/protocol.md describes the keys."""
 
 from __future__ import annotations
 

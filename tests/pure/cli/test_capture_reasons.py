@@ -68,9 +68,14 @@ def one(error: str, place: str = "/tmp") -> str:
             "overlay: Invalid argument (scratch files in /nfs)",
             "scratch_dir",
         ),
-        (one("the trial command failed: signal 9"), USER, "the trial command failed: signal 9", "docs/capture.md"),
-        ("something else", USER, "something else", "docs/capture.md"),
-        ("", USER, "the trial gave no reason", "docs/capture.md"),
+        (
+            one("the trial command failed: signal 9"),
+            USER,
+            "the trial command failed: signal 9",
+            "docs/explanation/capture.md",
+        ),
+        ("something else", USER, "something else", "docs/explanation/capture.md"),
+        ("", USER, "the trial gave no reason", "docs/explanation/capture.md"),
     ],
 )
 def test_reason_and_next_step(refusal: str, host: HostState, reason: str, remedy: str) -> None:

@@ -1,4 +1,4 @@
-"""The record of a build, as the server writes it: docs/records.md."""
+"""The record of a build, as the server writes it: docs/reference/records.md."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ SHADOWED = (
     *("cbor2", "click", "cryptography", "platformdirs", "pydantic", "rich", "trio", "annotated_types"),
     *("zstandard", "spraycc"),
 )
-#: The variables that a recipe may have changed or added, as docs/interception.md lists them.
+#: The variables that a recipe may have changed or added, as docs/explanation/interception.md lists them.
 OURS = {
     *(b"MAKEFLAGS", b"MFLAGS", b"CARGO_MAKEFLAGS", b"LD_PRELOAD"),
     *(b"SPRAYCC_SOCKET", b"SPRAYCC_BUILD", b"SPRAYCC_EXEC"),

@@ -47,7 +47,7 @@ def said(done: Finished) -> tuple[bytes, bytes]:
     return re.sub(changing, b"", done.out), re.sub(changing, b"", done.err)
 
 
-# A program outside the workspace may have the library: docs/interception.md.
+# A program outside the workspace may have the library: docs/explanation/interception.md.
 @pytest.mark.parametrize("place", ["in the workspace", "outside"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_program_that_the_build_has_made(sandbox: Sandbox, kind: str, place: str) -> None:
@@ -140,9 +140,9 @@ def environment(text: bytes) -> dict[str, str]:
     return dict(line.split("=", 1) for line in text.decode().splitlines() if "=" in line)
 
 
-#: The variables with the jobserver (docs/jobserver.md). make itself adds MFLAGS.
+#: The variables with the jobserver (docs/explanation/jobserver.md). make itself adds MFLAGS.
 JOBSERVER = {"MAKEFLAGS", "MFLAGS", "CARGO_MAKEFLAGS"}
-#: All variables of a build: these, and those of docs/interception.md.
+#: All variables of a build: these, and those of docs/explanation/interception.md.
 DOCUMENTED = JOBSERVER | {"SPRAYCC_EXEC", "LD_PRELOAD", "SPRAYCC_SOCKET", "SPRAYCC_BUILD"}
 
 

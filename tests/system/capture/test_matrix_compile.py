@@ -35,7 +35,7 @@ class Row:
     compilers: tuple[str, ...] = BOTH
     #: where each task runs under the overlay
     ran: tuple[str, ...] = ("remote",)
-    #: where each task runs under predict, if that differs (docs/capture.md says why)
+    #: where each task runs under predict, if that differs (docs/explanation/capture.md says why)
     predicted: tuple[str, ...] | None = None
     cwd: str = ""
     stdin: bytes = b""

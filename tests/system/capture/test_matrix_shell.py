@@ -22,7 +22,7 @@ class Line:
     text: str
     #: names whose modification times must be the same, too
     times: tuple[str, ...] = ()
-    #: the permitted places of the tasks; "here" if docs/capture.md requires the submit host
+    #: the permitted places of the tasks; "here" if docs/explanation/capture.md requires the submit host
     ran: str = "remote"
     umask: int = 0o022
 

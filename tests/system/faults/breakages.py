@@ -34,7 +34,7 @@ from tests.system.harness.sandbox import Process
 #: Small, so that a run is long enough for the heartbeat to find a fault.
 SETTINGS = {"SPRAYCC_HEARTBEAT_S": "0.5", "SPRAYCC_LOST_AFTER_S": "3"}
 
-#: docs/reliability.md: all processes of an attempt are killed within this time after its runner is gone.
+#: docs/explanation/reliability.md: all processes of an attempt are killed within this time after its runner is gone.
 CANCEL_S = 2.0
 
 _TMPFS_BYTES = 24 * 1024 * 1024

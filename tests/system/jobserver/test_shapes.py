@@ -1,6 +1,6 @@
 """The bound on local work, the reached width and the tokens, for every shape and with every tool.
 
-With SHAPES_FIGURES the builds have the sizes of the table in docs/jobserver.md, and take a quarter of an hour. The variable
+With SHAPES_FIGURES the builds have the sizes of the table in docs/explanation/jobserver.md, and take a quarter of an hour. The variable
 names a file, to which each build adds a line of JSON. Without it, the builds are smaller.
 """
 

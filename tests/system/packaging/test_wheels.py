@@ -419,7 +419,7 @@ def test_the_sdist_has_all_that_a_build_needs(tree: Tree) -> None:
         "spraycc/native/common/text.c",
         "spraycc/runner/fallback.py",
         "spraycc/native/box/main.c",
-        "docs/protocol.md",
+        "docs/reference/protocol.md",
         "tests/probe.c",
         "LICENSE",
         "spraycc/py.typed",

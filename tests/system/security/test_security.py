@@ -1,4 +1,4 @@
-"""The promises of docs/security.md that only a whole, running build can break."""
+"""The promises of docs/explanation/security.md that only a whole, running build can break."""
 
 from __future__ import annotations
 
