@@ -176,10 +176,10 @@ def usable_data() -> list[Place]:
     return list(_usable("data", False))
 
 
-def site_configuration() -> str:
-    """The directory of the site's configuration."""
-    named = os.environ.get("XDG_CONFIG_DIRS", "").split(os.pathsep)
-    return os.path.join(next(filter(os.path.isabs, named), "/etc/xdg"), _NAME)
+def site_configurations() -> list[str]:
+    """The directories of the site's configuration, the most important first, as XDG_CONFIG_DIRS lists them."""
+    named = list(filter(os.path.isabs, os.environ.get("XDG_CONFIG_DIRS", "").split(os.pathsep)))
+    return list(dict.fromkeys(os.path.join(parent, _NAME) for parent in named or ["/etc/xdg"]))
 
 
 def user_configuration() -> str | None:

@@ -76,7 +76,7 @@ def _show(flags: dict[str, Any], keys: tuple[str, ...], brief: bool) -> None:
 def _path(flags: dict[str, Any]) -> None:
     from spraycc.config.sources import config_files
 
-    for layer, path in config_files(_workspace()).items():
+    for layer, path in config_files(_workspace()):
         click.echo(f"{layer:<9} {path}{'' if os.path.exists(path) else '  (none)'}")
 
 

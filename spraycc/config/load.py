@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ def load(
     workspace: bytes | None,
     environ: Mapping[str, str] | None = None,
     flags: Mapping[str, Any] | None = None,
-    files: Mapping[str, str] | None = None,
+    files: Sequence[str] | None = None,
 ) -> Loaded:
     """Read and check all sources of settings.
 
@@ -42,14 +42,16 @@ def load(
         environ: in place of ``os.environ``.
         flags: key → value as the command line gave it, None for "not given"; bools for flags without a value, else
             strings.
-        files: the files by layer, weakest first, in place of :func:`~spraycc.config.sources.config_files`.
+        files: paths, weakest first, in place of those of :func:`~spraycc.config.sources.config_files`.
 
     Raises:
         ConfigError: names the source, the key, the value and the allowed values.
     """
     if environ is None:
         environ = os.environ
-    layers = [from_file(path) for path in (files if files is not None else config_files(workspace)).values()]
+    if files is None:
+        files = [path for _, path in config_files(workspace)]
+    layers = [from_file(path) for path in files]
     variables, warnings = from_environment(environ)
     layers += [variables, from_flags(flags or {})]
     values = dict(DEFAULTS)

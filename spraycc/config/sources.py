@@ -29,14 +29,17 @@ class Given:
     textual: bool
 
 
-def config_files(workspace: bytes | None) -> dict[str, str]:
-    """The configuration files by layer, weakest first, whether they exist or not."""
-    files = {"site": os.path.join(directories.site_configuration(), "config.toml")}
+def config_files(workspace: bytes | None) -> list[tuple[str, str]]:
+    """(layer, path) of the configuration files, weakest first, whether they exist or not.
+
+    The layer "site" has a file for each directory in XDG_CONFIG_DIRS. The first directory is the strongest.
+    """
+    files = [("site", os.path.join(parent, "config.toml")) for parent in reversed(directories.site_configurations())]
     own = directories.user_configuration()
     if own is not None:
-        files["user"] = os.path.join(own, "config.toml")
+        files.append(("user", os.path.join(own, "config.toml")))
     if workspace is not None:
-        files["workspace"] = os.path.join(os.fsdecode(workspace), WORKSPACE_FILE)
+        files.append(("workspace", os.path.join(os.fsdecode(workspace), WORKSPACE_FILE)))
     return files
 
 

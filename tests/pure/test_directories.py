@@ -48,7 +48,12 @@ def test_relative_and_empty_variables_do_not_count(monkeypatch: pytest.MonkeyPat
     assert directories.state().path == str(entry / ".local/state/spraycc")
     assert directories.data().path == str(entry / ".local/share/spraycc")
     assert directories.user_configuration() == str(entry / ".config/spraycc")
-    assert directories.site_configuration() == "/etc/xdg/spraycc"
+    assert directories.site_configurations() == ["/etc/xdg/spraycc"]
+
+
+def test_the_site_may_have_several_directories(monkeypatch: pytest.MonkeyPatch, entry: Path) -> None:
+    monkeypatch.setenv("XDG_CONFIG_DIRS", "/a:relative::/b:/a")
+    assert directories.site_configurations() == ["/a/spraycc", "/b/spraycc"]
 
 
 @pytest.mark.parametrize("home", ["", "/", "//", "/nonexistent", "/dev/null", "relative"])

@@ -19,7 +19,7 @@ SLURM = MANAGERS[0]
 
 
 def loaded(**flags: str) -> config.Loaded:
-    return config.load(None, {}, flags, files={})
+    return config.load(None, {}, flags, files=[])
 
 
 @pytest.mark.parametrize("brief", [False, True])
@@ -28,7 +28,7 @@ def test_what_is_shown_is_a_configuration_with_the_same_meaning(brief: bool, tmp
     text = "\n".join(show(before, HERE, brief=brief))
     assert set(tomllib.loads(text)) == set(KEYS)
     (tmp_path / "x.toml").write_text(text)
-    assert config.load(None, {}, {}, files={"site": str(tmp_path / "x.toml")}).settings == before.settings
+    assert config.load(None, {}, {}, files=[str(tmp_path / "x.toml")]).settings == before.settings
 
 
 def test_each_setting_has_a_line_that_says_what_it_is_for() -> None:
@@ -92,7 +92,7 @@ def test_the_commented_lines_are_settings(tmp_path: Path) -> None:
     lines = [line[2:] for line in text.splitlines() if " = " in line]
     assert {line.split()[0] for line in lines} == set(FIRST)
     (tmp_path / "x.toml").write_text("\n".join(lines))
-    assert config.load(None, {}, {}, files={"site": str(tmp_path / "x.toml")}).settings == loaded().settings
+    assert config.load(None, {}, {}, files=[str(tmp_path / "x.toml")]).settings == loaded().settings
 
 
 @pytest.mark.parametrize(

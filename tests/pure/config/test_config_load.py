@@ -25,12 +25,12 @@ from spraycc.settings import Settings
 def load_from(
     tmp_path: Path, *, environ: dict[str, str] | None = None, flags: dict[str, Any] | None = None, **files: str
 ):
-    paths = {}
+    paths = []
     for layer in ("site", "user", "workspace"):
         path = tmp_path / f"{layer}.toml"
         if layer in files:
             path.write_text(files[layer])
-        paths[layer] = str(path)
+        paths.append(str(path))
     return load(None, environ or {}, flags, files=paths)
 
 
@@ -191,13 +191,13 @@ def test_a_syntax_error_names_file_and_line(tmp_path: Path) -> None:
 def test_bytes_that_are_not_utf8_name_the_line(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_bytes(b"\n\nsummary = '\xff'\n")
     with pytest.raises(ConfigError, match=r"c\.toml: line 3: not UTF-8"):
-        load(None, {}, files={"user": str(tmp_path / "c.toml")})
+        load(None, {}, files=[str(tmp_path / "c.toml")])
 
 
 def test_a_file_that_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="can't be read: Is a directory"):
-        load(None, {}, files={"user": str(tmp_path)})
-    assert load(None, {}, files={"user": str(tmp_path / "missing" / "deeper")}).settings == Settings()
+        load(None, {}, files=[str(tmp_path)])
+    assert load(None, {}, files=[str(tmp_path / "missing" / "deeper")]).settings == Settings()
 
 
 def test_a_fifo_is_no_configuration_and_nobody_waits_for_a_writer(tmp_path: Path) -> None:
@@ -225,10 +225,10 @@ def test_a_file_that_the_kernel_keeps_from_us(
     monkeypatch.setattr(sources, "open", denied, raising=False)
     monkeypatch.setattr(os, "access", access)
     if directory_is_closed:
-        assert load(None, {}, files={"user": str(path)}).settings == Settings()
+        assert load(None, {}, files=[str(path)]).settings == Settings()
     else:
         with pytest.raises(ConfigError, match="can't be read: Permission denied"):
-            load(None, {}, files={"user": str(path)})
+            load(None, {}, files=[str(path)])
 
 
 def test_unknown_variables_warn_and_reserved_ones_do_not(tmp_path: Path) -> None:
@@ -266,9 +266,27 @@ def test_flags_are_the_keys_with_dashes() -> None:
 def test_the_workspace_has_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     files = config_files(b"/w\xff")
-    assert list(files) == ["site", "user", "workspace"]
-    assert files["user"] == str(tmp_path / "config" / "spraycc" / "config.toml")
-    assert files["workspace"].encode(errors="surrogateescape") == b"/w\xff/.spraycc.toml"
+    assert [layer for layer, _ in files] == ["site", "user", "workspace"]
+    assert files[1][1] == str(tmp_path / "config" / "spraycc" / "config.toml")
+    assert files[2][1].encode(errors="surrogateescape") == b"/w\xff/.spraycc.toml"
+
+
+def test_of_the_sites_files_that_of_the_first_directory_is_the_strongest(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = {"team": "executors = 1", "host": "executors = 2\nlocal_slots = 2", "none": None, "all": "memory_mb = 3"}
+    paths = {name: tmp_path / name / "spraycc" / "config.toml" for name in settings}
+    for name, text in settings.items():
+        if text is not None:
+            paths[name].parent.mkdir(parents=True)
+            paths[name].write_text(text)
+    monkeypatch.setenv("XDG_CONFIG_DIRS", ":".join(str(tmp_path / name) for name in settings))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "mine"))
+    assert [path for layer, path in config_files(None) if layer == "site"] == [*map(str, reversed(paths.values()))]
+    loaded = load(None, {}, {})
+    assert (loaded.settings.executors, loaded.settings.local_slots, loaded.settings.memory_mb) == (1, 2, 3)
+    assert loaded.origins["executors"] == str(paths["team"])
+    assert loaded.origins["local_slots"] == str(paths["host"])
 
 
 @given(

@@ -13,7 +13,7 @@ from tests import measured
 
 def test_without_configuration_pydantic_is_not_imported(tmp_path: Path) -> None:
     code = (
-        "import sys, json; from spraycc.config import load; load(None, {}, {}, files={'user': sys.argv[1]});"
+        "import sys, json; from spraycc.config import load; load(None, {}, {}, files=[sys.argv[1]]);"
         "print(json.dumps(sorted({'pydantic', 'tomllib', 'click', 'rich', 'trio'} & set(sys.modules))))"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "none")]
