@@ -124,7 +124,9 @@ class Settings:
         "spraycc", "First part of the names of batch jobs."
     )
     setup: str | None = setting(
-        None, "Line of shell that runs before an executor starts, for example 'module load gcc'."
+        None,
+        "Line of shell that runs on an executor's host before the executor starts, for example 'module load python'. "
+        "Tasks have the environment of your build: load the compiler's module in your shell before the build.",
     )
     array_limit: Annotated[int, Ge(1), Le(1_000_000)] | None = setting(
         None, "Most batch jobs in one array. auto: the cluster manager's default limit."
