@@ -18,8 +18,14 @@ class RawCommand(click.Command):
 def command(name: str) -> click.Command:
     """The subcommand ``name``: a build tool, or ``build``."""
     if name == "build":
-        help_text = "Run any build command: spraycc build -- ./build.sh"
-        return RawCommand(name, callback=_build, help=help_text, options_metavar="--", add_help_option=False)
+        return RawCommand(
+            name,
+            callback=_build,
+            help="Run any build command: spraycc build -- ./build.sh",
+            params=[_words("-- CMD...", required=True)],
+            options_metavar="",
+            add_help_option=False,
+        )
 
     @click.pass_obj
     def run_tool(flags: dict[str, Any], words: tuple[str, ...]) -> int:
@@ -27,7 +33,19 @@ def command(name: str) -> click.Command:
 
         return build((name, *words), flags)
 
-    return RawCommand(name, callback=run_tool, help=f"Run {name} with all words after the name.", add_help_option=False)
+    return RawCommand(
+        name,
+        callback=run_tool,
+        help=f"Run {name} with all words after the name.",
+        params=[_words("[WORDS]...", required=False)],
+        options_metavar="",
+        add_help_option=False,
+    )
+
+
+def _words(metavar: str, *, required: bool) -> click.Argument:
+    """The words of the tool, for the usage line only: RawCommand does not parse them."""
+    return click.Argument(["words"], nargs=-1, type=click.UNPROCESSED, required=required, metavar=metavar)
 
 
 @click.pass_context

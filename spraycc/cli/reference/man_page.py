@@ -9,7 +9,9 @@ import re
 from collections.abc import Callable, Iterable
 
 from spraycc.cli.option_table import Command, Option
+from spraycc.cli.reference.examples import EXAMPLES
 from spraycc.cli.reference.roff import bold, entry, escaped, italic, paragraph, section, wrapped
+from spraycc.cli.reference.usage import own_options, usage
 from spraycc.cli.reference.values import is_tool
 from spraycc.config.keys import GROUPS, HELP, allowed, default_word, flag, variable
 
@@ -60,15 +62,9 @@ def _commands(root: Command) -> list[str]:
 
 
 def _command(command: Command) -> list[str]:
-    arguments = ""
-    for argument in command.arguments:
-        more = "..." if argument.is_repeatable else ""
-        arguments += f" {italic(argument.metavar)}{more}" if argument.is_required else f" [{italic(argument.metavar)}]"
-    own = [option for option in command.options if "--help" not in option.names]
-    options = f" [{italic('OPTIONS')}]" if own else ""
     text = [paragraph(part) for part in command.help.split("\n\n")]
-    lines = entry(f"{bold(' '.join(command.words))}{options}{arguments}", *text)
-    below = [line for option in own for line in _option(option)]
+    lines = entry(" ".join([bold(" ".join(command.words)), *usage(command, italic)]), *text)
+    below = [line for option in own_options(command) for line in _option(option)]
     below += [line for child in command.commands for line in _command(child)]
     return [*lines, ".RS", *below, ".RE"] if below else lines
 
@@ -85,8 +81,16 @@ def _settings(root: Command) -> list[str]:
     return lines
 
 
+def _examples(root: Command) -> list[str]:
+    """All examples, those of ``spraycc`` itself first."""
+    return [
+        line for examples in EXAMPLES.values() for one in examples for line in entry(bold(one.line), escaped(one.text))
+    ]
+
+
 _LISTS: dict[str, Callable[[Command], Iterable[str]]] = {
     "OPTIONS": _options,
     "COMMANDS": _commands,
     "SETTINGS": _settings,
+    "EXAMPLES": _examples,
 }

@@ -13,6 +13,7 @@ from spraycc.cli.reference import bash, fish, man_page, zsh
 from spraycc.cli.reference.__main__ import TEMPLATES
 from spraycc.cli.reference.files import PAGES, files
 from spraycc.cli.reference.roff import entry, escaped, paragraph, wrapped
+from spraycc.cli.reference.usage import usage
 from spraycc.cli.reference.values import Kind, first_sentence, is_tool, kind_of
 from spraycc.config.keys import KEYS, default_word, variable
 
@@ -84,7 +85,7 @@ def test_the_man_page_has_every_command_with_its_options(command: Command) -> No
         assert command.words[-1] in heads[0].replace(",", "").split()
         return
     words = " ".join(command.words)
-    rest = {"[OPTIONS]", *(sign.format(arg.metavar) for arg in command.arguments for sign in ("{}", "[{}]", "{}..."))}
+    rest = {word for place in usage(command) for word in place.split()}
     starts = [at for at, head in enumerate(heads) if f"{head} ".startswith(f"{words} ")]
     [at] = [at for at in starts if set(heads[at].removeprefix(words).split()) <= rest]
     own = heads[at + 1 : at + 1 + len([option for option in command.options if "--help" not in option.names])]
