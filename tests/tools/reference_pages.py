@@ -16,7 +16,16 @@ from spraycc.cli.reference.examples import EXAMPLES, Example
 from spraycc.cli.reference.usage import own_options, usage
 from spraycc.cli.reference.values import first_sentence, is_tool
 from spraycc.config.keys import (
-    DEFAULTS, FIRST, GROUPS, HELP, allowed, choices, core_type, default_word, flag, variable,
+    DEFAULTS,
+    FIRST,
+    GROUPS,
+    HELP,
+    allowed,
+    choices,
+    core_type,
+    default_word,
+    flag,
+    variable,
 )  # fmt: skip
 
 DIRECTORY = Path(__file__).resolve().parents[2] / "docs/reference"

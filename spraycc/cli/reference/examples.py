@@ -18,7 +18,7 @@ class Example:
 EXAMPLES: dict[tuple[str, ...], tuple[Example, ...]] = {
     (): (
         Example(
-            "spraycc make -j8", "Build with the settings in force; without a cluster, this host runs all commands."
+            "spraycc make -j8", "Build with the settings in force. Without a cluster, this host runs all commands."
         ),
         Example(
             "spraycc --cluster slurm --queues short --executors 400 make -j400",
