@@ -71,6 +71,8 @@ class Scheduler:
             due.append(pool.retry_at)
         if (release := pool.next_release(self.policy.release_delay_s)) is not None:
             due.append(release[1])
+        if (withdrawal := pool.next_withdrawal(self.policy.release_delay_s)) is not None:
+            due.append(withdrawal)
         if (retirement := pool.next_retirement()) is not None:
             due.append(retirement)
         return min(due, default=None)
@@ -93,6 +95,7 @@ class Scheduler:
         pool.validate(tasks)
         self.placer.validate(tasks)
         assert (pool.quiet_since is not None) == (not self.builds.open and not self.queue.size)
+        assert (pool.unwanted_since is not None) == (not self.wants_executors)
         assert pool.connected <= self.policy.max_executors or not pool.idle
 
     @property
@@ -235,6 +238,7 @@ class Scheduler:
         self.placer.place_tasks(self._now)
         if self.pool.raise_ceiling(self.policy.initial_executors):
             self._ask_executors()
+        self._withdraw_unwanted()
         self._release_idle()
         if self._widths_due:
             self._set_widths()
@@ -257,13 +261,24 @@ class Scheduler:
     def _ask_executors(self) -> None:
         missing = self._missing()
         if missing > 0 and self._now >= self.pool.retry_at:
-            self.pool.asked += missing
+            self.pool.ask(missing)
             self._actions.append(AskExecutors(missing))
 
     def _missing(self) -> int:
         pool = self.pool
         wanted = min(self.policy.max_executors, self.builds.wanted_executors, pool.ceiling)
         return int(wanted) - pool.connected - pool.asked
+
+    def _withdraw_unwanted(self) -> None:
+        """Take back the requests that no build has wanted for the release delay, also if no executor is connected."""
+        pool = self.pool
+        if self.wants_executors:
+            pool.unwanted_since = None
+        elif pool.unwanted_since is None:
+            pool.unwanted_since = self._now
+        due = pool.next_withdrawal(self.policy.release_delay_s)
+        if due is not None and due <= self._now:
+            self._withdraw_requests()
 
     def _release_idle(self) -> None:
         """Release executors that have been idle for too long.
@@ -298,6 +313,7 @@ class Scheduler:
         for action in [action for action in self._actions if isinstance(action, AskExecutors)]:
             self._actions.remove(action)
             self.pool.asked -= action.count
+        self.pool.withdrawn = True
         if self.pool.asked and not any(isinstance(action, Withdraw) for action in self._actions):
             self._actions.append(Withdraw())
 

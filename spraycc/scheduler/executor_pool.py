@@ -100,6 +100,8 @@ class ExecutorPool:
         self.connected = 0
         #: requested executors that have neither joined nor failed, >= 0
         self.asked = 0
+        #: all requests were withdrawn. Some of the requested executors may still join.
+        self.withdrawn = False
         #: connected executors that are known to be unfit for something
         self.unfit = 0
         #: no executors are requested before this time
@@ -112,6 +114,8 @@ class ExecutorPool:
         self.ceiling = math.inf
         #: time since when no build is open and no task is queued; None while there are any
         self.quiet_since: float | None = None
+        #: time since when no build wants executors, for the withdrawal of requests; None while any build does
+        self.unwanted_since: float | None = None
         #: heap of (time, executor): no task goes to the executor from then on
         self._retirements: list[tuple[float, ExecutorId]] = []
         #: executors that were lost before they finished an attempt, since any executor last finished one
@@ -137,6 +141,17 @@ class ExecutorPool:
     def lower_ceiling(self) -> None:
         """An executor idles while a build is open, so the build can use only the others."""
         self.ceiling = max(1, self.connected)
+
+    def ask(self, count: int) -> None:
+        """``count`` more executors are requested."""
+        self.asked += count
+        self.withdrawn = False
+
+    def next_withdrawal(self, delay_s: float) -> float | None:
+        """When the requests are to be withdrawn; None: builds want them, or there are none left to withdraw."""
+        if self.unwanted_since is None or not self.asked or self.withdrawn:
+            return None
+        return self.unwanted_since + delay_s
 
     def fail(self, count: int, now: float, retry_s: float) -> None:
         """``count`` requested executors will not join."""
@@ -202,17 +217,17 @@ class ExecutorPool:
 
     def retire(self, now: float) -> list[Executor]:
         """The idle executors whose time is nearly over. Busy executors become RETIRING."""
-        idle = []
+        idle: dict[ExecutorId, Executor] = {}  # an executor may be on the heap twice
         heap = self._retirements
         while heap and (heap[0][0] <= now or heap[0][1] not in self.executors):
             executor = self.executors.get(heapq.heappop(heap)[1])
             if executor is None:
                 continue
             if executor.state is ExecutorState.IDLE:
-                idle.append(executor)
+                idle[executor.id] = executor
             elif executor.state is ExecutorState.BUSY:
                 executor.move(ExecutorState.RETIRING)
-        return idle
+        return list(idle.values())
 
     def next_release(self, delay_s: float) -> tuple[Executor, float] | None:
         """The executor that idles longest and the time of its release; None to keep it."""

@@ -19,6 +19,7 @@ from spraycc.scheduler.actions import (
 from spraycc.scheduler.events import (
     AttemptEnded,
     BuildEnded,
+    BuildLeft,
     BuildStarted,
     ExecutorJoined,
     ExecutorLost,
@@ -247,7 +248,7 @@ def test_a_runner_that_dies_within_the_grace_leaves_none_to_the_next(start):
     play = start()
     play.at(0, remote(1), AskExecutors(1))
     play.at(4, TaskGone(1))
-    assert play.scheduler.next_deadline() is None
+    assert play.scheduler.next_deadline() == 64  # the withdrawal of the request
     play.at(10, remote(2))
     assert play.scheduler.next_deadline() == 15
 
@@ -608,6 +609,63 @@ def test_those_on_the_way_are_withdrawn_before_others_leave_after_the_last_build
     play.do(TaskGone(1), 1)
     play.at(2, BuildEnded("b"))
     play.at(62, Tick(), Withdraw(), Release("y"), Release("x"))
+
+
+def test_an_executor_whose_time_is_over_twice_is_released_once(start):
+    play = start(max_executors=1)
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
+    play.at(0, remote(1), AskExecutors(1))
+    play.at(0, ExecutorJoined("x", 5.0), Dispatch(1, "x", 1))
+    play.at(1, AttemptEnded("x", 1, DONE))
+    play.at(1, TaskGone(1))
+    # The event reaches the scheduler before the Tick of the same time.
+    play.at(5, ExecutorsUnwanted(("x",)), Release("x"), AskExecutors(1))
+
+
+def test_requests_that_no_build_wants_are_withdrawn_without_any_connected_executor(start):
+    play = start()
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
+    play.at(0, remote(1), AskExecutors(4))
+    play.do(TaskGone(1), 1)
+    play.at(2, BuildEnded("b"))
+    assert play.scheduler.next_deadline() == 62
+    play.at(62, Tick(), Withdraw())
+    assert play.scheduler.next_deadline() is None  # once is enough
+    play.at(63, SubmissionFailed(4, 0.001))
+    play.at(70, BuildStarted("c", None), SetWidth("c", 1))
+    play.at(70, remote(2, build="c"), AskExecutors(4))
+    play.do(TaskGone(2), 71)
+    play.at(72, BuildEnded("c"))
+    play.at(132, Tick(), Withdraw())
+
+
+def test_a_build_that_opens_in_time_keeps_the_requests_of_the_last_one(start):
+    play = start()
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
+    play.at(0, remote(1), AskExecutors(4))
+    play.do(TaskGone(1), 1)
+    play.at(2, BuildEnded("b"))
+    play.at(61, BuildStarted("c", None), SetWidth("c", 1))
+    play.at(62, Tick())
+    play.at(90, BuildEnded("c"))
+    assert play.scheduler.next_deadline() == 150
+
+
+def test_requests_for_a_build_whose_command_line_is_gone_are_withdrawn(start):
+    play = start()
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
+    play.at(0, remote(1), AskExecutors(4))
+    play.do(BuildLeft("b"), 5)
+    play.at(65, Tick(), Withdraw())
+
+
+def test_a_withdrawal_may_follow_the_last_build_at_once(start):
+    play = start(release_delay_s=0)
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
+    play.at(0, remote(1), AskExecutors(4))
+    play.do(TaskGone(1), 1)
+    play.at(2, BuildEnded("b"), Withdraw())
+    assert play.scheduler.next_deadline() is None
 
 
 def test_an_executor_near_the_end_of_its_time_is_drained_and_replaced(start):

@@ -118,6 +118,7 @@ class World(RuleBasedStateMachine):
         self.ends_at = {}  # executor -> the time when its batch job's run time is nearly over
         self.asked = 0
         self.wanted = 0  # executors that were asked for and not withdrawn since
+        self.unwanted_since: float | None = 0.0  # time since when no build wants executors; None while a build does
         self.open = {}  # build -> cap
         self.left = set()  # builds whose command line is gone
         self.widths = {}
@@ -146,6 +147,7 @@ class World(RuleBasedStateMachine):
         for action in actions:
             getattr(self, "on_" + type(action).__name__)(action)
         self.check_demand(actions)
+        self.check_unwanted()
         if not self.connected() and self.policy.max_executors:
             for runner in self.queued():
                 runner.must_run_locally = runner.arrival.build in self.left
@@ -309,6 +311,17 @@ class World(RuleBasedStateMachine):
             assert kinds.index(Withdraw) < kinds.index(AskExecutors)
         assert not (self.unused and self.wanted)
         self.unused = False
+
+    def check_unwanted(self):
+        """Requests that no build has wanted for the release delay are withdrawn, whoever is connected."""
+        tasks = (r for r in self.runners.values() if r.where in ("waits", "remote") and not r.must_run_locally)
+        outside = {r.arrival.build for r in tasks if r.arrival.placement is Placement.REMOTE} - self.open.keys()
+        if self.open.keys() - self.left or outside - self.left:
+            self.unwanted_since = None
+            return
+        if self.unwanted_since is None:
+            self.unwanted_since = self.now
+        assert not self.wanted or self.now < self.unwanted_since + self.policy.release_delay_s
 
     def on_SetWidth(self, action):
         assert action.width != self.widths.get(action.build)
