@@ -1,10 +1,13 @@
-"""Parses command lines of ``spraycc`` as the real parser does, without running them."""
+"""Finds command lines of ``spraycc`` in shell scripts, and parses them as the real parser does, without running them."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+import os
+import re
+import shlex
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -46,3 +49,52 @@ def _check_raw(name: str, context: click.Context) -> None:
     words = context.params.get("words", ())
     if name == "build" and not (words[:1] == ("--",) and words[1:]) and (not words or words[0].startswith("-")):
         raise click.UsageError("build: no command")
+
+
+#: Words before a command: of the shell, and programs that run the command that follows.
+_BEFORE = {
+    *("if", "then", "else", "elif", "while", "until", "do", "!", "{", "exec", "eval", "command", "time"),
+    *("sudo", "env", "nice", "nohup", "srun", "apptainer", "exec"),
+}
+_SUBSTITUTION = re.compile(r"[$<]\(([^()]*)\)|`([^`]*)`")
+
+
+def spraycc_lines(script: str) -> Iterator[list[str]]:
+    """The words after ``spraycc`` of each call of it in a shell script."""
+    text = re.sub(r"<<-? *['\"]?(\w+)['\"]?.*?^\s*\1$", "", script, flags=re.DOTALL | re.MULTILINE)
+    for line in text.replace("\\\n", " ").split("\n"):
+        if line.lstrip().startswith("#"):
+            continue
+        for inner in _SUBSTITUTION.finditer(line):
+            yield from _calls(inner[1] or inner[2] or "")
+        yield from _calls(_SUBSTITUTION.sub("SUBSTITUTION", line))
+
+
+def _calls(line: str) -> Iterator[list[str]]:
+    words = shlex.shlex(line, posix=True, punctuation_chars=True)
+    command: list[str] = []
+    redirects = False
+    try:
+        for word in [*words, ";"]:
+            if set(word) <= set("<>&") and set(word) & set("<>"):
+                redirects = True
+                if command and command[-1].isdigit():
+                    command.pop()
+            elif set(word) <= set(";&|()"):
+                yield from _own(command)
+                command, redirects = [], False
+            elif redirects:
+                redirects = False
+            else:
+                command.append(word)
+    except ValueError as exc:
+        raise ValueError(f"{line}: {exc}") from None
+
+
+def _own(words: list[str]) -> Iterator[list[str]]:
+    while words and (words[0] in _BEFORE or re.match(r"\w+=", words[0])):
+        words = words[1:]
+    if words and words[0] == "timeout":
+        words = words[2:]
+    if words and os.path.basename(words[0]) == "spraycc":
+        yield words[1:]
