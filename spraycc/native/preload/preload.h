@@ -39,6 +39,10 @@ uintptr_t real_address(struct real *real);
 /* For the library's constructor: looks up all functions. Later, dlsym could wait for a lock. */
 void real_look_up_all(void);
 
+/* find_function.c: the address of the function in the first library after this one that has it, as from
+ * dlsym(RTLD_NEXT, name). 0 if there is none. Finds no function that the loader chooses by the CPU. */
+uintptr_t find_next_function(const char *name);
+
 /* Before the definition of a wrapper: has the constructor look up the function that it wraps. */
 #define WRAPS(function) \
 	static struct real real_##function __attribute__((section("spraycc_reals"), used)) = {#function, 0}
