@@ -16,7 +16,10 @@ which executors preload into commands, and the library that intercepts the execu
 The hook uses ``CC``, ``CFLAGS`` and ``LDFLAGS``. It links programs statically if that works, else dynamically: a static
 runner starts faster, and runs on hosts with another C library. A native wheel is tagged ``py3-none-<platform>``: it has
 programs for the platform but no extension module, so it serves every Python. Hatchling's own ``infer_tag`` would tie
-the wheel to one Python.
+the wheel to one Python. The platform is read from the compiled files, so it is the compiler's target
+(``CC=aarch64-linux-gnu-gcc``), not the building host.
+
+The same sources, compiler and ``SOURCE_DATE_EPOCH`` give the same wheel, in every directory.
 
 The man pages and the scripts of the shells' completion go to the installation's ``share`` (shared data). The module
 spraycc.cli.reference writes them. It needs click, which pyproject.toml asks for. Without click, as in a build without
@@ -28,14 +31,16 @@ An editable install gets the same scripts, but a changed source does not rebuild
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.tags import platform_tags
@@ -71,6 +76,14 @@ LIBRARY_FLAGS = ("-fPIC", "-shared", "-fvisibility=hidden", "-Wl,-z,noseparate-c
 #: glibc before 2.34 has dlsym in libdl; later versions have an empty libdl.
 LIBRARY_END = ("-fno-lto", "-ldl")
 
+#: e_machine of elf(5) -> the name in manylinux tags.
+MACHINES = {62: "x86_64", 183: "aarch64"}
+#: The libraries that are part of glibc, and that a manylinux wheel of ours may load.
+GLIBC_LIBRARIES = frozenset({"libc.so.6", "libdl.so.2", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"})
+#: pip 19.3 and later know this tag under its older name, too.
+OLDEST_GLIBC = (2, 17)
+OLDEST_TAG = "manylinux_2_17_{0}.manylinux2014_{0}"
+
 
 class CompileError(Exception):
     """A program could not be compiled; ``str()`` has the command and the compiler's messages."""
@@ -96,7 +109,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # generic 
         built = {} if choice == "python" else self._native(scratch, hard=choice == "native")
         if RUNNER in built:
             build_data["pure_python"] = False
-            build_data["tag"] = f"py3-none-{platform()}"
+            build_data["tag"] = f"py3-none-{platform(built)}"
         else:  # this wheel is for every platform, so it has no native part
             built = {RUNNER: self._script(scratch / RUNNER, FALLBACK)}
             build_data["tag"] = "py3-none-any"
@@ -168,8 +181,10 @@ def compile_native(name: str, out_dir: Path, version: str) -> Path:
         raise CompileError("no C compiler: neither CC is set nor is cc, gcc or clang on PATH")
     is_library = name in LIBRARIES
     flags = LIBRARY_FLAGS if is_library else (f'-DSPRAYCC_VERSION="{version}"',)
-    command = [*compiler, *FLAGS, *flags, *shlex.split(os.environ.get("CFLAGS", ""))]
-    command += [*map(str, sources_of(name)), "-o", str(out_dir / name), *shlex.split(os.environ.get("LDFLAGS", ""))]
+    command = [*compiler, *FLAGS, *flags, f"-fdebug-prefix-map={ROOT}=.", *shlex.split(os.environ.get("CFLAGS", ""))]
+    # Relative paths, because absolute paths would get into debugging information, and change the wheel.
+    command += [str(source.relative_to(ROOT)) for source in sources_of(name)]
+    command += ["-o", str(out_dir.resolve() / name), *shlex.split(os.environ.get("LDFLAGS", ""))]
     return run_compiler([[*command, *LIBRARY_END]] if is_library else [[*command, "-static"], command], out_dir / name)
 
 
@@ -190,7 +205,7 @@ def write_reference(share: Path) -> None:
 
 
 def run_compiler(commands: Sequence[list[str]], out: Path) -> Path:
-    """Make ``out`` by the first of these commands that succeeds.
+    """Make ``out`` by the first of these commands that succeeds. They run in the source tree.
 
     Raises:
         CompileError: no command succeeds; the text has the last command and its output.
@@ -198,7 +213,9 @@ def run_compiler(commands: Sequence[list[str]], out: Path) -> Path:
     words = ""
     for command in commands:
         try:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+            done = subprocess.run(
+                command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+            )
         except OSError as exc:
             raise CompileError(f"{command[0]}: {exc.strerror}") from None
         if done.returncode == 0:
@@ -215,6 +232,91 @@ def find_compiler() -> list[str] | None:
     return next(([name] for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
 
 
-def platform() -> str:
-    """This platform's plain tag, linux_x86_64 for instance. A manylinux tag would promise to work with older libcs."""
-    return next(tag for tag in platform_tags() if not tag.startswith(("manylinux", "musllinux")))
+def platform(built: dict[str, Path]) -> str:
+    """The platform tag of a wheel with these programs and libraries.
+
+    A complete wheel with static programs is manylinux for the oldest glibc that its libraries load with. All other
+    wheels get the plain tag, linux_x86_64 for instance, because they may work on hosts like this one only.
+    """
+    files = {name: read_elf(path) for name, path in built.items()}
+    machine = MACHINES.get(files[RUNNER].machine)
+    if machine is None:
+        return next(tag for tag in platform_tags() if not tag.startswith(("manylinux", "musllinux")))
+    if files.keys() != SOURCES.keys() or not all(is_portable(elf, name in LIBRARIES) for name, elf in files.items()):
+        return f"linux_{machine}"
+    glibc = max(version for elf in files.values() for version in (OLDEST_GLIBC, *elf.glibc_versions()))
+    if glibc == OLDEST_GLIBC:
+        return OLDEST_TAG.format(machine)
+    return "manylinux_{}_{}_{}".format(*glibc[:2], machine)
+
+
+class Elf(NamedTuple):  # hatchling loads this file in a way that dataclass does not support
+    """A compiled program or library. ``versions`` are those that it needs of libraries, such as GLIBC_2.17."""
+
+    machine: int
+    is_static: bool
+    libraries: frozenset[str]
+    versions: frozenset[str]
+
+    def glibc_versions(self) -> Iterator[tuple[int, ...]]:
+        for version in self.versions:
+            if version.startswith("GLIBC_"):
+                yield tuple(map(int, version.removeprefix("GLIBC_").split(".")))
+
+
+def is_portable(elf: Elf, is_library: bool) -> bool:
+    """Whether this works on each host with a glibc that has the needed versions."""
+    if not is_library:
+        return elf.is_static
+    return elf.libraries <= GLIBC_LIBRARIES and all(re.fullmatch(r"GLIBC_[0-9.]+", name) for name in elf.versions)
+
+
+#: Of elf(5): types of segments, and tags of the dynamic segment.
+_PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
+_DT_NEEDED, _DT_STRTAB, _DT_VERNEED, _DT_VERNEEDNUM = 1, 5, 0x6FFFFFFE, 0x6FFFFFFF
+
+
+def read_elf(path: Path) -> Elf:
+    """The parts of an ELF file that decide where it runs. The machine is 0 unless the file is for a 64-bit
+    little-endian one."""
+    data = path.read_bytes()
+    if data[:6] != b"\x7fELF\x02\x01":
+        return Elf(0, False, frozenset(), frozenset())
+    [machine] = struct.unpack_from("<H", data, 18)
+    table, size, count = struct.unpack_from("<32xQ14xHH", data)
+    # p_type, p_offset, p_vaddr, p_filesz
+    segments: list[tuple[int, int, int, int]] = [
+        struct.unpack_from("<I4xQQ8xQ", data, table + size * index) for index in range(count)
+    ]
+    dynamic: list[tuple[int, int]] = []
+    for kind, offset, _, length in segments:
+        if kind == _PT_DYNAMIC:
+            dynamic += struct.iter_unpack("<QQ", data[offset : offset + length])
+    values = dict(dynamic)
+
+    def place(tag: int) -> int:
+        """The offset in the file of the table with this tag."""
+        for kind, offset, start, length in segments:
+            if kind == _PT_LOAD and 0 <= values[tag] - start < length:
+                return values[tag] - start + offset
+        raise ValueError(f"{path}: no segment has the table {tag:#x}")
+
+    def text(number: int) -> str:
+        start = place(_DT_STRTAB) + number
+        return data[start : data.index(b"\0", start)].decode()
+
+    versions = set()
+    at = place(_DT_VERNEED) if _DT_VERNEED in values else 0
+    for _ in range(values.get(_DT_VERNEEDNUM, 0)):
+        # Elf64_Verneed: vn_cnt, vn_aux, vn_next
+        needs, first, next_library = struct.unpack_from("<2xH4xII", data, at)
+        need = at + first
+        for _ in range(needs):
+            # Elf64_Vernaux: vna_name, vna_next
+            name, next_need = struct.unpack_from("<8xII", data, need)
+            versions.add(text(name))
+            need += next_need
+        at += next_library
+    is_static = not any(kind == _PT_INTERP for kind, *_ in segments)
+    libraries = frozenset(text(value) for tag, value in dynamic if tag == _DT_NEEDED)
+    return Elf(machine, is_static, libraries, frozenset(versions))

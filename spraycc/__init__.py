@@ -3,7 +3,7 @@
 import resource
 import sys
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Under a limit of file sizes, Python 3.11 keeps a .pyc of which it could write only a part, and no later run can import
 # that module. This file's own .pyc is short enough. -1: no limit.

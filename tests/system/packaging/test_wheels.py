@@ -16,13 +16,18 @@ from pathlib import Path
 
 import pytest
 
-from hatch_build import LIBRARIES, LIBRARY_FLAGS, SOURCES, compile_native, sources_of
+from hatch_build import LIBRARIES, LIBRARY_FLAGS, SOURCES, Elf, compile_native, is_portable, sources_of
+from spraycc import __version__
 from tests.system.harness import needs
 from tests.system.harness.native import STRICT
 from tests.system.harness.waiting import HANG_S
 
 ROOT = Path(__file__).resolve().parents[3]
-PLATFORM = "py3-none-" + sysconfig.get_platform().replace("-", "_").replace(".", "_")
+MACHINE = os.uname().machine
+#: Of a complete wheel with static programs.
+PORTABLE = f"py3-none-manylinux_2_17_{MACHINE}.manylinux2014_{MACHINE}"
+#: Of other wheels with compiled programs.
+PLAIN = f"py3-none-linux_{MACHINE}"
 
 STUB = """
 #include <stdio.h>
@@ -129,6 +134,10 @@ def metadata(wheel: Path, name: str) -> str:
         return archive.read(path).decode()
 
 
+def tags(wheel: Path) -> set[str]:
+    return {line.removeprefix("Tag: ") for line in metadata(wheel, "WHEEL").splitlines() if line.startswith("Tag: ")}
+
+
 def run_script(tmp_path: Path, content: bytes) -> str:
     program = tmp_path / "program"
     program.write_bytes(content)
@@ -139,8 +148,8 @@ def run_script(tmp_path: Path, content: bytes) -> str:
 def test_a_native_wheel(tree: Tree, tmp_path: Path) -> None:
     before = tree.files()
     wheel = tree.wheel()
-    assert wheel.name.endswith(f"-{PLATFORM}.whl")
-    assert f"Tag: {PLATFORM}\n" in metadata(wheel, "WHEEL")
+    assert wheel.name.endswith(f"-{PORTABLE}.whl")
+    assert tags(wheel) == {f"py3-none-manylinux_2_17_{MACHINE}", f"py3-none-manylinux2014_{MACHINE}"}
     assert "Root-Is-Purelib: false\n" in metadata(wheel, "WHEEL")
     found = scripts(wheel)
     assert found.keys() == {"spraycc", "spraycc-run", "spraycc-box", "spraycc-main"}
@@ -150,7 +159,7 @@ def test_a_native_wheel(tree: Tree, tmp_path: Path) -> None:
     for name, (mode, content) in found.items():
         assert mode & stat.S_IXUSR
         assert content.startswith(b"\x7fELF")
-        assert run_script(tmp_path, content) == f"{name} 0.1.0\n"
+        assert run_script(tmp_path, content) == f"{name} {__version__}\n"
     libraries = shared_data(wheel)
     assert libraries.keys() == {RECORDER, EXEC}
     assert all(content.startswith(b"\x7fELF") for content in libraries.values())
@@ -217,7 +226,8 @@ def test_the_wheel_has_the_man_pages_and_the_completion(real_tree: RealTree) -> 
         "share/man/man1/spraycc-run.1",
         "share/man/man5/spraycc.toml.5",
     }
-    assert '.TH SPRAYCC 1 "2023-11-14" "SprayCC 0.1.0"' in found["share/man/man1/spraycc.1"]  # SOURCE_DATE_EPOCH
+    # the date of SOURCE_DATE_EPOCH
+    assert f'.TH SPRAYCC 1 "2023-11-14" "SprayCC {__version__}"' in found["share/man/man1/spraycc.1"]
     assert "complete -F _spraycc spraycc" in found["share/bash-completion/completions/spraycc"]
     with zipfile.ZipFile(wheel) as archive:
         assert not [name for name in archive.namelist() if name.endswith(".in")]
@@ -284,7 +294,8 @@ def test_the_python_wheel(tree: Tree, tmp_path: Path, cause: Callable[[Tree], di
     content = found["spraycc-run"][1]
     assert content.startswith(b"#!python\n"), "installers replace this line with their interpreter"
     assert (
-        run_script(tmp_path, content.replace(b"#!python", b"#!" + os.fsencode(sys.executable), 1)) == "fallback 0.1.0\n"
+        run_script(tmp_path, content.replace(b"#!python", b"#!" + os.fsencode(sys.executable), 1))
+        == f"fallback {__version__}\n"
     )
 
 
@@ -311,7 +322,7 @@ def test_without_spraycc_box_the_runner_is_still_native(tree: Tree) -> None:
     assert done.returncode == 0
     assert "spraycc-box is left out" in done.stdout + done.stderr
     [wheel] = (tree.path / "dist").glob("*.whl")
-    assert wheel.name.endswith(f"-{PLATFORM}.whl")
+    assert wheel.name.endswith(f"-{PLAIN}.whl"), "not for other hosts, because a part is missing"
     assert scripts(wheel).keys() == {"spraycc", "spraycc-main", "spraycc-run"}
     assert tree.build(SPRAYCC_RUNNER="native").returncode != 0
 
@@ -337,9 +348,44 @@ def test_dynamic_where_static_does_not_link(tree: Tree, tmp_path: Path) -> None:
     cc = tmp_path / "cc"
     cc.write_text('#!/bin/sh\nfor w; do [ "$w" = -static ] && exit 1; done\nexec cc "$@"\n')
     cc.chmod(0o755)
-    found = scripts(tree.wheel(CC=str(cc)))
-    assert run_script(tmp_path, found["spraycc-run"][1]) == "spraycc-run 0.1.0\n"
+    wheel = tree.wheel(CC=str(cc))
+    assert wheel.name.endswith(f"-{PLAIN}.whl")
+    found = scripts(wheel)
+    assert run_script(tmp_path, found["spraycc-run"][1]) == f"spraycc-run {__version__}\n"
     assert b"ld-linux" in found["spraycc-run"][1] or b"ld-musl" in found["spraycc-run"][1]
+
+
+def test_the_tag_names_the_oldest_glibc_that_has_the_functions(tree: Tree) -> None:
+    (tree.native / "exec" / "decide.c").write_text(
+        "#include <stdlib.h>\nvoid *answer(void *p) { return reallocarray(p, 2, 3); }\n"
+    )
+    assert tree.wheel().name.endswith(f"-py3-none-manylinux_2_26_{MACHINE}.whl")
+
+
+@pytest.mark.parametrize(
+    ("portable", "libraries", "versions"),
+    [
+        (True, {"libc.so.6", "libdl.so.2"}, {"GLIBC_2.17", "GLIBC_2.2.5"}),
+        (False, {"libc.so.6", "libgcc_s.so.1"}, {"GLIBC_2.17"}),
+        (False, {"libc.so.6"}, {"GLIBC_PRIVATE"}),
+    ],
+)
+def test_a_portable_library_needs_only_glibc(portable: bool, libraries: set[str], versions: set[str]) -> None:
+    assert is_portable(Elf(62, False, frozenset(libraries), frozenset(versions)), is_library=True) == portable
+
+
+def test_the_tag_follows_the_compilers_target(tree: Tree) -> None:
+    """Not the building host's."""
+    cc = needs.program("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu libc6-dev-arm64-cross")
+    wheel = tree.wheel(CC=cc)
+    assert wheel.name.endswith("-py3-none-manylinux_2_17_aarch64.manylinux2014_aarch64.whl")
+    assert all(content[18:20] == b"\xb7\0" for content in shared_data(wheel).values())  # EM_AARCH64
+
+
+def test_the_directory_of_the_build_is_not_in_the_programs(tree: Tree) -> None:
+    wheel = tree.wheel(CFLAGS="-g")
+    contents = [content for _, content in scripts(wheel).values()] + list(shared_data(wheel).values())
+    assert not [content for content in contents if os.fsencode(tree.path) in content]
 
 
 def test_the_users_flags_are_honoured(tree: Tree, tmp_path: Path) -> None:
@@ -377,7 +423,10 @@ def test_pip_installs_the_native_programs(tree: Tree, tmp_path: Path, words: tup
     before = tree.files()
     bin_dir = install(tree, tmp_path / "venv", *words)
     for name in ("spraycc", "spraycc-run", "spraycc-box"):
-        assert subprocess.run([bin_dir / name], capture_output=True, text=True, check=True).stdout == f"{name} 0.1.0\n"
+        assert (
+            subprocess.run([bin_dir / name], capture_output=True, text=True, check=True).stdout
+            == f"{name} {__version__}\n"
+        )
     main = bin_dir / "spraycc-main"
     assert main.read_text() == f"#!{bin_dir}/python\n{COMMAND_SCRIPT}"
     assert os.access(main, os.X_OK)
@@ -395,14 +444,14 @@ def test_pip_puts_its_interpreter_into_the_fallback(tree: Tree, tmp_path: Path, 
         assert (bin_dir / name).read_text().splitlines()[0] == f"#!{bin_dir}/python"
     assert (
         subprocess.run([bin_dir / "spraycc-run"], capture_output=True, text=True, check=True).stdout
-        == "fallback 0.1.0\n"
+        == f"fallback {__version__}\n"
     )
     assert not (bin_dir / "spraycc-box").exists()
 
 
 def test_the_sdist_has_all_that_a_build_needs(tree: Tree) -> None:
-    (tree.path / "docs").mkdir()
-    (tree.path / "docs" / "protocol.md").touch()
+    (tree.path / "docs" / "reference").mkdir(parents=True)
+    (tree.path / "docs" / "reference" / "protocol.md").touch()
     (tree.path / "tests").mkdir()
     (tree.path / "tests" / "probe.c").touch()
     (tree.path / "junk.o").touch()
@@ -437,4 +486,4 @@ def test_the_real_programs_compile_without_warnings(tmp_path: Path) -> None:
             command = [needs.compiler(compiler), *STRICT, *flags, *sources_of(name), "-o", tmp_path / name]
             done = subprocess.run(command, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
-        assert compile_native(name, tmp_path, "0.1.0").exists()
+        assert compile_native(name, tmp_path, __version__).exists()
