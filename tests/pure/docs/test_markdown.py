@@ -66,6 +66,15 @@ def test_a_page_has_one_title_and_begins_with_it(page: Path) -> None:
     assert paragraph[:1] not in ("#", "|", "-", ""), "a page begins with a sentence for the reader"
 
 
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.parent.name in ("start", "how-to", TOP.name)], ids=name_of
+)
+def test_all_code_is_in_blocks_with_a_fence(page: Path) -> None:
+    """A block that is only indented has no language."""
+    if page.name not in ("CHANGELOG.md", "CONTRIBUTING.md"):
+        assert not re.findall(r"(?<=\n\n)    (?!\s*(?:[-*|]|\d+\.)).*", without_blocks(page.read_text()))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_a_block_has_a_language(page: Path) -> None:
     assert not [f"{block.line}: {block.language!r}" for block in blocks(page) if block.language not in LANGUAGES]
