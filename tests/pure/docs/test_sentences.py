@@ -35,7 +35,7 @@ def test_no_sentence_is_too_long(page: Path) -> None:
         ("For example, e.g. one, i.e. two.", [6]),
         ("Python 3.11 or later, .spraycc.toml too.", [6]),
         ("**Bold words.** Then *more* words.", [2, 3]),
-        ("One - two – three … four.", [4]),
+        ("One - two + three … four.", [4]),
         ("Text.\n\n```sh\nspraycc make one two three\n```\n\nMore text.", [1, 2]),
         ("<!-- a comment. -->\nText.", [1]),
         ("![a picture of it](x.png)\n\n> A quote.", [2]),
