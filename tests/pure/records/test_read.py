@@ -249,7 +249,7 @@ def test_the_build_before_has_the_same_command_line_and_directory(tmp_path: Path
 
 def test_the_example_of_the_documentation_has_every_key(tmp_path: Path) -> None:
     text = (Path(__file__).parents[3] / "docs/reference/records.md").read_text()
-    lines = [json.loads(line) for line in text.splitlines() if line.startswith("    {")]
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith('{"')]
     header, joined, sample, *tasks, end = lines
     for line, kind in ((header, Header), (sample, SampleLine), *((task, TaskLine) for task in tasks), (end, EndLine)):
         assert line.keys() == kind.__annotations__.keys()
