@@ -36,7 +36,7 @@ START_RETRY_S = 10.0
 LEAVE_S = 1.0
 #: Executors leave when what is pending has been cancelled, but at most this much later.
 CANCEL_S = 5.0
-#: Executors of an earlier way that fail are no reason for a pause. The scheduler wants one all the same.
+#: Executors that are withdrawn, or of an earlier way, are no reason for a pause. The scheduler wants one all the same.
 _NO_PAUSE_S = 0.001
 #: A heartbeat that comes this much too late shows that the server was stopped, or got no CPU.
 LATE_S = 0.5
@@ -80,7 +80,9 @@ class Fleet:
         self._proved: dict[ExecutorId, ExecutorLink] = {}
         #: the last launch is in use; the executors of earlier launches stay until they are released
         self._launches: list[Launch] = []
-        #: executors that were asked for while a launch begins; 0: no launch begins
+        #: a launch begins, and takes the executors in ``_to_start``
+        self._is_beginning = False
+        #: executors that were asked for while a launch begins
         self._to_start = 0
         #: needs that any executor's host does not meet, so that the user is told of each need once
         self._differing: set[str] = set()
@@ -170,11 +172,15 @@ class Fleet:
             self._launches[-1].launcher.ask(count)
             return
         self._to_start += count
-        if self._to_start == count:
+        if not self._is_beginning:
+            self._is_beginning = True
             self._nursery.start_soon(self._begin_launch)
 
     def withdraw(self) -> None:
         """Take back the executors that were asked for and have not started."""
+        if self._to_start:
+            count, self._to_start = self._to_start, 0
+            self.post(SubmissionFailed(count, _NO_PAUSE_S))
         for launcher in self._launchers:
             launcher.withdraw()
 
@@ -234,13 +240,16 @@ class Fleet:
                 if launch.way == way_of(self.settings):
                     break
                 way = way_of(self.settings)  # other settings have come meanwhile
-            launch.launcher.ask(self._to_start)
-            self._to_start = 0
+            self._is_beginning = False
+            if self._to_start:  # not withdrawn meanwhile
+                launch.launcher.ask(self._to_start)
+                self._to_start = 0
         except Exception as exc:
             if not isinstance(exc, (OSError, SprayccError)):
                 log.exception("a fault at the start of executors")
-            count, self._to_start = self._to_start, 0
-            self._start_failed(way, count, START_RETRY_S, f"executors can't be started: {_reason(exc)}")
+            count, self._to_start, self._is_beginning = self._to_start, 0, False
+            if count:
+                self._start_failed(way, count, START_RETRY_S, f"executors can't be started: {_reason(exc)}")
 
     async def _make_launch(self) -> Launch:
         """A new launch for the present settings, which runs from now on."""

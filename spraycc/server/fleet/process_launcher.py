@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 RETRY_S = 10.0
 #: Pause after a failed start on a host, for that host only, and if all hosts are full.
 HOST_RETRY_S = 60.0
+#: Executors that were withdrawn may be asked for again after this time.
+WITHDRAWN_RETRY_S = 0.001
 #: The user's own command may submit a batch job: wait this many seconds for the executor to connect.
 CONNECT_S = 600.0
 
@@ -66,6 +68,8 @@ class ProcessLauncher:
         self._not_before: dict[Host, float] = {}
         if settings.cluster == "command":
             template_argv(settings.start_command, self._command, "check")
+        #: executor -> ends the user's own command for it, which may wait for a CPU of the cluster
+        self._withdrawals: dict[str, trio.CancelScope] = {}
         self._scope = trio.CancelScope()
         #: (command line, executors, host) of processes to start
         self._starts, self._to_start = trio.open_memory_channel[tuple[Sequence[str], Sequence[str], Host | None]](
@@ -114,12 +118,16 @@ class ProcessLauncher:
                 executor_id = secrets.token_hex(4)
                 if self._settings.cluster == "command":
                     argv = template_argv(self._settings.start_command, self._command, executor_id)
+                    self._withdrawals[executor_id] = trio.CancelScope()
                 else:
                     argv = (*self._command, "--id", executor_id)
                 self._start(argv, [executor_id], None)
 
     def withdraw(self) -> None:
-        pass  # a process that was started connects within a second
+        """End the user's own commands whose executors have not connected. Other processes connect within a second."""
+        for executor_id, withdrawal in self._withdrawals.items():
+            if executor_id in self._awaited:
+                withdrawal.cancel()
 
     async def withdrawn(self) -> None:
         pass
@@ -170,13 +178,17 @@ class ProcessLauncher:
     async def _run_process(self, argv: Sequence[str], ids: Sequence[str], host: Host | None) -> None:
         """Start a process and wait for its end. Report its executors that have not connected."""
         log_file = ExecutorsLog(self._log_path)
+        withdrawal = self._withdrawals.get(ids[0]) or trio.CancelScope()
         try:
             environ = self._environment()
             process = await start_process(argv, environ, self._log_path)
             log.info("executors %s: started as process %d", " ".join(ids), process.pid)
             try:
-                status = await process.wait()
-                log.info("executors %s: process %d ended with status %d", " ".join(ids), process.pid, status)
+                with withdrawal:
+                    await process.wait()
+                status = process.returncode  # None: withdrawn, and the process is ended below
+                ended = "is not wanted any more" if status is None else f"ended with status {status}"
+                log.info("executors %s: process %d %s", " ".join(ids), process.pid, ended)
                 lines = log_file.lines()
                 why = lines[-1] if lines else f"the process ended with status {status} before"
                 if host is None:
@@ -195,10 +207,14 @@ class ProcessLauncher:
             why = f"a fault of the server: {exc}"
         finally:
             self.processes -= 1
+            self._withdrawals.pop(ids[0], None)
             for executor_id in ids:
                 if executor_id not in self._connected:  # a connected executor may outlive its broken connection
                     self._free(executor_id)
         if missing := [executor_id for executor_id in ids if self._awaited.pop(executor_id, None) is not None]:
+            if withdrawal.cancelled_caught:
+                self._failed(len(missing), WITHDRAWN_RETRY_S, "")
+                return
             if host is not None:
                 self._not_before[host] = trio.current_time() + HOST_RETRY_S
             what = "an executor" if len(missing) == 1 else f"{len(missing)} executors"

@@ -80,7 +80,7 @@ async def test_without_an_executor_compiles_run_here_after_the_grace_and_the_use
 async def test_a_limit_of_the_site_is_told_once_in_each_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = "2 of 4 executors are submitted"
     words = "Slurm takes no more now: too many (SprayCC tries again later)"
-    monkeypatch.setattr(FakeLauncher, "limited", lambda _: Limited(words, state, trio.current_time() - 5))
+    monkeypatch.setattr(FakeLauncher, "limited", lambda _: Limited(words, f"{words}; {state}", trio.current_time() - 5))
     async with serving(tmp_path, monkeypatch, wait_for_cluster=True) as world:
         first, second = await world.build(), await world.build()
         runner = world.compile(first, "a")
@@ -418,6 +418,57 @@ async def test_executors_asked_for_in_another_way_are_withdrawn_and_their_refusa
         await trio.sleep(1)
         assert len(world.launchers) == 2
         assert world.asked == [4]
+
+
+async def test_executors_are_withdrawn_while_a_launch_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go = trio.Event()
+
+    async def pack(_: Path) -> None:
+        await go.wait()
+
+    async with serving(tmp_path, monkeypatch, release_delay_s=60.0, idle_shutdown_s=600.0) as world:
+        monkeypatch.setattr(launch_module, "ready_pack", pack)
+        watcher = CommandLine(world.door)
+        await watcher.hello()
+        for again in (False, True):
+            build = await world.build()
+            runner = world.compile(build, "a")
+            await settle()
+            assert (await watcher.status())["scheduler"]["executors"]["asked"] == 4
+            runner.close()
+            await build.finish()
+            await trio.sleep(61)
+            assert (await watcher.status())["scheduler"]["executors"]["asked"] == 0, again
+        assert world.launchers == []
+        go.set()
+        await settle()
+        assert [launcher.asked for launcher in world.launchers] == [[]]
+        world.compile(await world.build(), "b")
+        await settle()
+        assert [launcher.asked for launcher in world.launchers] == [[4]]
+
+
+async def test_executors_asked_for_after_a_withdrawal_wait_for_the_launch_that_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = trio.Event()
+
+    async def pack(_: Path) -> None:
+        await go.wait()
+
+    async with serving(tmp_path, monkeypatch, release_delay_s=0.0) as world:
+        monkeypatch.setattr(launch_module, "ready_pack", pack)
+        build = await world.build()
+        runner = world.compile(build, "a")
+        await settle()
+        runner.close()
+        await build.finish()
+        await trio.sleep(1)
+        world.compile(await world.build(), "b")
+        await trio.sleep(1)
+        go.set()
+        await settle()
+        assert [launcher.asked for launcher in world.launchers] == [[4]]
 
 
 async def test_a_refusal_is_told_once_and_a_later_build_is_told_it_too(

@@ -176,6 +176,16 @@ def test_compile_slots_build_while_executors_are_pending(alone: Sandbox) -> None
     assert program(alone) == output_of(4)
 
 
+def test_commands_that_wait_for_a_cpu_end_when_no_build_wants_them(alone: Sandbox) -> None:
+    alone.settings |= {**NO_CLUSTER, "SPRAYCC_RELEASE_DELAY_S": "0.5"}
+    alone.write(c_project(2))
+    alone.build("make", "-j4", options=["--local-compile-slots", "2"]).ok()
+    alone.wait_for("no executor is pending", lambda: not alone.status()["pending"])
+    alone.wait_for("no command waits", lambda: not [p for p in alone.processes() if "spraycc-none" in p.command])
+    alone.run("make", "clean")
+    assert alone.build("make", "-j4", options=["--local-compile-slots", "2"]).ok().figures["remote"] == 0
+
+
 def test_this_host_and_an_executor_work_together(alone: Sandbox) -> None:
     alone.settings |= {"SPRAYCC_CLUSTER": "command", "SPRAYCC_START_COMMAND": "/usr/bin/env"}
     alone.write(c_project(6))
