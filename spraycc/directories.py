@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 from spraycc.errors import RuntimeDirError
 from spraycc.jobserver.makeflags import is_plain_path
+from spraycc.notices import starting
 
 _NAME = "spraycc"
 #: kind -> its variable, and its directory below a home directory
@@ -52,13 +53,9 @@ def base(environ: dict[str, str] | os._Environ[str] | None = None) -> bytes:
     if chosen:
         path = os.fsencode(chosen)
         if not os.path.isabs(path):
-            raise RuntimeDirError(
-                f"SPRAYCC_RUNTIME_DIR={chosen}: must be an absolute path, as every program must find it"
-            )
+            raise RuntimeDirError(starting.RUNTIME_DIR_IS_RELATIVE.text(value=chosen))
         if not is_plain_path(path):
-            raise RuntimeDirError(
-                f"SPRAYCC_RUNTIME_DIR={chosen}: must be of letters, digits and /._+-, as MAKEFLAGS names it"
-            )
+            raise RuntimeDirError(starting.RUNTIME_DIR_IS_NOT_PLAIN.text(value=chosen))
         return os.path.normpath(path)
     path = os.fsencode(f"/tmp/spraycc-{os.getuid()}")
     if not _is_strangers(path):
@@ -87,8 +84,7 @@ def ensure(path: bytes) -> None:
             pass
         except OSError as exc:
             raise RuntimeDirError(
-                f"{os.fsdecode(directory)}: can't be made: {exc.strerror}; "
-                "set SPRAYCC_RUNTIME_DIR to a directory on this host's own disk that you can write to"
+                starting.DIRECTORY_NOT_MADE.text(directory=os.fsdecode(directory), cause=exc.strerror)
             ) from None
         check(directory)
 
@@ -105,15 +101,14 @@ def check(path: bytes) -> None:
     except OSError as exc:
         raise RuntimeDirError(f"{shown}: {exc.strerror}") from None
     if not stat.S_ISDIR(status.st_mode):
-        what = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "no directory"
-        raise RuntimeDirError(f"{shown}: is {what}; remove it, or set SPRAYCC_RUNTIME_DIR to a directory of your own")
+        kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "no directory"
+        raise RuntimeDirError(starting.NOT_A_DIRECTORY.text(path=shown, kind=kind))
     if status.st_uid != os.getuid():
         raise RuntimeDirError(
-            f"{shown}: belongs to {_user(status.st_uid)}, not to {_user(os.getuid())}; "
-            "set SPRAYCC_RUNTIME_DIR to a directory of your own"
+            starting.DIRECTORY_OF_OTHERS.text(directory=shown, owner=_user(status.st_uid), user=_user(os.getuid()))
         )
     if status.st_mode & 0o077:
-        raise RuntimeDirError(f"{shown}: is open to others (mode {status.st_mode & 0o7777:04o}); run chmod 700 {shown}")
+        raise RuntimeDirError(starting.DIRECTORY_IS_OPEN.text(directory=shown, mode=status.st_mode & 0o7777))
 
 
 # --- homes ---
@@ -204,9 +199,7 @@ def make(place: str) -> None:
 def _first(kind: str, probe: bool) -> Place:
     for place in _usable(kind, probe):
         return place
-    raise RuntimeDirError(
-        f"no directory of yours can be written to; set {_KINDS[kind][0]} to a directory of your own with free space"
-    )
+    raise RuntimeDirError(starting.NO_PLACE.text(variable=_KINDS[kind][0]))
 
 
 def _usable(kind: str, probe: bool) -> Iterator[Place]:
@@ -215,9 +208,10 @@ def _usable(kind: str, probe: bool) -> Iterator[Place]:
     for path in places(kind):
         obstacle = _obstacle(path) or (_cannot_take_a_file(path) if probe else "")
         if not obstacle:
-            yield Place(path, f"{problem}; meanwhile {path} is used" if problem else "", path not in own)
+            meanwhile = starting.OTHER_PLACE.text(problem=problem, directory=path) if problem else ""
+            yield Place(path, meanwhile, path not in own)
         # The message names the first place, which the user expects to be used.
-        problem = problem or f"{obstacle}, or set {_KINDS[kind][0]} to a directory of your own"
+        problem = problem or starting.PLACE_OR_VARIABLE.text(obstacle=obstacle, variable=_KINDS[kind][0])
 
 
 def places(kind: str) -> list[str]:
@@ -266,17 +260,17 @@ def _obstacle(path: str) -> str:
     nearest, owner = _nearest(path)
     # Not stat: a link to a directory is a directory, and a dangling link is an obstacle.
     if not os.path.isdir(nearest):
-        return f"{nearest}: is no directory; move it away"
+        return starting.PLACE_IS_A_FILE.text(path=nearest)
     if owner != os.getuid() and (nearest == path or not os.access(nearest, os.W_OK | os.X_OK)):
         mend = f"run `sudo chown -R {_account()} {nearest}`" if _is_in_home(nearest) else "have it given to you"
-        return f"{nearest}: belongs to {_user(owner)}, not to {_user(os.getuid())}; {mend}"
+        return starting.PLACE_OF_OTHERS.text(directory=nearest, owner=_user(owner), user=_user(os.getuid()), mend=mend)
     if not os.access(nearest, os.W_OK | os.X_OK):
         try:
             is_read_only = bool(os.statvfs(nearest).f_flag & os.ST_RDONLY)
         except OSError:
             is_read_only = False
         mend = "have its file system mounted for writing" if is_read_only else f"run `chmod u+rwx {nearest}`"
-        return f"{nearest}: can't be written to; {mend}"
+        return starting.PLACE_NOT_WRITABLE.text(directory=nearest, mend=mend)
     return ""
 
 
@@ -291,7 +285,7 @@ def _cannot_take_a_file(path: str) -> str:
         finally:
             os.unlink(probe)
     except (OSError, RuntimeDirError) as exc:
-        return f"{path}: can't be written to: {getattr(exc, 'strerror', exc)}; make room there"
+        return starting.PLACE_IS_FULL.text(directory=path, cause=getattr(exc, "strerror", exc))
     return ""
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from spraycc import directories
 from spraycc.commands.interception import LIBRARY_NAME
 from spraycc.errors import RuntimeDirError, SprayccError
+from spraycc.notices import starting
 from spraycc.system.preload import can_name
 
 RUNNER = "spraycc-run"
@@ -72,9 +73,10 @@ def install(data: str | None = None, runner: str | None = None) -> RunnerFiles:
         except NoRunner as exc:
             problem = problem or place.problem or str(exc)
             continue
-        problem = f"{problem}; meanwhile {files.data} is used" if problem else place.problem
-        return dataclasses.replace(files, problem=problem)
-    raise NoRunner(problem or "there is no directory for the runner; set XDG_DATA_HOME to a directory of your own")
+        if problem:
+            return dataclasses.replace(files, problem=starting.OTHER_PLACE.text(problem=problem, directory=files.data))
+        return dataclasses.replace(files, problem=place.problem)
+    raise NoRunner(problem or starting.NO_RUNNER_DIRECTORY.text())
 
 
 def _install(data: str, runner: str) -> RunnerFiles:
@@ -88,12 +90,9 @@ def _install(data: str, runner: str) -> RunnerFiles:
         _link(os.path.join(programs, COMMAND), os.path.join(os.path.dirname(runner), COMMAND))
         library = _copy_library(data, runner)
     except (OSError, RuntimeDirError) as exc:
-        raise NoRunner(
-            f"{data}: the runner can't be copied: {getattr(exc, 'strerror', exc)}; "
-            "set XDG_DATA_HOME to a directory that you can write to"
-        ) from None
+        raise NoRunner(starting.RUNNER_NOT_COPIED.text(directory=data, cause=getattr(exc, "strerror", exc))) from None
     if os.statvfs(programs).f_flag & os.ST_NOEXEC:
-        raise NoRunner(f"{data}: no program can be executed there (noexec); set XDG_DATA_HOME to another directory")
+        raise NoRunner(starting.RUNNER_NOT_EXECUTABLE.text(directory=data))
     return RunnerFiles(data, os.fsencode(os.path.join(programs, RUNNER)), library)
 
 
@@ -116,9 +115,7 @@ def installed_runner() -> str:
         if os.path.isabs(place) and place not in places and os.path.isfile(os.path.join(place, RUNNER)):
             return os.path.join(place, RUNNER)
         places.append(place)
-    raise NoRunner(
-        f"no {RUNNER} in {', '.join(dict.fromkeys(places))}; install SprayCC again (pip install, or pip install -e .)"
-    )
+    raise NoRunner(starting.NO_RUNNER.text(program=RUNNER, places=", ".join(dict.fromkeys(places))))
 
 
 def is_runner(path: str | bytes) -> bool:

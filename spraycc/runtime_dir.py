@@ -21,6 +21,7 @@ from spraycc.directories import base as base
 from spraycc.directories import check as check
 from spraycc.directories import ensure as ensure
 from spraycc.errors import RuntimeDirError
+from spraycc.notices import starting
 
 #: Names in the server's directory.
 SOCKET = b"socket"
@@ -54,10 +55,7 @@ def locate(workspace: bytes, environ: dict[str, str] | os._Environ[str] | None =
     name = f"{_workspace_name(workspace)}-{_digest(context.of_this_process().encode(), _CONTEXT_CHARACTERS)}"
     path = os.path.join(base(environ), name.encode())
     if len(os.path.join(path, SOCKET)) > _MAX_SOCKET_PATH:
-        raise RuntimeDirError(
-            f"{os.fsdecode(path)}: too long for a socket in it; "
-            "set SPRAYCC_RUNTIME_DIR to a shorter path on this host's own disk"
-        )
+        raise RuntimeDirError(starting.RUNTIME_DIR_IS_LONG.text(directory=os.fsdecode(path)))
     return path
 
 

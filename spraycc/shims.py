@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from spraycc.build_tools import JOBSERVER_TOOLS, SHIMMED
 from spraycc.errors import ConfigError
+from spraycc.notices import configuration, starting
 from spraycc.runner_files import RUNNER, SHIM_MARK, NoRunner, RunnerFiles, is_runner, make_directory, temporary_name
 
 #: Below the user's data directory.
@@ -35,9 +36,7 @@ def check_names(wrap: Collection[str]) -> None:
     """
     for name in wrap:
         if "/" in name or name in ("", ".", "..", RUNNER):
-            raise ConfigError(
-                f"wrap: {name!r} is not the name of a program that could be wrapped; give a name without directory"
-            )
+            raise ConfigError(configuration.BAD_PROGRAM_NAME.text(name=name))
 
 
 def of_build_tools(files: RunnerFiles, path: str) -> bytes:
@@ -91,9 +90,7 @@ def _programs(path: str, is_wanted: Callable[[str], bool]) -> dict[str, str]:
 
 def _directory(files: RunnerFiles, programs: Mapping[str, str]) -> bytes:
     if os.pathsep in files.data:
-        raise NoRunner(
-            f"{files.data}: PATH can't hold a directory with a colon; set XDG_DATA_HOME to another directory"
-        )
+        raise NoRunner(starting.COLON_IN_DIRECTORY.text(directory=files.data))
     kinds = {name: _kind(name, file) for name, file in programs.items()}
     text = "\n".join(f"{name}\t{line}" for name, (line, _) in sorted(kinds.items()))
     key = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
@@ -101,10 +98,7 @@ def _directory(files: RunnerFiles, programs: Mapping[str, str]) -> bytes:
     try:
         _fill(directory, kinds, os.fsdecode(files.runner))
     except OSError as exc:
-        raise NoRunner(
-            f"{directory}: the shims can't be written: {exc.strerror}; "
-            "set XDG_DATA_HOME to a directory that you can write to"
-        ) from None
+        raise NoRunner(starting.SHIMS_NOT_WRITTEN.text(directory=directory, cause=exc.strerror)) from None
     return os.fsencode(directory)
 
 

@@ -16,6 +16,7 @@ import stat
 from spraycc import directories
 from spraycc.config.sources import WORKSPACE_FILE
 from spraycc.errors import WorkspaceError
+from spraycc.notices import configuration
 
 _VCS_MARKS = (b".git", b".hg", b".svn")
 _NEVER = frozenset((b"/", b"/tmp", b"/var/tmp", b"/dev/shm", b"/home", b"/root", b"/usr", b"/var", b"/etc"))
@@ -35,9 +36,7 @@ def find(cwd: bytes | None = None, home: bytes | None = None) -> bytes:
     try:
         start = os.path.realpath(os.getcwdb() if cwd is None else cwd)
     except FileNotFoundError:
-        raise WorkspaceError(
-            "the working directory does not exist any more; change into the project's directory"
-        ) from None
+        raise WorkspaceError(configuration.NO_WORKING_DIRECTORY.text()) from None
     names = map(os.fsencode, directories.known_homes()) if home is None else [home]
     homes = frozenset(map(os.path.realpath, names))
     mark = os.fsencode(WORKSPACE_FILE)
@@ -57,10 +56,7 @@ def find(cwd: bytes | None = None, home: bytes | None = None) -> bytes:
         return vcs_root
     # Not _may_be_root: the user has chosen this directory, even if everybody may write to it.
     if start in _NEVER | homes:
-        raise WorkspaceError(
-            f"{os.fsdecode(start)} can't be a workspace as a whole; work in a subdirectory, one for each project "
-            f"(its root is where {WORKSPACE_FILE}, .git, .hg or .svn is, else the directory you are in)"
-        )
+        raise WorkspaceError(configuration.NO_WORKSPACE.text(directory=os.fsdecode(start), file=WORKSPACE_FILE))
     return start
 
 

@@ -37,6 +37,7 @@ from spraycc.errors import ConfigError, SprayccError
 from spraycc.jobserver.cmdline import Stripped, strip
 from spraycc.jobserver.descriptor import open_for_tool
 from spraycc.jobserver.makeflags import compose, compose_cargo, parse
+from spraycc.notices import Notice, ending, starting
 from spraycc.runner_files import installed_runner
 from spraycc.settings import Settings
 
@@ -105,12 +106,12 @@ def build(words: Sequence[str], flags: Mapping[str, Any], *, by_shim: bool = Fal
     jobserver = True
     if name in NINJAS and (version := version_line(program)) is not None and not is_jobserver_ninja(version):
         width = min(filter(None, (stripped.cap, settings.executors_in_force)))
-        inform(f"{words[0]} {version} knows no jobserver (1.13 does), so it keeps -j{width} for the whole build")
+        inform(starting.OLD_NINJA.text(tool=words[0], version=version, width=width))
         stripped = dataclasses.replace(stripped, argv=with_width(name, stripped.argv, width))
         jobserver = False
     live_tokens = True
     if name in MAKES and is_blocking_make(version := version_line(program) or ""):
-        inform(f"{words[0]} is {version}, which may hang when tokens are withdrawn (4.3 does not), so it keeps a few")
+        inform(starting.OLD_MAKE.text(tool=words[0], version=version))
         live_tokens = False
     plan = Plan(
         stripped, name, program, jobserver=jobserver, live_tokens=live_tokens, by_shim=by_shim,
@@ -125,9 +126,9 @@ def _tell_allocation(loaded: config.Loaded) -> None:
     if settings.allocation is None or not origin.startswith(settings.allocation.name) or not settings.summary_line:
         return
     if settings.step_slots:
-        inform(f"up to {settings.executors_in_force} executors in {origin} (--cluster local: on this host only)")
+        inform(starting.IN_ALLOCATION.text(executors=settings.executors_in_force, allocation=origin))
     elif not settings.allocation.is_here_alone:
-        inform(f"on this host only: {origin}")
+        inform(starting.ALONE_IN_ALLOCATION.text(allocation=origin))
 
 
 def run_one(wish: str, words: Sequence[str], flags: Mapping[str, Any]) -> int:
@@ -172,22 +173,22 @@ def _run(plan: Plan, loaded: config.Loaded, root: bytes, env: dict[bytes, bytes]
     except Exception as exc:
         if plan.probe:
             raise
-        warn(f"{reason(exc)}\nthe build goes on without a server, on this host")
+        warn(starting.GOES_ON_WITHOUT_SERVER.text(cause=reason(exc)))
     figures: dict[str, Any] = {}
     try:
         if opened is not None and plan.summary and settings.summary_line:
-            with _survived("the limit of executors is not shown"):
+            with _survived(ending.NO_LIMIT_SHOWN):
                 executor_limits.tell(settings, loaded.origins, root)
         with ToolRun() as tool:
             _start_tool(tool, plan, settings, env, opened)
-            with _survived("there is no summary"):
+            with _survived(ending.NO_SUMMARY):
                 figures = _wait_for_tool(tool, settings, opened, display, began)
             tool.wait(None)
     finally:
         if opened is not None:
-            with _survived("there is no summary"):
+            with _survived(ending.NO_SUMMARY):
                 opened.close()
-    with _survived("there is no summary"):
+    with _survived(ending.NO_SUMMARY):
         _tell(plan, settings, opened, figures)
         if tool.shell_status and not plan.by_shim:
             _tell_misplaced(plan)
@@ -195,12 +196,12 @@ def _run(plan: Plan, loaded: config.Loaded, root: bytes, env: dict[bytes, bytes]
 
 
 @contextlib.contextmanager
-def _survived(loss: str) -> Iterator[None]:
+def _survived(loss: Notice) -> Iterator[None]:
     """For work beside a build: a failure costs the user what ``loss`` says, and not the build."""
     try:
         yield
     except Exception as exc:
-        warn(f"{reason(exc)}; {loss}")
+        warn(ending.LOSES.text(cause=reason(exc), loss=loss.text()))
 
 
 def _tell(plan: Plan, settings: Settings, opened: OpenedBuild | None, figures: Mapping[str, Any]) -> None:
@@ -274,10 +275,10 @@ def _wait_for_tool(
         except ConnectionEnded as exc:
             # The tool can end before its wait sees that the server is gone, and a runner may have seen it before.
             if is_first_to_tell(opened):
-                warn(f"{exc}; there is no summary")
+                warn(ending.LOSES.text(cause=exc, loss=ending.NO_SUMMARY.text()))
             lives = False
         except SprayccError as exc:
-            warn(f"{exc}; there is no summary")
+            warn(ending.LOSES.text(cause=exc, loss=ending.NO_SUMMARY.text()))
             lives = False
     if not lives:
         server_start.clean_after_server(opened.directory, opened.build)
@@ -320,4 +321,4 @@ def _write_summary(path: str, figures: Mapping[str, Any]) -> None:
     except OSError as exc:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        warn(f"the summary can't be written: {exc}")
+        warn(ending.SUMMARY_NOT_WRITTEN.text(cause=exc))

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 from spraycc.cli import caller_environment
 from spraycc.cli.messages import warn
 from spraycc.errors import ServerUnavailable, SprayccError
+from spraycc.notices import ending, starting
 from spraycc.runner_files import RUNNER, is_runner
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class ToolRun:
             self.pid = _spawn(program, argv, env)
         except OSError as exc:
             if exc.errno == errno.E2BIG:  # perhaps because of our own variables
-                raise SprayccError("the environment has no room for SprayCC's variables") from None
+                raise SprayccError(starting.ENVIRONMENT_IS_FULL.text()) from None
             raise ToolNotFound(os.fsdecode(argv[0]), exc.errno or errno.EINVAL) from None
         for number in self._early:
             self._pass_on(number)
@@ -159,7 +160,8 @@ class ToolRun:
                     due.append(display.run(time.monotonic()))
                 except Exception as exc:
                     display = None
-                    warn(f"an internal error, {type(exc).__name__}: {exc}; progress is not shown any more")
+                    cause = starting.INTERNAL_ERROR.text(kind=type(exc).__name__, text=exc)
+                    warn(ending.NO_PROGRESS.text(cause=cause))
             wait_ms = 1000 * max(0.0, min(due) - time.monotonic()) + 1 if due else None
             for fd, _ in poll.poll(wait_ms):
                 if fd == self._wake_read:

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from spraycc import runtime_dir
 from spraycc.cli.messages import inform
+from spraycc.notices import starting
 from spraycc.settings import Settings
 
 #: File in the state directory of the workspace's server: a line for each message that the user has read.
@@ -48,17 +49,19 @@ def messages(settings: Settings, origins: Mapping[str, str]) -> Iterator[tuple[s
             source = "the CPUs of the allocation"
         limit = _counted(most) if settings.starts_executors else f"{_compiles(most)} at once"
         slots = f", and {_compiles(beside)} on this host beside them" if beside else ""
-        yield f"cut {jobs} {most + beside}", f"-j{jobs} is more than the limit of {limit} {where} ({source}){slots}"
+        text = starting.CUT.text(jobs=jobs, limit=limit, where=where, source=source, beside=slots)
+        yield f"cut {jobs} {most + beside}", text
         return
     if cluster == "local" or settings.step_slots:
         return  # each build in an allocation says so
     is_set = settings.executors is not None
     source = f"`executors`, from {origins['executors']}" if is_set else "`executors` in .spraycc.toml sets another"
     if jobs is None:
-        text = f"this build may use up to {_counted(most)} {where} ({source}{'' if is_set else ' limit'})"
+        source += "" if is_set else " limit"
+        text = starting.MAY_USE.text(executors=_counted(most), where=where, source=source)
     else:
-        limit = _counted(min(jobs, most))
-        text = f"this build may use up to {limit} {where} (-j{jobs}); the limit is {most} ({source})"
+        usable = _counted(min(jobs, most))
+        text = starting.MAY_USE_JOBS.text(executors=usable, where=where, jobs=jobs, limit=most, source=source)
     yield f"cluster {cluster}", text
 
 

@@ -17,6 +17,7 @@ from spraycc.cli.tool_environment import in_build, without_build
 from spraycc.jobserver.cmdline import Stripped
 from spraycc.jobserver.descriptor import open_for_tool
 from spraycc.jobserver.makeflags import is_plain_path
+from spraycc.notices import ending, starting
 from spraycc.runner_files import RunnerFiles
 from spraycc.settings import Settings
 
@@ -149,10 +150,7 @@ def _tell_of_directories(files: RunnerFiles, settings: Settings) -> None:
     if text := state.problem or files.problem:
         warn(text)
     elif state.is_last_resort and settings.cluster != "local":
-        warn(
-            f"you have no home directory, so {state.path} has the server's files, and executors on other hosts can't "
-            "read them; set XDG_STATE_HOME to a directory that all hosts share"
-        )
+        warn(starting.NO_HOME.text(directory=state.path))
 
 
 def _recipe_shell(settings: Settings, files: RunnerFiles) -> bytes:
@@ -160,14 +158,14 @@ def _recipe_shell(settings: Settings, files: RunnerFiles) -> bytes:
         return b""
     if is_plain_path(files.shell):
         return files.shell
-    warn(f"recipe lines are not wrapped, as MAKEFLAGS can't hold the path {os.fsdecode(files.shell)}")
+    warn(starting.SHELL_NOT_IN_MAKEFLAGS.text(shell=os.fsdecode(files.shell)))
     return b""
 
 
 def tell_server_is_gone(opened: OpenedBuild) -> None:
     """Warn that the server is gone, unless a runner has warned."""
     if is_first_to_tell(opened):
-        warn("the server is gone; the rest of the build runs on this host")
+        warn(ending.SERVER_IS_GONE.text())
 
 
 def is_first_to_tell(opened: OpenedBuild) -> bool:

@@ -48,6 +48,7 @@ def _stop(flags: dict[str, Any], now: bool, force: bool) -> int:
     from spraycc import leftovers, runtime_dir, workspace
     from spraycc.cli import server_start
     from spraycc.cli.messages import inform
+    from spraycc.notices import cluster
 
     root = workspace.find()
     # The servers of other contexts, too: of a container that shares /tmp, or from before `newgrp`.
@@ -63,7 +64,7 @@ def _stop(flags: dict[str, Any], now: bool, force: bool) -> int:
     if force:
         return _cancel_leftovers(root, states, flags)
     if any(map(leftovers.has_batch_jobs, states)):
-        inform("batch jobs may be left in the cluster; `spraycc server stop --force` cancels them")
+        inform(cluster.MAY_BE_LEFT.text())
     return 0
 
 
@@ -72,13 +73,14 @@ def _run(flags: dict[str, Any]) -> int:
     from spraycc import config, runtime_dir, workspace
     from spraycc.cli import direct_exec, server_start
     from spraycc.errors import ServerUnavailable
+    from spraycc.notices import starting
 
     root = workspace.find()
     settings = config.load(root, flags=flags).settings
     directory = runtime_dir.locate(root)
     runtime_dir.ensure(directory)
     if server_start.server_lives(directory):
-        raise ServerUnavailable(f"a server runs for {os.fsdecode(root)} already; `spraycc server stop` ends it")
+        raise ServerUnavailable(starting.SERVER_RUNS_ALREADY.text(workspace=os.fsdecode(root)))
     command_line = server_start.server_command(directory, root)
     read, write = os.pipe()
     # Shorter than a pipe's capacity, so that this does not wait for a reader.
@@ -95,13 +97,14 @@ def _cancel_leftovers(root: bytes, states: list[str], flags: dict[str, Any]) -> 
     from spraycc import config, isolated
     from spraycc.cli import server_start
     from spraycc.cli.messages import inform
+    from spraycc.notices import cluster
 
     # In a process of its own, because the command line does not import trio.
     argv = isolated.command("spraycc.server.fleet.stale_jobs", *states)
     environ = server_start.server_environment(config.load(root, flags=flags).settings.kept_variables)
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environ)
     if done.returncode:
-        inform(f"batch jobs may be left: {done.stderr.strip()}")
+        inform(cluster.FORCE_FAILED.text(error=done.stderr.strip()))
         return 1
-    inform(f"submissions of earlier servers that were found in the cluster, and cancelled: {done.stdout.strip()}")
+    inform(cluster.FORCED.text(count=done.stdout.strip()))
     return 0

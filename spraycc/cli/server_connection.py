@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from spraycc import __version__
 from spraycc.cli.hampered_server import is_hampered
 from spraycc.errors import ProtocolError, ServerUnavailable
+from spraycc.notices import ending, starting
 from spraycc.wire.framing import FrameReader, encode_frame
 from spraycc.wire.runner import (
     FROM_SERVER,
@@ -99,9 +100,7 @@ class ServerConnection:
                 sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
             )
             if uid != os.getuid():
-                raise ServerUnavailable(
-                    f"{os.fsdecode(path)}: a process of user {uid} listens on this socket; it gets nothing from us"
-                )
+                raise ServerUnavailable(starting.SOCKET_OF_OTHERS.text(socket=os.fsdecode(path), uid=uid))
             connection._send(Hello(RUNNER_PROTOCOL, __version__))
             connection.welcome = connection._answer(Welcome)
             if for_build:
@@ -126,9 +125,14 @@ class ServerConnection:
             if speaks:
                 return
             raise ServerUnavailable(
-                f"the server of this workspace is {welcome.release} (protocol {welcome.version}), this is "
-                f"{__version__} (protocol {RUNNER_PROTOCOL}): {exc}; it is replaced when its builds are done, or "
-                f"end it with `kill {welcome.pid}`"
+                starting.SERVER_OF_OTHER_VERSION.text(
+                    release=welcome.release,
+                    version=welcome.version,
+                    own_release=__version__,
+                    own_version=RUNNER_PROTOCOL,
+                    cause=exc,
+                    pid=welcome.pid,
+                )
             ) from None
 
     def fileno(self) -> int:
@@ -208,7 +212,7 @@ class ServerConnection:
         except OSError:
             data = b""
         if not data:
-            raise ConnectionEnded("the server is gone")
+            raise ConnectionEnded(ending.CONNECTION_CLOSED.text())
         self._reader.feed(data)
         self._pass_on_notices()
 
@@ -227,9 +231,9 @@ class ServerConnection:
         try:
             self._sock.sendall(encode_frame(TO_SERVER.pack(message)))
         except TimeoutError:
-            raise ServerUnavailable(f"the server does not take messages; see {_LOG_HINT}") from None
+            raise ServerUnavailable(starting.SERVER_TAKES_NOTHING.text()) from None
         except OSError as exc:
-            raise ConnectionEnded(f"the server is gone: {exc.strerror}") from None
+            raise ConnectionEnded(ending.CONNECTION_LOST.text(cause=exc.strerror)) from None
 
     def _answer(self, wanted: type[M]) -> M:
         """The next message of type ``wanted``; notices are passed on."""
@@ -250,17 +254,17 @@ class ServerConnection:
             if isinstance(message, Refused):
                 raise ServerUnavailable(message.text)
             if message is not None:
-                raise ConnectionEnded(f"the server answers with {message.TAG!r}, which was not asked for")
+                raise ConnectionEnded(ending.UNASKED_ANSWER.text(tag=message.TAG))
             if deadline is not None and time.monotonic() > deadline:
-                raise ServerUnavailable(f"the server has not answered within {timeout:g} s; see {_LOG_HINT}")
+                raise ServerUnavailable(starting.SERVER_IS_SILENT.text(limit_s=timeout))
             try:
                 data = self._sock.recv(_READ_BYTES)
             except TimeoutError:
                 continue
             except OSError as exc:
-                raise ConnectionEnded(f"the server is gone: {exc.strerror}") from None
+                raise ConnectionEnded(ending.CONNECTION_LOST.text(cause=exc.strerror)) from None
             if not data:
-                raise ConnectionEnded("the server closed the connection")
+                raise ConnectionEnded(ending.CONNECTION_CLOSED.text())
             self._reader.feed(data)
 
     def _next(self) -> Message | None:
@@ -268,10 +272,7 @@ class ServerConnection:
             item = self._reader.next_item()
             return None if item is None else FROM_SERVER.unpack(item)
         except ProtocolError as exc:
-            raise ConnectionEnded(f"the server sent an invalid message: {exc}") from None
-
-
-_LOG_HINT = "its log, which `spraycc doctor` names"
+            raise ConnectionEnded(ending.INVALID_MESSAGE.text(cause=exc)) from None
 
 
 def _wait_for_exit(pid: int) -> None:

@@ -19,6 +19,7 @@ from spraycc import directories, isolated, kept_variables, runtime_dir
 from spraycc.cli import direct_exec
 from spraycc.commands import interception
 from spraycc.errors import RuntimeDirError, ServerUnavailable
+from spraycc.notices import starting
 from spraycc.settings import Settings
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def connect_or_start(
         ServerUnavailable: no server could be started, or the running server can't be used.
     """
     if not os.path.exists("/proc/self"):
-        raise ServerUnavailable("/proc is not mounted, and a server needs it; mount it (bwrap --proc /proc)")
+        raise ServerUnavailable(starting.NO_PROC.text())
     runtime_dir.ensure(directory)
     connection = connect(directory, on_notice, for_build=True)
     if connection is not None:
@@ -148,7 +149,7 @@ def connect_or_start(
             with _start_lock(directory):
                 connection = starter.start()
     except OSError as exc:
-        raise ServerUnavailable(f"no server could be started: {exc}") from None
+        raise ServerUnavailable(starting.SERVER_NOT_STARTED.text(cause=exc)) from None
     return connection
 
 
@@ -178,8 +179,7 @@ class _Starter:
         connection = self._wait_for(lambda: not server_lives(self.directory))
         if connection is None and server_lives(self.directory):
             raise ServerUnavailable(
-                f"{os.fsdecode(self.directory)}: a server holds the lock in this directory and does not listen; "
-                f"see {_log_path(self.directory)}"
+                starting.SERVER_HOLDS_LOCK.text(directory=os.fsdecode(self.directory), log=_log_path(self.directory))
             )
         if connection is not None:
             self._do_meanwhile()
@@ -198,14 +198,14 @@ class _Starter:
             if status is None:
                 process.kill()
                 process.wait()
-                what = f"was not ready within {START_TIMEOUT_S:g} s"
-            else:
-                what = f"ended with {status} as soon as it was started"
         finally:
             # The server outlives this process. Without this line Popen would warn of a running child.
             process.returncode = 0
         last = _last_line(self.directory, log_size)
-        raise ServerUnavailable(f"the server {what}: {last}; see {_log_path(self.directory)}")
+        log = _log_path(self.directory)
+        if status is None:
+            raise ServerUnavailable(starting.SERVER_NOT_READY.text(limit_s=START_TIMEOUT_S, last_line=last, log=log))
+        raise ServerUnavailable(starting.SERVER_ENDED_AT_START.text(status=status, last_line=last, log=log))
 
     def _do_meanwhile(self) -> None:
         from spraycc.cli import server_connection  # noqa: F401  # imported while the server starts
@@ -219,8 +219,7 @@ class _Starter:
             waited_s = time.monotonic() - self.began
             if waited_s > TELL_AFTER_S and not self.told:
                 self.told = True
-                what = f"waiting {START_TIMEOUT_S:g} s at most (its log: {_log_path(self.directory)})"
-                self.on_notice(f"the server takes long to start; {what}")
+                self.on_notice(starting.SERVER_IS_SLOW.text(limit_s=START_TIMEOUT_S, log=_log_path(self.directory)))
             last = given_up() or waited_s > START_TIMEOUT_S
             connection = connect(self.directory, self.on_notice, for_build=True)
             if connection is not None or last:

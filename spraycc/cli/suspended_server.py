@@ -13,6 +13,8 @@ import signal
 import time
 from collections.abc import Callable
 
+from spraycc.notices import ending
+
 #: Patience, in multiples of ``lost_after_s``: the executors have left by then.
 PATIENCE = 1.5
 #: Checks during the patience.
@@ -80,12 +82,11 @@ class SuspendedServerCheck:
             return False
 
     def _act(self) -> None:
-        what = f"the server (process {self._pid}) was stopped for {self._patience_s:.0f} s"
         with contextlib.suppress(OSError):
             if not self._continued:
                 self._continued = True
                 signal.pidfd_send_signal(self._pidfd, signal.SIGCONT)
-                self._tell(f"{what}; SprayCC continued it")
+                self._tell(ending.SERVER_CONTINUED.text(pid=self._pid, seconds=self._patience_s))
             else:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-                self._tell(f"{what} again; SprayCC killed it")
+                self._tell(ending.SERVER_KILLED.text(pid=self._pid, seconds=self._patience_s))

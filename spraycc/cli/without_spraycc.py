@@ -24,6 +24,7 @@ from spraycc.build_tools import JOBSERVER_VARIABLES, SUBCOMMANDS
 from spraycc.cli import caller_environment
 from spraycc.cli.messages import inform, warn
 from spraycc.errors import USAGE_STATUS, ConfigError, ConfigUnreadable, SprayccError, WorkspaceError
+from spraycc.notices import starting
 
 #: First word of the shim of a build tool: ``spraycc --shim make -j8``. Not for users.
 SHIM = "--shim"
@@ -40,7 +41,7 @@ def after(exc: Exception, words: Sequence[str]) -> int:
     tool = tool_words(words)
     is_users = isinstance(exc, ConfigError) and not isinstance(exc, _NO_WRONG_SETTING) and not by_shim
     if tool is not None and not is_users and not isinstance(exc, ToolNotFound):
-        warn(f"{reason(exc)}; {tool[0]} runs without SprayCC".replace("\n", "; "))
+        warn(starting.RUNS_WITHOUT_SPRAYCC.text(cause=reason(exc), tool=tool[0]).replace("\n", "; "))
         try:
             _execute(tool, by_shim)
         except ToolNotFound as missing:
@@ -58,15 +59,14 @@ def reason(exc: Exception) -> str:
     if isinstance(exc, SprayccError):
         return str(exc)
     if isinstance(exc, ImportError):
-        return f"{type(exc).__name__}: {exc}; install SprayCC again"
+        return starting.NOT_INSTALLED_WHOLE.text(kind=type(exc).__name__, text=exc)
     if isinstance(exc, MemoryError):
-        return "there is not enough memory (see ulimit -v)"
+        return starting.NO_MEMORY.text()
     if isinstance(exc, OSError):
         # A build catches errors that it survives. Others come from a file of SprayCC that can't be read or written.
         name = os.fsdecode(exc.filename) if isinstance(exc.filename, bytes) else str(exc.filename or "")
-        where = " (HOME and XDG_* say where SprayCC's files are)"
-        return f"{name}: {exc.strerror}{where}" if name else exc.strerror or str(exc)
-    return f"an internal error, {type(exc).__name__}: {exc}"
+        return starting.FILE_FAILED.text(file=name, cause=exc.strerror) if name else exc.strerror or str(exc)
+    return starting.INTERNAL_ERROR.text(kind=type(exc).__name__, text=exc)
 
 
 def tool_words(words: Sequence[str]) -> Sequence[str] | None:

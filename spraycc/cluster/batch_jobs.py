@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from spraycc.cluster.driver import RETRY_S, BatchId, BatchJob, State, Trouble, advice, can_never_run
+from spraycc.notices import cluster as notices
 
 #: Ask for the reason of a batch job that has been pending for this many seconds.
 EXPLAIN_AFTER_S = 8.0
@@ -352,7 +353,7 @@ class BatchJobs:
 def never_starts(reason: str) -> str:
     """A message for the user."""
     why = f" ({reason})" if reason else ""
-    return f"the cluster will not start what was submitted{why}; {advice(reason)}"
+    return notices.NEVER_STARTS.text(reason=why, advice=advice(reason))
 
 
 def counted(count: int) -> str:
@@ -362,10 +363,10 @@ def counted(count: int) -> str:
 
 def stay_silent(count: int) -> str:
     """A message for the user."""
-    words = "runs, and its executor has not" if count == 1 else "run, and none of their executors has"
-    return f"{counted(count)} {words} connected in {CONNECT_S:.0f} s; `spraycc doctor --cluster` looks for the cause"
+    return notices.STAYS_SILENT.text(batch_jobs=counted(count), limit_s=CONNECT_S)
 
 
 def ended_early(count: int) -> str:
     """A message for the user."""
-    return "1 executor ended before it connected" if count == 1 else f"{count} executors ended before they connected"
+    executors = "1 executor" if count == 1 else f"{count} executors"
+    return notices.ENDED_EARLY.text(executors=executors)

@@ -22,6 +22,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from spraycc.errors import ConfigError, SprayccError
+from spraycc.notices import cluster as notices
+from spraycc.notices import configuration
 from spraycc.settings import Settings
 
 
@@ -38,11 +40,11 @@ class Trouble(enum.Enum):
 
 #: Advice for the user. For REFUSED see :func:`advice`.
 NEXT_STEP = {
-    Trouble.UNREACHABLE: "SprayCC tries again",
-    Trouble.BUSY: "SprayCC tries again later",
-    Trouble.TOO_LARGE: "set `array_limit` to what the site allows",
-    Trouble.NO_COMMAND: "is this a submit host of that cluster, and is its software on PATH?",
-    Trouble.GARBLED: "`spraycc doctor --cluster` shows each step",
+    Trouble.UNREACHABLE: notices.TRIES_AGAIN,
+    Trouble.BUSY: notices.TRIES_LATER,
+    Trouble.TOO_LARGE: notices.SET_ARRAY_LIMIT,
+    Trouble.NO_COMMAND: notices.IS_SUBMIT_HOST,
+    Trouble.GARBLED: notices.TRY_DOCTOR,
 }
 #: Seconds until the next try.
 RETRY_S = {
@@ -88,11 +90,10 @@ _WRONG_QOS = re.compile(r"qos specification|InvalidQOS|QOSNotAllowed|\bQOS\b(?! 
 def advice(words: str) -> str:
     """The settings to correct after a refusal in these words."""
     if _WRONG_QOS.search(words):
-        step = 'name a QOS that you may use by `submit_arguments = "--qos=NAME"`'
-        return f"{step}; `spraycc cluster show` prints what is submitted"
+        return notices.CORRECT_QOS.text()
     found = next((keys for pattern, keys in _SETTINGS if re.search(pattern, words, re.IGNORECASE)), ())
     keys = " or ".join(f"`{key}`" for key in found) or "the settings"
-    return f"correct {keys}; `spraycc cluster show` prints what is submitted"
+    return notices.CORRECT_SETTINGS.text(settings=keys)
 
 
 class ClusterError(SprayccError):
@@ -107,7 +108,7 @@ class ClusterError(SprayccError):
     @property
     def next_step(self) -> str:
         """Advice for the user."""
-        return advice(str(self)) if self.kind is Trouble.REFUSED else NEXT_STEP[self.kind]
+        return advice(str(self)) if self.kind is Trouble.REFUSED else NEXT_STEP[self.kind].text()
 
 
 class State(enum.Enum):
@@ -242,7 +243,7 @@ class Driver(abc.ABC):
         self._user = user
         for word in settings.submit_arguments:
             if word.partition("=")[0] in self.reserved:
-                raise ConfigError(f"submit_arguments: {word}: SprayCC needs this option itself; see `batch_name`")
+                raise ConfigError(configuration.RESERVED_ARGUMENT.text(argument=word))
 
     @abc.abstractmethod
     def submit_command(self, submission: Submission) -> SubmitCommand:
@@ -325,7 +326,7 @@ class Driver(abc.ABC):
         """The error for a failed command."""
         words = reply.words.removeprefix(f"{self.system}: ")  # the system's name stands before them
         if reply.signal:
-            text = f"{self.system}: signal {reply.signal} ended the command ({words})"
+            text = notices.COMMAND_SIGNALLED.text(system=self.system, signal=reply.signal, words=words)
             return ClusterError(Trouble.UNREACHABLE, text)
         fitting = (kind for pattern, kind in self.failures if re.search(pattern, reply.text, re.IGNORECASE))
         kind = next(fitting, None)
@@ -333,7 +334,7 @@ class Driver(abc.ABC):
             kind = Trouble.NO_COMMAND
         elif kind is None:
             kind = Trouble.UNREACHABLE if _NO_CONTACT.search(reply.text) else Trouble.REFUSED
-        return ClusterError(kind, f"{self.system} {_VERBS.get(kind, 'refused')}: {words}")
+        return ClusterError(kind, _ANSWERS.get(kind, notices.REFUSED).text(system=self.system, words=words))
 
     def in_time(self, error: ClusterError) -> ClusterError:
         """The error for a command that did not end in time.
@@ -342,7 +343,7 @@ class Driver(abc.ABC):
         """
         # We have ended it, so its status says nothing.
         if error.reply is not None and self.failure(replace(error.reply, status=1)).kind is Trouble.BUSY:
-            return ClusterError(Trouble.BUSY, f"{self.system} {_VERBS[Trouble.BUSY]}: {error}")
+            return ClusterError(Trouble.BUSY, notices.BUSY.text(system=self.system, words=error))
         return error
 
     def check_contact(self, reply: Reply) -> None:
@@ -355,14 +356,19 @@ class Driver(abc.ABC):
 
     def garbled(self, command: str, reply: Reply) -> ClusterError:
         """The error for output that no known version prints."""
-        answer = Reply(reply.status, reply.stdout or reply.stderr)
-        return ClusterError(Trouble.GARBLED, f"{self.system}: {command} answered {answer.words!r}")
+        if not reply.stdout and not reply.stderr:
+            text = notices.EMPTY_ANSWER.text(system=self.system, command=command)
+        else:
+            words = Reply(reply.status, reply.stdout or reply.stderr).words
+            text = notices.GARBLED.text(system=self.system, command=command, words=words)
+        return ClusterError(Trouble.GARBLED, text)
 
 
-_VERBS = {
-    Trouble.UNREACHABLE: "can't be reached",
-    Trouble.BUSY: "takes no more now",
-    Trouble.NO_COMMAND: "can't be asked on this host",
+#: Messages about failed commands; of other kinds: REFUSED.
+_ANSWERS = {
+    Trouble.UNREACHABLE: notices.UNREACHABLE,
+    Trouble.BUSY: notices.BUSY,
+    Trouble.NO_COMMAND: notices.NOT_ON_HOST,
 }
 
 

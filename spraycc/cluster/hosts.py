@@ -17,6 +17,7 @@ from pathlib import Path
 from spraycc import isolated
 from spraycc.allocation import SYSTEMS
 from spraycc.errors import ConfigError
+from spraycc.notices import configuration
 from spraycc.settings import Settings
 
 _HOST = re.compile(r"(?P<host>[^\s:\[\]-][^\s:\[\]]*|\[[0-9A-Fa-f:.%]+\])(?::(?P<slots>[0-9]+))?")
@@ -75,10 +76,10 @@ def read_hosts(words: Sequence[str]) -> tuple[Host, ...]:
     for word in words:
         found = _HOST.fullmatch(word)
         if found is None or found["slots"] == "0":
-            raise ConfigError(f"hosts: {word!r}: allowed is host or host:slots, as in build1:8")
+            raise ConfigError(configuration.BAD_HOST.text(host=word))
         hosts.append(Host(found["host"].strip("[]"), int(found["slots"] or 1)))
     if not hosts:
-        raise ConfigError('cluster is "ssh", and `hosts` names none; set it, as in hosts = ["build1:8", "build2:8"]')
+        raise ConfigError(configuration.NO_HOSTS.text())
     return tuple(hosts)
 
 
@@ -90,10 +91,7 @@ def _allocated_hosts(settings: Settings) -> tuple[Host, ...]:
     hosts = tuple(Host(name, slots) for name, slots in settings.step_slots)
     if not hosts:
         name = SYSTEMS[settings.cluster.removesuffix("-step")].name
-        raise ConfigError(
-            f'cluster is "{settings.cluster}", and the build was started outside an allocation of {name}; '
-            f"start it in one, or set `cluster` to another value"
-        )
+        raise ConfigError(configuration.NO_ALLOCATION.text(cluster=settings.cluster, system=name))
     return hosts
 
 
@@ -141,8 +139,7 @@ def template_argv(template: Sequence[str], command: Sequence[str], executor_id: 
         ConfigError: there is no template.
     """
     if not template:
-        example = 'start_command = ["mysubmit", "{command}"]'
-        raise ConfigError(f'cluster is "command", and `start_command` is not set; as in {example}')
+        raise ConfigError(configuration.NO_START_COMMAND.text())
     words = (*command, "--id", executor_id)
     line = shlex.join(words)
     filled = tuple(word.replace("{id}", executor_id).replace("{command}", line) for word in template)

@@ -73,7 +73,7 @@ class Limited:
 
     #: of the cluster manager, and the next step
     words: str
-    #: how many executors are submitted
-    state: str
+    #: the words, and how many executors are submitted
+    text: str
     #: the time of the first refusal
     since: float

@@ -27,6 +27,7 @@ from spraycc.cluster.plan_actions import (
     Search,
     Submit,
 )
+from spraycc.notices import cluster as notices
 from spraycc.settings import Settings
 from spraycc.status_reply import Pending
 
@@ -155,8 +156,12 @@ class SubmissionPlan:
         """The site's limit on queued batch jobs, if it keeps some executors from being submitted."""
         if self.limit is None or not self.batch_jobs.executors:
             return None
-        state = f"{self.batch_jobs.executors} of {max(self.limit.wanted, self.processes)} executors are submitted"
-        return Limited(self.limit.words, state, self.limit.since)
+        text = notices.IS_LIMITED.text(
+            words=self.limit.words,
+            submitted=self.batch_jobs.executors,
+            wanted=max(self.limit.wanted, self.processes),
+        )
+        return Limited(self.limit.words, text, self.limit.since)
 
     # -- the plan
 
@@ -336,8 +341,12 @@ class SubmissionPlan:
         if place.level:
             self.asked_further = True
             self._say_once(
-                f"{self.driver.system}: nothing has started in {self._queues[attempt.place.queue - 1]} for "
-                f"{self.settings.queue_patience_s:.0f} s, so {submission.queue} is asked too"
+                notices.OTHER_QUEUE_TOO.text(
+                    system=self.driver.system,
+                    queue=self._queues[attempt.place.queue - 1],
+                    patience_s=self.settings.queue_patience_s,
+                    next_queue=submission.queue,
+                )
             )
 
     def refused(self, submission: Submission, error: ClusterError, now: float) -> None:
@@ -353,7 +362,8 @@ class SubmissionPlan:
             return
         if error.kind is Trouble.BUSY:
             since = now if self.limit is None else self.limit.since
-            self.limit = _Limit(f"{error} ({error.next_step})", self.processes, since)
+            words = notices.WITH_ADVICE.text(words=error, advice=error.next_step)
+            self.limit = _Limit(words, self.processes, since)
         attempt.errors.append(error)
         attempt.queues.pop(0)
         if attempt.queues:
@@ -365,13 +375,15 @@ class SubmissionPlan:
             return
         # The mildest error decides the pause. The user sees all errors.
         mildest = min(attempt.errors, key=lambda exc: RETRY_S[exc.kind])
-        words = "; ".join(dict.fromkeys(map(str, attempt.errors))) + f" ({mildest.next_step})"
+        words = notices.WITH_ADVICE.text(
+            words="; ".join(dict.fromkeys(map(str, attempt.errors))), advice=mildest.next_step
+        )
         if attempt.place.level:
             self.paused_until[attempt.place.level] = now + RETRY_S[mildest.kind]
-            self._say_once(f"{words}; what was submitted before still waits")
+            self._say_once(notices.STILL_WAITS.text(words=words))
         elif self.batch_jobs.executors:
             if mildest.kind is not Trouble.BUSY:  # see `limited`
-                self._say_once(f"{words}; what was submitted before goes on")
+                self._say_once(notices.GOES_ON.text(words=words))
             self._fail(self.to_submit, RETRY_S[mildest.kind], "", now)
         else:
             self._fail(self.to_submit, RETRY_S[mildest.kind], words, now)
@@ -424,7 +436,7 @@ class SubmissionPlan:
     def cancel_failed(self, error: ClusterError, now: float) -> None:
         """A cancel command did not reach the cluster manager. Its batch jobs stay in ``to_cancel``."""
         self.next_cancel_at = now + RETRY_S[error.kind]
-        self._say_once(f"batch jobs are not cancelled yet: {error} ({error.next_step})")
+        self._say_once(notices.NOT_CANCELLED.text(error=error, advice=error.next_step))
 
     def failed(self, now: float) -> None:
         """A command failed through a fault of SprayCC, or through an answer that no known version gives."""
@@ -432,9 +444,7 @@ class SubmissionPlan:
         self.attempt = self.to_explain = self.asking = None
         self.withdraw_asked = False
         self.next_submit_at = self.next_list_at = self.next_cancel_at = now + retry_s
-        self._fail(
-            self.to_submit, retry_s, f"{self.driver.system}: a fault of SprayCC; `spraycc status` names the log", now
-        )
+        self._fail(self.to_submit, retry_s, notices.FAULT.text(system=self.driver.system), now)
 
     # -- reports
 

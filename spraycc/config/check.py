@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from spraycc.config.keys import allowed, core_type, form, hints, none_word
 from spraycc.config.sources import Given
 from spraycc.errors import ConfigError
+from spraycc.notices import configuration
 
 
 def checked(key: str, given: Given) -> Any:
@@ -40,7 +41,9 @@ def checked(key: str, given: Given) -> Any:
     except (ValidationError, ValueError):
         result = math.nan
     if isinstance(result, float) and not math.isfinite(result):
-        raise ConfigError(f"{given.origin}: {_shown(key, given)}: allowed is {allowed(key)}") from None
+        raise ConfigError(
+            configuration.WRONG_VALUE.text(source=given.origin, value=_shown(key, given), allowed=allowed(key))
+        ) from None
     return result
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from spraycc import directories
 from spraycc.config.keys import KEYS, PREFIX, RESERVED_VARIABLES, flag, nearest, variable
 from spraycc.errors import ConfigError, ConfigUnreadable
+from spraycc.notices import configuration
 
 #: The workspace's own file; it also marks the workspace's root.
 WORKSPACE_FILE = ".spraycc.toml"
@@ -57,30 +58,30 @@ def from_file(path: str) -> dict[str, Given]:
         # A fifo without a writer must not block.
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ConfigUnreadable(f"{path}: is no regular file; remove it or write settings into one")
+                raise ConfigUnreadable(configuration.FILE_NOT_REGULAR.text(file=path))
             data = file.read(_MAX_FILE_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as exc:
         if isinstance(exc, PermissionError) and not os.access(os.path.dirname(path), os.X_OK):
             return {}
-        raise ConfigUnreadable(f"{path}: can't be read: {exc.strerror}") from None
+        raise ConfigUnreadable(configuration.FILE_UNREADABLE.text(file=path, cause=exc.strerror)) from None
     if len(data) > _MAX_FILE_BYTES:
-        raise ConfigUnreadable(f"{path}: more than {_MAX_FILE_BYTES} bytes; a configuration is a few lines of TOML")
+        raise ConfigUnreadable(configuration.FILE_TOO_LARGE.text(file=path, limit_bytes=_MAX_FILE_BYTES))
     import tomllib
 
     try:
         table = tomllib.loads(data.decode("utf-8"))
     except UnicodeDecodeError as exc:
         line = data.count(b"\n", 0, exc.start) + 1
-        raise ConfigUnreadable(f"{path}: line {line}: not UTF-8, as TOML must be") from None
+        raise ConfigUnreadable(configuration.FILE_NOT_UTF8.text(file=path, line=line)) from None
     except tomllib.TOMLDecodeError as exc:
         # The text of the error ends with "(at line 3, column 7)" or "(at end of document)".
-        raise ConfigError(f"{path}: no valid TOML: {exc}") from None
+        raise ConfigError(configuration.NO_TOML.text(file=path, cause=exc)) from None
     table = _flat(path, table)
     for key in table:
         if key not in KEYS:
-            raise ConfigError(f"{path}: unknown key {key!r}{_hint(nearest(key))}")
+            raise ConfigError(configuration.UNKNOWN_KEY.text(file=path, key=key, hint=_hint(nearest(key))))
     return {key: Given(value, path, textual=False) for key, value in table.items()}
 
 
@@ -95,10 +96,14 @@ def _flat(path: str, table: dict[str, Any]) -> dict[str, Any]:
         values = table.get(name, {})
         known = {key.removeprefix(name + "_").replace("_", "-"): key for key in KEYS if key.startswith(name + "_")}
         if not isinstance(values, dict):
-            raise ConfigError(f"{path}: {name} = {values!r}: is a table: [{name}], with {', '.join(known)}")
+            raise ConfigError(configuration.NOT_A_TABLE.text(file=path, name=name, value=values, keys=", ".join(known)))
         for key, value in values.items():
             if key.replace("_", "-") not in known:
-                raise ConfigError(f"{path}: unknown key {key!r} in [{name}]{_hint(nearest(key, known))}")
+                raise ConfigError(
+                    configuration.UNKNOWN_KEY_IN_TABLE.text(
+                        file=path, key=key, table=name, hint=_hint(nearest(key, known))
+                    )
+                )
             flat[known[key.replace("_", "-")]] = value
     return flat
 
@@ -119,7 +124,7 @@ def from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Given], list
             if text:
                 found[known[name]] = Given(text, name, textual=True)
         elif name not in RESERVED_VARIABLES:
-            warnings.append(f"{name} in the environment is not a setting{_hint(nearest(name, known))}")
+            warnings.append(configuration.UNKNOWN_VARIABLE.text(variable=name, hint=_hint(nearest(name, known))))
     return found, warnings
 
 
@@ -131,7 +136,7 @@ def from_flags(flags: Mapping[str, Any]) -> dict[str, Given]:
     """
     for key in flags:
         if key not in KEYS:
-            raise ConfigError(f"{flag(key)}: no such setting{_hint(nearest(key))}")
+            raise ConfigError(configuration.NO_SUCH_SETTING.text(option=flag(key), hint=_hint(nearest(key))))
     return {
         key: Given(value, flag(key), textual=isinstance(value, str))
         for key, value in flags.items()
@@ -140,4 +145,4 @@ def from_flags(flags: Mapping[str, Any]) -> dict[str, Given]:
 
 
 def _hint(near: str | None) -> str:
-    return f"; did you mean {near!r}?" if near else "; `spraycc --help` lists them all"
+    return configuration.DID_YOU_MEAN.text(name=near) if near else configuration.SEE_HELP.text()

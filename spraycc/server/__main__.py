@@ -22,6 +22,7 @@ import trio
 
 from spraycc import directories
 from spraycc.errors import RuntimeDirError, SprayccError
+from spraycc.notices import starting
 from spraycc.server.host.fresh_process import begin_afresh
 from spraycc.server.host.surroundings import why_not_linger
 from spraycc.server.server import BACKLOG, serve
@@ -157,9 +158,7 @@ def _make_state(path: Path) -> None:
         directories.make(os.fspath(path.parent))
         path.mkdir(mode=0o700, exist_ok=True)
     except OSError as exc:
-        raise RuntimeDirError(
-            f"{path}: can't be made: {exc.strerror}; set XDG_STATE_HOME to another directory"
-        ) from None
+        raise RuntimeDirError(starting.STATE_NOT_MADE.text(directory=path, cause=exc.strerror)) from None
     directories.check(os.fsencode(path))
 
 

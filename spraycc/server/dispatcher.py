@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from spraycc.model import ExecutorId, Placement, TaskId
+from spraycc.notices import cluster
+from spraycc.notices import executors as notices
 from spraycc.records.format import SAMPLE_S
 from spraycc.scheduler import actions, events
 from spraycc.scheduler.core import Scheduler
@@ -180,7 +182,7 @@ class Dispatcher:
         if limited := self.fleet.limited:
             for build in self.builds.open.values():
                 if not any(seen.startswith(limited.words) for seen in build.noticed):
-                    build.notice(f"{limited.words}; {limited.state}")
+                    build.notice(limited.text)
 
     async def run_deadlines(self) -> None:
         """Send Tick when the scheduler wants it. Ends by cancellation."""
@@ -321,14 +323,13 @@ class Dispatcher:
             case actions.GiveUp(build_id, task_id, fell_back):
                 build = self.builds.open.get(build_id)
                 refusals = self.tasks.known[task_id].refusals if task_id in self.tasks.known else []
-                why = f" (the last: {refusals[-1]})" if refusals else ""
+                why = notices.LAST_REFUSAL.text(refusal=refusals[-1]) if refusals else ""
                 log.warning(
                     "build %s: %d of the last 100 tasks fell back; no more go to executors%s", build_id, fell_back, why
                 )
                 if build is not None:
                     build.notice(
-                        f"{fell_back} of the last tasks could not be done by executors{why}; the rest of this build "
-                        f"runs on this host, {self.settings.local_slots_in_force} at once (see 'spraycc why')"
+                        notices.GAVE_UP.text(count=fell_back, last=why, slots=self.settings.local_slots_in_force)
                     )
             case actions.NoExecutorYet(build_id, asked):
                 build = self.builds.open.get(build_id)
@@ -342,8 +343,7 @@ class Dispatcher:
                 build = self.builds.open.get(build_id)
                 if build is not None:
                     self._tell_trouble(build)
-                    wait = f"executors are asked for again in {retry_s:.0f} s"
-                    build.notice(f"waiting for the cluster (--wait-for-cluster): {wait}")
+                    build.notice(cluster.ASKED_AGAIN.text(retry_s=retry_s))
 
     def _tell_trouble(self, build: Build) -> None:
         """Tell the build why no executor comes, unless it has been told."""
@@ -352,15 +352,12 @@ class Dispatcher:
             build.notice(self.fleet.with_effect(text))
 
     def _no_executor_yet(self, build: Build, asked: int) -> str:
-        here = (
-            f"compiling on this host meanwhile, {self.settings.local_slots_in_force} at once "
-            "(--wait-for-cluster to wait)"
-        )
+        effect = cluster.COMPILES_HERE.text(slots=self.settings.local_slots_in_force)
         if not asked:
-            return f"no executor is connected; {here}"
-        details = self._waits.details(trio.current_time(), build.id, self.fleet.pending(), asked)
-        # Without details, the build has read that no executor has connected yet.
-        return f"no executor has connected yet{details}; {here}" if details else here
+            return cluster.NO_EXECUTOR_CONNECTED.text(effect=effect)
+        state = self._waits.details(trio.current_time(), build.id, self.fleet.pending(), asked)
+        # Without a state, the build has read that no executor has connected yet.
+        return cluster.NO_EXECUTOR_YET_HERE.text(state=state, effect=effect) if state else effect
 
 
 def _note_executor(build: Build, link: ExecutorLink) -> None:

@@ -13,6 +13,8 @@ from spraycc.executor.host import Host
 from spraycc.settings import Settings
 from spraycc.system.filesystems import FileSystems
 
+_SEE_NFS = 'executors on other hosts need it: see the page "Builds on NFS" of the documentation'
+
 
 def capture(root: bytes | None, settings: Settings) -> Iterator[Finding]:
     """The captures that work here, why an overlay does not, and whether the recorder works.
@@ -41,7 +43,7 @@ def capture(root: bytes | None, settings: Settings) -> Iterator[Finding]:
         if host.recorder is not None:
             yield passed("recorder", os.fsdecode(host.recorder))
         elif needs_recorder and (missing := host.refusals.get("recorder")):
-            yield failed("recorder", missing, "a cluster's hosts need it: docs/explanation/nfs.md")
+            yield failed("recorder", missing, _SEE_NFS)
 
 
 @contextlib.contextmanager

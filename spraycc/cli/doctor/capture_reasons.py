@@ -34,6 +34,7 @@ _PLACE = re.compile(r"with scratch files in (?P<place>.*?): (?P<error>.*?)(?=; w
 _ERRORS = {os.strerror(number): number for number in sorted(errno.errorcode, reverse=True)}
 #: Steps of the box whose errors say most about the host.
 _ORDER = {"namespace": 0, "overlay": 1, "proc": 2}
+_SEE_OVERLAY = 'see "The overlay" on the page "Capture" of the documentation'
 WITHOUT = "until then compile lines are rewritten instead, and commands of other kinds run on the submit host"
 
 
@@ -70,7 +71,7 @@ def explain(refusal: str, host: HostState) -> tuple[str, str]:
     ]
     errors = dict.fromkeys(error for _, error in found)
     if not found:
-        return refusal or "the trial gave no reason", f"an overlay's needs: docs/explanation/capture.md; {WITHOUT}"
+        return refusal or "the trial gave no reason", f"{_SEE_OVERLAY}; {WITHOUT}"
     shown = "; ".join(
         f"{error} (scratch files in {', '.join(place for place, its in found if its == error)})" for error in errors
     )
@@ -96,7 +97,7 @@ def _cause(error: str, host: HostState) -> tuple[str, str]:
         )
     if step == "overlay":
         return "", "set scratch_dir to a directory on a local disk (ext4, xfs, tmpfs; not NFS, and no overlay itself)"
-    return "", "docs/explanation/capture.md says what an overlay needs"
+    return "", _SEE_OVERLAY
 
 
 def _namespace_cause(number: int, host: HostState) -> tuple[str, str]:

@@ -100,7 +100,7 @@ def runner(settings: Settings) -> Iterator[Finding]:
 def interception(files: runner_files.RunnerFiles, settings: Settings) -> Finding:
     """Whether compilers are intercepted where they are executed: a program loads the library, and says nothing."""
     subject = "interception"
-    remedy = "compilers that are called by a path stay on this host (docs/explanation/interception.md)"
+    remedy = "compilers that are called by a path stay on this host"
     if settings.intercept == "path":
         return passed(subject, f"by shims on PATH (intercept = path): {remedy}")
     if files.library is None:
@@ -162,7 +162,7 @@ def compilers() -> Finding:
         return failed(
             "compilers",
             "none on PATH",
-            "install one; a compiler by another name is wrapped with --wrap NAME, or `wrap` in .spraycc.toml",
+            "install one; a compiler of another name: like_gcc, like_clang or overlay_only in [tools] of .spraycc.toml",
         )
     return passed("compilers", " ".join(sorted(names)))
 

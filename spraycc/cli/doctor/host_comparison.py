@@ -98,7 +98,9 @@ def _workspace(here: HostReport, by_host: Mapping[str, HostReport]) -> Finding:
         return passed("workspace", f"all hosts see a file that this host has just written; {systems}")
     reason = by_host[blind[0]]["probe"][:100] or "the file is empty"
     text = f"a file that this host has just written is not seen by {', '.join(blind)} ({reason}); {systems}"
-    return failed("workspace", text, "is the same file system mounted there? (docs/explanation/nfs.md)")
+    return failed(
+        "workspace", text, 'mount the same file system there; see the page "Builds on NFS" of the documentation'
+    )
 
 
 def _clock(arrived: Sequence[Arrived]) -> Finding:

@@ -11,6 +11,7 @@ import trio
 
 from spraycc.cluster.driver import BatchId, BatchJob, ClusterError, Reply, Submission, Trouble
 from spraycc.cluster.registry import client_environment, driver_for
+from spraycc.notices import cluster as notices
 from spraycc.server.host.subprocesses import run_command
 from spraycc.settings import Settings
 
@@ -107,7 +108,7 @@ class BatchCommands:
         end = trio.current_time() + LISTED_S
         while left := await self.search():
             if trio.current_time() >= end:
-                text = f"{self.driver.system} still lists what was cancelled: {' '.join(left)}"
+                text = notices.STILL_LISTED.text(system=self.driver.system, ids=" ".join(left))
                 raise ClusterError(Trouble.BUSY, text)
             await trio.sleep(LISTED_AGAIN_S)
         return len(found)

@@ -16,6 +16,7 @@ import trio
 from spraycc.errors import ProtocolError, VersionMismatch, WriteBackError
 from spraycc.landmarks import Landmarks
 from spraycc.model import ExecutorId, Kind, TaskId, Usage
+from spraycc.notices import Notice, executors
 from spraycc.scheduler.events import AttemptEnded, Event, ExecutorJoined, ExecutorLost, MemoryReported, Outcome
 from spraycc.server.coherence.inputs import Inputs, Told
 from spraycc.server.fleet.channel import Channel
@@ -134,14 +135,14 @@ class ExecutorLink:
         )  # fmt: skip
         if self.landmarks is not None and task.expected is None:
             # The task's build starts no executors on other hosts; this executor is another build's.
-            self._refuse(task, "the files that it reads can't be proved on another host")
+            self._refuse(task, executors.NO_PROOF)
             return attempt
         if self.capture != "overlay" and task.description.needs_overlay:
-            self._refuse(task, "its outputs can't be predicted, and this executor has no overlay")
+            self._refuse(task, executors.NEEDS_OVERLAY)
             return attempt
         if self.capture == "predict":
             if task.prediction is None:
-                self._refuse(task, "not all that it writes is certain, and this host has no overlay")
+                self._refuse(task, executors.NOT_PREDICTED)
                 return attempt
             message = dataclasses.replace(message, argv=task.prediction.argv, redirected=task.prediction.outputs)
         name = b"%d-%d" % (task.id, number)
@@ -158,8 +159,8 @@ class ExecutorLink:
         self._send(message)
         return attempt
 
-    def _refuse(self, task: Task, why: str) -> None:
-        task.refusals.append(why)
+    def _refuse(self, task: Task, why: Notice) -> None:
+        task.refusals.append(why.text())
         self._results.attempt_over(task, self.id, Outcome.REFUSED, Usage(), 0, False)
         self._fleet.post(AttemptEnded(self.id, task.id, Outcome.REFUSED))
 
@@ -272,7 +273,7 @@ class ExecutorLink:
     def _choose_capture(self, ready: wire.Ready, unusable: str) -> str:
         """Set the capture, or return why there is none. ``unusable``: why no capture helps."""
         if unusable:
-            return f"host {ready.host} can't be used: {unusable}"
+            return executors.HOST_UNUSABLE.text(host=ready.host, cause=unusable)
         wanted: str = self._fleet.settings.capture
         if wanted == "auto":
             wanted = "predict" if "overlay" not in ready.captures and "predict" in ready.captures else "overlay"
@@ -280,7 +281,10 @@ class ExecutorLink:
             self.capture = wanted
             return ""
         why = ready.refusals.get(wanted, "not offered")
-        return f"host {ready.host} can't capture outputs by {wanted}: {why}"
+        log.info("executor %s: no %s: %s", self.id, wanted, why)
+        # The executor has tried several directories. The first of them is the one that the user expects.
+        why = why.partition("; with scratch files in ")[0].partition("; without a pid namespace: ")[0]
+        return executors.NO_CAPTURE.text(host=ready.host, capture=wanted, cause=why)
 
     async def _read(self) -> None:
         channel = self._channel

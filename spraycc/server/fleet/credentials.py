@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spraycc.errors import SprayccError
+from spraycc.notices import starting
 from spraycc.wire.session_file import SECRET_BYTES, Session
 
 
@@ -81,8 +82,5 @@ def write_session_file(session: Session, directory: Path) -> Path:
             file.write(session.to_json())
     except OSError as exc:
         path.unlink(missing_ok=True)
-        raise NoSessionFile(
-            f"{directory}: the session file can't be written: {exc.strerror}; make room, or set XDG_STATE_HOME to "
-            "another directory and run `spraycc server stop`"
-        ) from None
+        raise NoSessionFile(starting.NO_SESSION_FILE.text(directory=directory, cause=exc.strerror)) from None
     return path

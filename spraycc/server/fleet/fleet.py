@@ -12,6 +12,7 @@ import trio
 
 from spraycc.errors import SprayccError
 from spraycc.model import ExecutorId
+from spraycc.notices import cluster, executors
 from spraycc.scheduler.events import Event, ExecutorsUnwanted, SubmissionFailed
 from spraycc.server.fleet.ways import see_other_files, step_allocation, way_of
 from spraycc.server.tasks.task import Task
@@ -112,9 +113,9 @@ class Fleet:
 
     async def why_unusable(self, ready: Ready, landmarks: Landmarks) -> str:
         if not await self._results.disk.do("read", partial(landmarks.agree, ready.landmarks)):
-            return f"{os.fsdecode(self._workspace)} is not the submit host's directory of that name"
+            return executors.OTHER_WORKSPACE.text(workspace=os.fsdecode(self._workspace))
         if reason := ready.refusals.get("recorder"):
-            return f"it can't record which files commands read ({reason}), so it might use old files"
+            return executors.CANT_RECORD.text(cause=reason)
         return ""
 
     def post(self, event: Event) -> None:
@@ -141,13 +142,13 @@ class Fleet:
         for launcher in self._launchers:
             launcher.connected(link.id)
             launcher.gone(link.id)
-        self._start_failed(way_of(self.settings), 1, UNFIT_RETRY_S, f"{text} (see 'spraycc doctor')")
+        self._start_failed(way_of(self.settings), 1, UNFIT_RETRY_S, text)
 
     def host_differs(self, task: Task, text: str) -> None:
         needs = needs_of(task.same)
         if needs not in self._differing:  # hundreds of hosts may lack the same
             self._differing.add(needs)
-            self._hub.say(f"{text}; executors of such hosts get no such tasks")
+            self._hub.say(executors.HOST_DIFFERS.text(difference=text))
 
     # -- starting executors
 
@@ -249,7 +250,7 @@ class Fleet:
                 log.exception("a fault at the start of executors")
             count, self._to_start, self._is_beginning = self._to_start, 0, False
             if count:
-                self._start_failed(way, count, START_RETRY_S, f"executors can't be started: {_reason(exc)}")
+                self._start_failed(way, count, START_RETRY_S, cluster.NOT_STARTED.text(cause=_reason(exc)))
 
     async def _make_launch(self) -> Launch:
         """A new launch for the present settings, which runs from now on."""
@@ -300,7 +301,7 @@ class Fleet:
     def with_effect(self, text: str) -> str:
         """The text of a failure, and what it means for the builds."""
         goes_on_here = not (self.links or self.settings.wait_for_cluster or self.settings.cluster == "local")
-        return f"{text}; compiling on this host meanwhile" if goes_on_here else text
+        return cluster.WITH_EFFECT.text(failure=text) if goes_on_here else text
 
     # -- heartbeats
 
@@ -334,7 +335,7 @@ class Fleet:
                 await trio.sleep(0.002)
         at, text = self._troubles.get(way_of(self.settings), (trio.current_time(), ""))
         if not text and (limited := self.limited):
-            at, text = limited.since, f"{limited.words}; {limited.state}"
+            at, text = limited.since, limited.text
         return {
             "listens": [launch.listener.address for launch in self._launches[-1:]],
             "executors": [link.status(self._workspace) for link in self.links.values()],

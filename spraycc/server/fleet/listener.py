@@ -16,6 +16,7 @@ import trio
 from spraycc.errors import ConfigError, ProtocolError, VersionMismatch
 from spraycc.landmarks import Landmarks
 from spraycc.model import ExecutorId
+from spraycc.notices import cluster as notices
 from spraycc.server.fleet.channel import Channel
 from spraycc.server.fleet.connection import ExecutorLink, Registry, Results
 from spraycc.server.fleet.credentials import Credentials
@@ -92,10 +93,10 @@ class TcpAcceptor:
         else:
             shown = f"{ports[0]}-{ports[-1]}" if len(ports) > 1 else str(ports[0])
             where = "all addresses" if host in ("::", "0.0.0.0") else host
-            step = "allow more ports, or end servers of other workspaces with 'spraycc server stop'"
+            step = notices.MORE_PORTS
             if ports[0] < 1024:
-                step = "below 1024, ports are for root only"
-            raise NoPort(f"no port of listen_ports {shown} is free on {where} ({cause}); {step}")
+                step = notices.PORTS_OF_ROOT
+            raise NoPort(notices.NO_PORT.text(ports=shown, address=where, cause=cause, step=step.text()))
         self.address: tuple[str, int] = self._sock.getsockname()[:2]
 
     async def accept(self) -> tuple[socket.socket, Any]:
@@ -111,10 +112,7 @@ class TcpAcceptor:
 
 
 def _no_address(host: str, cause: str | None) -> NoAddress:
-    return NoAddress(
-        f"this host can't listen on {host!r} ({cause}); set listen (--listen) to an address or a name of this host, "
-        "or to auto"
-    )
+    return NoAddress(notices.NO_ADDRESS.text(address=host, cause=cause))
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -14,6 +14,7 @@ import trio
 from spraycc import kept_variables
 from spraycc.cluster.hosts import WAYS, Host, start_argv, template_argv
 from spraycc.cluster.plan_actions import Limited
+from spraycc.notices import cluster as notices
 from spraycc.server.fleet.executors_log import ExecutorsLog
 from spraycc.server.fleet.launcher import Failed
 from spraycc.server.host.subprocesses import see_off, start_process
@@ -197,7 +198,7 @@ class ProcessLauncher:
                     self._end_allocation()
                 if status == 0 and self._settings.cluster == "command":
                     await self._wait_for_connections(ids)
-                    why = f"nothing connected within {CONNECT_S:.0f} s; see {self._log_path}"
+                    why = notices.NOTHING_CONNECTED.text(limit_s=CONNECT_S, log=self._log_path)
             finally:
                 await see_off(process)
         except OSError as exc:  # the process could not be started
@@ -219,7 +220,7 @@ class ProcessLauncher:
                 self._not_before[host] = trio.current_time() + HOST_RETRY_S
             what = "an executor" if len(missing) == 1 else f"{len(missing)} executors"
             where = f" on {host.name}" if host is not None else ""
-            text = f"{what} could not be started{where}: {why}"
+            text = notices.PROCESS_NOT_STARTED.text(executors=what, where=where, cause=why)
             self._failed(len(missing), RETRY_S, "" if self._is_over else text)
 
     def _says_ended(self, line: str) -> bool:
@@ -232,7 +233,8 @@ class ProcessLauncher:
         """Start no more executors, and tell the user once."""
         if not self._is_over and self._settings.allocation is not None:
             self._is_over = True
-            self._failed(0, HOST_RETRY_S, f"{self._settings.allocation.name} has ended, so no executors start in it")
+            text = notices.ALLOCATION_ENDED.text(allocation=self._settings.allocation.name)
+            self._failed(0, HOST_RETRY_S, text)
 
     def _environment(self) -> dict[str, str]:
         """The environment of a process that starts executors."""

@@ -23,6 +23,7 @@ import trio
 
 from spraycc.cluster.driver import ClusterError, Trouble
 from spraycc.cluster.registry import BATCH
+from spraycc.notices import cluster as notices
 from spraycc.server.fleet.batch_commands import BatchCommands, RunCommand
 from spraycc.server.host.subprocesses import run_command
 from spraycc.settings import Settings
@@ -103,13 +104,13 @@ class StaleJobs:
         while True:
             try:
                 if found := await cancel_stale_jobs(marker, self._run):
-                    self._say(f"cancelled batch jobs that an earlier server had left in the cluster ({found})")
+                    self._say(notices.STALE_CANCELLED.text(count=found))
                 return
             except ClusterError as exc:
                 again = exc.kind not in _IN_VAIN
                 if not told:
-                    then = "SprayCC tries again" if again else "`spraycc server stop --force` tries again"
-                    self._say(f"batch jobs of an earlier server may be left in the cluster: {exc} ({then})")
+                    then = notices.TRIES_AGAIN if again else notices.FORCE_TRIES_AGAIN
+                    self._say(notices.STALE_LEFT.text(error=exc, advice=then.text()))
                     told = True
                 if not again:
                     return

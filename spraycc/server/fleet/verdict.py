@@ -6,6 +6,7 @@ import os
 
 from spraycc.errors import CaptureRefusal
 from spraycc.model import Kind
+from spraycc.notices import executors
 from spraycc.scheduler.events import Outcome
 from spraycc.server.coherence.inputs import Expected, Inputs, Mismatch, Told
 from spraycc.server.fleet.in_flight import InFlight
@@ -74,17 +75,17 @@ async def _prove(
     # A compile must be proved. So must another command that failed: the file that it lacked may exist by now.
     must_be_complete = flight.task.description.kind is not Kind.UNKNOWN or ended.code != 0
     if reads is None or (must_be_complete and not reads.complete):
-        return Outcome.REFUSED, "the executor could not record which files the command read"
+        return Outcome.REFUSED, executors.NO_RECORD.text()
     mismatch = await inputs.check(expected, told, flight.version, reads.matched, reads.others)
     if mismatch is not None and mismatch.is_of_own_disk:
         # Another host may have the same file. A command without a compiler has no need that the scheduler could know.
         return Outcome.UNFIT if flight.task.same else Outcome.REFUSED, _other_system(mismatch, host)
     if mismatch is not None:
-        return Outcome.STALE, f"host {host} saw other files: {mismatch}"
+        return Outcome.STALE, executors.SAW_OTHER_FILES.text(host=host, difference=mismatch)
     if not reads.complete and not reads.refreshed:
-        unknown = f"host {host} could not record all files that the command read"
+        unknown = executors.RECORD_INCOMPLETE.text(host=host)
         if inputs.was_incomplete(expected):
-            return Outcome.REFUSED, f"{unknown}, and can't be sure that they are up to date"
+            return Outcome.REFUSED, executors.RECORD_UNSURE.text(incomplete=unknown)
         inputs.note_incomplete(expected)
         return Outcome.STALE, unknown
     return Outcome.DONE, why
@@ -93,7 +94,4 @@ async def _prove(
 def _other_system(mismatch: Mismatch, host: str) -> str:
     path = os.fsdecode(mismatch.lookup[1:])
     theirs, ours = describe(mismatch.theirs or MISSING), describe(mismatch.ours)
-    return (
-        f"{path} on host {host} is not the submit host's: {theirs} in place of {ours}. Install the same packages on "
-        "both, or start executors in the submit host's container (executor_prefix)"
-    )
+    return executors.OTHER_SYSTEM_FILE.text(file=path, host=host, theirs=theirs, ours=ours)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from spraycc.model import BuildId
+from spraycc.notices import cluster as notices
 from spraycc.status_reply import Pending
 
 #: A build that has waited this many seconds for its first executor is told why.
@@ -38,9 +39,9 @@ class WaitNotices:
         self._told: set[str] = set()
 
     def details(self, now: float, build: BuildId, pending: Sequence[Pending], asked: int) -> str:
-        """Words in brackets for a notice that no executor has connected; empty if the build has read them already."""
+        """Words for a notice that no executor has connected; empty if the build has read them already."""
         wait = self._waits.setdefault(build, _Wait(now, now + FIRST_S))
-        return "" if wait.is_told else f" ({self._tell(now, wait, pending, asked)})"
+        return "" if wait.is_told else self._tell(now, wait, pending, asked)
 
     def due(self, now: float, builds: Iterable[BuildId], pending: Sequence[Pending], asked: int) -> dict[BuildId, str]:
         """The lines for builds that wait while no executor is connected. Call it every second.
@@ -66,7 +67,7 @@ class WaitNotices:
             is_news = wait.is_told and now < wait.next_at
             words = self._tell(now, wait, pending, asked)
             if pending or asked:
-                lines[build] = words if is_news else f"no executor has connected yet: {words}"
+                lines[build] = words if is_news else notices.NO_EXECUTOR_YET.text(state=words)
         return lines
 
     def _tell(self, now: float, wait: _Wait, pending: Sequence[Pending], asked: int) -> str:
@@ -85,31 +86,40 @@ class WaitNotices:
         self._told |= {group["reason"] for group in fresh}
         if not fresh:
             return ""
-        return f"{in_words(fresh)}; {connected} executor{'s are' if connected != 1 else ' is'} connected"
+        return notices.OTHERS_PENDING.text(pending=in_words(fresh), executors_are=_executors(connected, "are", "is"))
 
 
 def in_words(pending: Sequence[Pending], asked: int = 0) -> str:
     """The executors that were submitted or started, in words for a message; or the number that was asked for."""
     if pending:
         return "; ".join(map(_group, pending))
-    return f"{asked} executor{'s are' if asked != 1 else ' is'} asked for, and nothing has been submitted so far"
+    return notices.ASKED_ONLY.text(executors_are=_executors(asked, "are", "is"))
 
 
 def _group(group: Pending) -> str:
     age = span(group["age_s"])
     count = group["batch_jobs"]
     if not count:
-        count = group["executors"]
         where = f" on {group['queue']}" if group["queue"] else ""
-        return f"{count} executor{'s were' if count != 1 else ' was'} started{where} {age} ago"
+        return notices.STARTED_AGO.text(
+            executors_were=_executors(group["executors"], "were", "was"), where=where, age=age
+        )
     noun = "batch jobs" if count != 1 else "batch job"
-    queue = f"'s queue {group['queue']}" if group["queue"] else ""
-    submitted = f"{count} {noun}, submitted to {group['system']}{queue} {age} ago,"
+    state = f"{'wait' if count != 1 else 'waits'}: {group['reason']}"
     if group["started"]:
-        return f"{submitted} {'have' if count != 1 else 'has'} started and not connected"
-    if not group["reason"]:
-        return f"{submitted} {'have' if count != 1 else 'has'} not started yet"
-    return f"{submitted} {'wait' if count != 1 else 'waits'}: {group['reason']}"
+        state = f"{'have' if count != 1 else 'has'} started and not connected"
+    elif not group["reason"]:
+        state = f"{'have' if count != 1 else 'has'} not started yet"
+    return notices.SUBMITTED_AGO.text(
+        batch_jobs=f"{count} {noun}",
+        where=f"{group['system']}'s queue {group['queue']}" if group["queue"] else group["system"],
+        age=age,
+        state=state,
+    )
+
+
+def _executors(count: int, many: str, one: str) -> str:
+    return f"{count} executors {many}" if count != 1 else f"1 executor {one}"
 
 
 def span(seconds: float) -> str:

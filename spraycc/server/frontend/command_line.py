@@ -15,6 +15,7 @@ import trio
 
 import spraycc
 from spraycc.errors import ProtocolError, RuntimeDirError
+from spraycc.notices import starting
 from spraycc.scheduler.events import BuildEnded, BuildLeft, BuildStarted
 from spraycc.server.builds.build import Build
 from spraycc.server.builds.progress import ProgressReports
@@ -193,7 +194,4 @@ def _descriptor_warning(executors: int) -> str:
     need = 3 * executors + _SPARE_DESCRIPTORS
     if need <= soft:
         return ""
-    return (
-        f"this host allows a process {soft} open files, {executors} executors need about {need}; "
-        f"raise the hard limit (ulimit -Hn) or lower --executors"
-    )
+    return starting.LOW_LIMIT_OF_FILES.text(limit=soft, executors=executors, need=need)

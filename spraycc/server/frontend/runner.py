@@ -8,6 +8,7 @@ from typing import Any
 
 from spraycc.errors import ProtocolError
 from spraycc.model import UNKNOWN, BuildId, Kind, Placement, Usage
+from spraycc.notices import executors, starting
 from spraycc.scheduler.events import TaskArrived, TaskGone
 from spraycc.server.builds.build import Build, Builds
 from spraycc.server.builds.token_pool import TokenPool
@@ -119,10 +120,7 @@ def _register(build: Build | None, task: Task) -> TokenPool | None:
     is_foreign = build.pool.is_foreign(environment_of(task.command.env).variables.get(b"MAKEFLAGS", b""))
     build.pool.runner_registered(task.id, task.peer.pid, is_foreign)
     if is_foreign:
-        build.notice(
-            "a make below this build was given its own -j and left the jobserver: it runs that many recipes at "
-            "once, whatever the number of executors; take the -j out of its makefile or command line"
-        )
+        build.notice(executors.LEFT_JOBSERVER.text())
     return build.pool
 
 
@@ -134,8 +132,5 @@ def refuse_version(builds: Builds, peer: Peer, item: list[Any]) -> None:
     # Version, wish and build have the same places in every version.
     build_id = item[3] if len(item) > 3 and isinstance(item[3], bytes) else b""
     if build := builds.open.get(BuildId(build_id.decode("ascii", "replace"))):
-        build.notice(
-            f"{text}: SprayCC was installed anew while this server ran, so commands run on this host; the next build "
-            "replaces the server if no other build is open"
-        )
+        build.notice(starting.INSTALLED_ANEW.text(difference=text))
     peer.send_now(FROM_SERVER.pack(Refused(text)))

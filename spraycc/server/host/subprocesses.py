@@ -14,6 +14,7 @@ from pathlib import Path
 import trio
 
 from spraycc.cluster.driver import ClusterError, Reply, Trouble
+from spraycc.notices import cluster as notices
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,9 @@ async def run_command(argv: Sequence[str], stdin: bytes, env: Mapping[str, str],
             for name in ("in", "out", "err"):
                 streams.append(os.memfd_create(f"spraycc-{name}", os.MFD_CLOEXEC))
         except OSError as exc:
-            raise ClusterError(Trouble.UNREACHABLE, f"{argv[0]} can't be started now: {exc.strerror}") from None
+            raise ClusterError(
+                Trouble.UNREACHABLE, notices.COMMAND_NOT_STARTED.text(command=argv[0], cause=exc.strerror)
+            ) from None
         os.write(streams[0], stdin)
         os.lseek(streams[0], 0, os.SEEK_SET)
         try:
@@ -67,7 +70,8 @@ async def run_command(argv: Sequence[str], stdin: bytes, env: Mapping[str, str],
     log.log(level, "%s: status %s, %s", " ".join(argv)[:1000], status, reply.words)
     if status is None:
         said = f" ({reply.words})" if reply.stderr else ""
-        raise ClusterError(Trouble.UNREACHABLE, f"{argv[0]} did not end within {timeout_s:.0f} s{said}", reply)
+        text = notices.COMMAND_TOO_SLOW.text(command=argv[0], limit_s=timeout_s, words=said)
+        raise ClusterError(Trouble.UNREACHABLE, text, reply)
     return reply
 
 

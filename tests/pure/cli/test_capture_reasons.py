@@ -72,10 +72,10 @@ def one(error: str, place: str = "/tmp") -> str:
             one("the trial command failed: signal 9"),
             USER,
             "the trial command failed: signal 9",
-            "docs/explanation/capture.md",
+            'see "The overlay" on the page',
         ),
-        ("something else", USER, "something else", "docs/explanation/capture.md"),
-        ("", USER, "the trial gave no reason", "docs/explanation/capture.md"),
+        ("something else", USER, "something else", 'see "The overlay" on the page'),
+        ("", USER, "the trial gave no reason", 'see "The overlay" on the page'),
     ],
 )
 def test_reason_and_next_step(refusal: str, host: HostState, reason: str, remedy: str) -> None:

@@ -76,7 +76,7 @@ def test_hosts_that_are_alike() -> None:
             {"probe": "No such file or directory", "file_system": "ext4 /dev/sda"},
             "a file that this host has just written is not seen by node2 (No such file or directory); "
             "nfs4 server:/home on this host, node1; ext4 /dev/sda on node2",
-            "docs/explanation/nfs.md",
+            'see the page "Builds on NFS"',
         ),
         ("clock", {"clock_s": 925.0}, "node2 is 75 s behind", "NTP"),
         ("clock", {"clock_s": 1060.0}, "node2 is 60 s ahead", "NTP"),

@@ -288,10 +288,10 @@ def test_a_number_that_the_cluster_manager_uses_again_is_another_batch_job() -> 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (stay_silent(1), "1 batch job runs, and its executor has not connected in 120 s; "),
-        (stay_silent(2), "2 batch jobs run, and none of their executors has connected in 120 s; "),
-        (ended_early(1), "1 executor ended before it connected"),
-        (ended_early(2), "2 executors ended before they connected"),
+        (stay_silent(1), "1 batch job started, and no executor connected within 120 s; "),
+        (stay_silent(2), "2 batch jobs started, and no executor connected within 120 s; "),
+        (ended_early(1), "1 executor ended before connecting to the server"),
+        (ended_early(2), "2 executors ended before connecting to the server"),
         (counted(0), "0 batch jobs"),
     ],
 )

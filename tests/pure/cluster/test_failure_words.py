@@ -46,8 +46,8 @@ def test_each_kind_of_trouble_has_a_next_step() -> None:
 @pytest.mark.parametrize(
     ("words", "step"),
     [
-        ("Batch job submission failed: Invalid qos specification", 'name a QOS that you may use by `submit_arguments = "--qos=NAME"`'),
-        ("InvalidQOS", 'name a QOS that you may use by `submit_arguments = "--qos=NAME"`'),
+        ("Batch job submission failed: Invalid qos specification", 'name a QOS that you may use: submit_arguments = ["--qos=NAME"]'),
+        ("InvalidQOS", 'name a QOS that you may use: submit_arguments = ["--qos=NAME"]'),
         ("Invalid account or account/partition combination specified", "correct `account`"),
         ("Job violates accounting/QOS policy (PerJobLimit)", "correct `account`"),
         ("Invalid partition name specified", "correct `queues`"),

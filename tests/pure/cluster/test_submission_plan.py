@@ -301,7 +301,7 @@ def test_the_loss_of_a_second_chance_is_no_failure() -> None:
     play.next()
     play.now = 100.0
     assert play.list([BatchId("7", 1), BatchId("7", 2)], State.PENDING, "Resources") == [
-        Say("Slurm: 2 executors ended before they connected"),
+        Say("Slurm: 2 executors ended before connecting to the server"),
     ]
     assert play.next(99.0 + VANISHED_RETRY_S) == []
     assert play.next(100.0 + VANISHED_RETRY_S) == [Submit("b", 2)]
@@ -360,7 +360,7 @@ def test_a_limit_on_queued_batch_jobs_is_known_until_all_are_submitted() -> None
     (part,) = play.next(SUBMIT_S)
     play.take(part)
     words = "the limit is 2 (SprayCC tries again later)"
-    assert play.plan.limited() == Limited(words, "2 of 4 executors are submitted", 0.0)
+    assert play.plan.limited() == Limited(words, f"{words}; 2 of 4 executors are submitted", 0.0)
     (rest,) = play.next(2 * SUBMIT_S)
     play.take(rest, "8")
     assert play.plan.limited() is None
@@ -381,7 +381,11 @@ def test_a_listing_is_asked_for_at_the_interval_while_executors_are_awaited() ->
 @pytest.mark.parametrize(
     ("state", "reason", "told"),
     [
-        (State.GONE, "", [ReportFailed(2, VANISHED_RETRY_S, "Slurm: 2 executors ended before they connected", True)]),
+        (
+            State.GONE,
+            "",
+            [ReportFailed(2, VANISHED_RETRY_S, "Slurm: 2 executors ended before connecting to the server", True)],
+        ),
         (State.PENDING, "Resources", []),
         (State.PENDING, "", [Explain(BatchId("7", 1))]),
         (State.RUNNING, "", []),

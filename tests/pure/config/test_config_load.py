@@ -179,7 +179,7 @@ def test_a_wrong_value_is_an_error_even_where_it_is_overridden(tmp_path: Path) -
 def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"user\.toml: unknown key 'local_slot'; did you mean 'local_slots'\?"):
         load_from(tmp_path, user="local_slot = 4")
-    with pytest.raises(ConfigError, match=r"unknown key 'xyzzy'; `spraycc --help` lists them all$"):
+    with pytest.raises(ConfigError, match=r"unknown key 'xyzzy'; `spraycc --help-all` lists them all$"):
         load_from(tmp_path, user="xyzzy = 4")
 
 

@@ -88,12 +88,12 @@ def test_nothing_to_explain(figures: dict[str, Any]) -> None:
             build(unwrapped=unwrapped("static")),
             "no compile went through SprayCC: /opt/gcc/bin/g++ was executed by bazel "
             "(/opt/bazel is a static program, which can't be intercepted); "
-            'see docs/explanation/interception.md, "Limits"',
+            'see "Limits" on the page "Interception" of the documentation',
         ),
         (
             build(unwrapped=unwrapped("unknown-name", "mycc")),
             "no compile went through SprayCC: /opt/gcc/bin/g++ was executed by bazel "
-            '(SprayCC knows no compiler of the name mycc); see docs/explanation/capture.md, "The user\'s own compilers"',
+            "(SprayCC knows no compiler of the name mycc); name it in the table [tools] of .spraycc.toml: like_gcc, like_clang or overlay_only",
         ),
         (
             build(unwrapped=unwrapped("workspace", "/w/python")),
@@ -104,14 +104,14 @@ def test_nothing_to_explain(figures: dict[str, Any]) -> None:
         (
             build(unwrapped=unwrapped("")),
             "no compile went through SprayCC: /opt/gcc/bin/g++ was executed by bazel "
-            '(the cause is not known); see docs/explanation/interception.md, "Limits"',
+            '(the cause is not known); see "Limits" on the page "Interception" of the documentation',
         ),
         (
             build({"link": 2}, unwrapped=unwrapped("replaced")),
             "none of 2 compiles ran on an executor: 2 were \"link\"; see 'spraycc why'; "
             "beside them, /opt/gcc/bin/g++ was executed below bazel "
             "(a program between them can't be intercepted: it is static, say, or it is in the workspace); "
-            'see docs/explanation/interception.md, "Limits"',
+            'see "Limits" on the page "Interception" of the documentation',
         ),
     ],
 )

@@ -58,7 +58,7 @@ class World:
     def ended_early(self, count: int, words: str = "") -> str:
         """The message about executors that ended, with the last words of the executors' log."""
         log = self.state_dir / "executors.log"
-        return f"Slurm: {count} executors ended before they connected{words} (see {log})"
+        return f"Slurm: {count} executors ended before connecting to the server{words} (see {log})"
 
     def connect(self, *indices: int, number: int = -1, copy: int | None = None) -> None:
         """Executors of a submission (the last one by default) connect to the server."""

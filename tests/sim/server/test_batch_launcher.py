@@ -337,7 +337,7 @@ async def test_those_that_wait_elsewhere_too_are_not_reported_when_they_end_earl
         slurm.end("11", 1, 2)
         await trio.sleep(2 * STATUS_S)
         assert world.failed == []
-        assert any("ended before they connected" in text for text in world.said)
+        assert any("ended before connecting to the server" in text for text in world.said)
         # The slow queue was asked again when its time came.
         assert slurm.listed() == {"10": [1, 2], "12": [1, 2]}
         slurm.end("10", 1, 2)
@@ -417,7 +417,7 @@ async def test_a_batch_job_that_runs_and_does_not_connect_is_cancelled(tmp_path:
         await trio.sleep(2 * STATUS_S + 1)
         ((count, retry_s, text),) = world.failed
         assert (count, retry_s) == (1, RETRY_S[Trouble.UNREACHABLE])
-        assert "connected in 120 s" in text
+        assert "connected within 120 s" in text
         assert slurm.listed() == {}
 
 
@@ -644,7 +644,7 @@ async def test_a_limit_on_queued_batch_jobs_is_used_up(tmp_path: Path) -> None:
         limited = world.launcher.limited()
         assert limited is not None
         assert limited.words.startswith("Slurm takes no more now: ")
-        assert limited.state == "4 of 6 executors are submitted"
+        assert limited.text == f"{limited.words}; 4 of 6 executors are submitted"
         world.launcher.ask(2)
         await trio.sleep(10)
         assert arrays(slurm)[6:] == [1]

@@ -58,7 +58,7 @@ def half_started_build(sandbox: Sandbox, manager: Manager) -> Iterator[Callable[
 def check_cancelled_by_the_user(sandbox: Sandbox, manager: Manager) -> None:
     """The user cancels one running and several waiting batch jobs. Another one that waits takes the free slot."""
     sandbox.settings["SPRAYCC_STATUS_INTERVAL_S"] = "1"
-    told = "2 executors ended before they connected"
+    told = "2 executors ended before connecting to the server"
     with half_started_build(sandbox, manager) as finish:
         busy = sandbox.busy_executors()
         manager.cancel([busy[0]["batch_job"], *manager.waiting()[-2:]])

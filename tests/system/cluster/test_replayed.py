@@ -92,7 +92,7 @@ def test_batch_jobs_that_vanish(fake_sandbox: Sandbox, fake: FakeManager) -> Non
         compiler.open()
         _, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, err
-    assert b"1 executor ended before it connected" in err
+    assert b"1 executor ended before connecting to the server" in err
     assert_built(sandbox)
     with open(fake.directory / "state.json", "r+") as file:  # as if they ran for ever
         text = file.read().replace('"pending", "held": true, "hidden": true', '"ended", "held": true, "hidden": true')

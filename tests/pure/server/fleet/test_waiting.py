@@ -64,7 +64,7 @@ def test_a_pause_between_requests_is_told_elsewhere() -> None:
 
 def test_a_notice_repeats_no_details() -> None:
     notices = WaitNotices()
-    assert notices.details(0.0, BUILD, [], 2) == " (2 executors are asked for, and nothing has been submitted so far)"
+    assert notices.details(0.0, BUILD, [], 2) == "2 executors are asked for, and nothing has been submitted so far"
     assert notices.details(1.0, BUILD, [group()], 2) == ""
     assert not notices.due(3.0, [BUILD], [], 2)
     notices = WaitNotices()
