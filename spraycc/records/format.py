@@ -105,10 +105,11 @@ class TaskLine(TypedDict, total=False):
     #: scheduler.events.Outcome, or "lost" if the executor was lost.
     runs: list[list[object]]
     here: list[float] | None  #: begin and end on the submit host; None: the task did not run on the submit host
-    user_s: float  #: CPU time on the executor's host
+    #: CPU time of the command. 0 together with wall_s 0: not known, as for most commands on the submit host
+    user_s: float
     system_s: float
     rss: int  #: peak memory of the command's largest process, in bytes; 0: not known
-    wall_s: float  #: seconds for which the command ran on the executor's host
+    wall_s: float  #: seconds for which the command ran; 0: not known
     bytes: int  #: size of the files that the executor returned
 
 

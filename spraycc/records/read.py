@@ -103,6 +103,11 @@ class Task:
         return max(0.0, min(starts, default=self.ended) - self.at)
 
     @property
+    def cpu_s(self) -> float | None:
+        """Seconds of CPU; None if not known: runners on the submit host report only commands in compile slots."""
+        return self.user_s + self.system_s if self.wall_s else None
+
+    @property
     def has_failed(self) -> bool:
         return bool(self.status)
 

@@ -181,8 +181,7 @@ def _tasks(facts: Facts, texts: _Texts) -> dict[str, list[Any]]:
         "status": lambda task: task.status,
         "at": lambda task: _units(task.at),
         "ended": lambda task: _units(task.ended),
-        # The record has no figures of commands on the submit host.
-        "cpu_ms": lambda task: round(1000 * _finite(task.user_s + task.system_s)) if task.runs else -1,
+        "cpu_ms": lambda task: -1 if task.cpu_s is None else round(1000 * _finite(task.cpu_s)),
         "rss_kb": lambda task: round(_finite(task.rss) / 1000),
         "bytes": lambda task: task.bytes,
     }

@@ -87,7 +87,7 @@ def _longest(record: Record) -> Table:
     rows = [
         (
             index, place(record, task), timeline.ran_s(task), task.queued_s,
-            None if task.ran == "here" else task.user_s + task.system_s, task.rss or None, task.bytes or None,
+            task.cpu_s, task.rss or None, task.bytes or None,
         )
         for index in timeline.longest(record, 100)
         for task in [record.tasks[index]]

@@ -271,3 +271,17 @@ def test_header_and_end_are_read_alone(tmp_path: Path) -> None:
     assert read.read_end(write_record(tmp_path, lines_of_a_build(20, 2, build="c", finished=False))) == {}
     assert (read.read_header(tmp_path / "none"), read.read_end(tmp_path / "none")) == ({}, {})
     assert len(read.read(path, most_tasks=7).tasks) == 7
+
+
+@pytest.mark.parametrize(
+    ("task", "cpu_s"),
+    [
+        (read.Task("a.o", ran="remote", user_s=1.5, system_s=0.5, wall_s=2.5), 2.0),
+        (read.Task("a.o", ran="here", user_s=1.5, system_s=0.5, wall_s=2.5), 2.0),  # in a compile slot
+        (read.Task("a.o", ran="remote", wall_s=0.01), 0.0),
+        (read.Task("prog", ran="here"), None),
+        (read.Task("a.o", ran="here", runs=(read.Run("4", 0, 1, "lost", False),)), None),
+    ],
+)
+def test_cpu_is_known_if_the_command_was_measured(task: read.Task, cpu_s: float | None) -> None:
+    assert task.cpu_s == cpu_s
