@@ -357,7 +357,7 @@ class Driver(abc.ABC):
     def garbled(self, command: str, reply: Reply) -> ClusterError:
         """The error for output that no known version prints."""
         if not reply.stdout and not reply.stderr:
-            text = notices.EMPTY_ANSWER.text(system=self.system, command=command)
+            text = notices.EMPTY_ANSWER.text(system=self.system, command=command, status=reply.status)
         else:
             words = Reply(reply.status, reply.stdout or reply.stderr).words
             text = notices.GARBLED.text(system=self.system, command=command, words=words)

@@ -38,6 +38,8 @@ _STATES = {
 }
 #: id, array, element, the element's own job id, state twice, reason
 _FORMAT = "--format=%i|%F|%K|%A|%t|%T|%r"
+#: The beginning of the first line of a listing, even of an empty one.
+_HEADER = "JOBID|ARRAY_JOB_ID|"
 #: ``--parsable``: the id, on a federation with the cluster's name
 _JOB = re.compile(r"^(\d+)(?:;\S+)?[ \t\r]*$", re.MULTILINE)
 #: The beginning of a line of the listing. If the rest does not fit, the listing is not reliable.
@@ -71,18 +73,19 @@ class Slurm(Driver):
 
     def list_command(self, submission_ids: Sequence[str]) -> tuple[str, ...]:
         # By user: with ids, one unknown id would fail the whole command.
-        return ("squeue", "--noheader", "--array", f"--user={self._user}", _FORMAT)
+        return ("squeue", "--array", f"--user={self._user}", _FORMAT)
 
     def parse_list(self, reply: Reply) -> list[BatchJob]:
         self.check(reply)
-        lines = [line for line in reply.out.splitlines() if line.strip()]
-        found = [self._line(line, reply) for line in lines if _LINE_BEGINS.match(line.strip())]
-        if lines and not found:
+        lines = [line.strip() for line in reply.out.splitlines()]
+        found = [self._line(line, reply) for line in lines if _LINE_BEGINS.match(line)]
+        # The header tells an empty listing from the lines of a site's wrapper.
+        if not found and not any(line.startswith(_HEADER) for line in lines):
             raise self.garbled(self.list_program, reply)
         return found
 
     def _line(self, line: str, reply: Reply) -> BatchJob:
-        fields = line.strip().split("|", 6)
+        fields = line.split("|", 6)
         if len(fields) != 7 or not fields[1].isdigit() or not fields[4]:
             raise self.garbled(self.list_program, reply)
         _, array, element, _, code, _, reason = fields
@@ -93,7 +96,7 @@ class Slurm(Driver):
         return BatchJob(BatchId(array, int(element) if element.isdigit() else 0), state, reason)
 
     def search_command(self, name: str) -> tuple[str, ...]:
-        return ("squeue", "--noheader", f"--user={self._user}", f"--name={name}", _FORMAT)
+        return ("squeue", f"--user={self._user}", f"--name={name}", _FORMAT)
 
     def parse_search(self, name: str, reply: Reply) -> tuple[str, ...]:
         return tuple(dict.fromkeys(job.id.submission_id for job in self.parse_list(reply)))

@@ -16,7 +16,7 @@ UNREACHABLE = Notice(
 BUSY = Notice(
     "{system} takes no more now: {words}",
     f"A limit of the site on submitted batch jobs is reached. {_TRIES_AGAIN}",
-    "No step is needed. Set `executors` to the limit, and SprayCC asks for no more. Or set `keep_pending`.",
+    "No step is needed. Set `executors` to the limit to get no message. `keep_pending` limits pending ones only.",
 )
 REFUSED = Notice(
     "{system} refused: {words}",
@@ -39,7 +39,7 @@ GARBLED = Notice(
     "Run `spraycc doctor --cluster`, and look at the command's output. Report the text.",
 )
 EMPTY_ANSWER = Notice(
-    "{system}: {command} answered nothing, with exit status 0",
+    "{system}: {command} answered nothing (exit status {status})",
     "The cluster manager's command printed no line. A wrapper of the site has perhaps kept its output back.",
     "Run the command by hand. It must print on standard output what the cluster manager prints.",
 )
@@ -226,7 +226,7 @@ OTHERS_PENDING = Notice(
 )
 ASKED_ONLY = Notice(
     "{executors_are} asked for, and nothing has been submitted so far",
-    "The server has not submitted batch jobs yet, because it waits for the cluster manager's answer.",
+    "The server has not submitted anything yet. The cluster manager's command may take some seconds.",
     "Wait. `spraycc status` shows a failure.",
 )
 STARTED_AGO = Notice(

@@ -31,7 +31,7 @@ NO_SUCH_SETTING = Notice(
 )
 NO_TOML = Notice(
     "{file}: no valid TOML: {cause}",
-    "The configuration file does not follow the grammar of TOML. The cause ends with line and column.",
+    "The configuration file does not follow the grammar of TOML. Most causes end with line and column.",
     "Correct the line. Texts need quotes, and lists need brackets.",
 )
 FILE_UNREADABLE = Notice(
@@ -109,5 +109,5 @@ NO_WORKSPACE = Notice(
     "{directory} can't be a workspace as a whole; work in a subdirectory, one for each project "
     "(its root is where {file}, .git, .hg or .svn is, else the directory you are in)",
     "Home directories, / and /tmp hold too many files of other programs to be a project.",
-    "Move the project to a directory of its own, or make the configuration file there with `spraycc config init`.",
+    "Move the project to a directory of its own, and build there.",
 )

@@ -38,7 +38,7 @@ INVALID_MESSAGE = Notice(
 )
 SERVER_CONTINUED = Notice(
     "the server (process {pid}) was stopped for {seconds:.0f} s; SprayCC continued it",
-    "A signal has stopped the server, as Ctrl-Z or a debugger does. The build can't go on without an answer.",
+    "A signal (SIGSTOP) has stopped the server, and the build waits for its answers.",
     "No step is needed.",
 )
 SERVER_KILLED = Notice(

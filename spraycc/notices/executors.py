@@ -46,8 +46,8 @@ OTHER_SYSTEM_FILE = Notice(
 )
 SAW_OTHER_FILES = Notice(
     "host {host} saw other files: {difference}",
-    "The executor's host had an old copy of a file in its cache. SprayCC throws the result away, and runs the task "
-    "again.",
+    "The executor's host saw another version of a file than the submit host, mostly from its cache. SprayCC throws the "
+    "result away, and runs the task again.",
     'No step is needed. If `spraycc why` shows many, see the page "Builds on NFS".',
 )
 NO_RECORD = Notice(
@@ -84,7 +84,7 @@ NOT_PREDICTED = Notice(
 GAVE_UP = Notice(
     "{count} of the last tasks could not be done by executors{last}; the rest of this build "
     "runs on this host, {slots} at once (see 'spraycc why')",
-    "Many tasks failed on executors and succeeded on the submit host. So SprayCC stops using executors in this build.",
+    "Many tasks failed on executors and then ran on the submit host. SprayCC uses no more executors in this build.",
     "`spraycc why` lists the tasks and the reasons. `fall_back_limit` sets the number.",
 )
 LAST_REFUSAL = Notice(

@@ -154,9 +154,9 @@ SEE_LIMITS = Notice(
     "Read that section, and start the compiler in another way.",
 )
 SEE_SHIMS = Notice(
-    "remove `intercept` from the settings, or call the compiler by its name",
-    "Only the library intercepts a compiler that is called by its path.",
-    "Do one of the two.",
+    'see "Shims on PATH instead" on the page "Interception" of the documentation',
+    "The page says when shims intercept, and which compilers they miss.",
+    "Read that section. Set `intercept` to auto, or call the compiler by its name.",
 )
 SEE_TOOLS = Notice(
     "name it in the table [tools] of .spraycc.toml: like_gcc, like_clang or overlay_only",

@@ -14,7 +14,7 @@ GOES_ON_WITHOUT_SERVER = Notice(
 )
 RUNS_WITHOUT_SPRAYCC = Notice(
     "{cause}; {tool} runs without SprayCC",
-    "SprayCC failed before the build tool started. The build tool runs as if you had typed it without `spraycc`.",
+    "SprayCC failed before the build tool started. The build tool runs alone, with a `-j` of at most the local slots.",
     "Follow the next step in the message. `spraycc doctor` checks this host.",
 )
 INTERNAL_ERROR = Notice(
@@ -72,7 +72,7 @@ NO_RUNNER = Notice(
 )
 RUNNER_NOT_COPIED = Notice(
     "{directory}: the runner can't be copied: {cause}; set XDG_DATA_HOME to a directory that you can write to",
-    "Builds execute a copy of the runner in your data directory, which all hosts share. SprayCC can't write it.",
+    "Builds execute a copy of the runner in your data directory. SprayCC can't write this copy.",
     "Make the directory writable, or set XDG_DATA_HOME to another directory that all hosts share.",
 )
 RUNNER_NOT_EXECUTABLE = Notice(
@@ -215,7 +215,7 @@ SERVER_NOT_STARTED = Notice(
 SERVER_HOLDS_LOCK = Notice(
     "{directory}: a server holds the lock in this directory and does not listen; see {log}",
     "A server of this workspace is starting, is stopped, or hangs. It answers no connection.",
-    "Read the log. End the process that has the file `lock` in this directory open, for example by `fuser -k`.",
+    "Read the log. `fuser -k DIRECTORY/lock` ends the process that holds the lock.",
 )
 SERVER_NOT_READY = Notice(
     "the server was not ready within {limit_s:g} s: {last_line}; see {log}",

@@ -86,7 +86,7 @@ def test_the_fixed_words_are_in_the_page(notice: Notice) -> None:
     text = PAGE.read_text()
     assert shown(notice) in text
     for fixed, *_ in string.Formatter().parse(notice.words):
-        assert all(part.strip(" ;") in text for part in fixed.split("\n"))
+        assert all(part.strip(" ;") in text for part in fixed.split("\n"))  # a search finds them
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import string
+import textwrap
 from pathlib import Path
 
 from spraycc.notices import Notice
@@ -30,7 +31,7 @@ GROUPS = {
     "executors": ("Executors and captured files", "`spraycc why` shows the same words for single tasks."),
     "interception": ("Compiles that no executor got", "One such line stands at the end of a build that compiled alone."),
     "ending": ("Course and end of a build", "The exit status of the build is the build tool's, whatever fails."),
-    "configuration": ("Settings and workspace", "A wrong setting ends the command with exit status 2 before the build."),
+    "configuration": ("Settings and workspace", "A wrong setting ends the command with exit status 2."),
 }  # fmt: skip
 
 
@@ -46,12 +47,18 @@ def shown(notice: Notice) -> str:
     for fixed, name, _, conversion in string.Formatter().parse(notice.words):
         field = f"<{name.removesuffix('_s').replace('_', ' ')}>" if name else ""
         parts.append(fixed + (f"'{field}'" if conversion == "r" else field))
-    return "".join(parts).replace("\n", " / ").strip(" ;")
+    return "".join(parts).rpartition("\n")[2].strip(" ;")  # a line that is only a field is not shown
 
 
 def code(text: str) -> str:
     """The text as Markdown code, which may contain backticks."""
     return f"`` {text} ``" if "`" in text else f"`{text}`"
+
+
+def _item(title: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        f"- *{title}*: {text}", 120, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def page() -> str:
@@ -61,7 +68,7 @@ def page() -> str:
         lines += [f"## {title}", "", lead, ""]
         for notice in notices(module).values():
             lines += [f"### {code(shown(notice))}", ""]
-            lines += [f"- *Meaning*: {notice.means}", f"- *What to do*: {notice.remedy}", ""]
+            lines += [*_item("Meaning", notice.means), *_item("What to do", notice.remedy), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

@@ -186,10 +186,10 @@ class FakeSlurm(Manager):
         return Reply(0, f"{job}\n".encode())
 
     def _squeue(self, command: CommandLine, _: bytes) -> Reply:
-        assert command.has("noheader")
+        assert not command.has("noheader")
         assert command.value("format") == self._FORMAT
         names = command.values("name")
-        lines = []
+        lines = ["JOBID|ARRAY_JOB_ID|ARRAY_TASK_ID|JOBID|ST|STATE|REASON\n"]
         for job, array in self.arrays.items():
             if names and array.name not in names:
                 continue
