@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from spraycc.notices import status as notices
 from spraycc.ui.printable import printable
 from spraycc.ui.summary import counted, size
 
@@ -61,7 +62,7 @@ def render(
     builds = figures.get("builds", [])
     yield _builds(builds) if builds else Text("no build is open")
     if stale := sum(build.get("stale", 0) for build in builds):
-        yield _text(f"attempts thrown away as their hosts saw other files than the submit host: {stale}")
+        yield _text(notices.STALE.text(count=stale))
     for host, port in figures.get("listens", []):
         yield _text(f"listens for executors on port {port} of {shown_address(host)}")
     shown = _Names(whole_names)
@@ -80,16 +81,17 @@ def render(
     if pending:
         yield _pending(pending)
     if trouble := figures.get("trouble"):
-        yield _text(f"executors failed to start {duration(figures.get('trouble_age_s', 0))} ago: {trouble}")
+        age = duration(figures.get("trouble_age_s", 0))
+        yield _text(notices.FAILED_TO_START.text(age=age, trouble=trouble))
     if figures.get("scheduler", {}).get("falling_back"):
-        yield _text("no executor has connected in time: compiles run on this host")
+        yield _text(notices.FALLS_BACK.text())
 
 
 def _without_executors(server: Mapping[str, Any]) -> str:
     if server.get("starts_executors", True):
-        return "no executor is connected"
+        return notices.NO_EXECUTOR.text()
     here = counted(server.get("compile_slots", 0), "compile")
-    return f"no executors, by the settings: this host runs up to {here} at once"
+    return notices.WITHOUT_EXECUTORS.text(compiles=here)
 
 
 def _builds(builds: Sequence[Mapping[str, Any]]) -> Table:

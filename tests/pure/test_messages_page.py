@@ -63,7 +63,7 @@ def test_each_notice_is_used(name: str) -> None:
     module, _, constant = name.partition(".")
     notice = NOTICES[name]
     if notice.source:
-        text = re.sub(r'"\s*\n\s*"', "", (TOP / notice.source).read_text())
+        text = re.sub(r'"\s*\n\s*f?"', "", (TOP / notice.source).read_text())
         for fixed, *_ in string.Formatter().parse(notice.words):
             assert all(part in text for part in fixed.strip(": ;").split("\n")), fixed
         return

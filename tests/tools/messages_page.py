@@ -29,6 +29,8 @@ GROUPS = {
     "starting": ("Start of a build", "A failure here never keeps the build tool from running, with or without executors."),
     "cluster": ("Cluster", "The server tells these to every open build, each once in a build."),
     "executors": ("Executors and captured files", "`spraycc why` shows the same words for single tasks."),
+    "tasks": ("Reasons of single tasks, and `executors.log`", "`spraycc why --all` shows why a task ran on the submit host."),
+    "status": ("Lines of `spraycc status`", "`spraycc status` also shows the messages above."),
     "interception": ("Compiles that no executor got", "One such line stands at the end of a build that compiled alone."),
     "ending": ("Course and end of a build", "The exit status of the build is the build tool's, whatever fails."),
     "configuration": ("Settings and workspace", "A wrong setting ends the command with exit status 2."),
