@@ -9,6 +9,9 @@ import click
 
 from spraycc.cli.shell_code import SHELLS, exports, language, look_up, parents_shell, quote
 
+#: Variable of a shell of --makeflags, not exported: the shell's own MAKEFLAGS, which has options that a build replaces.
+_KEPT = b"spraycc_makeflags"
+
 _HELP = """Print shell code that prepares this shell.
 
 sh, bash, dash, zsh, ksh: eval "$(spraycc env)"\n
@@ -61,6 +64,8 @@ def _env(flags: dict[str, Any], off: bool, makeflags: bool, shell: str | None) -
         from spraycc.jobserver.makeflags import SHELL_FD
 
         fifo, lines = open_for_shell(flags, os.getppid(), SHELL_FD)
+        if not os.environb.get(b"SPRAYCC_BUILD"):
+            _print([b"%s=%s;" % (_KEPT, quote(os.environb.get(b"MAKEFLAGS", b"")))])
         _print([b"exec %d<>%s;" % (SHELL_FD, quote(fifo))])
     else:
         from spraycc import runner_files, shims
@@ -75,6 +80,8 @@ def _env(flags: dict[str, Any], off: bool, makeflags: bool, shell: str | None) -
         directory = shims.of_build_tools(files, os.fsdecode(path))
         lines = {b"PATH": b":".join((directory, path)), b"SPRAYCC_SHIMS": directory}
     _print(exports(lines, shell))
+    if off and shell == "sh":
+        _print(restored(os.environb))
     return 0
 
 
@@ -88,10 +95,25 @@ def switch_off(env: Any) -> dict[bytes, bytes]:
         path = elements_without(env.get(b"PATH", b""), directory)
         lines = {b"PATH": b":".join(path), b"SPRAYCC_SHIMS": b""}
     if env.get(b"SPRAYCC_BUILD"):
-        from spraycc.jobserver.makeflags import VARIABLES, without_jobserver
+        from spraycc.jobserver.makeflags import VARIABLES, parse, without_jobserver
 
         lines |= {b"SPRAYCC_BUILD": b"", b"SPRAYCC_SOCKET": b"", b"SPRAYCC_EXEC": b""}
-        lines |= {name: without_jobserver(env[name]) for name in VARIABLES if name in env}
+        lines |= {name: without_jobserver(env[name]) for name in VARIABLES if name in env and parse(env[name]).auth}
+    return lines
+
+
+def restored(env: Any) -> list[bytes]:
+    """Lines for sh that give a shell of ``--makeflags`` its own MAKEFLAGS back, and close its descriptor.
+
+    In another shell the lines change nothing: ``_KEPT`` is not exported, and the descriptor is not the jobserver's.
+    """
+    from spraycc.jobserver.makeflags import SHELL_FD, Descriptors, parse
+
+    if not env.get(b"SPRAYCC_BUILD"):
+        return []
+    lines = [b'if [ -n "${%s-}" ]; then export MAKEFLAGS="$%s"; fi;' % (_KEPT, _KEPT), b"unset %s;" % _KEPT]
+    if parse(env.get(b"CARGO_MAKEFLAGS", b"")).auth == Descriptors(SHELL_FD, SHELL_FD):
+        lines.append(b"exec %d>&-;" % SHELL_FD)
     return lines
 
 

@@ -1,7 +1,7 @@
 """Variables as code of the user's shell, and the shell that will read it.
 
 sh, bash, dash, zsh, ksh and fish read ``export NAME='value';``. (fish joins the lines of a substitution by blanks,
-hence the semicolons; it has no unset, so variables are emptied.) csh and tcsh read ``setenv NAME 'value';``.
+hence the semicolons.) csh and tcsh read ``setenv NAME 'value';``. Each of the three languages unsets in its own way.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ _SH = ("sh", "bash", "dash", "zsh", "ksh", "ksh93", "mksh", "lksh", "ash", "busy
 #: Programs that may stand between the shell and us: `sudo -E spraycc env`, `time spraycc env`.
 _WRAPPERS = ("sudo", "time", "timeout", "nice", "ionice", "strace", "stdbuf", "chrt", "taskset")
 _MOST_WRAPPERS = 8
+#: language -> the command that unsets a variable
+_UNSET = {"sh": b"unset", "fish": b"set -e", "csh": b"unsetenv"}
 
 
 def language(name: str) -> str | None:
@@ -68,14 +70,21 @@ def look_up(pid: int) -> tuple[tuple[str, ...], int]:
 
 
 def exports(variables: Mapping[bytes, bytes], shell: str) -> list[bytes]:
-    """Lines of shell code that set and export these variables. An empty value switches a variable off.
+    """Lines of shell code that set and export these variables, or unset a variable whose value is empty.
+
+    Args:
+        variables: name -> value.
+        shell: a language.
 
     Raises:
         SprayccError: csh can't hold a value.
     """
-    if shell != "csh":
-        return [b"export %s=%s;" % (name, quote(value)) for name, value in variables.items()]
-    return [_setenv(name, value) for name, value in variables.items()]
+    export = _setenv if shell == "csh" else _export
+    return [export(name, value) if value else b"%s %s;" % (_UNSET[shell], name) for name, value in variables.items()]
+
+
+def _export(name: bytes, value: bytes) -> bytes:
+    return b"export %s=%s;" % (name, quote(value))
 
 
 def _setenv(name: bytes, value: bytes) -> bytes:
@@ -83,7 +92,7 @@ def _setenv(name: bytes, value: bytes) -> bytes:
         raise SprayccError(
             f"{os.fsdecode(name)} has a line break, which csh can't pass on; take it out, or use bash or zsh"
         )
-    return b"setenv %s %s;" % (name, quote(value, b"'\\!")) if value else b"unsetenv %s;" % name
+    return b"setenv %s %s;" % (name, quote(value, b"'\\!"))
 
 
 def quote(value: bytes, special: bytes = b"'\\") -> bytes:
