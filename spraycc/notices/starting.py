@@ -103,7 +103,7 @@ SHELL_NOT_IN_MAKEFLAGS = Notice(
 )
 ENVIRONMENT_IS_FULL = Notice(
     "the environment has no room for SprayCC's variables; unset variables that the build does not need",
-    "The command line and the environment together exceed the kernel's limit, so the build tool can't start.",
+    "Words and variables together exceed the kernel's limit. The build tool runs without SprayCC.",
     "Unset large variables. `env | wc -c` shows the size of the environment.",
 )
 

@@ -26,7 +26,7 @@ OTHER_OWNER = Notice(
 )
 SEVERAL_NAMES = Notice(
     "{file} is a file of several names",
-    f"The command has made or changed a file with hard links, which SprayCC can't send back as they are. {_ON_SUBMIT_HOST}",
+    f"The command has written a file with hard links, which SprayCC can't send back as such. {_ON_SUBMIT_HOST}",
     "No step is needed.",
     source=_FILES,
 )
