@@ -19,7 +19,7 @@ PATH = re.compile(r"(?:[\w.-]+/)+(?:[\w-]+\.(?:py|c|h|md|json))?")
 #: Directories that a page leaves out of a path.
 BEFORE = ("", "spraycc", "spraycc/native", "tests", "docs", "docs/explanation", "docs/reference", "docs/how-to")
 #: Paths of programs and build trees that are no part of this project.
-FOREIGN = {"file/"}
+FOREIGN = {"file/", ".vscode/tasks.json"}
 NAME = r"`([A-Za-z_]\w*(?:\.\w+)?)`"
 
 

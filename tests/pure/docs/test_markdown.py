@@ -33,13 +33,16 @@ LANGUAGES = {
 
 
 def list_problems(text: str) -> list[str]:
-    """Lists that the site's Markdown (Python-Markdown) would not read as lists, or not at their depth."""
-    found = []
+    """Lists and blocks that the site's Markdown (Python-Markdown) would not read as such, or not at their depth."""
+    indents = [(number, re.match(r" *(?=```)", line)) for number, line in enumerate(text.split("\n"), start=1)]
+    found = [f"{number}: a block in a list is indented by 4 blanks" for number, at in indents if at and len(at[0]) % 4]
     lines = without_blocks(text).split("\n")
     in_list = False
     for number, (before, line) in enumerate(zip(["", *lines], lines, strict=False), start=1):
         item = _ITEM.match(line)
         if not item:
+            if in_list and not before.strip() and re.match(r" {1,3}\S", line):
+                found.append(f"{number}: a paragraph in a list is indented by 4 blanks")
             # A list goes on over blank lines and indented lines.
             in_list = in_list and (not line.strip() or line.startswith(" "))
             continue
@@ -91,4 +94,6 @@ def test_bad_lists_are_noticed() -> None:
     assert not list_problems(good)
     assert list_problems("Text:\n- one\n") == ["2: a list needs an empty line before it"]
     assert list_problems("- one\n  - below\n") == ["2: a list in a list is indented by 4 blanks"]
+    assert list_problems("- one\n\n  text\n") == ["3: a paragraph in a list is indented by 4 blanks"]
+    assert list_problems("- one\n\n  ```sh\n  x\n  ```\n")[0] == "3: a block in a list is indented by 4 blanks"
     assert not list_problems("```text\nText:\n- one\n```\n")

@@ -26,7 +26,30 @@ NOT_RUN: dict[str, dict[str, str]] = {
         "spraycc config init": "needs a cluster manager",
         "sh tests/run": "would run these tests",
     },
+    "docs/start/convert.md": {"dpkg-buildpackage": "needs a Debian package"},
+    "docs/start/slurm.md": {"": "needs Slurm"},
+    **{
+        f"docs/start/{name}.md": {"spraycc make": "needs the cluster manager"} for name in ("lsf", "pbs", "grid-engine")
+    },
+    "docs/how-to/ccache.md": {"sccache": "leaves sccache's server behind, if there is an sccache"},
+    "docs/how-to/compilers.md": {"module load": "needs environment modules"},
+    "docs/how-to/containers.md": {"--cluster": "needs a cluster"},
+    "docs/how-to/firewalls.md": {
+        "nft": "changes a firewall",
+        "firewall-cmd": "changes a firewall",
+        "--cluster": "needs a cluster",
+        "/dev/tcp": "needs a server of another host",
+    },
+    "docs/how-to/limits.md": {
+        "pgrep": "has names in place of a user and a process",
+        "squeue": "needs Slurm, and has a name in place of a user",
+        "cluster show": "needs a running server",
+    },
+    "docs/how-to/site-configuration.md": {"pip": "needs a package index"},
+    "docs/how-to/upgrading.md": {"pip": "needs a package index"},
 }
+#: Pages whose first block of TOML is the configuration of the project.
+CONFIGURED = {f"docs/start/{name}.md" for name in ("lsf", "pbs", "grid-engine")}
 #: Printed before each block: the message of a failure shows which block it was.
 MARK = "@@@ block of line "
 
@@ -47,27 +70,45 @@ def run_blocks(page: Path) -> list[Block]:
 
 @pytest.fixture
 def project(sandbox: Sandbox) -> Sandbox:
-    """A sandbox whose workspace has a small project for make, ninja and CMake, and the project of examples/."""
-    # The tutorials show what a user gets: no other settings than theirs.
-    for name in ("SPRAYCC_CAPTURE", "SPRAYCC_PROGRESS", "SPRAYCC_PENDING_GRACE_S"):
-        sandbox.settings.pop(name, None)
-    files = c_project(3)
-    files["CMakeLists.txt"] = (
-        "cmake_minimum_required(VERSION 3.16)\nproject(prog C)\nadd_executable(prog main.c u1.c u2.c u3.c)\n"
-    )
+    """A sandbox whose workspace has a small project for several build tools, and the project of examples/."""
+    files = c_project(3) | _OTHER_TOOLS
     files["Makefile"] += "\ntest check: prog\n\t./prog\n"
     sandbox.write(files)
+    sandbox.write({"configure": "#!/bin/sh\ntest -f Makefile\n"}, sandbox.workspace, mode=0o755)
     shutil.copytree(EXAMPLES / "hello-cpp", sandbox.workspace / "examples/hello-cpp")
     sandbox.give(sandbox.workspace)
     return sandbox
 
 
+_OTHER_TOOLS = {
+    "CMakeLists.txt": (
+        "cmake_minimum_required(VERSION 3.16)\nproject(prog C)\nadd_executable(prog main.c u1.c u2.c u3.c)\n"
+    ),
+    "meson.build": (
+        "project('prog', 'c')\nprog = executable('prog', 'main.c', 'u1.c', 'u2.c', 'u3.c')\ntest('runs', prog)\n"
+    ),
+}
+_PROGRAMS = {"cmake": "cmake", "ninja": "ninja-build", "meson": "meson", "ccache": "ccache", "g++": "g++"}
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if run_blocks(page)], ids=name_of)
 def test_the_blocks_of_a_page_run(project: Sandbox, page: Path) -> None:
-    needs.programs({"cmake": "cmake", "ninja": "ninja-build", "g++": "g++", "bash": "bash"})
-    script = "set -e\n" + "".join(f"echo '{MARK}{block.line}' >&2\n{block.text}" for block in run_blocks(page))
+    needs.programs(_PROGRAMS)
+    script = "set -e\n"
+    if page.parent.name == "how-to":
+        # The reader of a how-to page has built before.
+        script += "spraycc make >/dev/null\n"
+    else:
+        # The tutorials show what a user gets who has no settings.
+        for name in ("SPRAYCC_CAPTURE", "SPRAYCC_PROGRESS", "SPRAYCC_PENDING_GRACE_S"):
+            del project.settings[name]
+    if name_of(page) in CONFIGURED:
+        configuration = next(block for block in blocks(page) if block.language == "toml")
+        project.write({".spraycc.toml": configuration.text})
+    script += "".join(f"echo '{MARK}{block.line}' >&2\n{block.text}" for block in run_blocks(page))
     project.write({"script": script}, project.aside)
-    finished = project.run("bash", project.aside / "script")
+    # Without optimization the C++ project takes half the time.
+    finished = project.run("bash", project.aside / "script", env={"CXXFLAGS": "-O0"})
     at = finished.err.decode(errors="replace").rpartition(MARK)[2].partition("\n")[0]
     assert finished.status == 0, f"{name_of(page)}, block of line {at}: status {finished.status}\n{finished.words()}"
 
