@@ -1,4 +1,4 @@
-"""Counts the words of each sentence of the pages that newcomers read. A sentence above the limit is an error.
+"""Counts the words of each sentence of the pages that users read first. A sentence above the limit is an error.
 
 ``python -m tests.tools.sentences`` checks these pages, ``python -m tests.tools.sentences PAGE…`` others. It prints the
 long sentences, and ends with 1 if there are any.
@@ -27,8 +27,9 @@ _ITEM = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+")
 
 
 def pages() -> list[Path]:
-    """The pages that are checked: the README and the tutorials."""
-    return [TOP / "README.md", DOCS / "index.md", *sorted((DOCS / "start").glob("*.md"))]
+    """The pages that are checked: the README, the site's first page, the tutorials and the how-to pages."""
+    below = [page for part in ("start", "how-to") for page in sorted((DOCS / part).glob("*.md"))]
+    return [TOP / "README.md", DOCS / "index.md", *below]
 
 
 def long_sentences(text: str) -> list[str]:

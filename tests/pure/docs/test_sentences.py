@@ -1,4 +1,4 @@
-"""No sentence of the README and the tutorials is too long, and the tool that counts them counts right."""
+"""No sentence of the pages that users read first is too long, and the tool that counts them counts right."""
 
 from __future__ import annotations
 
