@@ -12,8 +12,10 @@ import click
 from spraycc import directories, leftovers, runtime_dir
 from spraycc.errors import SprayccError
 
-_HELP = """Remove what SprayCC keeps on this host and in the home directory. That is: directories of servers, with logs and
-records of builds, the history of durations, and the copies of the runner and the library.
+_HELP = """Remove what SprayCC keeps on this host and in the home directory.
+
+That is: the directories of servers with logs and records of builds, the history of durations, and the copies of the
+runner and the library.
 
 Idle servers are ended. Nothing that a running build uses is removed, here or on another host. Configuration files are
 yours, and stay.
