@@ -46,10 +46,13 @@ class GridEngine(Driver):
 
     def submit_command(self, submission: Submission) -> SubmitCommand:
         settings = self._settings
-        # -notify: SIGUSR2 some time before SIGKILL. -w e: refuse a batch job that could never run.
+        # -w e: refuse a batch job that could never run. The check knows no load values, so it refuses mem_free on each
+        # site that has not made mem_free a complex value of the hosts (8.1.9). -w w only warns.
+        check = "e" if settings.memory_mb is None else "w"
+        # -notify: SIGUSR2 some time before SIGKILL
         argv = [
             "qsub", "-terse", "-N", submission.name, "-o", "/dev/null", "-j", "y", "-b", "n", "-S", "/bin/sh",
-            "-wd", "/", "-r", "n", "-notify", "-w", "e", "-t", f"1-{submission.count}",
+            "-wd", "/", "-r", "n", "-notify", "-w", check, "-t", f"1-{submission.count}",
         ]  # fmt: skip
         options = [("-q", submission.queue), ("-P", settings.project), ("-A", settings.account)]
         argv += unless_given(options, settings.submit_arguments)

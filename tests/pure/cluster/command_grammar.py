@@ -435,6 +435,8 @@ def _qsub_ge(command: Command) -> None:
         if len(asked) > MOST_ELEMENTS["gridengine"]:
             text = f"job rejected: you tried to submit a job with more than {MOST_ELEMENTS['gridengine']} tasks"
             raise Refused(1, _REJECTED.format(text))
+    if command.value("w") == "e" and any("mem_free=" in word for word in command.values("l")):
+        raise Refused(1, _REJECTED.format("error: no suitable queues."))  # no load values in this check
 
 
 def _qdel_ge(command: Command) -> None:

@@ -38,6 +38,15 @@ def test_a_build_with_more_executors_than_slots(grid_engine_sandbox: Sandbox, gr
     assert sandbox.figures(summary)["local"] == 1  # the link
 
 
+def test_executors_with_a_need_for_memory_start(grid_engine_sandbox: Sandbox, grid_engine: GridEngine) -> None:
+    """Hosts report mem_free as a load value, which Grid Engine's check of a submission does not know."""
+    sandbox = grid_engine_sandbox
+    sandbox.write(c_project(UNITS))
+    done = sandbox.build("make", "-j2", options=["--wait-for-cluster", "--memory-mb", "100"]).ok()
+    assert done.figures["local"] == 1  # the link
+    assert_built(sandbox)
+
+
 def test_deleted_in_mid_task(grid_engine_sandbox: Sandbox, grid_engine: GridEngine) -> None:
     check_cancelled_in_mid_task(grid_engine_sandbox, lambda batch_job: grid_engine.run("qdel", batch_job))
 
