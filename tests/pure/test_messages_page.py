@@ -136,3 +136,32 @@ def test_no_message_names_a_file_of_the_documentation() -> None:
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and "docs/" in node.value:
                 is_docstring = "\n" in node.value or node.value.endswith(".")
                 assert is_docstring, f"{path}: {node.value}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_each_call_gives_the_fields_of_its_notice(path: Path) -> None:
+    """A field that is missing would be an error in a user's build, in the moment in which the message is needed."""
+    assert wrong_fields(SOURCES[path]) == []
+
+
+def wrong_fields(source: str) -> list[str]:
+    """The calls of ``module.NOTICE.text(…)`` in a source that miss a field or have another one."""
+    modules = {imports(source, module): module for module in GROUPS}
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call) or getattr(node.func, "attr", "") != "text":
+            continue
+        name = ast.unparse(node.func).removesuffix(".text")
+        known, _, constant = name.partition(".")
+        notice = NOTICES.get(f"{modules.get(known, known)}.{constant}")
+        if notice is None or any(keyword.arg is None for keyword in node.keywords):
+            continue
+        if {keyword.arg for keyword in node.keywords} != notice.fields:
+            found.append(f"line {node.lineno}: {name}")
+    return found
+
+
+def test_a_wrong_field_is_found() -> None:
+    begin = "from spraycc.notices import executors as e\n"
+    assert wrong_fields(f"{begin}e.HOST_UNUSABLE.text(host=1, why=2)") == ["line 2: e.HOST_UNUSABLE"]
+    assert wrong_fields(f"{begin}e.HOST_UNUSABLE.text(host=1, cause=2)") == []
