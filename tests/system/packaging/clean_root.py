@@ -51,7 +51,14 @@ class CleanRoot:
         """Debian's smallest system with these packages and a user."""
         debootstrap = needs.program("debootstrap")
         needs.program("bwrap", "bubblewrap")
-        command = [debootstrap, "--variant=minbase", f"--include={','.join(packages)}", release, path, mirror(release)]
+        command: list[str | Path] = [
+            debootstrap,
+            "--variant=minbase",
+            f"--include={','.join(packages)}",
+            release,
+            path,
+            mirror(release),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=500)
         assert done.returncode == 0, done.stdout[-2000:]
         subprocess.run(["chroot", path, "useradd", "--uid", str(USER_ID), "--create-home", "user"], check=True)
@@ -61,7 +68,7 @@ class CleanRoot:
         self, script: str, *, cwd: str = HOME, timeout_s: float = 120, **env: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a shell script as the user."""
-        command = [
+        command: list[str | Path] = [
             "bwrap",
             "--bind",
             self.path,
