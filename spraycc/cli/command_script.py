@@ -43,12 +43,13 @@ def find_package() -> None:
     """Import the package spraycc: the one of this script's installation, wherever that is, else any."""
     prefix = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    roots = [prefix]  # pip install --target
-    roots += [
+    roots = [
         os.path.join(prefix, lib, version, packages)
         for lib in ("lib", sys.platlibdir)
         for packages in ("site-packages", "dist-packages")
     ]
+    # pip install --target. Last, because the virtual environment may be in a checkout of SprayCC.
+    roots.append(prefix)
     for root in roots:
         if os.path.isfile(os.path.join(root, "spraycc", "isolated.py")):
             sys.path.insert(0, root)

@@ -475,6 +475,17 @@ def test_an_installation_that_python_does_not_know(sandbox: Sandbox, packages: s
     assert attempts(sandbox) == 1
 
 
+def test_an_environment_in_a_checkout(sandbox: Sandbox) -> None:
+    """The checkout's sources are beside ``bin`` and are not what was installed."""
+    installed = Installed(sandbox, packages=f"lib/python3.{sys.version_info[1]}/site-packages")
+    sources = installed.root / "spraycc"
+    sources.mkdir()
+    for name in ("__init__.py", "isolated.py"):
+        (sources / name).write_text('raise SystemExit("the sources were imported")\n')
+    sandbox.give(installed.root)
+    assert sandbox.run(installed.spraycc, "--version").ok().out.startswith(b"spraycc ")
+
+
 def test_a_moved_environment(sandbox: Sandbox) -> None:
     """Its interpreter is beside the scripts, whose first line still names the old place."""
     venv = sandbox.aside / "old"
