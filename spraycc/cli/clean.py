@@ -108,7 +108,8 @@ def _clean_server(report: _Report, directory: bytes, states: list[leftovers.Stat
             report.keep(shown if is_there else states[0].path, use, is_used=True)
             return
         if report.dry:
-            _remove_server(report, shown if is_there else None, states)
+            # A server that lives and is idle would cancel its batch jobs at its end.
+            _remove_server(report, shown if is_there else None, states, cancels=_server_lives(directory))
             return
         with leftovers.claimed(directory) as use:
             if use:
@@ -121,8 +122,10 @@ def _clean_server(report: _Report, directory: bytes, states: list[leftovers.Stat
         report.keep(shown, str(exc), is_used=True)
 
 
-def _remove_server(report: _Report, directory: str | None, states: list[leftovers.State]) -> None:
-    kept = [state for state in states if leftovers.has_batch_jobs(state.path)]
+def _remove_server(
+    report: _Report, directory: str | None, states: list[leftovers.State], *, cancels: bool = False
+) -> None:
+    kept = [state for state in states if not cancels and leftovers.has_batch_jobs(state.path)]
     # Without the directory, the server whose state stays would seem to run in a container.
     if directory is not None and not kept:
         report.remove(directory)
@@ -155,12 +158,16 @@ def _end_if_idle(directory: bytes, dry: bool) -> str:
         connection.close()
 
 
-def _await_end(directory: bytes) -> None:
-    """Wait until a server that has closed its socket has removed its files, too."""
+def _server_lives(directory: bytes) -> bool:
     from spraycc.cli import server_start
 
+    return server_start.server_lives(directory)
+
+
+def _await_end(directory: bytes) -> None:
+    """Wait until a server that has closed its socket has removed its files, too."""
     deadline = time.monotonic() + _END_TIMEOUT_S
-    while server_start.server_lives(directory) and time.monotonic() < deadline:
+    while _server_lives(directory) and time.monotonic() < deadline:
         time.sleep(0.01)
 
 

@@ -68,6 +68,21 @@ def test_cancelled_in_mid_task(fake_sandbox: Sandbox, fake: FakeManager) -> None
     check_cancelled_in_mid_task(fake_sandbox, fake.cancel)
 
 
+def test_clean_ends_an_idle_server_with_its_executors(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    sandbox = fake_sandbox
+    sandbox.write(c_project(UNITS))
+    sandbox.build("make", "-j2", options=["--wait-for-cluster"], executors=2).ok()
+    assert fake.listed()
+    planned = sandbox.run(sandbox.bin / "spraycc", "clean", "--dry-run").ok()
+    assert fake.listed(), "a dry run ends nothing"
+    done = sandbox.run(sandbox.bin / "spraycc", "clean").ok()
+    assert [line.split()[-1] for line in planned.out.splitlines() if line.startswith(b"would remove ")] == [
+        line.split()[-1] for line in done.out.splitlines() if line.startswith(b"removed ")
+    ]
+    assert not fake.listed()
+    assert not sandbox.status()
+
+
 def test_half_of_an_array_starts(fake_sandbox: Sandbox, fake: FakeManager) -> None:
     sandbox = fake_sandbox
     fake.fault("half")
