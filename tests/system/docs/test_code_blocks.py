@@ -26,6 +26,7 @@ NOT_RUN: dict[str, dict[str, str]] = {
         "spraycc config init": "needs a cluster manager",
         "sh tests/run": "would run these tests",
     },
+    "docs/start/one-machine.md": {"pip install": "needs a package index"},
     "docs/start/convert.md": {"dpkg-buildpackage": "needs a Debian package"},
     "docs/start/slurm.md": {"": "needs Slurm"},
     **{
