@@ -73,7 +73,7 @@ def _show_batch(settings: Any, wanted: int, directory: Path) -> None:
     submission = Submission("XXXXXX", min(batch_jobs, limit), name, queue, executors, str(directory / "executors.log"))
     command = driver.submit_command(submission)
     click.echo(f"# {driver.system}: {counted(batch_jobs)} for {wanted} executor{'s' if wanted != 1 else ''}", nl=False)
-    click.echo(f", at most {limit} at once" if batch_jobs > limit else "")
+    click.echo(f", in arrays of at most {limit}" if batch_jobs > limit else "")
     if len(settings.queues) > 1:
         patience = f"the next if one refuses, or starts nothing for {settings.queue_patience_s:.0f} s"
         how = patience if settings.queue_use == "first" else "each in turn"

@@ -50,6 +50,7 @@ def main() -> int:
         return 1
     begin_afresh()
     _log_to(state_dir / "server.log")
+    shorten(state_dir / "executors.log")
     log = logging.getLogger("spraycc.server")
     runtime_dir: Path = arguments.dir
     lock = take_lock(runtime_dir / "lock")
@@ -160,6 +161,13 @@ def _make_state(path: Path) -> None:
     except OSError as exc:
         raise RuntimeDirError(starting.STATE_NOT_MADE.text(directory=path, cause=exc.strerror)) from None
     directories.check(os.fsencode(path))
+
+
+def shorten(path: Path) -> None:
+    """Begin the file anew if it is long, and keep the old one beside it. Executors of several servers write to it."""
+    with suppress(OSError):
+        if path.stat().st_size > _LOG_BYTES:
+            path.rename(path.with_name(f"{path.name}.1"))
 
 
 def _log_to(path: Path) -> None:

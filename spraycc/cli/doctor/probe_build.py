@@ -19,6 +19,7 @@ from spraycc.allocation import SYSTEMS
 from spraycc.cli import server_start
 from spraycc.cli.doctor.finding import Finding, Stop, failed, passed
 from spraycc.cli.server_connection import ConnectionEnded
+from spraycc.notices.tasks import NO_SERVER
 from spraycc.server.fleet.waiting import in_words
 from spraycc.settings import Settings
 
@@ -38,6 +39,10 @@ POLL_S = 0.1
 _END_S = 5.0
 _SHOW = "`spraycc cluster show` prints what is submitted"
 _HOST = "`spraycc doctor` checks this host"
+_REACH = (
+    "let the executors' hosts connect to this host: open the port in its firewall (`listen_ports`), or set `listen`; "
+    'see the page "Open the way through firewalls" of the documentation'
+)
 _LOOPBACK = "executors on this host connect by the loopback interface: is it up (`ip link set lo up`)?"
 #: The programs that ask a cluster manager and change nothing.
 _LISTS = ("squeue", "qstat", "bjobs")
@@ -81,6 +86,8 @@ def split_advice(trouble: str, cluster: str) -> tuple[str, str]:
     The server's words end with advice for a build, in parentheses. "SprayCC tries again" is none for a probe, which
     does not.
     """
+    if NO_SERVER.words.partition("{")[0] in trouble and cluster != "local":
+        return trouble, _REACH
     text, parenthesis, advice = trouble.removesuffix(")").rpartition(" (")
     if cluster == "local":
         return trouble, _LOOPBACK if "Network is unreachable" in trouble else _HOST

@@ -154,6 +154,13 @@ SHOW = "`spraycc cluster show` prints what is submitted"
             "an executor could not be started: no server: 127.0.0.1:5: Network is unreachable (see /s/executors.log)",
             "executors on this host connect by the loopback interface: is it up (`ip link set lo up`)?",
         ),
+        (
+            "an executor ended before connecting: no server: 192.0.2.2:5: no answer (see /s/executors.log)",
+            "slurm",
+            "an executor ended before connecting: no server: 192.0.2.2:5: no answer (see /s/executors.log)",
+            "let the executors' hosts connect to this host: open the port in its firewall (`listen_ports`), or set `listen`; "
+            'see the page "Open the way through firewalls" of the documentation',
+        ),
         ("it failed (see /s/executors.log)", "local", "it failed (see /s/executors.log)", "`spraycc doctor` checks this host"),
         ("it failed (see /s/executors.log)", "ssh", "it failed (see /s/executors.log)", SHOW),
     ],
