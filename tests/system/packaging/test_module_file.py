@@ -6,8 +6,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from spraycc import __version__
 from tests.system.harness import needs
 
