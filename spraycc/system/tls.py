@@ -11,6 +11,7 @@ for a connection is for one thread at a time.
 from __future__ import annotations
 
 import fcntl
+import functools
 import select
 import socket
 import ssl
@@ -29,6 +30,23 @@ _BURST_BYTES = 256 * 1024
 _TCP_INFO_BYTES = 512
 _burst = bytearray(_BURST_BYTES)
 _burst_view = memoryview(_burst)
+
+
+@functools.cache
+def _spare_context() -> ssl.SSLContext:
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _clear_errors() -> None:
+    """Empty OpenSSL's queue of errors, which each thread has for all its connections. Call this after each failure.
+
+    With OpenSSL 3.2 and later, Python 3.13 leaves a system error such as EPIPE in the queue (seen with Python 3.13.5,
+    OpenSSL 3.5.9). The next connection that has nothing to receive then reports this error as its own. So each executor
+    that is lost would take other executors with it. The ssl module has no function for the queue, but empties it when a
+    list of ciphers is refused.
+    """
+    with suppress(ssl.SSLError):
+        _spare_context().set_ciphers("")
 
 
 class TlsSocket:
@@ -62,6 +80,7 @@ class TlsSocket:
             except ssl.SSLWantWriteError:
                 await trio.lowlevel.wait_writable(self._sock)
             except (OSError, ValueError) as exc:
+                _clear_errors()
                 raise trio.BrokenResourceError from exc
 
     async def receive(self, most: int = _BURST_BYTES) -> memoryview:
@@ -90,6 +109,7 @@ class TlsSocket:
                     await trio.lowlevel.wait_writable(self._sock)
                     continue
             except (OSError, ValueError) as exc:
+                _clear_errors()
                 if not size:
                     raise trio.BrokenResourceError from exc
             self._in_a_row += size
@@ -116,6 +136,7 @@ class TlsSocket:
             # A reply to a change of keys, which the peer must read first. A later call of OpenSSL sends it.
             self._drained = True
         except (EOFError, OSError, ValueError) as exc:
+            _clear_errors()
             if not size:
                 raise trio.BrokenResourceError from exc
         return size
@@ -244,6 +265,7 @@ class TlsSocket:
         except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
             pass
         except (OSError, ValueError) as exc:
+            _clear_errors()
             raise trio.BrokenResourceError from exc
         return rest
 
