@@ -22,10 +22,13 @@ def test_a_loaded_module_has_the_command_and_the_manual(tmp_path: Path) -> None:
     if not MODULECMD.exists():
         needs.missing("modulecmd.tcl", "environment-modules")
     for version in (__version__, "9.9.9"):
-        program = tmp_path / "opt" / version / "bin" / "spraycc"
-        program.parent.mkdir(parents=True)
-        program.write_text(f"#!/bin/sh\necho spraycc {version}\n")
-        program.chmod(0o755)
+        root = tmp_path / "opt" / version
+        for name in ("bin", "commands"):
+            (root / name).mkdir(parents=True)
+        for name in ("spraycc", "python3"):
+            (root / "bin" / name).write_text(f"#!/bin/sh\necho {name} {version}\n")
+            (root / "bin" / name).chmod(0o755)
+        (root / "commands/spraycc").symlink_to("../bin/spraycc")
     files = tmp_path / "modulefiles" / "spraycc"
     shutil.copytree(EXAMPLE, files)
     text = (files / __version__).read_text().replace("/opt/spraycc", str(tmp_path / "opt"))
@@ -33,12 +36,13 @@ def test_a_loaded_module_has_the_command_and_the_manual(tmp_path: Path) -> None:
         (files / version).write_text(text)
     script = f"""
     load() {{ eval "$(tclsh {MODULECMD} sh load spraycc/$1)"; }}
-    load {__version__}; spraycc; echo "$MANPATH"
+    load {__version__}; spraycc; echo "$MANPATH"; command -v python3
     eval "$(tclsh {MODULECMD} sh unload spraycc)"; load 9.9.9; spraycc
     """
     env = {"PATH": "/usr/bin:/bin", "MODULEPATH": str(files.parent), "HOME": str(tmp_path)}
     done = subprocess.run(["sh", "-c", script], env=env, capture_output=True, text=True)
     assert done.stderr == ""
-    first, manual, second = done.stdout.splitlines()
+    first, manual, python, second = done.stdout.splitlines()
+    assert python == "/usr/bin/python3", "the module leaves the user's Python alone"
     assert (first, second) == (f"spraycc {__version__}", "spraycc 9.9.9")
     assert manual == f"{tmp_path}/opt/{__version__}/share/man:"
