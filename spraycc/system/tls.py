@@ -40,10 +40,10 @@ def _spare_context() -> ssl.SSLContext:
 def _clear_errors() -> None:
     """Empty OpenSSL's queue of errors, which each thread has for all its connections. Call this after each failure.
 
-    With OpenSSL 3.2 and later, Python 3.13 leaves a system error such as EPIPE in the queue (seen with Python 3.13.5,
-    OpenSSL 3.5.9). The next connection that has nothing to receive then reports this error as its own. So each executor
-    that is lost would take other executors with it. The ssl module has no function for the queue, but empties it when a
-    list of ciphers is refused.
+    With OpenSSL 3.2 and later, Python 3.13 and 3.14 leave a system error such as EPIPE in the queue (seen with Python
+    3.13.5 and OpenSSL 3.5.9, Python 3.14.8 and OpenSSL 3.6.5). The next connection that has nothing to receive then
+    reports this error as its own. So each executor that is lost would take other executors with it. The ssl module has
+    no function for the queue, but empties it when a list of ciphers is refused.
     """
     with suppress(ssl.SSLError):
         _spare_context().set_ciphers("")
