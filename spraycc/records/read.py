@@ -105,7 +105,8 @@ class Task:
     @property
     def cpu_s(self) -> float | None:
         """Seconds of CPU; None if not known: runners on the submit host report only commands in compile slots."""
-        return self.user_s + self.system_s if self.wall_s else None
+        cpu_s = self.user_s + self.system_s
+        return cpu_s if self.wall_s or cpu_s else None
 
     @property
     def has_failed(self) -> bool:
