@@ -1,4 +1,4 @@
-"""Groups of tests that one pytest worker runs together: they share a cluster manager or a bench that starts slowly.
+"""Groups of tests that one pytest worker runs together: they share a fixture that takes long to make.
 
 The mark ``xdist_group`` is not enough. pytest-xdist 3.8.0 passes the group in an attribute of the test that pytest 9.2.0 no
 longer has. It then distributes the tests of a group to several workers, without a warning.
@@ -14,6 +14,7 @@ import pytest
 #: A pattern of test ids, and the name of their group (\\1 is the pattern's first group).
 _GROUPS = [
     (re.compile(r".*/cluster/test_(slurm|gridengine)(?:_lifecycle|_allocation)?\.py::"), r"\1"),
+    (re.compile(r".*/packaging/test_(release|clean_installation)\.py::"), r"\1"),
     (re.compile(r".*/capture/test_matrix_compile\.py::test_(\w+)\[(\w+)-"), r"\1-\2"),
 ]
 

@@ -20,6 +20,9 @@ from tests.distribution import group_of
             "tests/system/capture/test_matrix_compile.py::test_compile_line_predicted[user-E-MD-g++]",
             "compile_line_predicted-user",
         ),
+        ("tests/system/packaging/test_release.py::test_twine_accepts_the_files", "release"),
+        ("tests/system/packaging/test_clean_installation.py::test_it_builds@clean_installation", "clean_installation"),
+        ("tests/system/packaging/test_wheels.py::test_strip", None),
         ("tests/system/capture/test_why.py::test_policy_and_why", None),
     ],
 )

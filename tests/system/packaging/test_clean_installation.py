@@ -16,7 +16,8 @@ from spraycc import __version__
 from tests.system.packaging.clean_root import HOME, WHEELS, CleanRoot
 from tests.system.packaging.test_release import build, copy_sources
 
-pytestmark = [pytest.mark.slow, pytest.mark.root]
+# The group of these tests makes the system once (tests/distribution.py). The mark makes the group one of the first.
+pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.xdist_group("clean_installation")]
 
 RELEASE, PYTHON = "bookworm", "3.11"
 PROGRAMS = ["spraycc", "spraycc-box", "spraycc-main", "spraycc-run"]
