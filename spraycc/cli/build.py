@@ -190,6 +190,8 @@ def _run(plan: Plan, loaded: config.Loaded, root: bytes, env: dict[bytes, bytes]
                 opened.close()
     with _survived(ending.NO_SUMMARY):
         _tell(plan, settings, opened, figures)
+        if opened is not None and plan.summary and settings.summary_line:
+            executor_limits.tell_unused_cluster(figures, loaded.origins, root, environ_path(without_build(env)))
         if tool.shell_status and not plan.by_shim:
             _tell_misplaced(plan)
     return tool.end_alike()

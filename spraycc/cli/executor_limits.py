@@ -1,18 +1,25 @@
-"""Tells the user once in each workspace how many executors a build may use on a cluster, and where to change it."""
+"""Tells the user once in each workspace how many executors a build may use on a cluster, and where to change it.
+
+Also that a build has left a cluster unused.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from typing import Any
 
 from spraycc import runtime_dir
 from spraycc.cli.messages import inform
-from spraycc.notices import starting
+from spraycc.notices import ending, starting
 from spraycc.settings import Settings
 
 #: File in the state directory of the workspace's server: a line for each message that the user has read.
 _FILE = "told"
+#: The submit commands of cluster managers.
+_SUBMITS = ("sbatch", "bsub", "qsub")
 #: Further messages are not shown: a user who has read this many needs no more.
 _MOST_BYTES = 4096
 
@@ -23,9 +30,31 @@ def tell(settings: Settings, origins: Mapping[str, str], root: bytes) -> None:
     No error: a message that can't be noted is not shown, because each build would show it.
     """
     for key, text in messages(settings, origins):
-        with suppress(OSError):
-            if _is_first(os.path.join(runtime_dir.state_directory_of(root), _FILE), key):
-                inform(text)
+        _tell_once(key, text, root)
+
+
+def tell_unused_cluster(figures: Mapping[str, Any], origins: Mapping[str, str], root: bytes, path: bytes) -> None:
+    """Show once that a long build compiled on this host only, because no configuration names a cluster.
+
+    Args:
+        figures: those of the build's end.
+        origins: as for :func:`messages`.
+        path: the user's PATH. A submit command on it shows that this host may belong to a cluster.
+    """
+    from spraycc.config.load import DEFAULT_ORIGIN
+    from spraycc.ui import no_executor
+
+    if origins["cluster"] != DEFAULT_ORIGIN or not no_executor.expected_none(figures):
+        return
+    program = next((name for name in _SUBMITS if shutil.which(name, path=os.fsdecode(path))), None)
+    if program is not None:
+        _tell_once("unused", ending.CLUSTER_UNUSED.text(program=program), root)
+
+
+def _tell_once(key: str, text: str, root: bytes) -> None:
+    with suppress(OSError):
+        if _is_first(os.path.join(runtime_dir.state_directory_of(root), _FILE), key):
+            inform(text)
 
 
 def messages(settings: Settings, origins: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -71,3 +71,9 @@ SUMMARY_NOT_WRITTEN = Notice(
     "The file of `--summary` can't be written.",
     "Name a file in a directory that you can write to.",
 )
+CLUSTER_UNUSED = Notice(
+    "no configuration names a cluster, so all ran on this host; this host has {program}: `spraycc config init` "
+    "writes a configuration",
+    "SprayCC tells this once in each workspace. By default the submit host runs all commands, also where a cluster is.",
+    'Run `spraycc config init`. If the submit host shall run the builds, set `cluster = "local"`.',
+)

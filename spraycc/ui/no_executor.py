@@ -46,6 +46,12 @@ _CAUSES = {
 _UNKNOWN_CAUSE = (notices.UNKNOWN_CAUSE, notices.SEE_LIMITS)
 
 
+def expected_none(figures: Mapping[str, Any], least_s: float = LEAST_S) -> bool:
+    """Whether a build of at least ``least_s`` seconds has compiled without executors, as its settings say."""
+    reasons = figures.get("compiles_here", {}).get("reasons", {})
+    return _WITHOUT_EXECUTORS in reasons and float(figures.get("wall_s", 0.0)) >= least_s
+
+
 def explanation(figures: Mapping[str, Any], least_s: float = LEAST_S) -> str | None:
     """One sentence for a build of at least ``least_s`` seconds that compiled, and had no compile on an executor.
 

@@ -120,3 +120,26 @@ def test_the_number_of_executors_on_a_cluster(values: dict[str, Any], most: int)
     assert Settings(cluster="slurm", **values).executors_in_force == most
     assert Settings(cluster="local", jobs=400) == Settings(jobs=400)
     assert Settings(jobs=400).executors_in_force == Settings().executors_in_force
+
+
+def test_an_unused_cluster_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runtime_dir, "state_directory_of", lambda root: str(tmp_path / root.decode()))
+    (tmp_path / "a").mkdir()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/bsub").touch(0o755)
+    local = {"wall_s": 10.0, "compiles_here": {"reasons": {"here: local": 3}}}
+
+    def told(figures: dict[str, Any], origins: dict[str, str], path: Path = tmp_path / "bin") -> str:
+        executor_limits.tell_unused_cluster(figures, origins, b"a", bytes(path))
+        return capsys.readouterr().err
+
+    default = {"cluster": "default"}
+    assert told(local | {"wall_s": 9.9}, default) == ""
+    assert told({"wall_s": 60.0, "compiles_here": {"reasons": {"here: no-executor": 3}}}, default) == ""
+    assert told({}, default) == ""
+    assert told(local, {"cluster": "/w/.spraycc.toml"}) == ""
+    assert told(local, default, tmp_path) == ""
+    assert "this host has bsub: `spraycc config init`" in told(local, default)
+    assert told(local, default) == ""
