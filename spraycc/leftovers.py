@@ -110,15 +110,15 @@ def remove(path: str) -> int:
 
 
 def size_of(path: str) -> int:
-    """The bytes of all files in a tree."""
-    total = 0
-    with contextlib.suppress(OSError):
-        total = os.lstat(path).st_size if not os.path.isdir(path) else 0
-    for directory, _, names in os.walk(path):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(directory, name)).st_size
-    return total
+    """The bytes of a file, or of all files in a tree. A file with several links, such as a shim, counts once."""
+    sizes: dict[tuple[int, int], int] = {}
+    files = [path] if not os.path.isdir(path) else []
+    files += [os.path.join(place, name) for place, _, names in os.walk(path) for name in names]
+    for file in files:
+        with contextlib.suppress(OSError):
+            status = os.lstat(file)
+            sizes[status.st_dev, status.st_ino] = status.st_size
+    return sum(sizes.values())
 
 
 def prune(own: str) -> list[str]:

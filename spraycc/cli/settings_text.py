@@ -128,7 +128,8 @@ def workspace_file(cluster: str | None, manager: Manager | None, queues: Sequenc
         *_comments(HELP["cluster"]),
         f"cluster = {toml_value(cluster)}" if cluster is not None else _comment("cluster", manager and manager.cluster),
     ]
-    for key in (key for key in FIRST if key != "cluster"):
+    # Many sites charge batch jobs to an account.
+    for key in (key for key in (*FIRST, "account", "project") if key != "cluster"):
         lines += ["", *_comments(HELP[key])]
         if key == "queues" and manager is not None and any(queue.is_open for queue in queues):
             lines += [f"#   {_queue_line(queue)}" for queue in queues]

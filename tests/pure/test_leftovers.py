@@ -117,3 +117,13 @@ def test_names_that_other_modules_use() -> None:
     assert leftovers._NAME.fullmatch(name)
     assert runtime_dir.is_of(b"/w", name)
     assert not runtime_dir.is_of(b"/v", name)
+
+
+def test_a_file_with_two_names_counts_once(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/file").write_bytes(b"x" * 100)
+    (tmp_path / "link").hardlink_to(tmp_path / "a/file")
+    (tmp_path / "other").write_bytes(b"x" * 10)
+    assert leftovers.size_of(str(tmp_path)) == 110
+    assert leftovers.size_of(str(tmp_path / "other")) == 10
+    assert leftovers.size_of(str(tmp_path / "missing")) == 0

@@ -90,7 +90,7 @@ def test_the_commented_lines_are_settings(tmp_path: Path) -> None:
     text = workspace_file(None, None, [], [])
     assert tomllib.loads(text) == {}
     lines = [line[2:] for line in text.splitlines() if " = " in line]
-    assert {line.split()[0] for line in lines} == set(FIRST)
+    assert {line.split()[0] for line in lines} == {*FIRST, "account", "project"}
     (tmp_path / "x.toml").write_text("\n".join(lines))
     assert config.load(None, {}, {}, files=[str(tmp_path / "x.toml")]).settings == loaded().settings
 
