@@ -8,9 +8,14 @@ import textwrap
 from pathlib import Path
 
 from spraycc.notices import Notice
+from tests.pages import slug_of
 
 PAGE = Path(__file__).parents[2] / "docs/reference/messages.md"
+#: The headings are too long for a list beside the page. No empty line before the title: tests.pages reads the rest.
 _HEAD = """\
+---
+hide: [toc]
+---
 # Messages
 
 This page lists the messages of a build: what each means, and what to do about it. Search it for the fixed words of your
@@ -65,7 +70,7 @@ def _item(title: str, text: str) -> list[str]:
 
 def page() -> str:
     """The text of the page."""
-    lines = [_HEAD]
+    lines = [_HEAD, *(f"- [{title}](#{slug_of(title)})" for title, _ in GROUPS.values()), ""]
     for module, (title, lead) in GROUPS.items():
         lines += [f"## {title}", "", lead, ""]
         for notice in notices(module).values():
