@@ -29,8 +29,10 @@ def test_it_differs_by_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert runtime_dir.locate(b"/w", environ) != here
 
 
-def test_the_default_is_in_tmp() -> None:
-    assert runtime_dir.base({}) == f"/tmp/spraycc-{os.getuid()}".encode()
+def test_the_default_is_in_tmp(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The real user's directory may be somebody else's: under fakeroot every user is number 0.
+    monkeypatch.setattr(os, "getuid", lambda: 3_987_654_321)
+    assert runtime_dir.base({}) == b"/tmp/spraycc-3987654321"
     assert runtime_dir.base({"SPRAYCC_RUNTIME_DIR": ""}) == runtime_dir.base({})
     assert runtime_dir.base({"SPRAYCC_RUNTIME_DIR": "/run/x/../y/"}) == b"/run/y"
 
