@@ -72,9 +72,9 @@ def test_off_undoes_it(ready: Any, shell: str) -> None:
 @pytest.mark.parametrize("shell", SHELLS)
 def test_off_leaves_the_environment_as_it_was(ready: Any, shell: str) -> None:
     environment = "env | grep -v '^_=' | sort; "
-    script = environment + "echo --; " + prepared(shell) + prepared(shell, "env --off") + environment
+    script = environment + "echo @@; " + prepared(shell) + prepared(shell, "env --off") + environment
     finished = ready.sandbox.run(shell, *NO_START_FILE.get(shell, ()), "-c", script).ok()
-    before, _, after = finished.out.decode().partition("--\n")
+    before, _, after = finished.out.decode().partition("@@\n")
     assert after == before
 
 
@@ -83,10 +83,10 @@ def test_off_leaves_the_environment_as_it_was(ready: Any, shell: str) -> None:
 def test_off_leaves_a_shell_that_was_a_build_as_it_was(ready: Any, shell: str, makeflags: str) -> None:
     state = "env | grep -v '^_=' | sort; [ -e /proc/$$/fd/9 ] || echo closed; "
     on, off = (prepared(shell, f"env {word}") for word in ("--makeflags", "--off"))
-    script = "set -eu; " + state + "echo --; " + on + on + "[ -e /proc/$$/fd/9 ]; " + off + state
+    script = "set -eu; " + state + "echo @@; " + on + on + "[ -e /proc/$$/fd/9 ]; " + off + state
     given = {"MAKEFLAGS": makeflags, "GNUMAKEFLAGS": "-j3"} if makeflags else {}
     finished = ready.sandbox.run(shell, *NO_START_FILE.get(shell, ()), "-c", script, env=given).ok()
-    before, _, after = finished.out.decode().partition("--\n")
+    before, _, after = finished.out.decode().partition("@@\n")
     assert before.endswith("closed\n")
     assert after == before
 
