@@ -16,7 +16,7 @@ from typing import Any
 
 from spraycc import config, runtime_dir, shims, workspace
 from spraycc.build_tools import CMAKES, MAKES, NINJAS
-from spraycc.cli import caller_environment, executor_limits, server_start
+from spraycc.cli import caller_environment, server_start, told_once
 from spraycc.cli.build_tool import ToolRun, environ_path, execute, find_program
 from spraycc.cli.interception import with_library
 from spraycc.cli.messages import inform, warn
@@ -178,7 +178,7 @@ def _run(plan: Plan, loaded: config.Loaded, root: bytes, env: dict[bytes, bytes]
     try:
         if opened is not None and plan.summary and settings.summary_line:
             with _survived(ending.NO_LIMIT_SHOWN):
-                executor_limits.tell(settings, loaded.origins, root)
+                told_once.tell(settings, loaded.origins, root)
         with ToolRun() as tool:
             _start_tool(tool, plan, settings, env, opened)
             with _survived(ending.NO_SUMMARY):
@@ -191,7 +191,7 @@ def _run(plan: Plan, loaded: config.Loaded, root: bytes, env: dict[bytes, bytes]
     with _survived(ending.NO_SUMMARY):
         _tell(plan, settings, opened, figures)
         if opened is not None and plan.summary and settings.summary_line:
-            executor_limits.tell_unused_cluster(figures, loaded.origins, root, environ_path(without_build(env)))
+            told_once.tell_unused_cluster(figures, loaded.origins, root, environ_path(without_build(env)))
         if tool.shell_status and not plan.by_shim:
             _tell_misplaced(plan)
     return tool.end_alike()

@@ -24,7 +24,7 @@ ERRORS = re.compile(
 OF_A_BUILD = (
     "server", "cluster", "config", "directories.py", "runtime_dir.py", "workspace.py", "runner_files.py", "shims.py",
     "cli/build.py", "cli/build_tool.py", "cli/opened_build.py", "cli/server_start.py", "cli/server_connection.py",
-    "cli/suspended_server.py", "cli/executor_limits.py", "cli/interception.py", "cli/without_spraycc.py",
+    "cli/suspended_server.py", "cli/told_once.py", "cli/interception.py", "cli/without_spraycc.py",
 )  # fmt: skip
 #: Two words in a row: a text for people.
 WORDS = re.compile(r"[a-z]{2,} [a-z]{2,}")

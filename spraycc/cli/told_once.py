@@ -1,7 +1,4 @@
-"""Tells the user once in each workspace how many executors a build may use on a cluster, and where to change it.
-
-Also that a build has left a cluster unused.
-"""
+"""Messages that a user reads once in each workspace: the limit of executors, and a cluster that builds leave unused."""
 
 from __future__ import annotations
 

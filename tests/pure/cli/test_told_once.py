@@ -9,7 +9,7 @@ import pytest
 
 from spraycc import runtime_dir
 from spraycc.allocation import Allocation
-from spraycc.cli import executor_limits
+from spraycc.cli import told_once
 from spraycc.settings import DEFAULT_CLUSTER_EXECUTORS, Settings
 
 ORIGINS = {"executors": "--executors", "cluster": "/w/.spraycc.toml"}
@@ -73,14 +73,14 @@ STEP = Allocation("slurm", "7", (("node1", 8),), "", ())
     ],
 )
 def test_messages(values: dict[str, Any], lines: list[str]) -> None:
-    assert [text for _, text in executor_limits.messages(Settings(**values), ORIGINS)] == lines
+    assert [text for _, text in told_once.messages(Settings(**values), ORIGINS)] == lines
 
 
 def test_a_configured_limit_of_this_host_is_told() -> None:
     origins = {"executors": "/w/.spraycc.toml"}
-    ((_, text),) = executor_limits.messages(Settings(jobs=8, executors=3), origins)
+    ((_, text),) = told_once.messages(Settings(jobs=8, executors=3), origins)
     assert text == "-j8 is more than the limit of 3 compiles at once on this host (`executors`, from /w/.spraycc.toml)"
-    ((_, text),) = executor_limits.messages(Settings(jobs=8, executors=3, capture="overlay"), origins)
+    ((_, text),) = told_once.messages(Settings(jobs=8, executors=3, capture="overlay"), origins)
     assert text == "-j8 is more than the limit of 3 executors on this host (`executors`, from /w/.spraycc.toml)"
 
 
@@ -92,7 +92,7 @@ def test_each_message_is_shown_once_in_a_workspace(
     (tmp_path / "b").mkdir()
 
     def told(root: bytes, **values: Any) -> int:
-        executor_limits.tell(Settings(cluster="slurm", **values), ORIGINS, root)
+        told_once.tell(Settings(cluster="slurm", **values), ORIGINS, root)
         return len(capsys.readouterr().err.splitlines())
 
     assert told(b"a") == 1
@@ -132,7 +132,7 @@ def test_an_unused_cluster_is_told_once(
     local = {"wall_s": 10.0, "compiles_here": {"reasons": {"here: local": 3}}}
 
     def told(figures: dict[str, Any], origins: dict[str, str], path: Path = tmp_path / "bin") -> str:
-        executor_limits.tell_unused_cluster(figures, origins, b"a", bytes(path))
+        told_once.tell_unused_cluster(figures, origins, b"a", bytes(path))
         return capsys.readouterr().err
 
     default = {"cluster": "default"}
