@@ -348,7 +348,7 @@ def test_doctor_says_each_step_and_its_time(fake_sandbox: Sandbox, fake: FakeMan
 def test_doctor_probes_a_full_cluster(fake_sandbox: Sandbox, fake: FakeManager) -> None:
     sandbox = fake_sandbox
     fake.fault("half")
-    done = sandbox.run(sandbox.bin / "spraycc", "doctor", "--cluster", "--patience", "15").ok()
+    done = sandbox.run(sandbox.bin / "spraycc", "doctor", "--cluster", "--patience", "30").ok()
     text = done.out.decode()
     assert re.search(r"ok +executor: connected after", text), text
     assert re.search(r"ok +executor: the second has not started within \d+ s.*; the cluster may be full", text), text
@@ -380,7 +380,7 @@ def test_doctor_names_the_batch_jobs_that_wait(fake_sandbox: Sandbox, fake: Fake
     sandbox = fake_sandbox
     fake.fault("full", "fast")
     for words in (["--cluster"], ["--executors", "2"]):
-        done = sandbox.run(sandbox.bin / "spraycc", "--queues", "fast", "doctor", *words, "--patience", "8")
+        done = sandbox.run(sandbox.bin / "spraycc", "--queues", "fast", "doctor", *words, "--patience", "20")
         assert done.status == 1
         line, remedy = done.out.decode().splitlines()[-2:]
         assert re.search(r"within \d+ s: 2 batch jobs, submitted to .* \d+ s ago, wait", line), line
@@ -493,7 +493,7 @@ def test_doctor_compares_the_hosts_of_executors(fake_sandbox: Sandbox, fake: Fak
 def test_doctor_of_hosts_on_a_cluster_that_is_down(fake_sandbox: Sandbox, fake: FakeManager) -> None:
     sandbox = fake_sandbox
     fake.fault(fake.submits, "down")
-    done = sandbox.run(sandbox.bin / "spraycc", "doctor", "--executors", "3", "--patience", "5")
+    done = sandbox.run(sandbox.bin / "spraycc", "doctor", "--executors", "3", "--patience", "60")
     assert done.status == 1
     lines = done.out.decode().splitlines()
     assert lines[-2].startswith("PROBLEM  executors: 0 of 3 executors have reported within ")
