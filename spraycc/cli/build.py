@@ -103,18 +103,16 @@ def build(words: Sequence[str], flags: Mapping[str, Any], *, by_shim: bool = Fal
     loaded, root = _load(flags)
     settings = dataclasses.replace(loaded.settings, jobs=stripped.cap, is_probe=probe)
     _tell_allocation(loaded)
-    jobserver = True
+    width = None
     if name in NINJAS and (version := version_line(program)) is not None and not is_jobserver_ninja(version):
         width = min(filter(None, (stripped.cap, settings.executors_in_force)))
         inform(starting.OLD_NINJA.text(tool=words[0], version=version, width=width))
-        stripped = dataclasses.replace(stripped, argv=with_width(name, stripped.argv, width))
-        jobserver = False
     live_tokens = True
     if name in MAKES and is_blocking_make(version := version_line(program) or ""):
         inform(starting.OLD_MAKE.text(tool=words[0], version=version))
         live_tokens = False
     plan = Plan(
-        stripped, name, program, jobserver=jobserver, live_tokens=live_tokens, by_shim=by_shim,
+        stripped, name, program, jobserver=width is None, width=width, live_tokens=live_tokens, by_shim=by_shim,
         summary=not probe, typed=(b"spraycc", b"doctor") if probe else argv, probe=probe,
     )  # fmt: skip
     return _run(plan, dataclasses.replace(loaded, settings=settings), root, env, began)
@@ -237,9 +235,13 @@ def _start_tool(
     if opened is None:
         program = plan.program or find_program(argv[0], path)
         if plan.summary:
-            argv = plain_argv(plan.name, plan.stripped, settings.local_slots_in_force, env.get(b"MAKEFLAGS", b""))
+            # A tool that is no client of a jobserver takes no token of a make above it.
+            makeflags = env.get(b"MAKEFLAGS", b"") if plan.width is None else b""
+            argv = plain_argv(plan.name, plan.stripped, settings.local_slots_in_force, makeflags)
         tool.start(program, argv, without_build(env))
         return
+    if plan.width is not None:
+        argv = with_width(plan.name, argv, plan.width)
     intercepted = opened.interception
     program, more = (
         (intercepted.files.runner, {}) if plan.program is None else intercepted.start_of(plan.program, argv[0])

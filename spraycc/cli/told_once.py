@@ -82,8 +82,10 @@ def messages(settings: Settings, origins: Mapping[str, str]) -> Iterator[tuple[s
         return  # each build in an allocation says so
     is_set = settings.executors is not None
     source = f"`executors`, from {origins['executors']}" if is_set else "`executors` in .spraycc.toml sets another"
-    if jobs is None:
+    if jobs is None or jobs == most:
         source += "" if is_set else " limit"
+        if jobs is not None:
+            source = f"-j{jobs}{' and' if is_set else ';'} {source}"
         text = starting.MAY_USE.text(executors=_counted(most), where=where, source=source)
     else:
         usable = _counted(min(jobs, most))

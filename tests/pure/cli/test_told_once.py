@@ -30,7 +30,7 @@ STEP = Allocation("slurm", "7", (("node1", 8),), "", ())
         ),
         (
             {"cluster": "slurm", "jobs": 400},
-            [f"this build may use up to 400 executors of cluster slurm (-j400); the limit is 400 {ANOTHER})"],
+            [f"this build may use up to 400 executors of cluster slurm (-j400; {ANOTHER[1:]} limit)"],
         ),
         (
             {"cluster": "slurm", "executors": 200},
@@ -60,6 +60,10 @@ STEP = Allocation("slurm", "7", (("node1", 8),), "", ())
                 "this build may use up to 4 executors of cluster slurm (-j4); "
                 "the limit is 200 (`executors`, from --executors)",
             ],
+        ),
+        (
+            {"cluster": "slurm", "jobs": 200, "executors": 200},
+            ["this build may use up to 200 executors of cluster slurm (-j200 and `executors`, from --executors)"],
         ),
         ({"cluster": "slurm-step", "allocation": STEP, "jobs": 400}, []),
         (

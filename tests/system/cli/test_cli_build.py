@@ -119,8 +119,8 @@ def test_the_number_of_executors_follows_j_and_each_limit_is_told_once(setup: Se
     assert told("make", "-j400") == []
     assert server.messages(OpenBuild)[-1].settings["jobs"] == 400
     first = (
-        "spraycc: this build may use up to 400 executors of cluster slurm (-j400); "
-        "the limit is 400 (`executors` in .spraycc.toml sets another)"
+        "spraycc: this build may use up to 400 executors of cluster slurm "
+        "(-j400; `executors` in .spraycc.toml sets another limit)"
     )
     assert told("--cluster", "slurm", "make", "-j400") == [first]
     assert told("--cluster", "slurm", "make", "-j400") == []
@@ -574,7 +574,22 @@ def test_a_ninja_without_a_jobserver_is_given_a_width(setup: Setup, server: Fake
     assert done.stdout == "-j6 all\n"
     assert "1.11.1 knows no jobserver" in done.stderr
     assert server.messages(OpenBuild)[0].jobserver is False
-    assert setup.run("--executors", "6", "ninja", "-j3", "all").stdout == "-j3 all\n"
+    assert setup.run("--executors", "6", "ninja", "all", "-j3").stdout == "-j3 all\n"
+    opened = server.messages(OpenBuild)[-1]
+    assert (opened.cap, opened.argv) == (3, (b"ninja", b"all")), "a record adds the -j"
+
+
+@pytest.mark.parametrize("makeflags", ["", " -j --jobserver-auth=3,4"])
+def test_a_ninja_without_a_jobserver_and_without_a_server_keeps_to_the_local_slots(
+    setup: Setup, makeflags: str
+) -> None:
+    setup.tool("ninja", '[ "$1" = --version ] && { echo 1.11.1; exit; }', 'echo "$@"')
+    setup.directory.parent.mkdir(mode=0o755)
+    setup.directory.parent.chmod(0o755)
+    options = ("--executors", "60", "--local-slots", "2")
+    env = {"MAKEFLAGS": makeflags}
+    assert setup.run(*options, "ninja", "-j50", "all", env=env).stdout == "-j2 all\n"
+    assert setup.run(*options, "ninja", "-j1", "all", env=env).stdout == "-j1 all\n"
 
 
 def test_a_script_without_an_interpreter_line(setup: Setup, server: FakeServer) -> None:
