@@ -29,7 +29,6 @@ from spraycc.cli.tool_kinds import (
     is_jobserver_ninja,
     plain_argv,
     version_line,
-    with_width,
 )
 from spraycc.cli.without_spraycc import reason
 from spraycc.commands import interception
@@ -237,11 +236,11 @@ def _start_tool(
         if plan.summary:
             # A tool that is no client of a jobserver takes no token of a make above it.
             makeflags = env.get(b"MAKEFLAGS", b"") if plan.width is None else b""
-            argv = plain_argv(plan.name, plan.stripped, settings.local_slots_in_force, makeflags)
+            argv = plain_argv(plan.stripped, settings.local_slots_in_force, makeflags)
         tool.start(program, argv, without_build(env))
         return
     if plan.width is not None:
-        argv = with_width(plan.name, argv, plan.width)
+        argv = plan.stripped.with_jobs(plan.width)
     intercepted = opened.interception
     program, more = (
         (intercepted.files.runner, {}) if plan.program is None else intercepted.start_of(plan.program, argv[0])

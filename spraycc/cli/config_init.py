@@ -7,6 +7,7 @@ import dataclasses
 import errno
 import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Mapping
 from typing import Any
@@ -30,12 +31,13 @@ def init(flags: Mapping[str, Any]) -> None:
     """Search for a cluster manager, write the file, and say what was found and done.
 
     Raises:
-        ConfigError: there is a file already, or it can't be written.
+        ConfigError: there is a file with contents already, or it can't be written.
         SprayccError: the directory is no workspace, or a configuration file is wrong.
     """
     root = workspace.find()
     path = os.path.join(os.fsdecode(root), WORKSPACE_FILE)
-    if os.path.lexists(path):
+    was_empty = _is_empty(path)
+    if os.path.lexists(path) and not was_empty:
         raise _exists(path)
     loaded = config.load(root, flags=flags)
     manager, queues, why = search(loaded.settings)
@@ -52,14 +54,14 @@ def init(flags: Mapping[str, Any]) -> None:
     text = workspace_file(cluster, manager, queues, why)
     try:
         # Errors: a path that is not UTF-8 may stand in a comment.
-        with open(path, "x", encoding="utf-8", errors="backslashreplace") as file:
+        with open(path, "a" if was_empty else "x", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
     except FileExistsError:
         raise _exists(path) from None
     except OSError as exc:
-        if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):  # the file was made, and has a part of the text
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):  # the file has a part of the text
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                os.truncate(path, 0) if was_empty else os.unlink(path)
         raise ConfigError(f"{path} can't be written: {exc.strerror}; write settings into it by hand") from None
     for line in why:
         inform(line)
@@ -67,6 +69,14 @@ def init(flags: Mapping[str, Any]) -> None:
         inform(f"wrote {path}: cluster is {cluster}; `spraycc doctor --cluster` tries it")
     else:
         inform(f"wrote {path}: comments only, which change nothing; `spraycc config show` prints what is in force")
+
+
+def _is_empty(path: str) -> bool:
+    """True for a file without contents: such a file marks the workspace, and says nothing."""
+    with contextlib.suppress(OSError):
+        found = os.lstat(path)
+        return stat.S_ISREG(found.st_mode) and not found.st_size
+    return False
 
 
 def _exists(path: str) -> ConfigError:

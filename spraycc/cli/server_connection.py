@@ -231,7 +231,7 @@ class ServerConnection:
         try:
             self._sock.sendall(encode_frame(TO_SERVER.pack(message)))
         except TimeoutError:
-            raise ServerUnavailable(starting.SERVER_TAKES_NOTHING.text()) from None
+            raise ServerUnavailable(starting.SERVER_TAKES_NOTHING.text(pid=self.pid)) from None
         except OSError as exc:
             raise ConnectionEnded(ending.CONNECTION_LOST.text(cause=exc.strerror)) from None
 
@@ -256,7 +256,7 @@ class ServerConnection:
             if message is not None:
                 raise ConnectionEnded(ending.UNASKED_ANSWER.text(tag=message.TAG))
             if deadline is not None and time.monotonic() > deadline:
-                raise ServerUnavailable(starting.SERVER_IS_SILENT.text(limit_s=timeout))
+                raise ServerUnavailable(starting.SERVER_IS_SILENT.text(pid=self.pid, limit_s=timeout))
             try:
                 data = self._sock.recv(_READ_BYTES)
             except TimeoutError:

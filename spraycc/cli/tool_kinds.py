@@ -1,11 +1,10 @@
-"""Build tools that SprayCC knows: their names, their versions, and how each takes ``-j``."""
+"""Versions of build tools, and the command line of a build without a server."""
 
 from __future__ import annotations
 
 import contextlib
 import re
 
-from spraycc.build_tools import MAKES, NINJAS
 from spraycc.jobserver.cmdline import Stripped
 from spraycc.jobserver.makeflags import parse
 
@@ -44,21 +43,11 @@ def version_line(program: bytes) -> str | None:
     return None
 
 
-def plain_argv(name: str, stripped: Stripped, local_slots: int, makeflags: bytes) -> tuple[bytes, ...]:
+def plain_argv(stripped: Stripped, local_slots: int, makeflags: bytes) -> tuple[bytes, ...]:
     """The command line for a build without a server, with a -j of at most the local slots and the user's own -j.
 
     Below a make with a jobserver the command line stays as it is: that make's tokens limit the build.
     """
     if parse(makeflags).auth is not None:
         return stripped.argv
-    return with_width(name, stripped.argv, min(filter(None, (stripped.cap, local_slots))))
-
-
-def with_width(name: str, argv: tuple[bytes, ...], width: int) -> tuple[bytes, ...]:
-    """The command line with ``-j``; unchanged for an unknown tool."""
-    option = b"-j%d" % width
-    if name in (*MAKES, *NINJAS):
-        return (argv[0], option, *argv[1:])
-    if name == "cmake" and argv[1:2] == (b"--build",) and len(argv) > 2:
-        return (*argv[:3], option, *argv[3:])
-    return argv
+    return stripped.with_jobs(min(filter(None, (stripped.cap, local_slots))))

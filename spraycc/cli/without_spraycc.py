@@ -117,7 +117,7 @@ def _execute(tool: Sequence[str], by_shim: bool) -> None:
     makeflags = env.get(b"MAKEFLAGS", b"")
     stripped = strip(name, argv, makeflags)
     if name in SUBCOMMANDS and stripped.jobserver:
-        argv = plain_argv(name, stripped, _local_slots(), makeflags)
+        argv = plain_argv(stripped, _local_slots(), makeflags)
     # The library may be in this process, and would execute a runner in the tool's place.
     execute(program, argv, env | ({interception.VARIABLE: b""} if by_shim else {}))
 

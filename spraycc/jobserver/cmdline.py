@@ -33,6 +33,15 @@ class Stripped:
     jobserver: bool
     #: the removed words, for the log
     removed: tuple[bytes, ...] = ()
+    #: the part of ``argv`` that another -j replaces: from the first index up to the second; None: there is none
+    place: tuple[int, int] | None = None
+
+    def with_jobs(self, jobs: int) -> tuple[bytes, ...]:
+        """``argv`` with this -j, for a tool without a jobserver; unchanged if the tool takes none in this use."""
+        if self.place is None:
+            return self.argv
+        start, end = self.place
+        return (*self.argv[:start], b"-j%d" % jobs, *self.argv[end:])
 
 
 def strip(tool: str, argv: Sequence[bytes], makeflags: bytes = b"") -> Stripped:
@@ -60,7 +69,7 @@ def _make(argv: tuple[bytes, ...], makeflags: bytes) -> Stripped:
     kept, cap, removed = _take(words, uses, jobs_count, also=frozenset({LOAD, AUTH}))
     if not any(use.name == JOBS for use in uses):
         cap = parse(makeflags).jobs
-    return Stripped((argv[0], *kept), cap, jobserver=True, removed=removed)
+    return Stripped((argv[0], *kept), cap, jobserver=True, removed=removed, place=(1, 1))
 
 
 _NINJA = Options(
@@ -87,7 +96,7 @@ def _ninja(argv: tuple[bytes, ...], _makeflags: bytes) -> Stripped:
     if any(use.name in {"n", "t", "help", "version"} for use in uses):
         return Stripped(argv, None, jobserver=False)
     kept, cap, removed = _take(words, uses, _ninja_count)
-    return Stripped((argv[0], *kept), cap, jobserver=True, removed=removed)
+    return Stripped((argv[0], *kept), cap, jobserver=True, removed=removed, place=(1, 1))
 
 
 def _ninja_count(use: OptionUse) -> int | None:
@@ -152,7 +161,8 @@ def _cmake(argv: tuple[bytes, ...], makeflags: bytes) -> Stripped:
     elif not any(use.name == JOBS for use in own_uses):
         cap = parse(makeflags).jobs
     tail = (b"--", *native_kept) if end < len(words) else ()
-    return Stripped((argv[0], *kept, *tail), cap, jobserver=True, removed=removed + native_removed)
+    end = 1 + len(kept)
+    return Stripped((argv[0], *kept, *tail), cap, True, removed=removed + native_removed, place=(end, end))
 
 
 _CARGO = Options({b"j": (JOBS, Argument.REQUIRED)}, {b"jobs": (JOBS, Argument.REQUIRED)})
@@ -160,8 +170,11 @@ _CARGO = Options({b"j": (JOBS, Argument.REQUIRED)}, {b"jobs": (JOBS, Argument.RE
 
 def _cargo(argv: tuple[bytes, ...], _makeflags: bytes) -> Stripped:
     words = argv[1:]
-    kept, cap, removed = _take(words, [use for use in scan(words, _CARGO) if _spelt_out(words, use)], jobs_count)
-    return Stripped((argv[0], *kept), cap, jobserver=True, removed=removed)
+    uses = [use for use in scan(words, _CARGO) if _spelt_out(words, use)]
+    kept, cap, removed = _take(words, uses, jobs_count)
+    # Not all of cargo's subcommands take a -j.
+    place = (1 + uses[0].index, 1 + uses[0].index) if removed else None
+    return Stripped((argv[0], *kept), cap, jobserver=True, removed=removed, place=place)
 
 
 def _spelt_out(words: Sequence[bytes], use: OptionUse) -> bool:
@@ -177,8 +190,13 @@ _CTEST = Options(
 
 def _ctest(argv: tuple[bytes, ...], _makeflags: bytes) -> Stripped:
     """The words stay: without -j ctest runs one test at a time."""
-    _, cap, _ = _take(argv[1:], list(scan(argv[1:], _CTEST)), jobs_count)
-    return Stripped(argv, cap, jobserver=True)
+    uses = [use for use in scan(argv[1:], _CTEST) if use.name == JOBS]
+    _, cap, _ = _take(argv[1:], uses, jobs_count)
+    place = None
+    if uses:
+        start = 1 + uses[-1].index
+        place = (start, start + 1 + uses[-1].takes_next)
+    return Stripped(argv, cap, jobserver=True, place=place)
 
 
 _READERS: dict[str, Callable[[tuple[bytes, ...], bytes], Stripped]] = {

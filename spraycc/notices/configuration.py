@@ -7,7 +7,7 @@ from spraycc.notices import Notice
 WRONG_VALUE = Notice(
     "{source}: {value}: allowed is {allowed}",
     "A setting has a value that it can't have. The message names the file, the variable or the option.",
-    'Correct the value. `spraycc help config` explains the files, and the page "Settings" lists all settings.',
+    'Correct the value. `spraycc config path` names the files, and the page "Settings" lists all settings.',
 )
 UNKNOWN_KEY = Notice(
     "{file}: unknown key {key!r}{hint}",

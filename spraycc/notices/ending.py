@@ -64,7 +64,7 @@ NO_LIMIT_SHOWN = Notice(
 NO_PROGRESS = Notice(
     "{cause}; progress is not shown any more",
     "The progress line has failed. The build goes on.",
-    "Report the message. `--progress off` switches the line off.",
+    "Report the message. `--progress none` switches the line off.",
 )
 SUMMARY_NOT_WRITTEN = Notice(
     "the summary can't be written: {cause}",
@@ -75,5 +75,5 @@ CLUSTER_UNUSED = Notice(
     "no configuration names a cluster, so all ran on this host; this host has {program}: `spraycc config init` "
     "writes a configuration",
     "SprayCC tells this once in each workspace. By default the submit host runs all commands, also where a cluster is.",
-    'Run `spraycc config init`. If the submit host shall run the builds, set `cluster = "local"`.',
+    'Run `spraycc config init`. To run all builds on the submit host, set `cluster = "local"`.',
 )

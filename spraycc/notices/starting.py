@@ -244,14 +244,14 @@ SERVER_OF_OTHER_VERSION = Notice(
     "Wait for the other build's end. Or end the server with the command of the message: its builds go on alone.",
 )
 SERVER_TAKES_NOTHING = Notice(
-    "the server does not take messages; see its log, which `spraycc doctor` names",
-    "The server is stopped or hangs, or the submit host is very busy.",
-    "Read the log. `spraycc server stop --now` ends the server.",
+    "the server, process {pid}, does not take messages; `kill -9 {pid}` ends it",
+    "The server is stopped or hangs, or the submit host is very busy. A file server that hangs is a frequent cause.",
+    "Read the server's log, which `spraycc doctor` names. After `kill -9` open builds go on at the submit host.",
 )
 SERVER_IS_SILENT = Notice(
-    "the server has not answered within {limit_s:g} s; see its log, which `spraycc doctor` names",
-    "The server is stopped or hangs, or the submit host is very busy.",
-    "Read the log. `spraycc server stop --now` ends the server.",
+    "the server, process {pid}, has not answered within {limit_s:g} s; `kill -9 {pid}` ends it",
+    "The server is stopped or hangs, or the submit host is very busy. A file server that hangs is a frequent cause.",
+    "Read the server's log, which `spraycc doctor` names. After `kill -9` open builds go on at the submit host.",
 )
 SERVER_RUNS_ALREADY = Notice(
     "a server runs for {workspace} already; `spraycc server stop` ends it",
@@ -277,7 +277,7 @@ OLD_NINJA = Notice(
 )
 OLD_MAKE = Notice(
     "{tool} is {version}, which may hang when tokens are withdrawn (4.3 does not), so it keeps a few",
-    "GNU make before 4.3 may wait for ever for a job token. So SprayCC never takes the last tokens back.",
+    "GNU make 4.2 and 4.2.1 may wait for ever for a job token. So SprayCC never takes the last tokens back.",
     "Install GNU make 4.3 or later. No step is needed otherwise.",
 )
 IN_ALLOCATION = Notice(

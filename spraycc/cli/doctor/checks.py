@@ -193,19 +193,19 @@ def server_directory(root: bytes) -> Iterator[Finding]:
         yield failed("runtime directory", str(exc), remedy, essential=True)
         return
     yield passed("runtime directory", os.fsdecode(directory))
+    log = os.path.join(runtime_dir.state_directory_of(root), "server.log")
     try:
         connection = server_start.connect(directory, lambda text: None)
     except SprayccError as exc:
-        remedy = "`spraycc server stop --now` ends it; the next build starts another"
+        remedy = f"its log: {log}; when it has ended, the next build starts another"
         yield failed("server", str(exc), remedy, essential=True)
         return
     if connection is None:
-        log = os.path.join(runtime_dir.state_directory_of(root), "server.log")
         last = f"; log of the last server: {log}" if os.path.exists(log) else ""
         yield passed("server", f"no server runs; a build starts one{last}")
         return
-    log = connection.status().get("server", {}).get("state_dir", "?")
-    yield passed("server", f"{connection.welcome.release} runs, process {connection.welcome.pid}, log {log}/server.log")
+    state, welcome = connection.status().get("server", {}).get("state_dir", "?"), connection.welcome
+    yield passed("server", f"{welcome.release} runs, process {welcome.pid}, log {state}/server.log")
     connection.close()
 
 

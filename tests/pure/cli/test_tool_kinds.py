@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from spraycc.cli.tool_kinds import is_blocking_make, is_jobserver_ninja, plain_argv, with_width
-from spraycc.jobserver.cmdline import Stripped
+from spraycc.cli.tool_kinds import is_blocking_make, is_jobserver_ninja, plain_argv
+from spraycc.jobserver.cmdline import strip
 
 
 @pytest.mark.parametrize(
@@ -40,28 +40,32 @@ def test_make(version: str, expected: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("argv", "expected"),
+    ("words", "makeflags", "expected"),
     [
-        ((b"make", b"all"), (b"make", b"-j4", b"all")),
-        ((b"ninja",), (b"ninja", b"-j4")),
-        ((b"cmake", b"--build", b"d", b"-v"), (b"cmake", b"--build", b"d", b"-j4", b"-v")),
-        ((b"cmake", b"--build"), (b"cmake", b"--build")),
-        ((b"cmake", b"."), (b"cmake", b".")),
-        ((b"./build.sh",), (b"./build.sh",)),
+        ("make all", "", "make -j8 all"),
+        ("make -j3 all", "", "make -j3 all"),
+        ("make all -kj 100", "", "make -j8 all -k"),
+        ("make -j3 all", " -j --jobserver-auth=3,4", "make all"),
+        ("ninja -C d -j100", "", "ninja -j8 -C d"),
+        ("cmake --build d -v", "", "cmake --build d -v -j8"),
+        ("cmake --build --preset release", "", "cmake --build --preset release -j8"),
+        ("cmake --build d --target a b -j3", "", "cmake --build d --target a b -j3"),
+        ("cmake --build d -j100 -- -k", "", "cmake --build d -j8 -- -k"),
+        ("cmake --build d -- -k -j100", "", "cmake --build d -j8 -- -k"),
+        ("cmake .", "", "cmake ."),
+        ("cargo build", "", "cargo build"),
+        ("cargo metadata", "", "cargo metadata"),
+        ("cargo run -j 100 a -- -j9", "", "cargo run -j8 a -- -j9"),
+        ("cargo build --release --jobs=3", "", "cargo build --release -j3"),
+        ("ctest -V", "", "ctest -V"),
+        ("ctest -j100 -V", "", "ctest -j8 -V"),
+        ("ctest -V --parallel 100 -R x", "", "ctest -V -j8 -R x"),
+        ("ctest -V -j", "", "ctest -V -j8"),
+        ("ctest -j3", "", "ctest -j3"),
+        ("./build.sh -j100", "", "./build.sh -j100"),
     ],
 )
-def test_width(argv: tuple[bytes, ...], expected: tuple[bytes, ...]) -> None:
-    assert with_width(argv[0].decode(), argv, 4) == expected
-
-
-@pytest.mark.parametrize(
-    ("cap", "makeflags", "expected"),
-    [
-        (None, b"", (b"make", b"-j8", b"all")),
-        (3, b"", (b"make", b"-j3", b"all")),
-        (100, b"", (b"make", b"-j8", b"all")),
-        (3, b" -j --jobserver-auth=3,4", (b"make", b"all")),
-    ],
-)
-def test_a_build_without_a_server(cap: int | None, makeflags: bytes, expected: tuple[bytes, ...]) -> None:
-    assert plain_argv("make", Stripped((b"make", b"all"), cap, True), 8, makeflags) == expected
+def test_a_build_without_a_server(words: str, makeflags: str, expected: str) -> None:
+    argv = [word.encode() for word in words.split()]
+    stripped = strip(words.split()[0], argv, makeflags.encode())
+    assert b" ".join(plain_argv(stripped, 8, makeflags.encode())).decode() == expected

@@ -64,6 +64,20 @@ def test_an_existing_file_is_kept(setup: Setup) -> None:
     assert path.read_text() == "executors = 3\n"
 
 
+def test_an_empty_file_gets_the_text(setup: Setup) -> None:
+    """It only marks the workspace."""
+    path = setup.project / ".spraycc.toml"
+    path.touch(mode=0o640)
+    assert setup.run("config", "init", env=install(setup, "slurm")).returncode == 0
+    assert tomllib.loads(path.read_text())["cluster"] == "slurm"
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_link_to_an_empty_file_is_kept(setup: Setup) -> None:
+    (setup.project / ".spraycc.toml").symlink_to("/dev/null")
+    assert setup.run("config", "init").returncode == 2
+
+
 def test_a_link_to_nowhere_is_kept(setup: Setup) -> None:
     (setup.project / ".spraycc.toml").symlink_to(setup.base / "nowhere")
     assert setup.run("config", "init").returncode == 2

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -407,6 +408,23 @@ def test_doctor_fails_on_what_is_essential(setup: Setup) -> None:
     done = setup.run("doctor")
     assert done.returncode == 1
     assert re.search(r"^PROBLEM +configuration: ", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_a_server_that_hangs_is_named_with_its_log(setup: Setup) -> None:
+    setup.directory.mkdir(parents=True, mode=0o700)
+    setup.directory.parent.chmod(0o700)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(setup.directory / "socket"))
+        server.listen()
+        done = setup.run("doctor")
+    lines = done.stdout.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("PROBLEM  server: "))
+    pid = os.getpid()
+    text = f"PROBLEM  server: the server, process {pid}, has not answered within 10 s; `kill -9 {pid}` ends it"
+    assert lines[at] == text
+    [log] = re.findall(r"its log: (\S+);", lines[at + 1])
+    assert Path(log).parent.name.endswith(setup.directory.name)
 
 
 def test_doctor_goes_on_with_a_wrong_configuration(setup: Setup) -> None:
