@@ -144,7 +144,11 @@ class _LayerReader:
         mtime_ns = self._explicit_mtime(status)
         known_ns = self._prepared.directory_times.get(path, known.st_mtime_ns)
         touched = status.st_mtime_ns != known_ns and (mtime_ns is not None or not os.listdir(upper))
-        if emptied or mode != known_mode or (touched and not is_root):
+        if is_root:
+            if emptied or mode != known_mode:
+                reason = f"{shown(path)} was changed, and the server makes changes inside of it only"
+                raise CaptureError(CaptureRefusal.UNSUPPORTED, reason)
+        elif emptied or mode != known_mode or touched:
             self.found.directories.append(MadeDirectory(self._task, path, mode, emptied, mtime_ns))
         return not emptied
 
@@ -168,7 +172,8 @@ def produced_messages(
         ended_ns: wall clock after the end. Times of files between the two are the command's "now".
 
     Raises:
-        CaptureError: (UNSUPPORTED) a socket, fifo or device, or an entry whose owner or attributes would be lost.
+        CaptureError: (UNSUPPORTED) a socket, fifo or device; an entry whose owner or attributes would be lost; a
+            layer's own directory with another mode.
         OSError: the layer can't be read.
     """
     reader = _LayerReader(task, prepared, began_ns, ended_ns)

@@ -301,7 +301,10 @@ class Dispatcher:
                     # Without executors nothing else tells the status of links, and `why` shows failures first.
                     tells = in_compile_slot or (held and not self.settings.starts_executors)
                     stay = Stay.TELL if tells else Stay.NO
-                task.run_here(stay)
+                task.run_here(stay, holds_slot=held)
+                if task.peer.is_behind:
+                    # Output of an attempt fills the socket, and the coroutine that passed it on may have ended.
+                    self.builds.start_soon(task.peer.flush)
                 figures.local += 1
                 if is_compile(task.description):
                     figures.kept[reason] += 1

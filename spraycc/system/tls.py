@@ -120,6 +120,7 @@ class TlsSocket:
 
         Any thread may call this while no other one receives. The end of the connection is an error.
         """
+        self._drained = False  # what has come since may fill `into` and leave the rest of a record in OpenSSL
         size = 0
         try:
             while size < len(into):

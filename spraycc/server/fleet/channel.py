@@ -31,7 +31,7 @@ class Channel:
         self._trickles = False
         #: set when some bytes could not be sent at once
         self._behind = trio.Event()
-        self._last_heard = trio.current_time()
+        self._last_heard = self._last_sent = trio.current_time()
         #: The server handles a message and reads nothing meanwhile: the executor's silence is the server's own.
         self.is_handling = False
 
@@ -41,6 +41,7 @@ class Channel:
         Raises:
             trio.BrokenResourceError: the connection is broken.
         """
+        self._last_sent = trio.current_time()
         self._connection.send_now(encode_frame(wire.TO_EXECUTOR.pack(message)))
         if self._connection.is_behind:
             self._behind.set()
@@ -125,6 +126,11 @@ class Channel:
     def silent_s(self) -> float:
         """Seconds since the executor's last bytes, or since the server was ready to read them."""
         return trio.current_time() - self._last_heard
+
+    @property
+    def unheard_s(self) -> float:
+        """Seconds since the server's last message."""
+        return trio.current_time() - self._last_sent
 
     # -- contents.Source
 

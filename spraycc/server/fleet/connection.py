@@ -175,13 +175,16 @@ class ExecutorLink:
         self._send(wire.Leave())
 
     def beat(self, number: int, heartbeat_s: float, lost_after_s: float) -> None:
-        """Ping an executor that has been silent for a heartbeat. Give it up if the silence has lasted too long."""
+        """Ping an executor after a heartbeat of its silence or the server's. Give it up after too long a silence.
+
+        While an executor sends a large file over a slow link, its own Ping waits behind the file.
+        """
         silent_s = self._channel.silent_s
         # While the server handles a message (a slow runner or disk), the silence is its own.
         if not self._channel.is_handling and silent_s > lost_after_s:
             log.warning("executor %s: silent for %.0f s, given up", self.id, lost_after_s)
             self.give_up()
-        elif silent_s >= heartbeat_s / 2:
+        elif silent_s >= heartbeat_s / 2 or self._channel.unheard_s >= heartbeat_s:
             self.ping(number)
 
     def ping(self, number: int) -> None:

@@ -36,7 +36,7 @@ class Peer:
         self._flushed: trio.Event | None = None
         credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         self.pid, self.uid, _gid = _CREDENTIALS.unpack(credentials)
-        #: None if the server can't see the process (another pid namespace): the connection's end is then its end
+        #: None if the server can't see the process: it is in another pid namespace, or descriptors are short
         self.pidfd: int | None = None
 
     def open_pidfd(self) -> None:

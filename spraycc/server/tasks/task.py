@@ -210,11 +210,18 @@ class Task:
         frames = self._release(self.chosen) if self.chosen is not None else []
         self.peer.send_now(*frames, FROM_SERVER.pack(Exited(code, signal)))
 
-    def run_here(self, stay: Stay = Stay.NO) -> None:
-        """Tell the runner to execute the command itself."""
+    def run_here(self, stay: Stay = Stay.NO, *, holds_slot: bool = False) -> None:
+        """Tell the runner to execute the command itself.
+
+        Args:
+            stay: the runner's part. With a slot the runner also reports the end that the server could not see.
+            holds_slot: the command holds a slot until its end.
+        """
+        self.peer.open_pidfd()
+        if holds_slot and stay is Stay.NO and self.peer.pidfd is None:
+            stay = Stay.TELL
         self.enter(Phase.HERE if stay is Stay.NO else Phase.HERE_STAYS)
         self.here_began = time.monotonic()
-        self.peer.open_pidfd()
         self.peer.send_now(FROM_SERVER.pack(RunHere(self.delivered[1], self.delivered[2], stay.value)))
 
     def _release(self, attempt: Attempt) -> list[list[object]]:

@@ -34,7 +34,7 @@ Change = Deleted | MadeDirectory | MadeSymlink | MadeFile | FileHole
 
 #: With more contents of one attempt in memory, the contents should go to disk.
 MEMORY_BYTES = 256 * 1024
-#: The most unnamed files that one attempt holds open. Further files get a temporary name.
+#: The most files that one attempt holds open. Further files get a temporary name, and are closed when they are whole.
 _OPEN_FILES = 16
 
 
@@ -44,12 +44,17 @@ class _File:
     #: contents that are still in memory; a number is the size of a hole in bytes
     pieces: list[bytes | int]
     received_bytes: int = 0
-    #: open file with the contents that were spilled; -1 before
+    #: open file with the contents that were spilled; -1 before, and for a named file that was closed
     fd: int = -1
-    #: name of the open file; empty if it is unnamed
+    #: name of the file with the contents; empty if it is unnamed, or not made yet
     temporary: bytes = b""
-    #: permission bits of the open file
+    #: permission bits of this file
     mode: int = 0
+
+    @property
+    def is_spilled(self) -> bool:
+        """True if a file has contents."""
+        return self.fd >= 0 or bool(self.temporary)
 
 
 class Staging:
@@ -78,6 +83,8 @@ class Staging:
         #: size of the contents that are not on disk yet
         self.memory_bytes = 0
         self._open = 0
+        #: what deletions name, and directories that are emptied
+        self._removed: set[bytes] = set()
         #: The directory of the last change, kept open: changes reach this directory even if its path is replaced.
         self._directory = b""
         self._directory_fd = -1
@@ -118,6 +125,8 @@ class Staging:
                 self._add(file, message.data)
         else:
             self._changes.append(message)
+            if isinstance(message, Deleted) or (isinstance(message, MadeDirectory) and message.emptied):
+                self._removed.add(message.path)
 
     def expect(self, size_bytes: int) -> None:
         """Note that so much of the last file's contents comes next, by :meth:`write`.
@@ -158,12 +167,19 @@ class Staging:
     def commit(self) -> None:
         """Make everything visible.
 
+        All contents are on the disk before anything is removed. So a command that meets a full disk can run again: what
+        it has removed or renamed is still there.
+
         Raises:
             ProtocolError: the last file is incomplete.
             WriteBackError: a change could not be made. Later changes were not tried.
         """
-        self._finish_current()
         try:
+            self._finish_current()
+            if self._removed:
+                for change in self._changes:
+                    if isinstance(change, _File) and (change.pieces or not change.is_spilled):
+                        self._spill(change)
             for change in self._changes:
                 path = change.made.path if isinstance(change, _File) else change.path
                 try:
@@ -216,6 +232,15 @@ class Staging:
         if file is not None and file.received_bytes != file.made.size_bytes:
             raise ProtocolError(f"{file.received_bytes} of {file.made.size_bytes} bytes of {file.made.path!r}")
         self._current = None
+        if file is not None:
+            self._close_if_many(file)
+
+    def _close_if_many(self, file: _File) -> None:
+        """Close a named file that is whole, if too many files are open."""
+        if self._open > _OPEN_FILES and file.temporary and file.fd >= 0:
+            os.close(file.fd)
+            self._open -= 1
+            file.fd = -1
 
     def _check_path(self, path: bytes) -> None:
         if (
@@ -245,11 +270,13 @@ class Staging:
             raise WriteBackError(file.made.path, exc) from exc
         self.memory_bytes -= sum(len(piece) for piece in file.pieces if not isinstance(piece, int))
         file.pieces.clear()
+        if file is not self._current:
+            self._close_if_many(file)
 
     def _open_temporary(self, file: _File) -> None:
         # The final mode, because each chmod is a SETATTR on NFS.
         mode = (file.made.mode & 0o777) | 0o600
-        directory = os.path.dirname(file.made.path)
+        directory = self._kept_directory(os.path.dirname(file.made.path))
         while True:
             try:
                 within = self._enter(directory)
@@ -270,6 +297,16 @@ class Staging:
                 file.fd = _create(file.temporary, mode)
         self._open += 1
         file.mode = stat.S_IMODE(os.fstat(file.fd).st_mode)
+
+    def _kept_directory(self, directory: bytes) -> bytes:
+        """The directory, or the nearest one above it that no change removes with all that is in it."""
+        kept = directory
+        while self._removed and len(directory) > 1:
+            above = os.path.dirname(directory)
+            if directory in self._removed:
+                kept = above
+            directory = above
+        return kept
 
     def _temporary_name(self, directory: bytes) -> bytes:
         return self._temporaries.name(directory, self._token)
@@ -330,9 +367,12 @@ class Staging:
 
     def _put_file(self, file: _File) -> None:
         path = file.made.path
-        late = file.fd >= 0  # spilled earlier, so its time must be set: a file's time is when it appears
+        late = file.is_spilled  # earlier, so its time must be set: a file's time is when it appears
         if file.pieces or not late:
             self._spill(file)
+        if file.fd < 0:
+            file.fd = os.open(file.temporary, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            self._open += 1
         directory, name = os.path.split(path)
         within = self._enter(directory)
         if file.mode != file.made.mode & 0o1777:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,31 @@ async def test_an_executor_is_silent_only_while_no_contents_come(session: Creden
         link.beat(2, heartbeat_s=5.0, lost_after_s=20.0)
         assert await server.hub.events.receive() == ExecutorLost(E1)
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_sender_on_a_slow_link_hears_the_server(session: Credentials, tmp_path: Path) -> None:
+    """The executor takes a silent server for lost, and its own Ping waits behind the contents."""
+    heard: list[float] = []
+
+    async def listen(stream: Any) -> None:
+        while await stream.receive_some():
+            heard.append(trio.current_time())
+
+    async with serving(session) as server:
+        stream = await begin(server, tmp_path, MIB)
+        link = server.hub.links[E1]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen, stream)
+            began = trio.current_time()
+            for number in range(60):
+                await trio.sleep(1.0)
+                await stream.send_all(bytes(1000))
+                if number % 5 == 4:
+                    link.beat(number, heartbeat_s=5.0, lost_after_s=20.0)
+                await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        times = [began, *heard, trio.current_time()]
+        assert max(after - before for before, after in itertools.pairwise(times)) < 15.0
 
 
 async def test_those_that_announce_much_and_send_nothing_keep_nobody_waiting(

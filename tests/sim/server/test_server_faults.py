@@ -6,6 +6,7 @@ import errno
 import itertools
 import logging
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,15 @@ from spraycc.server.dispatcher import Dispatcher
 from spraycc.server.fleet.fleet import Fleet
 from spraycc.server.host import subprocesses, supervise
 from spraycc.server.host.offload import Disk
+from spraycc.server.host.unix_connection import Peer
 from spraycc.server.task_table import TaskTable
 from spraycc.server.tasks.capture_roots import CaptureRoots
 from spraycc.server.tasks.durations import TaskHistory
-from spraycc.server.tasks.task import Task
+from spraycc.server.tasks.task import Stay, Task
 from spraycc.settings import Settings
+from spraycc.wire.framing import FrameReader
+from spraycc.wire.runner import FROM_SERVER, Output, RunHere
+from tests.system.harness.waiting import HANG_S
 
 
 class Runner:
@@ -32,6 +37,8 @@ class Runner:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
+        self.pidfd: int | None = None
+        self.is_behind = False
         self.sent: list[Any] = []
         self.dismissed = False
 
@@ -62,8 +69,10 @@ class Link:
         self.given_up = True
 
 
-def arrive(dispatcher: Dispatcher, number: int, placement: Placement = Placement.REMOTE) -> Runner:
-    runner = Runner()
+def arrive(
+    dispatcher: Dispatcher, number: int, placement: Placement = Placement.REMOTE, peer: Runner | Peer | None = None
+) -> Any:
+    runner = peer or Runner()
     command = Command((b"gcc",), b"/usr/bin/gcc", b"/w", (), 0o022)
     description = Description(Kind.COMPILE, placement, "compile")
     plan = CaptureRoots((b"/w",), (), ())
@@ -124,6 +133,48 @@ async def test_a_runner_that_can_not_be_answered_helps_itself(
         # The fault affects no other runner.
         other = arrive(dispatcher, 2, Placement.HERE_NOW)
         assert (other.dismissed, len(other.sent)) == (False, 1)
+
+
+async def test_a_runner_that_reads_late_learns_that_it_runs_the_command(tmp_path: Path) -> None:
+    """Output of an attempt fills the socket, and the coroutine that passed it on has ended with its executor."""
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    peer = Peer(ours)
+    async with trio.open_nursery() as nursery:
+        dispatcher = await make_dispatcher(tmp_path, nursery)
+        peer.send_now(FROM_SERVER.pack(Output(1, bytes(4 << 20))))
+        assert peer.is_behind
+        arrive(dispatcher, 1, Placement.HERE_NOW, peer)
+        reader, last = FrameReader(), None
+        with trio.fail_after(HANG_S):
+            while not isinstance(last, RunHere):
+                await trio.lowlevel.wait_readable(theirs)
+                reader.feed(theirs.recv(1 << 20))
+                while (item := reader.next_item()) is not None:
+                    last = FROM_SERVER.unpack(item)
+    peer.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize(
+    ("placement", "is_seen", "stay"),
+    [
+        (Placement.HERE_HEAVY, True, Stay.NO),
+        (Placement.HERE_HEAVY, False, Stay.TELL),
+        (Placement.HERE_NOW, False, Stay.NO),
+    ],
+)
+async def test_a_slot_is_held_until_its_commands_end(
+    tmp_path: Path, placement: Placement, is_seen: bool, stay: Stay
+) -> None:
+    """Without a descriptor for the process, only the runner can tell. It stays for that."""
+    async with trio.open_nursery() as nursery:
+        dispatcher = await make_dispatcher(tmp_path, nursery)
+        runner = Runner()
+        runner.pidfd = 3 if is_seen else None
+        arrive(dispatcher, 1, placement, runner)
+        [item] = runner.sent
+        assert FROM_SERVER.unpack(item) == RunHere(0, 0, stay.value)
 
 
 async def test_an_executor_that_nobody_knows_has_the_runner_help_itself(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ class Runner:
     def __init__(self) -> None:
         self.text = {1: b"", 2: b""}
         self.last: Any = None
+        self.pidfd = None
 
     def send_now(self, *items: Any) -> None:
         for item in items:

@@ -355,7 +355,7 @@ async def serving(
         monkeypatch.setattr(launch_module, "ProcessLauncher", launcher)
         monkeypatch.setattr(launch_module, "ready_pack", no_pack)
         # All peers are in this process, which does not end. So a runner's end must show by its connection only.
-        monkeypatch.setattr(Peer, "open_pidfd", lambda _: None)
+        monkeypatch.setattr(Peer, "open_pidfd", lambda peer: setattr(peer, "pidfd", os.eventfd(1)))
         monkeypatch.setattr(toolchains, "identity", lambda name: f"identity of {os.fsdecode(name)}")
         world.server = await nursery.start(world.run)
         await settle()

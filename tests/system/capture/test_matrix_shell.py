@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass
 
 import pytest
@@ -143,3 +144,19 @@ def test_shell_line(overlay: Bench, name: str) -> None:
 def test_shell_line_is_never_predicted(predict: Bench, name: str) -> None:
     compared = predict.compare(LINES[name].text, FILES, remote=True).same()
     assert compared.ran() == ["here"]
+
+
+def test_another_mode_of_the_workspace_costs_no_executor(overlay: Bench) -> None:
+    """The server changes only what is inside the workspace, so the command runs on the submit host, at once."""
+    workspace = overlay.sandbox.workspace
+    before = stat.S_IMODE(workspace.stat().st_mode)
+    try:
+        workspace.chmod(0o755)
+        # Both runs change the mode.
+        other = 'if [ "$(stat -c %a ..)" = 755 ]; then chmod 711 ..; else chmod 755 ..; fi'
+        compared = overlay.compare(other, FILES, remote=True).same()
+        assert stat.S_IMODE(workspace.stat().st_mode) == 0o755
+    finally:
+        workspace.chmod(before)
+    [task] = compared.tasks
+    assert (task["ran"], task["attempts"]) == ("here", 1), str(task)

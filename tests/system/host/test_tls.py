@@ -112,3 +112,22 @@ def test_few_bytes_wait_until_they_are_many_or_old() -> None:
         server.close()
 
     trio.run(main)
+
+
+def test_the_rest_of_a_record_needs_no_further_bytes_from_the_network() -> None:
+    """A thread's receive may leave the rest of a record in OpenSSL. The socket is empty then."""
+
+    async def main() -> None:
+        server, client = await connected()
+        buffer = memoryview(bytearray(MIB))
+        with trio.fail_after(HANG_S):
+            assert server.receive_now(buffer) == 0
+            await client.send(bytes(10_000))
+            await trio.to_thread.run_sync(server.has_bytes_within, 10_000, HANG_S)
+            assert server.receive_now(buffer[:7_000]) == 7_000
+            assert server.queued_bytes == 0
+            assert len(await server.receive()) == 3_000
+        server.close()
+        client.close()
+
+    trio.run(main)

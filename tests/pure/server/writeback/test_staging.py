@@ -445,6 +445,87 @@ def test_a_full_disk_is_the_write_backs_failure(root: Path, monkeypatch: pytest.
     assert names(root) == set()
 
 
+@pytest.mark.parametrize("emptied", [True, False])
+def test_nothing_is_removed_before_all_contents_are_on_the_disk(
+    root: Path, monkeypatch: pytest.MonkeyPatch, emptied: bool
+) -> None:
+    """``mv new.tmp out``: after a failure the command runs again, and needs ``new.tmp``."""
+    (root / "d").mkdir()
+    (root / "d" / "new.tmp").write_text("x")
+    real = os.write
+    written = []
+
+    def full(fd: int, data: bytes) -> int:
+        written.append(data)
+        if len(written) > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(fd, data)
+
+    work = staging(root)
+    if emptied:
+        work.take(MadeDirectory(T, os.fsencode(root / "d"), 0o755, emptied=True, mtime_ns=None))
+    else:
+        work.take(Deleted(T, os.fsencode(root / "d" / "new.tmp")))
+    work.take(file(root / "d" / "dep", b"dep"))
+    work.take(file(root / "d" / "out", b"x"))
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(WriteBackError, match="No space left"):
+        work.commit()
+    assert names(root) == {"d", "d/new.tmp"}
+
+
+@pytest.mark.parametrize("is_local", [True, False])
+def test_contents_survive_the_removal_of_their_directory(
+    root: Path, monkeypatch: pytest.MonkeyPatch, is_local: bool
+) -> None:
+    """``rm -r d; mkdir d; cc -o d/f``: temporary names are outside of what is removed."""
+    without_unnamed_files(monkeypatch)
+    (root / "d" / "e").mkdir(parents=True)
+    (root / "d" / "e" / "old").touch()
+    work = Staging((os.fsencode(root),), b"7-1", Temporaries(), now_ns(root) if is_local else None)
+    work.take(MadeDirectory(T, os.fsencode(root / "d"), 0o755, emptied=True, mtime_ns=None))
+    work.take(MadeDirectory(T, os.fsencode(root / "d" / "e"), 0o755, emptied=False, mtime_ns=None))
+    work.take(file(root / "d" / "e" / "f", b"new"))
+    work.spill()
+    assert {name for name in names(root) if name.endswith(".tmp")} == {
+        name for name in names(root) if name.startswith(".spraycc-")
+    }
+    work.commit()
+    assert names(root) == {"d", "d/e", "d/e/f"}
+    assert (root / "d" / "e" / "f").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("in_pieces", [True, False])
+def test_many_files_hold_few_descriptors(root: Path, in_pieces: bool) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    work = staging(root)
+    for number in range(100):
+        if in_pieces:
+            work.take(MadeFile(T, os.fsencode(root / f"{number}"), 0o640, 3, None, b""))
+            work.expect(3)
+            work.write(b"new")
+        else:
+            work.take(file(root / f"{number}", b"new", 0o640))
+    work.spill()
+    assert len(os.listdir("/proc/self/fd")) < before + 20
+    work.commit()
+    assert len(names(root)) == 100
+    assert {(path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) for path in root.iterdir()} == {(b"new", 0o640)}
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_an_incomplete_last_file_leaves_nothing(root: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    work = staging(root)
+    work.take(MadeFile(T, os.fsencode(root / "f"), 0o644, 3, None, b""))
+    work.expect(2)
+    work.write(b"ne")
+    with pytest.raises(ProtocolError):
+        work.commit()
+    assert names(root) == set()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def now_ns(root: Path) -> int:
     """The file system's present time, later than all existing files. Their times are those of the kernel's last tick."""
     newest = max(path.lstat().st_ctime_ns for path in (root, *root.rglob("*")))
