@@ -7,6 +7,7 @@ import time
 from spraycc.server.host.offload import Disk
 from spraycc.server.host.temp_names import Temporaries
 from spraycc.server.writeback.staging import Staging
+from spraycc.system.filesystems import FileSystems
 
 #: Results with more unwritten bytes or more changes than this are large.
 INLINE_BYTES = 512 * 1024
@@ -24,10 +25,12 @@ class WriteBack:
         self._disk = disk
         self._temporaries = Temporaries()
         self._is_own_disk = is_own_disk
+        self._file_systems = FileSystems()
 
     def begin(self, roots: tuple[bytes, ...], token: bytes) -> Staging:
         """A staging for an attempt that begins now."""
-        return Staging(roots, token, self._temporaries, time.time_ns() if self._is_own_disk else None)
+        since_ns = time.time_ns() if self._is_own_disk else None
+        return Staging(roots, token, self._temporaries, since_ns, self._file_systems.is_shared)
 
     async def commit(self, staging: Staging) -> None:
         """Make all changes of the staging visible.

@@ -20,6 +20,7 @@ import errno
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -61,18 +62,24 @@ class Staging:
     """The changes of one attempt. Not thread-safe: a call may run in another thread if no other call does."""
 
     def __init__(
-        self, roots: tuple[bytes, ...], token: bytes, temporaries: Temporaries, since_ns: int | None = None
+        self,
+        roots: tuple[bytes, ...],
+        token: bytes,
+        temporaries: Temporaries,
+        since_ns: int | None = None,
+        is_shared: Callable[[bytes], bool] = lambda directory: False,
     ) -> None:
         """
         Args:
             roots: directories in which the attempt may make files.
             token: part of the names of temporary files: digits and dashes, unique among the attempts of this server.
             temporaries: makes the names of temporary files.
-            since_ns: start of the attempt by the clock of the file system (ns). Files that have changed since then are
-                not removed: a parallel task made them, so the command has not seen them. None: the file system does not
-                use this host's clock.
+            since_ns: start of the attempt by this host's clock (ns). Files that have changed since then are not
+                removed: a parallel task made them, so the command has not seen them. None: nothing uses that clock.
+            is_shared: True for directories whose file system may use another clock; there all is removed.
         """
         self._since_ns = since_ns
+        self._is_shared = is_shared
         #: (device, inode) of files with several names of which this staging has removed one
         self._names_removed: set[tuple[int, int]] = set()
         self._roots = roots
@@ -107,7 +114,7 @@ class Staging:
 
         Raises:
             ProtocolError: a path out of bounds, or contents of another size than announced.
-            WriteBackError: a setuid or setgid file.
+            WriteBackError: a setuid or setgid file, or the disk is full.
         """
         if isinstance(message, FileHole):
             self._add_hole(self._current_file(), message.size_bytes)
@@ -167,8 +174,8 @@ class Staging:
     def commit(self) -> None:
         """Make everything visible.
 
-        All contents are on the disk before anything is removed. So a command that meets a full disk can run again: what
-        it has removed or renamed is still there.
+        All contents are on the disk before anything is removed or replaced. So a command that meets a full disk can run
+        again: what it has changed, removed or renamed is still there.
 
         Raises:
             ProtocolError: the last file is incomplete.
@@ -178,8 +185,10 @@ class Staging:
             self._finish_current()
             if self._removed:
                 for change in self._changes:
-                    if isinstance(change, _File) and (change.pieces or not change.is_spilled):
-                        self._spill(change)
+                    if isinstance(change, _File):
+                        if change.pieces or not change.is_spilled:
+                            self._spill(change)
+                        self._close_named(change)
             for change in self._changes:
                 path = change.made.path if isinstance(change, _File) else change.path
                 try:
@@ -198,7 +207,7 @@ class Staging:
         """Forget everything that is not visible yet."""
         for change in self._changes:
             if isinstance(change, _File):
-                self._close(change)
+                self._forget(change)
         self._changes.clear()
         self._current = None
         self._leave_directory()
@@ -232,15 +241,22 @@ class Staging:
         if file is not None and file.received_bytes != file.made.size_bytes:
             raise ProtocolError(f"{file.received_bytes} of {file.made.size_bytes} bytes of {file.made.path!r}")
         self._current = None
-        if file is not None:
-            self._close_if_many(file)
+        if file is not None and self._open > _OPEN_FILES:
+            self._close_named(file)
 
-    def _close_if_many(self, file: _File) -> None:
-        """Close a named file that is whole, if too many files are open."""
-        if self._open > _OPEN_FILES and file.temporary and file.fd >= 0:
-            os.close(file.fd)
-            self._open -= 1
-            file.fd = -1
+    def _close_named(self, file: _File) -> None:
+        """Close a file that is whole, if it has a name. On NFS the close says whether its contents are on the disk."""
+        if file.temporary and file.fd >= 0:
+            try:
+                self._close(file)
+            except OSError as exc:
+                raise WriteBackError(file.made.path, exc) from exc
+
+    def _close(self, file: _File) -> None:
+        # The kernel has released the descriptor, whatever close(2) says, and another thread may have the number now.
+        fd, file.fd = file.fd, -1
+        self._open -= 1
+        os.close(fd)
 
     def _check_path(self, path: bytes) -> None:
         if (
@@ -270,8 +286,8 @@ class Staging:
             raise WriteBackError(file.made.path, exc) from exc
         self.memory_bytes -= sum(len(piece) for piece in file.pieces if not isinstance(piece, int))
         file.pieces.clear()
-        if file is not self._current:
-            self._close_if_many(file)
+        if file is not self._current and self._open > _OPEN_FILES:
+            self._close_named(file)
 
     def _open_temporary(self, file: _File) -> None:
         # The final mode, because each chmod is a SETATTR on NFS.
@@ -392,9 +408,9 @@ class Staging:
                 temporary = self._temporary_name(directory)
                 _link_unnamed(file.fd, os.path.basename(temporary), within)
                 file.temporary = temporary
+        self._close(file)  # an error comes before the old file is lost
         self._move(file.temporary, path)
         file.temporary = b""
-        self._close(file)
 
     def _move(self, temporary: bytes, path: bytes) -> None:
         try:
@@ -428,13 +444,14 @@ class Staging:
         """Remove a file, or a directory with all its contents. Files that changed since the attempt's start stay."""
         with suppress(FileNotFoundError):
             status = os.lstat(path)
+            knows_times = self._since_ns is not None and not self._is_shared(os.path.dirname(path))
             if stat.S_ISDIR(status.st_mode):
-                self._remove_directory(path)
-            elif self._may_remove(status):
+                self._remove_directory(path, knows_times)
+            elif not knows_times or self._may_remove(status):
                 os.unlink(path)
 
-    def _remove_directory(self, path: bytes) -> None:
-        if self._since_ns is None:
+    def _remove_directory(self, path: bytes, knows_times: bool) -> None:
+        if not knows_times:
             shutil.rmtree(path)
             return
         for _, directories, files, fd in os.fwalk(path, topdown=False, onerror=_fail):
@@ -449,17 +466,17 @@ class Staging:
     def _may_remove(self, status: os.stat_result) -> bool:
         """False if the file has changed since the attempt's start. Our removal of another name is no such change."""
         file = (status.st_dev, status.st_ino)
-        if self._since_ns is None or status.st_ctime_ns < self._since_ns:
+        assert self._since_ns is not None
+        if status.st_ctime_ns < self._since_ns:
             if status.st_nlink > 1:
                 self._names_removed.add(file)
             return True
         return file in self._names_removed
 
-    def _close(self, file: _File) -> None:
+    def _forget(self, file: _File) -> None:
         if file.fd >= 0:
-            os.close(file.fd)
-            self._open -= 1
-            file.fd = -1
+            with suppress(OSError):
+                self._close(file)
         if file.temporary:
             with suppress(OSError):
                 os.unlink(file.temporary)

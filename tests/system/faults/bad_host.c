@@ -4,6 +4,7 @@
  *   BAD_HOST_DELAY_MS   each of their opens, reads, writes, makes and removals takes this long and blocks its thread
  *   BAD_HOST_HANG       each of them hangs, for as long as BAD_HOST_SINCE exists
  *   BAD_HOST_WRITE      a write to one of them fails with this error number
+ *   BAD_HOST_CLOSE      a close of one that was open for writing fails with this error number, and the contents are lost
  *   BAD_HOST_OPEN       each BAD_HOST_EVERY-th new descriptor of any kind fails with this error number
  *   BAD_HOST_SINCE      all of this happens only while this file exists
  */
@@ -126,6 +127,20 @@ ssize_t write(int fd, const void *bytes, size_t size)
 		}
 	}
 	return real(fd, bytes, size);
+}
+
+int close(int fd)
+{
+	REAL(int, "close", int);
+	long problem = number("BAD_HOST_CLOSE");
+	int flags = problem ? fcntl(fd, F_GETFL) : -1;
+	bool is_written = flags >= 0 && !(flags & O_PATH) && (flags & O_ACCMODE) != O_RDONLY;
+	if (!is_written || !is_file_below(fd) || !is_bad_now())
+		return real(fd);
+	if (ftruncate(fd, 0) < 0 || real(fd) < 0)
+		return -1;
+	errno = (int)problem;
+	return -1;
 }
 
 ssize_t read(int fd, void *bytes, size_t size)

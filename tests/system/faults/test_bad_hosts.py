@@ -91,6 +91,16 @@ def test_the_quota_is_exceeded_in_the_middle(sandbox: Sandbox) -> None:
     assert (sandbox.workspace / "big").read_bytes() == b"x" * 8000000
 
 
+def test_the_quota_is_found_exceeded_at_the_close(sandbox: Sandbox) -> None:
+    """As on NFS, where write(2) only fills a cache. The file that the command changes keeps its old contents."""
+    sandbox.write({"Makefile": "all:\n\t@spraycc-run --remote sed -i s/old/new/ f\n", "f": "old\n"})
+    start_bad_server(sandbox, WHERE=sandbox.workspace, CLOSE=errno.EDQUOT)
+    built = sandbox.build("make", executors=1).ok()
+    assert (built.figures["remote"], built.figures["local"]) == (0, 1), built.words()
+    assert (sandbox.workspace / "f").read_text() == "new\n"
+    assert not list(sandbox.workspace.glob(".spraycc-*.tmp"))
+
+
 def test_the_servers_host_has_a_full_table_of_open_files(sandbox: Sandbox) -> None:
     switch = sandbox.aside / "full"
     start_bad_server(sandbox, OPEN=errno.ENFILE, EVERY=2, SINCE=switch)

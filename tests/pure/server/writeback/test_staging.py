@@ -526,6 +526,62 @@ def test_an_incomplete_last_file_leaves_nothing(root: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def failing_close(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    """close(2) of a file in the directory reports a full disk, as on NFS. The descriptor is closed all the same."""
+    real = os.close
+
+    def close(fd: int) -> None:
+        is_file = is_in(directory, str(fd)) and stat.S_ISREG(os.fstat(fd).st_mode)
+        real(fd)
+        if is_file:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(os, "close", close)
+
+
+@pytest.mark.parametrize("there_are_unnamed_files", [True, False])
+@pytest.mark.parametrize("is_removed", ["new.tmp", None])
+@pytest.mark.parametrize("is_spilled", [True, False])
+def test_a_disk_that_is_found_full_at_the_close(
+    root: Path, monkeypatch: pytest.MonkeyPatch, there_are_unnamed_files: bool, is_removed: str | None, is_spilled: bool
+) -> None:
+    """``sed -i``, ``mv new.tmp out``: the command runs again, and finds its input."""
+    if not there_are_unnamed_files:
+        without_unnamed_files(monkeypatch)
+    (root / "out").write_text("old")
+    (root / "new.tmp").write_text("x")
+    work = staging(root)
+    if is_removed and not there_are_unnamed_files:
+        work.take(Deleted(T, os.fsencode(root / is_removed)))
+    work.take(file(root / "dep", b"dep"))
+    work.take(file(root / "out", b"new"))
+    if is_spilled:
+        work.spill()
+    failing_close(monkeypatch, root)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(WriteBackError, match="quota"):
+        work.commit()
+    work.discard()
+    assert (root / "out").read_text() == "old"
+    assert names(root) - {"dep"} == {"out", "new.tmp"}
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_a_disk_that_is_found_full_at_an_early_close(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staging_module, "_OPEN_FILES", 1)
+    without_unnamed_files(monkeypatch)
+    failing_close(monkeypatch, root)
+    work = staging(root)
+    for number in range(2):
+        work.take(MadeFile(T, os.fsencode(root / f"{number}"), 0o640, 3, None, b""))
+        work.expect(3)
+        work.write(b"new")
+    with pytest.raises(WriteBackError, match="quota"):
+        work.take(file(root / "2", b"new"))
+    work.discard()
+    assert names(root) == set()
+
+
 def now_ns(root: Path) -> int:
     """The file system's present time, later than all existing files. Their times are those of the kernel's last tick."""
     newest = max(path.lstat().st_ctime_ns for path in (root, *root.rglob("*")))
@@ -561,3 +617,20 @@ def test_all_else_is_removed(root: Path, is_known: bool) -> None:
     work.take(Deleted(T, os.fsencode(root / "d")))
     work.commit()
     assert not list(root.iterdir())
+
+
+def test_times_of_another_clock_say_nothing(root: Path) -> None:
+    """A build directory on a file server, and a workspace on the host's own disk."""
+    for name in ("own", "shared"):
+        (root / name / "d").mkdir(parents=True)
+    since_ns = now_ns(root)
+    for name in ("own", "shared"):
+        (root / name / "d" / "later").touch()
+        (root / name / "later").touch()
+    shared = os.fsencode(root / "shared")
+    work = Staging((os.fsencode(root),), b"7-1", Temporaries(), since_ns, lambda directory: directory == shared)
+    for name in ("own", "shared"):
+        work.take(Deleted(T, os.fsencode(root / name / "d")))
+        work.take(Deleted(T, os.fsencode(root / name / "later")))
+    work.commit()
+    assert names(root) == {"own", "own/d", "own/d/later", "own/later", "shared"}
