@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections import Counter
 
@@ -33,7 +34,8 @@ def test_limit_of_jobs(
     try:
         with sandbox.start(command, stderr=subprocess.PIPE) as process:
             sandbox.wait_for_busy_executors(2)
-            sandbox.wait_for("the second array is refused", lambda: words in server_log(sandbox))
+            told = re.compile(rf"notice: .*{words}.*; 2 of 4 executors are submitted")
+            sandbox.wait_for("the refusal of the second array is told", lambda: told.search(server_log(sandbox)))
             compiler.open()
             _, err = process.communicate(timeout=HANG_S)
     finally:
