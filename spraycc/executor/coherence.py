@@ -136,9 +136,10 @@ class Coherence:
         if not self._is_recording or self._record is None:
             return Reads(start.task, False, refreshed)
         reads = self._record.read()
-        # An assembler examines the old object before it makes the new one, which does not depend on the old one.
+        # An assembler examines the old object before it makes the new one, which does not depend on the old one. But
+        # if the command appends to an output (-MJ of Clang 15), the old contents are an input.
         # The recorder belongs to the executor, and may be in a directory of this host alone.
-        ignored = frozenset((*start.outputs, self._library))
+        ignored = frozenset((*start.outputs, self._library)) - reads.kept
         scratch = self._scratch or b"/dev"
         products = _ProductsByRealPath()
         lookups = [

@@ -15,7 +15,8 @@ missing. ``pending`` counts programs that were executed and have not loaded the 
 command; each program takes 1 away. So a program that the recorder can't see (a static one, for instance) leaves another
 number than 0.
 
-A mark is a sum: 1 for a whole record, 2 for the command's product, 4 if the command had the file's contents.
+A mark is a sum: 1 for a whole record, 2 for the command's product, 4 if the command had the file's contents. With 2,
+the 4 says that the old contents may be a part of the product, as after an append.
 
 The kind of a product's stamp says where the name leads now. This decides which later reads are of products:
 
@@ -77,6 +78,8 @@ class Accesses:
     entries: list[tuple[Lookup, Stamp, bool]]
     #: the lookups by which the command had a file's contents, and not only its state
     opened: frozenset[Lookup] = frozenset()
+    #: the paths of files whose old contents may be a part of what the command wrote: it did not empty the file first
+    kept: frozenset[bytes] = frozenset()
 
 
 class RecordFile:
@@ -150,6 +153,7 @@ def parse(header: bytes, records: bytes, texts: bytes) -> Accesses:
     )
     entries: dict[Lookup, tuple[Lookup, Stamp, bool]] = {}
     opened: set[Lookup] = set()
+    kept: set[bytes] = set()
     products = _Products()
     names = products.names
     # A few thousand records are usual, so the common case calls no function.
@@ -164,8 +168,10 @@ def parse(header: bytes, records: bytes, texts: bytes) -> Accesses:
                 continue
             if (lookup[1:] not in names and not products.has_trees) or not products.cover(lookup):
                 entries[lookup] = (lookup, stamp, False)
-        elif mark == DONE | WRITTEN:
+        elif mark & ~OPENED == DONE | WRITTEN:
             name_now, number = stamps.LAYOUT.unpack(stamp)[:2]
+            if mark & OPENED and not products.cover(lookup):
+                kept.add(lookup[1:])
             if 0 < number <= len(lookups):
                 products.move(lookup[1:], lookups[number - 1][1:])
             products.add(lookup[1:], name_now)
@@ -175,7 +181,7 @@ def parse(header: bytes, records: bytes, texts: bytes) -> Accesses:
             # A process was killed while it wrote this record. The lookups after this one may belong to other records.
             complete = False
             break
-    return Accesses(complete, list(entries.values()), frozenset(opened))
+    return Accesses(complete, list(entries.values()), frozenset(opened), frozenset(kept))
 
 
 def _untidy(texts: bytes) -> set[int]:

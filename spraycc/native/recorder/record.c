@@ -411,21 +411,27 @@ void record_opened(int kind, int dirfd, const char *path, int fd, bool only_a_pl
 	errno = saved;
 }
 
-uint64_t record_named(int name_now, int dirfd, const char *path, uint64_t moved_to)
+static uint64_t put_product(int name_now, int dirfd, const char *path, uint64_t moved_to, uint64_t mark)
 {
 	struct stamp stamp = {(uint64_t)name_now, moved_to, 0, 0, 0};
 	struct record_file *map = record_map();
 	int saved = errno;
 	uint64_t number = 0;
 	if (map)
-		number = put_path(map, LOOKUP_FILE, dirfd, path, &stamp, MARK_DONE | MARK_WRITTEN);
+		number = put_path(map, LOOKUP_FILE, dirfd, path, &stamp, mark);
 	errno = saved;
 	return number;
 }
 
-void record_written(int dirfd, const char *path)
+uint64_t record_named(int name_now, int dirfd, const char *path, uint64_t moved_to)
 {
-	record_named(NAME_AS_BEFORE, dirfd, path, 0);
+	return put_product(name_now, dirfd, path, moved_to, MARK_DONE | MARK_WRITTEN);
+}
+
+void record_written(int dirfd, const char *path, bool keeps)
+{
+	uint64_t mark = MARK_DONE | MARK_WRITTEN;
+	put_product(NAME_AS_BEFORE, dirfd, path, 0, keeps ? mark | MARK_OPENED : mark);
 }
 
 void record_made(int name_now, int dirfd, const char *path)

@@ -78,7 +78,9 @@ struct stamp {
 enum {
 	MARK_DONE = 1,
 	MARK_WRITTEN = 2, /* the command made, replaced or removed the file */
-	MARK_OPENED = 4, /* the command had the file's contents, not only its state */
+	/* The command had the file's contents, not only its state. With MARK_WRITTEN: the old contents may be a part of the
+	 * new contents, as after an append. */
+	MARK_OPENED = 4,
 };
 
 /* What the name of a MARK_WRITTEN record leads to after the call. The stamp of the record has it as its kind. */
@@ -148,8 +150,9 @@ void record_lookup(int kind, int dirfd, const char *path);
 void record_loaded(int kind, int dirfd, const char *path);
 /* Records a read that opened fd. A directory becomes LOOKUP_NAMES, unless the descriptor is only a place (O_PATH). */
 void record_opened(int kind, int dirfd, const char *path, int fd, bool only_a_place);
-/* Records that the command changed the file that the name leads to. */
-void record_written(int dirfd, const char *path);
+/* Records that the command changed the file that the name leads to. keeps: the old contents may be a part of the new
+ * contents. */
+void record_written(int dirfd, const char *path, bool keeps);
 /* Records that the command made, replaced or removed the name; name_now is a NAME_ constant. For a directory that moved
  * away, moved_to is the number of the record of its new name, otherwise 0. Returns the number of the new record, or 0
  * if there is none. */

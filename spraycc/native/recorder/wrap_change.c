@@ -213,7 +213,7 @@ REMOVE(remove, (const char *path), (path), AT_FDCWD, path)
 		int result = REAL(function) arguments; \
 		if (result == 0) { \
 			record_read(kind, dirfd, path, &old); \
-			record_written(dirfd, path); \
+			record_written(dirfd, path, false); \
 		} else { \
 			record_failed(kind, dirfd, path, errno); \
 			record_denied(LOOKUP_WRITE, dirfd, path, errno); \

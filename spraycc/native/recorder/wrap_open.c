@@ -80,7 +80,7 @@ void open_after(int fd, int dirfd, const char *path, int flags, const struct sta
 	else {
 		if (keeps(flags))
 			record_read(kind, dirfd, path, old);
-		record_written(dirfd, path);
+		record_written(dirfd, path, keeps(flags));
 	}
 }
 
@@ -269,7 +269,7 @@ EXPORT int posix_spawn_file_actions_addopen(posix_spawn_file_actions_t *restrict
 	if (!writes(flags) || keeps(flags) || makes(flags))
 		record_lookup(kind_of(flags), AT_FDCWD, path);
 	if (writes(flags) && !unnamed(flags))
-		record_written(AT_FDCWD, path);
+		record_written(AT_FDCWD, path, keeps(flags));
 	return REAL(posix_spawn_file_actions_addopen)(actions, fd, path, flags, mode);
 }
 

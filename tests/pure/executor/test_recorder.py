@@ -182,8 +182,23 @@ def test_the_files_whose_contents_were_read() -> None:
     assert accesses.opened == {b"f/a", b"f/b"}
 
 
+def test_files_whose_old_contents_may_be_a_part_of_the_new() -> None:
+    records = [
+        (b"f/a", ONE, READ), (b"f/a", MISSING, WRITE | OPENED),  # an append
+        (b"f/b", MISSING, WRITE), (b"f/b", MISSING, WRITE | OPENED),  # an append to the command's own file
+        (b"f/c/./d", ONE, READ), (b"f/c//d", MISSING, WRITE | OPENED),
+        (b"f/e", ONE, READ), (b"f/e", MISSING, WRITE), (b"f/e", TWO, READ | OPENED),
+    ]  # fmt: skip
+    accesses = parse(*parts(records))
+    assert accesses.complete
+    assert accesses.kept == {b"/a", b"/c/d"}
+    assert accesses.entries == [
+        (b"f/a", ONE, False), (b"f/b", MISSING, True), (b"f/c/d", ONE, False), (b"f/e", ONE, False)
+    ]  # fmt: skip
+
+
 def test_a_record_without_its_mark_makes_it_incomplete() -> None:
-    for mark in (UNFINISHED, WRITTEN, 8 | DONE):
+    for mark in (UNFINISHED, WRITTEN, WRITTEN | OPENED, 8 | DONE):
         assert parse(*parts([SOME[0], (b"f/x", TWO, mark), SOME[1]])) == Accesses(False, [(b"f/a", ONE, False)])
 
 

@@ -108,6 +108,28 @@ def test_a_stamp_that_this_host_can_t_agree_with_refuses_the_task(executor: Runn
     assert others(compile_unit(executor))[header] == look(header)
 
 
+def test_the_old_object_is_no_input(executor: Running, unit: Path) -> None:
+    executor.place.file(unit / "obj/u.o", "an old object")
+    assert not [path for path in others(compile_unit(executor)) if path.endswith(b"/u.o")]
+
+
+@pytest.mark.parametrize(("operator", "counts"), [(">>", True), ("<>", True), (">", False)])
+@pytest.mark.parametrize("exists", [True, False])
+def test_an_output_that_is_not_emptied_is_an_input(
+    executor: Running, unit: Path, operator: str, counts: bool, exists: bool
+) -> None:
+    """Clang 15 and later append to the file of -MJ. So the new file is right only if the old one was."""
+    path = unit / "obj/u.json"
+    if exists:
+        executor.place.file(path, "old\n")
+    lookup = FILE + bytes(path)
+    before = look(lookup)
+    result = executor.shell(f"echo new 1{operator}obj/u.json", prove=True, outputs=(bytes(path),))
+    assert result.ended.code == 0
+    assert others(result).get(lookup) == (before if counts else None)
+    assert (before == MISSING) is not exists
+
+
 def test_a_command_that_fails_has_its_reads_told(executor: Running, unit: Path) -> None:
     (unit / "two/value.h").unlink()
     result = compile_unit(executor)

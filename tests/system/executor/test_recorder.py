@@ -317,6 +317,7 @@ def test_inputs_and_products(recorder: Recorder) -> None:
         (recorder.lookup("f", "input"), before[recorder.lookup("f", "input")], False),
         (recorder.lookup("f", "output"), stamps.MISSING, True),
     ]
+    assert reads.kept == {lookup[1:] for name in ("log", "fresh") for lookup in [recorder.lookup("f", name)]}
 
 
 def test_a_compiler_that_is_killed_leaves_its_records(recorder: Recorder) -> None:
