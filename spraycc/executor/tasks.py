@@ -263,6 +263,7 @@ class Tasks:
             attempt.end = replace(end, kept=False)
         if attempt.cancelled:
             return end
+        await self._toolchain_check.check(start.same)
         if (reads := await self._coherence.reads(start, failed=bool(end.code or end.signal))) is not None:
             attempt.frames += frame_of(reads)
             if reads.complete:

@@ -1,6 +1,7 @@
 """Identities of programs and of the CPU: texts that are equal on two hosts if both behave the same.
 
-The submit host and each executor compute them once for each program. Starts processes: call it in a thread.
+The submit host and each executor compute them once for each program, and again if a file of the program has changed.
+:func:`identity` starts processes: call it in a thread.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 #: The name that stands for the CPU among the names of programs.
 CPU = b"cpu"
@@ -35,30 +37,68 @@ _CPU_KEYS = re.compile(
 )
 
 
-def identity(name: bytes) -> str:
-    """The identity of the program with this absolute path, or of :data:`CPU`. Never raises.
+#: Tells a file from another file in its place: device, inode, size, modification and change time. None: no file.
+_State = tuple[int, int, int, int, int] | None
 
-    The text has two lines: a line to show to the user, and a line to compare.
-    """
-    return cpu_identity() if name == CPU else program_identity(name)
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a program or the CPU was when it was examined."""
+
+    #: Two lines: a line to show to the user, and a line to compare.
+    text: str
+    #: the files that were examined, each with its state before that; the program itself is the first
+    files: tuple[tuple[str, _State], ...] = ()
+
+    def is_current(self, *, with_parts: bool = True) -> bool:
+        """True if no file has changed since the examination: the program, and ``with_parts`` the programs it starts.
+
+        Takes some microseconds for each file.
+        """
+        return all(_state(path) == state for path, state in (self.files if with_parts else self.files[:1]))
+
+
+def identity(name: bytes) -> Identity:
+    """The identity of the program with this absolute path, or of :data:`CPU`. Never raises."""
+    return Identity(cpu_identity()) if name == CPU else _program_identity(os.fsdecode(name))
 
 
 def shown(text: str) -> str:
-    """The part of an identity to show to the user."""
+    """The part of an identity's text to show to the user."""
     return text.partition("\n")[0]
 
 
-def program_identity(program: bytes) -> str:
+def _program_identity(path: str) -> Identity:
     """A compiler's identity: its version's first line, and a digest of the version, the program and its parts."""
-    path = os.fsdecode(program)
+    # A file's state is read before the file. So if the file changes meanwhile, the identity is not current.
+    files = [(path, _state(path))]
     version = _output_of(path, "--version")
     facts = [version, _file(path)]
     for part in (*_PARTS, _FORTRAN_PART) if version.startswith("GNU Fortran") else _PARTS:
-        place = _output_of(path, f"-print-prog-name={part}").strip()
-        found = place if os.path.isabs(place) else shutil.which(place, path=_PATH) if place else None
-        facts.append(_file(found) if found else "")
+        places = _places(_output_of(path, f"-print-prog-name={part}").strip())
+        files += [(place, _state(place)) for place in places]
+        facts.append(_file(places[-1]) if places else "")
     first = version.strip().partition("\n")[0].strip()
-    return f"{first or 'no version'}\n{_digest(facts)}"
+    return Identity(f"{first or 'no version'}\n{_digest(facts)}", tuple(files))
+
+
+def _places(name: str) -> list[str]:
+    """The place of a driver's part. Before it, the places where another file would come first."""
+    if os.path.isabs(name):
+        return [name]
+    found = shutil.which(name, path=_PATH) if name else None
+    if not found:
+        return []
+    places = [os.path.join(directory, name) for directory in _PATH.split(os.pathsep)]
+    return [*places[: places.index(found)], found] if found in places else [found]
+
+
+def _state(path: str) -> _State:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def cpu_identity(cpuinfo: bytes | None = None) -> str:

@@ -64,7 +64,7 @@ class Decider:
         if plan is None:
             return task, by_default
         if dispatcher.fleet.uses_other_hosts:
-            task.same = await self._toolchains.needed_by(command, description)
+            task.same = await self._toolchains.needed_by(command, description, task.build)
             task.expected = dispatcher.tasks.inputs.expect(command, description, plan.outputs)
             await dispatcher.tasks.inputs.prepare(task.expected)
         await dispatcher.tasks.history.loaded()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from spraycc.stamps import CONTENTS, DIGEST_BYTES, FILE, MISSING, look, of_contents
+from spraycc.system.toolchain import Identity
 from spraycc.wire import runner as wire
 from tests.sim.server.silent_watcher import SilentWatcher
 from tests.sim.server.world import serving, settle
@@ -170,7 +171,7 @@ async def test_a_host_with_another_system_file_gets_no_more_compiles(
 ) -> None:
     """The other host's file does not become the submit host's by a second attempt."""
     async with serving(tmp_path, monkeypatch) as world:
-        monkeypatch.setattr("spraycc.server.tasks.toolchains.identity", lambda name: "gcc 12\nthe same")
+        monkeypatch.setattr("spraycc.server.tasks.toolchains.identity", lambda name: Identity("gcc 12\nthe same"))
         system = tmp_path / "system.h"
         system.write_text("ours")
         build = await world.build()

@@ -32,6 +32,7 @@ from spraycc.settings import Settings
 from spraycc.stamps import look
 from spraycc.status_reply import Pending
 from spraycc.system.tls import TlsSocket
+from spraycc.system.toolchain import Identity
 from spraycc.wire import runner as wire
 from spraycc.wire.executor import (
     MadeFile,
@@ -356,7 +357,7 @@ async def serving(
         monkeypatch.setattr(launch_module, "ready_pack", no_pack)
         # All peers are in this process, which does not end. So a runner's end must show by its connection only.
         monkeypatch.setattr(Peer, "open_pidfd", lambda peer: setattr(peer, "pidfd", os.eventfd(1)))
-        monkeypatch.setattr(toolchains, "identity", lambda name: f"identity of {os.fsdecode(name)}")
+        monkeypatch.setattr(toolchains, "identity", lambda name: Identity(f"identity of {os.fsdecode(name)}"))
         world.server = await nursery.start(world.run)
         await settle()
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from spraycc.model import TaskId
+from spraycc.system.toolchain import identity
 from spraycc.wire.executor import PIECE_BYTES, CancelTask, MadeFile, Ping, Pong, TaskEnded, TaskOutput
 from tests.system.harness.waiting import HANG_S
 
@@ -329,3 +330,19 @@ def test_terminals(executor, capture, terminals, one, stdout, stderr):
 def test_all_that_is_written_to_a_terminal_arrives(executor):
     result = executor.shell("head -c 1000000 /dev/zero | tr '\\0' x; echo end", terminals=(1,), window=(70000, -1))
     assert result.stdout == b"x" * 1000000 + b"end\n"
+
+
+@pytest.mark.parametrize("upgraded", ["", "cc", "as"])
+def test_a_command_does_not_count_if_its_compiler_was_upgraded_meanwhile(executor, upgraded):
+    """The command upgrades the compiler itself, so the upgrade is surely between the executor's two checks."""
+    top = executor.workspace
+    upgrade = f"mv {top}/new {top}/{upgraded}" if upgraded else ":"
+    text = f"#!/bin/sh\ncase $1 in -print-prog-name=as) echo {top}/as ;; run) {upgrade} ;; esac\n: version "
+    for name, version in (("as", "1"), ("cc", "1"), ("new", "2")):
+        executor.place.file(top / name, f"{text}{version}\n")
+        (top / name).chmod(0o755)
+    compiler = bytes(top / "cc")
+    same = ((compiler, identity(compiler).text),)
+    ended = executor.run(compiler, "run", same=same, capture="in-place").ended
+    assert (ended.code, ended.refusal) == (0, "different" if upgraded else "")
+    assert (top / "new").exists() is (not upgraded)
