@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 
@@ -21,6 +21,7 @@ from spraycc.stamps import (
     PERMISSIONS,
     Lookup,
     Stamp,
+    is_regular,
 )
 from spraycc.system.file_cache import cached
 from spraycc.system.file_contents import FileContents
@@ -123,10 +124,11 @@ class Coherence:
         writable = order.writable if order.in_place else (*order.writable, os.path.dirname(self._record.path))
         return replace(order, env=environment(order.env, self._library, self._record.path), writable=writable)
 
-    async def reads(self, start: StartTask, failed: bool) -> Reads | None:
+    async def reads(self, start: StartTask, copied: Mapping[bytes, Stamp], failed: bool) -> Reads | None:
         """The files that the ended command read, for the server. None if the server does not ask.
 
         Args:
+            copied: outputs of which the command saw a copy, with the stamps of the originals.
             failed: the command's status was not 0.
         """
         if not start.prove:
@@ -150,6 +152,10 @@ class Coherence:
                 or _OF_EACH_HOST.match(lookup[1:])
             )
         ]  # fmt: skip
+        if copied:
+            lookups = [
+                (lookup, copied.get(lookup[1:], stamp) if is_regular(stamp) else stamp) for lookup, stamp in lookups
+            ]
         own = OwnDisk(self._contents, self._real, reads.opened, failed=failed, compiles=bool(start.same))
         concerns = cache(self._concerns)
         if unread := own.unread(lookups, concerns):

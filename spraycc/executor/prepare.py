@@ -17,6 +17,7 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from spraycc import stamps
 from spraycc.executor.box import Layer
 from spraycc.system.paths import is_inside
 
@@ -59,6 +60,8 @@ class Prepared:
     #: directory -> the modification time (ns) that it got; the original's time may be newer by now
     directory_times: dict[bytes, int] = field(default_factory=dict)
     files: dict[bytes, Stamp] = field(default_factory=dict)
+    #: a copied file -> the original's stamp, as the server compares it
+    originals: dict[bytes, stamps.Stamp] = field(default_factory=dict)
 
 
 def stamp(status: os.stat_result) -> Stamp:
@@ -104,6 +107,12 @@ def prepare_layers(
         os.utime(upper, ns=(mtime_ns, mtime_ns))
         os.chmod(upper, mode)
     return prepared
+
+
+def _stamp_of(status: os.stat_result) -> stamps.Stamp:
+    return stamps.of_status(
+        stamps.FILE, status.st_mode, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    )
 
 
 def _layer_of(path: bytes, layers: tuple[Layer, ...]) -> Layer | None:
@@ -172,6 +181,8 @@ def _copy_foreign(layer: Layer, path: bytes, identity: Identity, prepared: Prepa
         return  # missing or unreadable: the command can only replace it, which needs no copy
     upper = upper_path(layer, path)
     with source, open(upper, "xb", buffering=0) as target:
+        # Before the copy: if the file changes meanwhile, this is not the submit host's stamp at the end.
+        prepared.originals[path] = _stamp_of(os.fstat(source.fileno()))
         shutil.copyfileobj(source, target, 256 * 1024)
         os.fchmod(target.fileno(), identity.mode_as_owner(status))
         os.utime(target.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -264,7 +264,12 @@ class Tasks:
         if attempt.cancelled:
             return end
         await self._toolchain_check.check(start.same)
-        if (reads := await self._coherence.reads(start, failed=bool(end.code or end.signal))) is not None:
+        originals = prepared.originals
+        copied = {
+            name: originals[path] for name, path in zip(start.outputs, outputs, strict=False) if path in originals
+        }
+        reads = await self._coherence.reads(start, copied, failed=bool(end.code or end.signal))
+        if reads is not None:
             attempt.frames += frame_of(reads)
             if reads.complete:
                 attempt.end = end

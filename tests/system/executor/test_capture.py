@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from spraycc.stamps import FILE, LINK, look
 from spraycc.wire.executor import Deleted, FileHole, MadeDirectory, MadeFile, MadeSymlink
 
 
@@ -287,6 +288,18 @@ def test_outputs_that_are_left_alone_are_not_sent(executor, shared_tree):
     result = executor.shell("cat obj/u.o; echo more >> obj/u.d", outputs=outputs)
     assert result.stdout == b"of another member\n"
     assert result.files == {outputs[0]: b"of another member\nmore\n"}
+
+
+@pytest.mark.parametrize("kind", [FILE, LINK])
+def test_the_old_contents_of_an_output_of_another_group_are_the_originals(executor, shared_tree, kind):
+    """The command appends to a copy of the executor's, whose inode and times the server does not know."""
+    outputs = tuple(bytes(shared_tree / "obj" / name) for name in ("u.d", "u.o"))
+    lookup = kind + outputs[0]
+    before = look(lookup)
+    script = "echo more >>obj/u.d" if kind == FILE else "ls -l obj/u.d >/dev/null; echo more >>obj/u.d"
+    result = executor.shell(script, outputs=outputs, prove=True)
+    assert result.files == {outputs[0]: b"of another member\nmore\n"}
+    assert dict(result.reads.others)[lookup] == before
 
 
 def test_known_outputs_can_be_deleted_renamed_and_replaced(executor, shared_tree):
