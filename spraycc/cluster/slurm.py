@@ -38,6 +38,8 @@ _STATES = {
 }
 #: id, array, element, the element's own job id, state twice, reason
 _FORMAT = "--format=%i|%F|%K|%A|%t|%T|%r"
+#: Without this option, squeue hides the batch jobs in a hidden partition, even from their owner.
+_ALL = ("--all",)
 #: The beginning of the first line of a listing, even of an empty one.
 _HEADER = "JOBID|ARRAY_JOB_ID|"
 #: ``--parsable``: the id, on a federation with the cluster's name
@@ -73,7 +75,7 @@ class Slurm(Driver):
 
     def list_command(self, submission_ids: Sequence[str]) -> tuple[str, ...]:
         # By user: with ids, one unknown id would fail the whole command.
-        return ("squeue", "--array", f"--user={self._user}", _FORMAT)
+        return ("squeue", *_ALL, "--array", f"--user={self._user}", _FORMAT)
 
     def parse_list(self, reply: Reply) -> list[BatchJob]:
         self.check(reply)
@@ -96,7 +98,7 @@ class Slurm(Driver):
         return BatchJob(BatchId(array, int(element) if element.isdigit() else 0), state, reason)
 
     def search_command(self, name: str) -> tuple[str, ...]:
-        return ("squeue", f"--user={self._user}", f"--name={name}", _FORMAT)
+        return ("squeue", *_ALL, f"--user={self._user}", f"--name={name}", _FORMAT)
 
     def parse_search(self, name: str, reply: Reply) -> tuple[str, ...]:
         return tuple(dict.fromkeys(job.id.submission_id for job in self.parse_list(reply)))

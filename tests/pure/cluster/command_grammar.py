@@ -384,10 +384,10 @@ _SBATCH_BAD = {"time": "sbatch: error: Invalid --time specification"}
 _SBATCH_SHORT = {"J": "job-name", "o": "output", "p": "partition", "t": "time", "c": "cpus-per-task", "a": "array",
                  "A": "account", "n": "ntasks", "N": "nodes", "H": "hold", "e": "error", "q": "qos"}  # fmt: skip
 _SQUEUE = options(
-    "noheader array me version", {**anything("format Format name states"), "user": r"\S+", "jobs": r"[\d_,]+"}, 1,
+    "noheader array me version all", {**anything("format Format name states"), "user": r"\S+", "jobs": r"[\d_,]+"}, 1,
     _SLURM_UNKNOWN,
 )  # fmt: skip
-_SQUEUE_SHORT = {"h": "noheader", "r": "array", "o": "format", "O": "Format", "u": "user", "j": "jobs", "n": "name",
+_SQUEUE_SHORT = {"a": "all", "h": "noheader", "r": "array", "o": "format", "O": "Format", "u": "user", "j": "jobs", "n": "name",
                  "t": "states"}  # fmt: skip
 _SCANCEL = options("quiet verbose full batch hurry", anything("name user state signal partition"), 1, _SLURM_UNKNOWN)
 _SCANCEL_SHORT = {"u": "user", "n": "name", "t": "state", "s": "signal", "Q": "quiet", "v": "verbose", "f": "full"}

@@ -184,6 +184,7 @@ BY_MANUAL_ONLY = {
     ("slurm", "sbatch", "propagate"): "sbatch(1); the tests with a real Slurm",
     ("slurm", "sbatch", "nodes"): "sbatch(1); the tests with a real Slurm",
     ("slurm", "squeue", "user"): "squeue(1); the tests with a real Slurm",
+    ("slurm", "squeue", "all"): "squeue(1); the tests with a real Slurm",
     ("gridengine", "qsub", "S"): "submit(1); the tests with a real Grid Engine",
     ("gridengine", "qsub", "wd"): "submit(1); the tests with a real Grid Engine",
     ("gridengine", "qsub", "r"): "submit(1); the tests with a real Grid Engine",

@@ -149,6 +149,8 @@ class FakeSlurm(Manager):
     def __init__(self, partitions: Sequence[str] = (), most: int = 1000) -> None:
         super().__init__()
         self.partitions = partitions
+        #: partitions with ``Hidden=YES``: squeue shows their batch jobs only with ``--all``
+        self.hidden: frozenset[str] = frozenset()
         #: MaxArraySize
         self.most = most
         #: the limit on all batch jobs of the user, or None
@@ -192,6 +194,8 @@ class FakeSlurm(Manager):
         lines = ["JOBID|ARRAY_JOB_ID|ARRAY_TASK_ID|JOBID|ST|STATE|REASON\n"]
         for job, array in self.arrays.items():
             if names and array.name not in names:
+                continue
+            if array.partition in self.hidden and not command.has("all"):
                 continue
             for index, it in array.elements.items():
                 lines.append(f"{job}_{index}|{job}|{index}|{job}|{it.code}|{self._STATES[it.code]}|{it.reason}\n")

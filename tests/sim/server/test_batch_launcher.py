@@ -268,6 +268,23 @@ async def test_where_it_can_not_be_looked_for_it_is_submitted_all_the_same(tmp_p
         assert slurm.listed() == {"10": [1, 2, 3]}
 
 
+async def test_batch_jobs_in_a_hidden_partition_are_listed_and_found(tmp_path: Path) -> None:
+    slurm = FakeSlurm(partitions=["secret"])
+    slurm.hidden = frozenset(["secret"])
+    async with running(slurm, tmp_path, queues=("secret",)) as world:
+        world.launcher.ask(2)
+        await trio.sleep(3 * STATUS_S)
+        assert [(it["batch_jobs"], it["reason"]) for it in world.launcher.pending()] == [(2, "Resources")]
+        assert world.failed == []
+        slurm.fault("sbatch", TakenAndHang())
+        world.launcher.ask(1)
+        await trio.sleep(TIMEOUT_S + 1)
+        world.launcher.ask(1)
+        await trio.sleep(5)
+        assert world.launcher.submission_ids() == ["10", "11"]
+        assert arrays(slurm) == [2, 1]
+
+
 # -- a further queue
 
 

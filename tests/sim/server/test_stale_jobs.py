@@ -325,7 +325,7 @@ async def test_a_marker_of_whatever_content_is_no_fault(tmp_path: Path, content:
     assert markers(tmp_path) == [marker]
     assert await cancel_stale_jobs(marker, slurm.run) == 0
     assert slurm.lines("squeue") == (
-        [f"squeue --user={batch_commands.user_name()} --name=x {FORMAT}"] if searched else []
+        [f"squeue --all --user={batch_commands.user_name()} --name=x {FORMAT}"] if searched else []
     )
     assert markers(tmp_path) == []
 

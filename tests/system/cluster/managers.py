@@ -37,7 +37,7 @@ class Slurm:
 
     Accounting is on, as on most sites, so that :meth:`limit` can set a user's limits.
     The partition ``long`` is the default. ``brief`` allows a minute. ``closed`` starts nothing.
-    Batch jobs in ``spare`` are cancelled when ``urgent`` needs the place.
+    Batch jobs in ``spare`` are cancelled when ``urgent`` needs the place. ``secret`` is hidden.
     """
 
     #: program → Debian package
@@ -107,6 +107,7 @@ class Slurm:
         lines.append(f"PartitionName=spare Nodes={host} MaxTime=60 State=UP")
         lines.append(f"PartitionName=urgent Nodes={host} MaxTime=60 PriorityTier=9 PreemptMode=OFF State=UP")
         lines.append(f"PartitionName=closed Nodes={host} State=INACTIVE")
+        lines.append(f"PartitionName=secret Nodes={host} MaxTime=60 Hidden=YES PreemptMode=OFF State=UP")
         self.conf.write_text("\n".join(lines) + "\n")
         for name in ("state", "spool"):
             (self.directory / name).mkdir()
@@ -196,7 +197,7 @@ class Slurm:
 
     def listed(self) -> list[tuple[str, str, str]]:
         """(id_index, state, name) of each batch job that has not ended."""
-        lines = self.run("squeue", "-h", "--array", "--format=%i|%T|%j").splitlines()
+        lines = self.run("squeue", "-h", "--all", "--array", "--format=%i|%T|%j").splitlines()
         return [(fields[0], fields[1], fields[2]) for line in lines if len(fields := line.split("|")) == 3]
 
     def waiting(self) -> list[str]:

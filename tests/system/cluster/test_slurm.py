@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections import Counter
 
 import pytest
 
-from tests.system.cluster.managers import Slurm
+from tests.system.cluster.client_commands import ClientCommands
+from tests.system.cluster.managers import PATH, Slurm
 from tests.system.cluster.shared import (
     UNITS,
     assert_built,
@@ -81,6 +83,28 @@ def test_pending_beyond_the_slots(sandbox: Sandbox, slurm: Slurm) -> None:
     sandbox.settings["SPRAYCC_RELEASE_DELAY_S"] = "0"
     sandbox.build("make", executors=8).ok()
     sandbox.wait_for("what waits is withdrawn", lambda: not slurm.listed())
+
+
+def test_a_hidden_partition(sandbox: Sandbox, slurm: Slurm) -> None:
+    """squeue shows its batch jobs to an ordinary user only with ``--all``, and to the test's user, SlurmUser, always. In
+    a user namespace, squeue runs as another user."""
+    sandbox.settings["SPRAYCC_STATUS_INTERVAL_S"] = "1"
+    commands = ClientCommands(sandbox, ("sbatch",))
+    squeue = f'#!/bin/sh\nexec unshare --user --map-user=65534 {shutil.which("squeue", path=PATH)} "$@"\n'
+    sandbox.write({"squeue": squeue}, sandbox.aside / "commands", mode=0o755)
+    compiler = GatedCompiler(sandbox)
+    sandbox.write(c_project(UNITS))
+    command, _ = sandbox.build_command(["make", "-j6"], ["--wait-for-cluster", "--queues", "secret"], executors=6)
+    with sandbox.start(command) as process:
+        sandbox.wait_for_busy_executors(slurm.slots)
+        sandbox.wait_for(
+            "the reason is known, or others were submitted",
+            lambda: any(it["reason"] for it in sandbox.status()["pending"]) or len(commands.started("sbatch")) > 1,
+        )
+        compiler.open()
+        assert process.wait(HANG_S) == 0
+    assert len(commands.started("sbatch")) == 1
+    assert_built(sandbox)
 
 
 def test_cancelled_in_mid_task(sandbox: Sandbox, slurm: Slurm) -> None:
