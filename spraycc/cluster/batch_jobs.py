@@ -53,6 +53,8 @@ class _Record:
     #: number of awaited executors, kept as a count because each plan needs it
     awaited: int
     running_since: float | None = None
+    #: a listing has contained the batch job
+    is_listed: bool = False
     #: the cluster manager's latest words about why the batch job is pending; empty: none yet
     reason: str = ""
 
@@ -102,6 +104,7 @@ class Consequences:
 
     failed: list[Failure] = field(default_factory=list)
     #: batch jobs to cancel. They are removed already, except those that linger: they stay until a listing lacks them.
+    #: No listing has ever contained some of those that are removed, so they may not exist.
     cancel: list[BatchId] = field(default_factory=list)
     #: a batch job that waits or is stuck, for which the listing has no reason
     explain: BatchId | None = None
@@ -293,6 +296,7 @@ class BatchJobs:
         for batch, record in self._records.items():
             if record.submitted_at >= asked_at:
                 continue
+            record.is_listed = record.is_listed or batch in listed
             entry = listed.get(batch, BatchJob(batch, State.GONE))
             if entry.state is State.RUNNING:
                 record.running_since = record.running_since or now
@@ -304,6 +308,9 @@ class BatchJobs:
                     # While an executor is connected, its batch job exists, even if the listing lacks it.
                     if _Phase.CONNECTED not in record.executors.values():
                         over.append(batch)
+                        if not record.is_listed:
+                            # The cluster manager may hide it from listings. A cancel of one that is gone is harmless.
+                            result.cancel.append(batch)
                 case State.STUCK if record.awaited and entry.reason:
                     stuck.setdefault(entry.reason, []).append(batch)
                 case State.STUCK if record.awaited:

@@ -452,7 +452,7 @@ class SubmissionPlan:
         for it in consequences.failed:
             if it.count:
                 self._fail(it.count, it.retry_s, f"{self.driver.system}: {it.text}", now, is_logged=it.is_logged)
-        self.to_cancel |= dict.fromkeys(consequences.cancel, "stuck, silent or left behind")
+        self.to_cancel |= dict.fromkeys(consequences.cancel, "stuck, silent, never listed or left behind")
 
     def _fail(self, count: int, retry_s: float, text: str, now: float, *, is_logged: bool = False) -> None:
         """Executors will not connect. Not reported as failed if the same executors still wait in another queue."""

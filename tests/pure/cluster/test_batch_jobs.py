@@ -48,6 +48,14 @@ def test_those_that_vanish_are_failed_once() -> None:
     assert not it.apply_listing(listing(State.RUNNING), 130.0, 131.0).failed
 
 
+def test_what_no_listing_has_ever_contained_is_cancelled_too() -> None:
+    """The cluster manager may hide batch jobs from listings. Each would be left behind."""
+    it = three()
+    assert it.apply_listing(listing(State.PENDING, State.GONE), 120.0, 121.0).cancel == [ARRAY[2]]
+    assert it.apply_listing([], 130.0, 131.0).cancel == []
+    assert it.ids() == []
+
+
 def test_a_listing_from_before_the_submission_says_nothing() -> None:
     it = three()
     result = it.apply_listing([], 99.0, 101.0)

@@ -302,7 +302,9 @@ def test_the_loss_of_a_second_chance_is_no_failure() -> None:
     play.now = 100.0
     assert play.list([BatchId("7", 1), BatchId("7", 2)], State.PENDING, "Resources") == [
         Say("Slurm: 2 executors ended before connecting to the server"),
+        Cancel((BatchId("8", 1), BatchId("8", 2)), "stuck, silent, never listed or left behind"),
     ]
+    play.plan.cancelled([BatchId("8", 1), BatchId("8", 2)])
     assert play.next(99.0 + VANISHED_RETRY_S) == []
     assert play.next(100.0 + VANISHED_RETRY_S) == [Submit("b", 2)]
 

@@ -25,6 +25,7 @@ from tests.sim.server.fake_clusters import sbatch_failure as failure
 PBS = Transcript("openpbs-23.06.06")
 OPENLAVA = Transcript("openlava-2.2")
 PBS_ARRAY = PBS.reply("qsub -J 1-3 -N spraycc -j oe -o /dev/null -- /bin/sleep 10")
+EMPTY_LISTING = Reply(0, b"JOBID|ARRAY_JOB_ID|ARRAY_TASK_ID|JOBID|ST|STATE|REASON\n")
 #: The defaults of the settings. The tests' times are based on them.
 STATUS_S, SUBMIT_S, RELEASE_S, PATIENCE_S = 15.0, 1.0, 60.0, 30.0
 
@@ -266,6 +267,17 @@ async def test_where_it_can_not_be_looked_for_it_is_submitted_all_the_same(tmp_p
         world.launcher.ask(3)
         await trio.sleep(1)
         assert slurm.listed() == {"10": [1, 2, 3]}
+
+
+async def test_batch_jobs_that_no_listing_contains_are_not_left_behind(tmp_path: Path) -> None:
+    slurm = FakeSlurm()
+    async with running(slurm, tmp_path) as world:
+        slurm.fault("squeue", EMPTY_LISTING)
+        world.launcher.ask(2)
+        await trio.sleep(STATUS_S)
+        assert world.failed == [(2, VANISHED_RETRY_S, world.ended_early(2))]
+        assert slurm.lines("scancel") == ["scancel 10_[1-2]"]
+        assert slurm.listed() == {}
 
 
 async def test_batch_jobs_in_a_hidden_partition_are_listed_and_found(tmp_path: Path) -> None:
