@@ -354,8 +354,12 @@ class SubmissionPlan:
         attempt = self.attempt
         assert attempt is not None
         self.next_submit_at = now + self.settings.submit_interval_s
+        attempt.queues.pop(0)
         if error.kind in (Trouble.UNREACHABLE, Trouble.GARBLED):
             self.unanswered.append(submission)
+            # The other queues belong to the same cluster manager. The next attempt begins with a search, because the
+            # cluster manager may have taken this array.
+            attempt.queues.clear()
         if error.kind is Trouble.TOO_LARGE and submission.count > 1:
             self.array_limit = self.next_limit = submission.count // 2
             self.attempt = None
@@ -365,7 +369,6 @@ class SubmissionPlan:
             words = notices.WITH_ADVICE.text(words=error, advice=error.next_step)
             self.limit = _Limit(words, self.processes, since)
         attempt.errors.append(error)
-        attempt.queues.pop(0)
         if attempt.queues:
             return
         self.attempt = None

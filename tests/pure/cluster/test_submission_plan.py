@@ -223,6 +223,20 @@ def test_an_unanswered_submission_is_searched_and_adopted(kind: Trouble) -> None
     assert play.plan.batch_jobs.ids() == [BatchId("7", 1), BatchId("7", 2)]
 
 
+@pytest.mark.parametrize("kind", [Trouble.UNREACHABLE, Trouble.GARBLED])
+@pytest.mark.parametrize("use", ["first", "share"])
+def test_an_unanswered_submission_is_searched_before_the_next_queue_gets_one(use: str, kind: Trouble) -> None:
+    play = Play(queues=("a", "b"), queue_use=use)
+    (action,) = play.ask(4)
+    play.refuse(action, kind)
+    (report,) = play.next()
+    assert isinstance(report, ReportFailed)
+    assert (report.count, report.retry_s) == (4, RETRY_S[kind])
+    assert play.plan.attempt is None
+    play.now = 150.0
+    assert play.ask(4) == [Search()]
+
+
 @pytest.mark.parametrize(
     ("found", "after"),
     [

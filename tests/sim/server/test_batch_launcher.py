@@ -344,15 +344,15 @@ async def test_an_unanswered_submission_is_looked_for_before_the_next_queue_is_a
     async with running(slurm, tmp_path, queues=("fast", "slow"), status_interval_s=600.0) as world:
         world.launcher.ask(2)
         await trio.sleep(PATIENCE_S - 5)
-        slurm.fault("sbatch", TakenAndHang(), Hang())  # of both queues
+        slurm.fault("sbatch", TakenAndHang())
         world.launcher.ask(1)
         await trio.sleep(3 * TIMEOUT_S)
         name = f"--{world.name_option}"
         done = [(call.argv[0], name in call.argv) for call in slurm.calls]
         assert done.pop(1) == ("squeue", False)  # the early look
-        assert done == [("sbatch", False)] * 3 + [("squeue", True), ("scancel", False), ("sbatch", False)]
-        # The launcher can't tell which of the two submissions was accepted, so it cancels the one that it finds.
-        assert slurm.lines("scancel") == ["scancel 11"]
+        assert done == [("sbatch", False)] * 2 + [("squeue", True), ("sbatch", False), ("scancel", False)]
+        # The launcher adopts what it finds. Its executor was reported as failed, so nobody has asked for it again.
+        assert slurm.lines("scancel") == ["scancel 11_[1]"]
         assert slurm.listed() == {"10": [1, 2], "12": [1, 2]}
 
 
