@@ -19,8 +19,9 @@ EXPLAIN_S = 60.0
 CONNECT_S = 120.0
 #: A batch job whose executors have left may take this many seconds to end. Then cancel it, because it holds a slot.
 LINGER_S = 30.0
-#: Pause after batch jobs ended before their executors connected.
-VANISHED_RETRY_S = 15.0
+#: Pause after batch jobs ended before their executors connected. Each further report doubles the pause up to the most,
+#: because a wrong `setup` ends every batch job.
+VANISHED_RETRY_S, MOST_VANISHED_RETRY_S = 15.0, 600.0
 #: The most unanswered submissions whose executors are recognised.
 _MOST_UNANSWERED = 20
 
@@ -122,6 +123,8 @@ class BatchJobs:
         self._early: dict[str, _Phase] = {}
         #: level -> awaited executors
         self._awaited: Counter[int] = Counter()
+        #: pause after the next batch jobs that end before their executors connect
+        self._vanished_retry_s = VANISHED_RETRY_S
         #: when a reason was last asked for
         self._explained_at = -math.inf
         #: stuck batch jobs for which the last listing has no reason
@@ -158,6 +161,7 @@ class BatchJobs:
 
     def connected(self, executor: str) -> None:
         """The executor has connected. The executor of an unanswered submission is remembered; others are ignored."""
+        self._vanished_retry_s = VANISHED_RETRY_S
         batch = self._batch_of.get(executor)
         if batch is None:
             self._note_early(executor, _Phase.CONNECTED)
@@ -330,7 +334,8 @@ class BatchJobs:
             self._explained_at = now
         result.explain = next(iter(self._unexplained), result.explain)
         if count := self.remove(over):
-            result.failed.append(Failure(count, VANISHED_RETRY_S, ended_early(count), is_logged=True))
+            result.failed.append(Failure(count, self._vanished_retry_s, ended_early(count), is_logged=True))
+            self._vanished_retry_s = min(2 * self._vanished_retry_s, MOST_VANISHED_RETRY_S)
         for reason, ids in stuck.items():
             result.cancel += ids
             result.failed.append(Failure(self.remove(ids), RETRY_S[Trouble.REFUSED], never_starts(reason)))

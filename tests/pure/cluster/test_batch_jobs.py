@@ -10,6 +10,8 @@ from spraycc.cluster.batch_jobs import (
     CONNECT_S,
     EXPLAIN_S,
     LINGER_S,
+    MOST_VANISHED_RETRY_S,
+    VANISHED_RETRY_S,
     BatchJobs,
     Place,
     counted,
@@ -46,6 +48,20 @@ def test_those_that_vanish_are_failed_once() -> None:
     assert [(it.count, it.is_logged) for it in result.failed] == [(2, True)]
     assert it.awaited == 0
     assert not it.apply_listing(listing(State.RUNNING), 130.0, 131.0).failed
+
+
+def test_the_pause_grows_while_all_batch_jobs_end_before_their_executors_connect() -> None:
+    it = BatchJobs()
+
+    def pause_s(at: float) -> float:
+        it.add("abc123", ARRAY, 1, at)
+        (failure,) = it.apply_listing([], at + 1.0, at + 2.0).failed
+        return failure.retry_s
+
+    pauses = [pause_s(1000.0 * number) for number in range(8)]
+    assert pauses == [15.0, 30.0, 60.0, 120.0, 240.0, 480.0, MOST_VANISHED_RETRY_S, MOST_VANISHED_RETRY_S]
+    it.connected("of another submission")
+    assert pause_s(10_000.0) == VANISHED_RETRY_S
 
 
 def test_what_no_listing_has_ever_contained_is_cancelled_too() -> None:
