@@ -114,7 +114,12 @@ class Consequences:
 class BatchJobs:
     """All batch jobs that may exist, and the executors of each."""
 
-    def __init__(self) -> None:
+    def __init__(self, listing_age_s: float = 0.0) -> None:
+        """
+        Args:
+            listing_age_s: see :class:`Driver`.
+        """
+        self._listing_age_s = listing_age_s
         self._records: dict[BatchId, _Record] = {}
         #: executor -> its batch job
         self._batch_of: dict[str, BatchId] = {}
@@ -298,9 +303,9 @@ class BatchJobs:
         is_explained = False
         self._unexplained = []
         for batch, record in self._records.items():
-            if record.submitted_at >= asked_at:
-                continue
             record.is_listed = record.is_listed or batch in listed
+            if asked_at <= record.submitted_at + (0.0 if record.is_listed else self._listing_age_s):
+                continue
             entry = listed.get(batch, BatchJob(batch, State.GONE))
             if entry.state is State.RUNNING:
                 record.running_since = record.running_since or now

@@ -223,6 +223,9 @@ class Driver(abc.ABC):
     system: str
     #: the most elements of an array, unless `array_limit` is set
     array_limit: int = 1000
+    #: A listing may show the state of this many seconds ago. So a batch job that no listing has contained is gone only
+    #: if a listing lacks it this long after its submission.
+    listing_age_s: float = 0.0
     #: the programs that submit and list, for messages
     submit_program: ClassVar[str]
     list_program: ClassVar[str]

@@ -48,6 +48,9 @@ _ROW_BEGINS = re.compile(r"^\d+\s+\S+\s+[A-Z]+(?:\s|$)")
 _NOTHING = re.compile(r"No (?:unfinished |pending |matching )?job found|Job <[^>]*> is not found")
 
 
+#: With LSB_QUERY_PORT (lsf.conf(5)), a child of mbatchd answers bjobs. The child knows no later submission.
+#: mbatchd makes a new child after MBD_REFRESH_TIME or min_refresh_time (lsb.params(5)): 10 s by default, at most 300 s.
+_LISTING_AGE_S = 60.0
 _NAMES = {"lsf": "LSF", "openlava": "OpenLava"}
 
 
@@ -61,6 +64,8 @@ class Lsf(Driver):
     def __init__(self, settings: Settings, user: str) -> None:
         super().__init__(settings, user)
         self.system = _NAMES[settings.cluster]
+        if settings.cluster == "lsf":  # OpenLava's mbatchd forks a child for each query
+            self.listing_age_s = _LISTING_AGE_S
 
     def submit_command(self, submission: Submission) -> SubmitCommand:
         settings = self._settings

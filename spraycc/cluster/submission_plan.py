@@ -74,7 +74,7 @@ class SubmissionPlan:
     array_limit: int = field(init=False)
     #: the most elements of the next array: halved when the cluster manager takes no more now, doubled when it does
     next_limit: int = field(init=False)
-    batch_jobs: BatchJobs = field(default_factory=BatchJobs)
+    batch_jobs: BatchJobs = field(init=False)
     #: executors asked for by the scheduler that are neither connected nor reported as failed. The scheduler counts
     #: the same. If a batch job has several executors, more than these may be submitted.
     asked: int = 0
@@ -114,6 +114,7 @@ class SubmissionPlan:
     _reports: list[Report] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.batch_jobs = BatchJobs(self.driver.listing_age_s)
         self.array_limit = self.next_limit = self.settings.array_limit or self.driver.array_limit
 
     @property

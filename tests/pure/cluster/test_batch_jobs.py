@@ -79,6 +79,25 @@ def test_a_listing_from_before_the_submission_says_nothing() -> None:
     assert it.awaited == 3
 
 
+def test_an_old_listing_lacks_what_was_submitted_a_short_time_ago() -> None:
+    """LSF's bjobs may be answered by a process that knows nothing of the latest submissions."""
+    it = BatchJobs(listing_age_s=60.0)
+    it.add("abc123", ARRAY, 1, 100.0)
+    assert not it.apply_listing(listing(State.PENDING), 160.0, 161.0).failed
+    result = it.apply_listing(listing(State.PENDING), 161.0, 162.0)
+    assert [failure.count for failure in result.failed] == [2]
+    assert it.ids() == [ARRAY[0]]
+
+
+@pytest.mark.parametrize("ended", [[BatchJob(ARRAY[0], State.GONE)], []])
+def test_the_end_of_a_batch_job_is_noticed_at_once_although_listings_may_be_old(ended: list[BatchJob]) -> None:
+    it = BatchJobs(listing_age_s=60.0)
+    it.add("abc123", ARRAY[:1], 1, 100.0)
+    if not ended:
+        it.apply_listing(listing(State.PENDING), 105.0, 106.0)
+    assert [failure.count for failure in it.apply_listing(ended, 110.0, 111.0).failed] == [1]
+
+
 def test_a_connected_executor_is_there_whatever_a_listing_says() -> None:
     it = three()
     it.connected("abc123-2")

@@ -358,6 +358,14 @@ def test_a_question_without_an_answer_is_the_reason_for_pending() -> None:
     assert reasons(40.0) == ["Resources"]
 
 
+@pytest.mark.parametrize(("cluster", "later_s"), [("slurm", 0.0), ("openlava", 0.0), ("lsf", 60.0)])
+def test_when_a_batch_job_that_was_never_listed_is_gone(cluster: str, later_s: float) -> None:
+    play, ids = submitted(1, cluster=cluster)
+    for play.now, known in ((later_s, ids), (later_s + 1.0, [])):
+        play.list([], State.GONE)
+        assert play.plan.batch_jobs.ids() == known
+
+
 def test_an_explanation_without_an_answer_is_the_reason_for_pending() -> None:
     play, _ = submitted(1, cluster="lsf")
     (action,) = play.next(FIRST_LOOK_S)
