@@ -19,6 +19,8 @@ EXPLAIN_S = 60.0
 CONNECT_S = 120.0
 #: A batch job whose executors have left may take this many seconds to end. Then cancel it, because it holds a slot.
 LINGER_S = 30.0
+#: Without a listing, a batch job whose executors left this many seconds ago counts as ended.
+UNLISTED_S = 600.0
 #: Pause after batch jobs ended before their executors connected. Each further report doubles the pause up to the most,
 #: because a wrong `setup` ends every batch job.
 VANISHED_RETRY_S, MOST_VANISHED_RETRY_S = 15.0, 600.0
@@ -192,6 +194,16 @@ class BatchJobs:
     def _note_early(self, executor: str, phase: _Phase) -> None:
         if executor.rpartition("-")[0] in self._unanswered:
             self._early[executor] = phase
+
+    def left_long_ago(self, now: float) -> list[BatchId]:
+        """The batch jobs that have probably ended, although no listing says so: their executors left long ago."""
+        return [
+            batch
+            for batch, record in self._records.items()
+            if not record.untouched
+            and _Phase.CONNECTED not in record.executors.values()
+            and now - record.left_at >= UNLISTED_S
+        ]
 
     def need_listing(self) -> bool:
         """True if a batch job may have changed without a sign from its executors' connections."""

@@ -421,8 +421,12 @@ class SubmissionPlan:
         self._apply(consequences, now)
 
     def list_failed(self, error: ClusterError, now: float) -> None:
-        """There is no listing. Connected executors need none, and pending batch jobs stay pending."""
+        """There is no listing. Connected executors need none, and pending batch jobs stay pending.
+
+        Batch jobs whose executors left long ago are given up: an idle server does not end while it has any.
+        """
         self.next_list_at = now + self.settings.status_interval_s
+        self._give_up(self.batch_jobs.left_long_ago(now), "left long ago")
         self.asking, self.silence = None, f"not known: {error}"
 
     def explained(self, reason: str, now: float, error: ClusterError | None = None) -> None:

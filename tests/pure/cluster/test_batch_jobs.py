@@ -11,6 +11,7 @@ from spraycc.cluster.batch_jobs import (
     EXPLAIN_S,
     LINGER_S,
     MOST_VANISHED_RETRY_S,
+    UNLISTED_S,
     VANISHED_RETRY_S,
     BatchJobs,
     Place,
@@ -194,6 +195,17 @@ def test_a_batch_job_that_waits_again_is_cancelled(state: State) -> None:
     assert it.apply_listing(waiting, 150.0 + LINGER_S, 151.0 + LINGER_S).cancel == [ARRAY[0]]
     it.connected("abc123-1")  # the executor connects before the cancellation
     assert not it.apply_listing(waiting, 250.0, 251.0).cancel
+
+
+def test_which_batch_jobs_have_probably_ended_without_a_listing() -> None:
+    """One executor of the first has left, and the other never came. An executor of the second is connected."""
+    it = three(2)
+    for executor in ("1.1", "2.1", "2.2"):
+        it.connected(f"abc123-{executor}")
+    it.left("abc123-1.1", 150.0)
+    it.left("abc123-2.1", 150.0)
+    assert it.left_long_ago(149.0 + UNLISTED_S) == []
+    assert it.left_long_ago(150.0 + UNLISTED_S) == [ARRAY[0]]
 
 
 @pytest.mark.parametrize("copies", [1, 2])

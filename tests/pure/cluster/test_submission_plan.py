@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from spraycc.cluster.batch_jobs import LINGER_S, VANISHED_RETRY_S
+from spraycc.cluster.batch_jobs import LINGER_S, UNLISTED_S, VANISHED_RETRY_S
 from spraycc.cluster.driver import RETRY_S, BatchId, BatchJob, ClusterError, State, Submission, Trouble
 from spraycc.cluster.plan_actions import (
     Cancel,
@@ -582,6 +582,25 @@ def test_a_batch_job_that_lingers_is_cancelled_until_it_is_gone() -> None:
     play.now += STATUS_S
     assert play.list([], State.GONE) == []
     assert play.plan.processes == 0
+
+
+def test_without_listings_a_batch_job_is_given_up_long_after_its_executors_have_left() -> None:
+    """Else an idle server would never end."""
+    play, ids = submitted(3)
+    play.connect(1, 2, 3)
+    play.plan.left("tag001-1", 20.0)
+    play.plan.left("tag001-2", 100.0)
+    for at in (20.0 + UNLISTED_S - 1, 20.0 + UNLISTED_S + STATUS_S):
+        assert play.plan.processes == 3
+        assert play.next(at) == [List(("7",))]
+        play.plan.list_failed(SILENT, at)
+    assert play.plan.batch_jobs.ids() == ids[1:]
+    assert play.next() == [Cancel((ids[0],), "left long ago")]
+    play.plan.cancel_failed(SILENT, play.now)
+    play.now = 100.0 + UNLISTED_S
+    play.plan.list_failed(SILENT, play.now)
+    assert play.plan.processes == 1  # the third executor is connected
+    assert play.plan.everything() == [ids[2], ids[0], ids[1]]
 
 
 # -- faults
