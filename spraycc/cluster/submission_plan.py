@@ -86,7 +86,7 @@ class SubmissionPlan:
     attempt: _Attempt | None = None
     #: submissions that the cluster manager may have taken, although the command failed
     unanswered: list[Submission] = field(default_factory=list)
-    #: the last search for unanswered submissions failed, so submit without a search
+    #: the last search for unanswered submissions failed, so submit and withdraw without a search
     searched_in_vain: bool = False
     #: batch jobs to cancel -> why. An entry stays until a cancel command has run.
     to_cancel: dict[BatchId, str] = field(default_factory=dict)
@@ -98,6 +98,8 @@ class SubmissionPlan:
     #: when to ask for the reason why nothing has connected; infinity: it was asked, or an executor has connected
     first_look_at: float = math.inf
     next_cancel_at: float = 0.0
+    #: no withdrawal before this time unless the scheduler asks for one: the last search before a withdrawal failed
+    next_withdraw_at: float = 0.0
     #: level (:class:`Place`) -> no submission at that level before this time
     paused_until: dict[int, float] = field(default_factory=dict)
     #: executors were submitted to a further queue too
@@ -204,8 +206,8 @@ class SubmissionPlan:
         if self.to_explain is not None:
             yield -math.inf, self._explain
         if self._withdrawable:
-            at = -math.inf if self.withdraw_asked else self.unwanted_since + self.settings.release_delay_s
-            yield at, partial(self._withdraw, now)
+            at = max(self.unwanted_since + self.settings.release_delay_s, self.next_withdraw_at)
+            yield -math.inf if self.withdraw_asked else at, partial(self._withdraw, now)
         if self._room > 0:
             yield self.next_submit_at, self._submit_asked
         if self.asked_further and self.batch_jobs.surplus(self.asked):
@@ -221,8 +223,8 @@ class SubmissionPlan:
 
     @property
     def _withdrawable(self) -> bool:
-        """True if there is anything to withdraw. A batch job with a connected executor is not withdrawn."""
-        return bool(self.to_submit) or self.batch_jobs.any_untouched()
+        """True if there may be anything to withdraw. A batch job with a connected executor is not withdrawn."""
+        return bool(self.to_submit or self.unanswered) or self.batch_jobs.any_untouched()
 
     @property
     def _room(self) -> int:
@@ -245,7 +247,7 @@ class SubmissionPlan:
         return self._search() or self._begin(*self.batch_jobs.overdue(level, self.asked, patience_s, queues, now))
 
     def _search(self) -> Search | None:
-        """Search for unanswered submissions before a new one, because the cluster manager may have taken them."""
+        """Search for unanswered submissions before a new one or a withdrawal, as they may have been taken."""
         return Search() if self.unanswered and not self.searched_in_vain else None
 
     def _begin(self, executors: int, place: Place) -> Submit:
@@ -270,12 +272,18 @@ class SubmissionPlan:
     def _cancel_surplus(self) -> None:
         self._give_up(self.batch_jobs.surplus(self.asked), "not needed, other queues were faster")
 
-    def _withdraw(self, now: float) -> None:
-        self.withdraw_asked = False
+    def _withdraw(self, now: float) -> Search | None:
+        if (search := self._search()) is not None:
+            return search
+        self.searched_in_vain = self.withdraw_asked = False
+        if self.unanswered:  # the search has failed, so it is repeated
+            self.next_withdraw_at = now + RETRY_S[Trouble.UNREACHABLE]
         self.limit = None
         missing = self.asked
         self._give_up(self.batch_jobs.ids(awaited_only=True), "not wanted any more")
-        self._fail(missing, RETRY_AFTER_WITHDRAWAL_S, "", now)
+        if missing:
+            self._fail(missing, RETRY_AFTER_WITHDRAWAL_S, "", now)
+        return None
 
     def _give_up(self, ids: Sequence[BatchId], why: str) -> None:
         self.batch_jobs.remove(ids)

@@ -145,7 +145,8 @@ def test_a_refusal_is_reported_with_its_pause(kind: Trouble) -> None:
     assert (report.count, report.retry_s) == (1, RETRY_S[kind])
     assert report.text.startswith("no (")
     assert play.plan.processes == 0
-    assert play.due == math.inf
+    # An unanswered submission is withdrawn when no build wants it.
+    assert play.due == (WATCH_WANTED_S if kind in (Trouble.UNREACHABLE, Trouble.GARBLED) else math.inf)
 
 
 def test_each_queue_is_tried_and_the_mildest_refusal_counts() -> None:
@@ -267,6 +268,68 @@ def test_a_search_that_fails_is_repeated_before_the_next_submission() -> None:
     play.take(action)
     play.now = 30.0
     assert play.ask(1) == [Search()]
+
+
+def unanswered() -> Play:
+    """The cluster manager may have taken two executors, and no build wants them."""
+    play = Play()
+    play.refuse(play.ask(2)[0], Trouble.UNREACHABLE)
+    play.next()
+    play.wanted = False
+    assert play.next(20.0) == []
+    assert play.next(20.0 + RELEASE_S - 1) == []
+    assert play.next(20.0 + RELEASE_S) == [Search()]
+    return play
+
+
+def test_an_unanswered_submission_that_no_build_wants_is_searched_and_cancelled() -> None:
+    play = unanswered()
+    play.plan.found(["7"], play.now)
+    assert play.next() == [Cancel((BatchId("7", 1), BatchId("7", 2)), "not wanted any more")]
+    play.plan.cancelled([BatchId("7", 1), BatchId("7", 2)])
+    assert play.next() == []
+    assert play.due == math.inf
+
+
+def test_an_unanswered_submission_that_is_not_found_is_forgotten() -> None:
+    play = unanswered()
+    play.plan.found([], play.now)
+    assert play.next() == []
+    assert play.due == math.inf
+
+
+def test_a_search_before_a_withdrawal_that_fails_is_repeated_after_a_pause() -> None:
+    play = unanswered()
+    for _ in range(3):
+        play.plan.search_failed()
+        assert play.next() == []
+        assert play.next(play.now + RETRY_S[Trouble.UNREACHABLE] - 1) == []
+        assert play.next(play.now + 1) == [Search()]
+    play.plan.found(["7"], play.now)
+    (cancel,) = play.next()
+    assert isinstance(cancel, Cancel)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_withdrawal_in_mid_build_searches_first(answers: bool) -> None:
+    play, ids = submitted(1)
+    (action,) = play.ask(2) or play.next(SUBMIT_S)
+    play.refuse(action, Trouble.UNREACHABLE)
+    play.next()
+    play.plan.withdraw()
+    assert play.next() == [Search()]
+    assert play.plan.is_cancelling(play.now)
+    if answers:
+        play.plan.found(["7", "8"], play.now)
+        ids += [BatchId("8", 1), BatchId("8", 2)]
+    else:
+        play.plan.search_failed()
+    report, cancel = play.next()
+    assert isinstance(report, ReportFailed)
+    assert cancel == Cancel(tuple(ids), "not wanted any more")
+    play.plan.cancelled(ids)
+    assert play.next() == []
+    assert not play.plan.is_cancelling(play.now)
 
 
 # -- a further queue

@@ -224,6 +224,22 @@ async def test_what_was_taken_without_an_answer_is_not_submitted_twice(tmp_path:
         assert len(world.failed) == 1
 
 
+async def test_what_was_taken_without_an_answer_is_cancelled_when_no_build_wants_it(tmp_path: Path) -> None:
+    slurm = FakeSlurm()
+    slurm.fault("sbatch", TakenAndHang())
+    async with running(slurm, tmp_path) as world:
+        world.launcher.ask(3)
+        await trio.sleep(TIMEOUT_S + 1)
+        world.wanted = False
+        assert slurm.listed() == {"10": [1, 2, 3]}
+        await trio.sleep(RELEASE_S + 5)
+        assert slurm.listed() == {}
+        assert len(world.failed) == 1
+        count = len(slurm.calls)
+        await trio.sleep(3600)
+        assert len(slurm.calls) == count
+
+
 async def test_what_was_not_taken_is_submitted_again(tmp_path: Path) -> None:
     slurm = FakeSlurm()
     slurm.fault("sbatch", Hang())
