@@ -39,6 +39,8 @@ WATCH_WANTED_S = 1.0
 FIRST_LOOK_S = 3.0
 #: The user is told of a question that the cluster manager has not answered for this many seconds.
 SLOW_ANSWER_S = 2.0
+#: The most submissions that are remembered after a cancel command.
+_MOST_CANCELLED = 100
 
 
 _Step = Callable[[], Command | None]
@@ -90,6 +92,8 @@ class SubmissionPlan:
     searched_in_vain: bool = False
     #: batch jobs to cancel -> why. An entry stays until a cancel command has run.
     to_cancel: dict[BatchId, str] = field(default_factory=dict)
+    #: ids of the submissions that were cancelled last: a search may still find them, because ending takes some time
+    cancelled_ids: list[str] = field(default_factory=list)
     #: ask the cluster manager why this batch job is pending
     to_explain: BatchId | None = None
 
@@ -405,7 +409,8 @@ class SubmissionPlan:
 
         A single unknown submission must be the single unanswered one: adopt it. Otherwise cancel the unknown ones.
         """
-        known = {*self.batch_jobs.submission_ids(), *(batch.submission_id for batch in self.to_cancel)}
+        cancelled = [*self.cancelled_ids, *(batch.submission_id for batch in self.to_cancel)]
+        known = {known.removesuffix("[]") for known in (*self.batch_jobs.submission_ids(), *cancelled)}
         unknown = [found for found in submission_ids if found.removesuffix("[]") not in known]
         unanswered, self.unanswered = self.unanswered, []
         if len(unknown) == len(unanswered) == 1:
@@ -448,6 +453,8 @@ class SubmissionPlan:
         """The cancel command for these batch jobs has run."""
         for batch in ids:
             self.to_cancel.pop(batch, None)
+        submissions = dict.fromkeys([*self.cancelled_ids, *(batch.submission_id for batch in ids)])
+        self.cancelled_ids = list(submissions)[-_MOST_CANCELLED:]
 
     def cancel_failed(self, error: ClusterError, now: float) -> None:
         """A cancel command did not reach the cluster manager. Its batch jobs stay in ``to_cancel``."""

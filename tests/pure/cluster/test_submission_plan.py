@@ -332,6 +332,43 @@ def test_a_withdrawal_in_mid_build_searches_first(answers: bool) -> None:
     assert not play.plan.is_cancelling(play.now)
 
 
+@pytest.mark.parametrize(("cluster", "listed_as"), [("slurm", "7"), ("pbs", "7[]")])
+def test_a_submission_that_was_just_cancelled_is_not_the_unanswered_one(cluster: str, listed_as: str) -> None:
+    """Slurm lists it as CG for some time, PBS as E."""
+    play, ids = submitted(2, cluster=cluster)
+    play.plan.withdraw()
+    play.next()
+    play.plan.cancelled(ids)
+    play.now = SUBMIT_S
+    play.refuse(play.ask(2)[0], Trouble.UNREACHABLE)
+    play.next()
+    play.now = 20.0
+    assert play.ask(2) == [Search()]
+    assert play.plan.found([listed_as], play.now) is None
+    assert play.next() == [Submit(None, 2)]
+
+
+def test_an_unknown_submission_of_pbs_is_cancelled_once() -> None:
+    """A search finds an array with brackets, and cancel commands need them."""
+    play = Play(cluster="pbs")
+    play.refuse(play.ask(2)[0], Trouble.UNREACHABLE)
+    play.next()
+    play.plan.found(["8[]", "9[]"], play.now)
+    ids = BatchId("8[]"), BatchId("9[]")
+    assert play.next() == [Cancel(ids, "submitted without an answer")]
+    play.plan.cancelled(ids)
+    play.plan.unanswered.append(Submission("tag009", 2, "name", None, (), "log"))
+    assert play.plan.found(["9[]"], play.now) is None
+    assert play.plan.to_cancel == {}
+
+
+def test_the_memory_of_cancelled_submissions_is_bounded() -> None:
+    play = Play()
+    for number in range(1000):
+        play.plan.cancelled([BatchId(str(number), element) for element in (1, 2)])
+    assert play.plan.cancelled_ids == [str(number) for number in range(900, 1000)]
+
+
 # -- a further queue
 
 
