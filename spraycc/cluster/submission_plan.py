@@ -133,6 +133,11 @@ class SubmissionPlan:
         """Executors that may exist or will be submitted."""
         return self.batch_jobs.executors + self.to_submit
 
+    @property
+    def is_idle(self) -> bool:
+        """True if no batch job may exist, and none will be submitted."""
+        return not (self.processes or self.to_cancel or self.unanswered)
+
     def is_cancelling(self, now: float) -> bool:
         """True if a cancel command is due: after a withdrawal, or for another reason."""
         return (bool(self.to_cancel) and self.next_cancel_at <= now) or (self.withdraw_asked and self._withdrawable)

@@ -92,6 +92,10 @@ class BatchLauncher:
     def processes(self) -> int:
         return self._plan.processes
 
+    @property
+    def is_idle(self) -> bool:
+        return self._plan.is_idle
+
     def submission_ids(self) -> list[str]:
         return self._plan.batch_jobs.submission_ids()
 

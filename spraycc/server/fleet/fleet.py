@@ -79,7 +79,8 @@ class Fleet:
         self.links: dict[ExecutorId, ExecutorLink] = {}
         #: the executors that have proved themselves to any listener; some may not have joined
         self._proved: dict[ExecutorId, ExecutorLink] = {}
-        #: the last launch is in use; the executors of earlier launches stay until they are released
+        #: the last launch is in use; the executors of earlier launches stay until they are released. A launch that is
+        #: idle is dropped when a new one is made.
         self._launches: list[Launch] = []
         #: a launch begins, and takes the executors in ``_to_start``
         self._is_beginning = False
@@ -262,7 +263,12 @@ class Fleet:
         launch = await self._maker.make(self.settings, failed, self._launches)
         if not self._launches:
             self._nursery.start_soon(self._stale_jobs.cancel)
-        self._launches.append(launch)
+        # Else a server whose builds change the way again and again would run out of descriptors.
+        idle = [earlier for earlier in self._launches if earlier.is_idle]
+        self._launches = [*(earlier for earlier in self._launches if earlier not in idle), launch]
+        for earlier in idle:
+            earlier.listener.close()
+            self._nursery.start_soon(_close, earlier.launcher)
         self._nursery.start_soon(launch.listener.run)
         self._nursery.start_soon(launch.launcher.run)
         return launch

@@ -31,7 +31,7 @@ from spraycc.wire.session_file import Session
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Executors that are started in one way, from the first build whose settings ask for it until the server's end."""
+    """Executors that are started in one way, from the first build whose settings ask for it until it is idle."""
 
     #: the settings that decide the way
     way: tuple[object, ...]
@@ -41,6 +41,11 @@ class Launch:
     launcher: Launcher
     #: the allocation in which the executors run
     allocation: Allocation | None
+
+    @property
+    def is_idle(self) -> bool:
+        """True if no executor is connected or may come."""
+        return self.launcher.is_idle and not self.listener.connections
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,11 @@ class Launcher(Protocol):
         """Processes or executors of batch jobs that may exist. An idle server does not end before this is 0."""
         ...
 
+    @property
+    def is_idle(self) -> bool:
+        """True if nothing that was started may exist, and nothing is left to be cancelled."""
+        ...
+
     def submission_ids(self) -> list[str]:
         """The submissions that may exist in the cluster; empty for processes."""
         ...

@@ -169,6 +169,8 @@ class ExecutorListener:
         self._unproved = trio.Semaphore(UNPROVED)
         self._acceptor = acceptor
         self._is_closed = False
+        #: connections that are accepted and not closed: executors, and peers without a proof
+        self.connections = 0
         self.address = acceptor.address
 
     async def run(self) -> None:
@@ -187,6 +189,7 @@ class ExecutorListener:
                         log.warning("accept: %s", exc)
                         await trio.sleep(ACCEPT_AGAIN_S)
                         continue
+                    self.connections += 1
                     nursery.start_soon(self._serve, sock, address)
         finally:
             self.close()
@@ -220,6 +223,7 @@ class ExecutorListener:
         except Exception:
             log.exception("connection from %s: serving it failed", address)
         finally:
+            self.connections -= 1
             if connection is not None:
                 connection.close()
             else:

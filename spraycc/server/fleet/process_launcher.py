@@ -78,6 +78,10 @@ class ProcessLauncher:
         )
         self.processes = 0
 
+    @property
+    def is_idle(self) -> bool:
+        return not self.processes
+
     def submission_ids(self) -> list[str]:
         return []
 

@@ -293,8 +293,10 @@ def test_an_unanswered_submission_that_no_build_wants_is_searched_and_cancelled(
 
 def test_an_unanswered_submission_that_is_not_found_is_forgotten() -> None:
     play = unanswered()
+    assert not play.plan.is_idle
     play.plan.found([], play.now)
     assert play.next() == []
+    assert play.plan.is_idle
     assert play.due == math.inf
 
 
@@ -625,6 +627,10 @@ def test_a_withdrawal_reports_and_cancels() -> None:
     assert play.next() == [
         ReportFailed(2, RETRY_AFTER_WITHDRAWAL_S, ""), Cancel(tuple(ids[1:]), "not wanted any more")
     ]  # fmt: skip
+    play.plan.batch_jobs.remove(ids[:1])
+    assert not play.plan.is_idle
+    play.plan.cancelled(ids[1:])
+    assert play.plan.is_idle
 
 
 def test_a_withdrawal_of_nothing_is_forgotten() -> None:

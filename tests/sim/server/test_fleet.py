@@ -225,6 +225,47 @@ async def test_builds_with_other_ways_of_starting_executors_get_a_session_of_the
         assert (await first.result())[1] == wire.Exited(0, 0)
 
 
+async def test_launches_without_executors_are_dropped_when_builds_change_the_way_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launch of an executor stays, and so does one whose batch jobs may exist."""
+
+    def withdraw(launcher: FakeLauncher) -> None:
+        if (missing := sum(launcher.asked) - len(launcher.ids)) > 0:
+            launcher.asked.clear()
+            launcher.arguments[3](missing, 0.001, "")
+
+    monkeypatch.setattr(FakeLauncher, "withdraw", withdraw)
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        first = world.compile(build, "a")
+        await settle()
+        busy = await world.executor("e1")
+        start = await busy.task()
+
+        async def change_way(number: int) -> None:
+            other = await world.build(settings=replace(world.settings, setup=f"module load gcc/{number}"))
+            runner = world.compile(other, "b")
+            await trio.sleep(1)
+            runner.close()
+            await other.finish()
+
+        await change_way(0)
+        world.launchers[1].processes = 1
+        for number in range(1, 21):
+            await change_way(number)
+        assert len(world.ports) == len(world.launchers) == 22
+        assert [number for number, port in enumerate(world.ports) if not port.closed] == [0, 1, 21]
+        assert [number for number, launcher in enumerate(world.launchers) if not launcher.closed] == [0, 1, 21]
+        await busy.done(start)
+        assert (await first.result())[1] == wire.Exited(0, 0)
+        busy.link.close()
+        world.launchers[1].processes = 0
+        await settle()
+        await change_way(21)
+        assert [number for number, launcher in enumerate(world.launchers) if not launcher.closed] == [22]
+
+
 async def test_executors_in_an_allocation_leave_when_only_a_build_outside_is_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,10 @@ class FakeLauncher:
         self.closed = False
         self.processes = 0
 
+    @property
+    def is_idle(self) -> bool:
+        return not self.processes
+
     def submission_ids(self) -> list[str]:
         return []
 
