@@ -49,7 +49,7 @@ class Decider:
         elsewhere = elsewhere or context.of_preloaded(environment_of(command.env).variables)
         if not elsewhere and context.hides(peer.pid):
             elsewhere = "outside of the server's sandbox"
-        decide = partial(_decide, command, rules, tools, request.wish, elsewhere, self._workspace, self._home)
+        decide = partial(_decide, command, rules, tools, request.wish, elsewhere, self._workspace, self._home, peer.pid)
         description, plan, by_default = await dispatcher.tasks.disk.do("read", decide)
         task = Task(
             id=TaskId(next(_task_ids)),
@@ -76,17 +76,22 @@ class Decider:
 
 
 def _decide(
-    command: Command, rules: Policy, tools: Tools, wish: str, elsewhere: str, workspace: bytes, home: bytes
+    command: Command, rules: Policy, tools: Tools, wish: str, elsewhere: str, workspace: bytes, home: bytes, pid: int
 ) -> tuple[Description, CaptureRoots | None, bool]:
     """The description, the capture's plan, and True if the command line alone decided the placement. Reads files.
 
     The plan is None if the command runs on the submit host. ``elsewhere``: how its context differs from the server's.
+    ``pid``: the process of the runner.
     """
     description = _describe(command, tools)
     paths = _paths(command, workspace) if rules.has_paths else ()
     ruled = rules.apply(description, command.argv, command.program, paths)
     by_default = ruled is description and wish == "auto"
+    is_by_rule = wish == "auto" and description.placement is not Placement.REMOTE
     description = _apply_wish(ruled, wish)
+    # The user's rule names a program, not each of its calls: on an executor this call would read nothing.
+    if is_by_rule and description.placement is Placement.REMOTE and command.stdin.kind == "file" and _has_input(pid):
+        description = _here(description, "reads standard input")
     if elsewhere and description.placement is Placement.REMOTE:
         description = _here(description, f"runs {elsewhere}")
     if description.placement is not Placement.REMOTE:
@@ -122,6 +127,20 @@ def _is_special(path: bytes) -> bool:
     except OSError:
         return False
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _has_input(pid: int) -> bool:
+    """False if the process's standard input, a plain file, is at its end: then the process reads nothing anyway.
+
+    An example is a make in a script that a shell reads from its standard input: ``at``, or Torque.
+    """
+    try:
+        with open(f"/proc/{pid}/fdinfo/0") as info:
+            position = int(info.readline().removeprefix("pos:"))
+        with open(f"/proc/{pid}/fd/0", "rb", buffering=0) as file:
+            return os.pread(file.fileno(), 1, position) != b""  # the size of a file of /proc says nothing
+    except (OSError, ValueError):
+        return True
 
 
 def _apply_wish(description: Description, wish: str) -> Description:

@@ -57,6 +57,40 @@ def test_make_check(sandbox: Sandbox) -> None:
     assert attempts(sandbox) == 5
 
 
+#: A command's standard input, and where the command runs by a rule.
+_INPUTS = {
+    "./gen < in": "here",
+    "./gen < empty": "remote",
+    "./gen < /dev/null": "remote",
+    "{ cat > /dev/null; ./gen; } < in": "remote",
+    "{ read line; ./gen; } < in": "here",
+    "./gen < /proc/self/comm": "here",
+    "./gen": "remote",
+}
+
+
+def test_a_command_of_a_rule_reads_its_file(sandbox: Sandbox) -> None:
+    rules = "".join(f"o{i}:\n\t{line} > $@\n" for i, line in enumerate(_INPUTS))
+    names = [f"o{i}" for i in range(len(_INPUTS))]
+    makefile = f"all: {' '.join(names)}\n{rules}explicit:\n\tspraycc-run --remote ./gen < in > $@\n"
+    tree = sandbox.write({"Makefile": makefile, "in": "1\n2\n", "empty": "", ".spraycc.toml": policy("./gen")})
+    sandbox.write({"gen": "#!/bin/sh\nexec cat\n"}, tree, mode=0o755)
+
+    def contents() -> list[str]:
+        return [(tree / name).read_text() for name in names]
+
+    sandbox.run("make", "-s").ok()
+    plain = contents()
+    for name in names:
+        (tree / name).unlink()
+    built = sandbox.build("make", "-s").ok()
+    assert contents() == plain
+    assert built.figures["remote"] == list(_INPUTS.values()).count("remote"), built.words()
+    # A prefix is for one call, so the user's word counts.
+    sandbox.build("make", "-s", "explicit").ok()
+    assert (tree / "explicit").read_text() == ""
+
+
 def test_ctest(sandbox: Sandbox) -> None:
     needs.program("cmake")
     tree = sandbox.write({"test.c": _TEST, "CMakeLists.txt": _CMAKE, ".spraycc.toml": policy("build/t?")})
