@@ -2,7 +2,8 @@
 
 make takes a token for every recipe. No runner wraps some recipes (a code generator, a test), and those run on the
 submit host. With 400 tokens make would start 400 of them. The server can't see those recipes, but it can count. Each
-token is at a recipe whose runner has registered, or it is free, or it is at unseen work. With
+token is at a recipe whose runner has registered, or it is free, or it is at unseen work. The runner of a command that
+runs at once, without a slot, does not register: nothing else would bound such commands (``gcc -E``). With
 
     P = tokens + top-level tools - recipes with a registered runner
 

@@ -131,6 +131,10 @@ class TokenPool:
         self._watch.note_progress()
         self._tell(events.RunnerRegistered(task, recipe))
 
+    def note_progress(self) -> None:
+        """Something has happened in the build that changes no token, so the build has not stalled."""
+        self._watch.note_progress()
+
     def finish(self, task: TaskId, answer: Callable[[], None]) -> None:
         """The task has its result: call ``answer``, now or when its completion is released. It must not wait."""
         if task not in self._tasks or self._phase is not Phase.GOVERNED:

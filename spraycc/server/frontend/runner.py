@@ -117,6 +117,11 @@ def _register(build: Build | None, task: Task) -> TokenPool | None:
     """Tell the build's jobserver, if there is one, of the task's runner."""
     if build is None or build.pool is None:
         return None
+    if task.description.placement is Placement.HERE_NOW:
+        # It runs without a slot, so only the governor can bound such commands: they are unseen work. With a further
+        # token for each of them, all of a build would run at once.
+        build.pool.note_progress()
+        return None
     is_foreign = build.pool.is_foreign(environment_of(task.command.env).variables.get(b"MAKEFLAGS", b""))
     build.pool.runner_registered(task.id, task.peer.pid, is_foreign)
     if is_foreign:

@@ -129,6 +129,17 @@ async def test_a_make_that_bears_no_withdrawal_gets_a_fixed_width(
         assert widths == [8, 3, 1]
 
 
+async def test_a_command_that_runs_at_once_brings_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        before = (await build.status())["builds"][0]["tokens"]
+        runner = world.runner(build, "gcc", "-fsyntax-only", "a.c")
+        assert isinstance((await runner.result())[1], wire.RunHere)
+        assert (await build.status())["builds"][0]["tokens"] == before
+        runner.close()
+        await build.finish()
+
+
 @pytest.mark.parametrize("live_tokens", [True, False])
 async def test_a_build_that_the_user_wants_one_recipe_wide_stays_so_however_long_that_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, live_tokens: bool

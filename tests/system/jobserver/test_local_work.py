@@ -62,6 +62,20 @@ def test_links_and_archives_have_a_quota_each(ready: Any) -> None:
     assert finished.figures["tokens_free_at_end"] == finished.figures["tokens_issued"]
 
 
+def test_commands_that_run_at_once_are_unseen_work(ready: Any) -> None:
+    """They take no slot, and still no more of them run than local recipes may."""
+    ready.warm(8, 2)
+    compilers = count(ready, "g++", "true", together=2)
+    lines = ("g++ -fsyntax-only a.cc", "g++ -E a.cc", "g++ -x c++ - -c -o $@ </dev/null", "g++ -c a.cc -o /dev/null")
+    names = [f"n{i}" for i in range(10 * len(lines))]
+    rules = "".join(f"{name}:\n\t@{lines[i % len(lines)]}\n" for i, name in enumerate(names))
+    finished = build(ready, f"all: {' '.join(names)}\n{rules}", "--probing-limit", "2", local_slots=2)
+    assert widest(compilers) == 2
+    assert len(marks(compilers)) == 2 * len(names)
+    assert finished.figures["local"] == len(names)
+    assert finished.figures["tokens_free_at_end"] == finished.figures["tokens_issued"]
+
+
 def test_a_link_waits_for_memory_as_well(ready: Any) -> None:
     """With a size that exceeds every host's memory, always exactly one link runs."""
     links, _ = count(ready, "gcc", "true"), count(ready, "ar", "true")
