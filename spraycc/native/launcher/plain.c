@@ -44,6 +44,37 @@ static char **find_tool(char **words)
 	return NULL;
 }
 
+/* The bytes to the next blank. As for make, blanks in a reference and after a backslash end no word; split() in
+ * spraycc/jobserver/makeflags.py does the same. */
+static size_t word_length(const char *word)
+{
+	char open = 0, close = 0;
+	size_t n = 0, depth = 0;
+	for (; word[n] && (depth || word[n] != ' '); n++) {
+		if (depth) {
+			depth += word[n] == open;
+			depth -= word[n] == close;
+		} else if (word[n] == '$' && (word[n + 1] == '(' || word[n + 1] == '{')) {
+			open = word[++n];
+			close = open == '(' ? ')' : '}';
+			depth = 1;
+		} else if ((word[n] == '\\' || (word[n] == '$' && word[n + 1] == '$')) && word[n + 1]) {
+			n++;
+		}
+	}
+	return n;
+}
+
+static bool is_parallel(const char *word)
+{
+	/* SprayCC's own condition names the jobserver's descriptor for some makes. */
+	static const char *const starts[] = {"-j", "--jobserver", "$(if $(filter jobserver-fifo,"};
+	for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
+		if (strncmp(word, starts[i], strlen(starts[i])) == 0)
+			return true;
+	return false;
+}
+
 /* MAKEFLAGS without the words for parallelism. The tokens of a build of SprayCC stand for executors, of which a plain
  * tool has none. */
 static void leave_jobserver(void)
@@ -56,12 +87,11 @@ static void leave_jobserver(void)
 				continue;
 			char *to = *entry + n;
 			for (char *from = to; *from;) {
-				size_t length = strcspn(from, " ");
-				bool is_parallel = strncmp(from, "-j", 2) == 0 || strncmp(from, "--jobserver", 11) == 0;
+				size_t length = word_length(from);
 				if (strcmp(from, "--") == 0 || strncmp(from, "-- ", 3) == 0)
 					length = strlen(from); /* variables follow */
 				size_t whole = length + (from[length] == ' ');
-				if (!is_parallel) {
+				if (!is_parallel(from)) {
 					memmove(to, from, whole);
 					to += whole;
 				}
