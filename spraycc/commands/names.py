@@ -76,6 +76,7 @@ _FAMILIES = {
 }
 _OPAQUE = frozenset({Tool.NVCC, Tool.HIPCC, Tool.INTEL, Tool.NVHPC, Tool.DRIVER, Tool.NASM, Tool.YASM})
 
+#: Without mold: ``mold -run make`` executes a whole build.
 _STEMS = {
     b"cc": Tool.CC,
     b"c++": Tool.CXX,
@@ -105,7 +106,6 @@ _STEMS = {
     b"ld64.lld": Tool.LD,
     b"lld": Tool.LD,
     b"gold": Tool.LD,
-    b"mold": Tool.LD,
     b"as": Tool.AS,
     b"llvm-as": Tool.AS,
     b"nvcc": Tool.NVCC,

@@ -69,6 +69,7 @@ OTHERS = [
     "gcc.sh",
     "make",
     "ld.so",
+    "mold",
     "ldd",
     "as86",
     "arsenal",

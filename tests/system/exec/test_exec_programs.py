@@ -189,6 +189,15 @@ def test_a_compiler_is_wrapped_whatever_it_is(interception: Interception) -> Non
         assert interception.got("env", "-i", program, "-c") == [str(program)]
 
 
+def test_a_linker_that_runs_a_build_is_not_wrapped(interception: Interception) -> None:
+    """The compilers below ``mold -run make`` are."""
+    mold = interception.top / "outside" / "mold"
+    compiled(mold.parent, "calls")
+    (mold.parent / "calls").rename(mold)
+    assert interception.got(mold, "system", "/usr/bin/gcc -c; exit 0") == ["/usr/bin/gcc"]
+    assert interception.got("sh", "-c", f"{mold} system '/usr/bin/gcc -c; exit 0'; exit 0") == ["/usr/bin/gcc"]
+
+
 def test_launchers_are_not_wrapped(interception: Interception) -> None:
     outside = interception.top / "outside"
     compiled(outside, "calls")
