@@ -150,6 +150,9 @@ def _probe_reason(line: ParsedLine, sources: list[Input], cwd: bytes) -> Reason 
             return _special_input(name)
     if line.output == b"/dev/null":
         return Reason.DISCARDED
+    # An assembler seeks in its output, and can't do so in an executor's pipe. Dependency files are written in order.
+    if line.output in _STREAMS and line.mode is not Mode.DEPENDENCIES:
+        return Reason.INHERITED_FD
     for written in (line.output, line.depfile, line.cpp_depfile):
         if written is not None and written.startswith((b"/dev/", b"/proc/")) and written not in _HARMLESS_DEVICES:
             return Reason.INHERITED_FD
@@ -170,8 +173,10 @@ def _probe_reason(line: ParsedLine, sources: list[Input], cwd: bytes) -> Reason 
     return None
 
 
-#: Outputs under /dev that mean the same on another host.
-_HARMLESS_DEVICES = (b"/dev/null", b"/dev/stdout", b"/dev/stderr")
+#: The streams of a command: on an executor they are pipes, on the submit host they may be files.
+_STREAMS = (b"/dev/stdout", b"/dev/stderr")
+#: Dependency files under /dev that mean the same on another host.
+_HARMLESS_DEVICES = (b"/dev/null", *_STREAMS)
 
 
 def _special_input(name: bytes) -> Reason | None:
