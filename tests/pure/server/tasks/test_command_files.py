@@ -1,8 +1,16 @@
-"""A command's environment: the first of several entries counts, and equal environments are examined once."""
+"""A command's environment: the first of several entries counts, and equal environments are examined once.
+
+Response files: the names of descriptors are those of the server.
+"""
 
 from __future__ import annotations
 
-from spraycc.server.tasks.command_files import environment_of
+import os
+from pathlib import Path
+
+import pytest
+
+from spraycc.server.tasks.command_files import environment_of, read_response_file
 
 
 def test_the_first_entry_of_a_name_counts() -> None:
@@ -20,3 +28,14 @@ def test_equal_environments_share_an_object_unless_they_are_large() -> None:
     large = (b"A=" + b"x" * 200_000,)
     assert environment_of(large) is not environment_of(large)
     assert environment_of(large).remote == large
+
+
+@pytest.mark.parametrize(
+    "name", ["/dev/fd/{}", "//dev/fd/{}", "/tmp/../dev/fd/{}", "/proc/self/fd/{}", "/proc/{pid}/fd/{}"]
+)
+def test_a_response_file_is_no_descriptor_of_the_server(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "words"
+    path.write_bytes(b"-c u.c")
+    assert read_response_file(bytes(path)) == b"-c u.c"
+    with path.open() as file:
+        assert read_response_file(os.fsencode(name.format(file.fileno(), pid=os.getpid()))) is None
