@@ -60,7 +60,7 @@ class Plan:
     program: bytes | None
     runner_words: tuple[bytes, ...] = ()
     jobserver: bool = True
-    #: the -j of a tool that is no client of the jobserver, with executors; None: the tool is a client, or has no -j
+    #: the -j of a build tool that is no client of the jobserver; None: it is a client. Without a server, see plain_argv
     width: int | None = None
     #: the server may withdraw tokens from the tool
     live_tokens: bool = True

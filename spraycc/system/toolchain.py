@@ -43,7 +43,7 @@ _State = tuple[int, int, int, int, int] | None
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a program or the CPU was when it was examined."""
+    """A program or the CPU, as the examination found it."""
 
     #: Two lines: a line to show to the user, and a line to compare.
     text: str

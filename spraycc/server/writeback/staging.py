@@ -54,7 +54,7 @@ class _File:
 
     @property
     def is_spilled(self) -> bool:
-        """True if a file has contents."""
+        """True if contents are in a file, and not only in memory."""
         return self.fd >= 0 or bool(self.temporary)
 
 
@@ -90,7 +90,7 @@ class Staging:
         #: size of the contents that are not on disk yet
         self.memory_bytes = 0
         self._open = 0
-        #: what deletions name, and directories that are emptied
+        #: paths of deletions, and of directories that are emptied
         self._removed: set[bytes] = set()
         #: The directory of the last change, kept open: changes reach this directory even if its path is replaced.
         self._directory = b""
@@ -174,8 +174,9 @@ class Staging:
     def commit(self) -> None:
         """Make everything visible.
 
-        All contents are on the disk before anything is removed or replaced. So a command that meets a full disk can run
-        again: what it has changed, removed or renamed is still there.
+        All contents are on the disk before anything is removed, and a file's new contents before its old ones are
+        replaced. So after a full disk the command can run again: it finds the files that it has removed or renamed, and
+        the file that could not be replaced. Files that came before that one may have been replaced already.
 
         Raises:
             ProtocolError: the last file is incomplete.
