@@ -112,7 +112,9 @@ def _command(command: click.Command, words: tuple[str, ...], group: str, parent:
 
 
 def _option(option: click.Option) -> Option:
-    names, off_names = tuple(option.opts), tuple(option.secondary_opts)
+    # click before 8.5 keeps the names of --help in a set, so their order changes from run to run.
+    names = tuple(sorted(option.opts, key=lambda name: name.startswith("--")))
+    off_names = tuple(option.secondary_opts)
     if isinstance(option, SettingOption):
         key = str(option.name)
         return Option(
