@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import select
 import stat
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -49,11 +51,16 @@ class Decider:
         elsewhere = elsewhere or context.of_preloaded(environment_of(command.env).variables)
         if not elsewhere and context.hides(peer.pid):
             elsewhere = "outside of the server's sandbox"
-        decide = partial(_decide, command, rules, tools, request.wish, elsewhere, self._workspace, self._home, peer.pid)
+        build = BuildId(request.build.decode("ascii", "replace"))
+        opened = dispatcher.builds.open.get(build)
+        has_input = partial(_has_input, command.stdin.kind, peer.pid, opened.control.pid if opened else peer.pid)
+        decide = partial(
+            _decide, command, rules, tools, request.wish, elsewhere, self._workspace, self._home, has_input
+        )
         description, plan, by_default = await dispatcher.tasks.disk.do("read", decide)
         task = Task(
             id=TaskId(next(_task_ids)),
-            build=BuildId(request.build.decode("ascii", "replace")),
+            build=build,
             command=command,
             description=description,
             peer=peer,
@@ -76,12 +83,19 @@ class Decider:
 
 
 def _decide(
-    command: Command, rules: Policy, tools: Tools, wish: str, elsewhere: str, workspace: bytes, home: bytes, pid: int
+    command: Command,
+    rules: Policy,
+    tools: Tools,
+    wish: str,
+    elsewhere: str,
+    workspace: bytes,
+    home: bytes,
+    has_input: Callable[[], bool],
 ) -> tuple[Description, CaptureRoots | None, bool]:
     """The description, the capture's plan, and True if the command line alone decided the placement. Reads files.
 
     The plan is None if the command runs on the submit host. ``elsewhere``: how its context differs from the server's.
-    ``pid``: the process of the runner.
+    ``has_input``: True if the command's standard input may have something to read.
     """
     description = _describe(command, tools)
     paths = _paths(command, workspace) if rules.has_paths else ()
@@ -90,7 +104,7 @@ def _decide(
     is_by_rule = wish == "auto" and description.placement is not Placement.REMOTE
     description = _apply_wish(ruled, wish)
     # The user's rule names a program, not each of its calls: on an executor this call would read nothing.
-    if is_by_rule and description.placement is Placement.REMOTE and command.stdin.kind == "file" and _has_input(pid):
+    if is_by_rule and description.placement is Placement.REMOTE and has_input():
         description = _here(description, "reads standard input")
     if elsewhere and description.placement is Placement.REMOTE:
         description = _here(description, f"runs {elsewhere}")
@@ -129,18 +143,55 @@ def _is_special(path: bytes) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def _has_input(pid: int) -> bool:
-    """False if the process's standard input, a plain file, is at its end: then the process reads nothing anyway.
+def _has_input(kind: str, pid: int, starter: int) -> bool:
+    """True if the process's standard input may have something to read that is meant for this command.
 
-    An example is a make in a script that a shell reads from its standard input: ``at``, or Torque.
+    ``kind`` is that of :class:`~spraycc.model.StdStream`; ``starter`` is the process that has opened the build. If this
+    can't be found out, the answer is True.
     """
+    if kind in ("null", "closed", "tty"):
+        return False
     try:
-        with open(f"/proc/{pid}/fdinfo/0") as info:
-            position = int(info.readline().removeprefix("pos:"))
-        with open(f"/proc/{pid}/fd/0", "rb", buffering=0) as file:
-            return os.pread(file.fileno(), 1, position) != b""  # the size of a file of /proc says nothing
+        if kind == "file":
+            return _is_before_end(pid)
+        if kind == "pipe" and _is_left_and_empty(pid):
+            return False
+        # A build in CI or below ssh has such an input from its beginning, and each of its commands has it, too.
+        origins = {os.getpgid(pid), starter} - {pid}
     except (OSError, ValueError):
         return True
+    return _input_of(pid) not in map(_input_of, origins)
+
+
+def _input_of(pid: int) -> tuple[int, int] | int:
+    """What identifies the process's standard input; the process's number if that can't be found out."""
+    try:
+        found = os.stat(f"/proc/{pid}/fd/0")
+    except OSError:
+        return pid
+    return found.st_dev, found.st_ino
+
+
+def _is_before_end(pid: int) -> bool:
+    """False for a file at its end. An example is a make in a script that a shell reads from its standard input."""
+    with open(f"/proc/{pid}/fdinfo/0") as info:
+        position = int(info.readline().removeprefix("pos:"))
+    with open(f"/proc/{pid}/fd/0", "rb", buffering=0) as file:
+        return os.pread(file.fileno(), 1, position) != b""  # the size of a file of /proc says nothing
+
+
+def _is_left_and_empty(pid: int) -> bool:
+    """True for a pipe without a writer and without data. GNU make gives one to all but one of its jobs (job.c, 4.4)."""
+    try:
+        fd = os.open(f"/proc/{pid}/fd/0", os.O_RDONLY | os.O_NONBLOCK)
+    except PermissionError:  # a pipe of another user, as below sudo
+        return False
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return [event for _, event in poll.poll(0)] == [select.POLLHUP]
+    finally:
+        os.close(fd)
 
 
 def _apply_wish(description: Description, wish: str) -> Description:

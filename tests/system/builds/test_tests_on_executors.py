@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import socket
+
 import pytest
 
 from tests.system.harness import needs
 from tests.system.harness.sandbox import Sandbox
+from tests.system.harness.waiting import HANG_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.overlay]
 
@@ -66,10 +70,14 @@ _INPUTS = {
     "{ read line; ./gen; } < in": "here",
     "./gen < /proc/self/comm": "here",
     "./gen": "remote",
+    "cat in | ./gen": "here",
+    "{ sleep 0.3; cat in; } | ./gen": "here",
+    "cat in | { read line; ./gen; }": "here",
+    "cat in | { cat > /dev/null; ./gen; }": "remote",
 }
 
 
-def test_a_command_of_a_rule_reads_its_file(sandbox: Sandbox) -> None:
+def test_a_command_of_a_rule_reads_its_input(sandbox: Sandbox) -> None:
     rules = "".join(f"o{i}:\n\t{line} > $@\n" for i, line in enumerate(_INPUTS))
     names = [f"o{i}" for i in range(len(_INPUTS))]
     makefile = f"all: {' '.join(names)}\n{rules}explicit:\n\tspraycc-run --remote ./gen < in > $@\n"
@@ -89,6 +97,23 @@ def test_a_command_of_a_rule_reads_its_file(sandbox: Sandbox) -> None:
     # A prefix is for one call, so the user's word counts.
     sandbox.build("make", "-s", "explicit").ok()
     assert (tree / "explicit").read_text() == ""
+
+
+def test_the_input_of_the_whole_build_keeps_no_command_here(sandbox: Sandbox) -> None:
+    """CI and ssh give a build a pipe or a socket that nothing is ever written to; make passes it on to one job at a time."""
+    lines = "".join(f"o{i}:\n\t./gen > $@\n" for i in range(4))
+    tree = sandbox.write({"Makefile": f"all: o0 o1 o2 o3\n{lines}", ".spraycc.toml": policy("./gen")})
+    sandbox.write({"gen": "#!/bin/sh\necho made\n"}, tree, mode=0o755)
+    words, summary = sandbox.build_command(["make", "-s"])
+    for type_of_input, pair in (("pipe", os.pipe()), ("socket", [end.detach() for end in socket.socketpair()])):
+        try:
+            with sandbox.start(words, stdin=pair[0]) as build:
+                assert build.wait(HANG_S) == 0
+        finally:
+            for fd in pair:
+                os.close(fd)
+        assert sandbox.figures(summary)["remote"] == 4, type_of_input
+        sandbox.run("rm", "o0", "o1", "o2", "o3").ok()
 
 
 def test_ctest(sandbox: Sandbox) -> None:
