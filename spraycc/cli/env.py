@@ -68,6 +68,7 @@ def _env(flags: dict[str, Any], off: bool, makeflags: bool, shell: str | None) -
             _print([b"%s=%s;" % (_KEPT, quote(os.environb.get(b"MAKEFLAGS", b"")))])
         _print([b"exec %d<>%s;" % (SHELL_FD, quote(fifo))])
     else:
+        _refuse_settings(flags)
         from spraycc import runner_files, shims
         from spraycc.cli.build_tool import environ_path
         from spraycc.cli.messages import warn
@@ -83,6 +84,20 @@ def _env(flags: dict[str, Any], off: bool, makeflags: bool, shell: str | None) -
     if off and shell == "sh":
         _print(restored(os.environb))
     return 0
+
+
+def _refuse_settings(flags: dict[str, Any]) -> None:
+    """
+    Raises:
+        click.UsageError: settings are given as options. They would be lost: each build in the shell reads its own.
+    """
+    from spraycc.config.keys import flag, variable
+
+    for key in (key for key, value in flags.items() if value is not None):
+        raise click.UsageError(
+            f"env: {flag(key)} would have no effect on the builds in this shell; "
+            f"set {variable(key)} in the shell, or `{key}` in .spraycc.toml"
+        )
 
 
 def switch_off(env: Any) -> dict[bytes, bytes]:

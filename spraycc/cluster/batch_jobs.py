@@ -66,9 +66,9 @@ class _Record:
         """True if no executor has connected yet."""
         return self.awaited == len(self.executors)
 
-    def lingers(self, now: float) -> bool:
-        """True if all executors left some time ago."""
-        return all(phase is _Phase.LEFT for phase in self.executors.values()) and now - self.left_at >= LINGER_S
+    def is_left_for(self, least_s: float, now: float) -> bool:
+        """True if all executors left at least so long ago."""
+        return all(phase is _Phase.LEFT for phase in self.executors.values()) and now - self.left_at >= least_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,10 @@ class BatchJobs:
         """True if a batch job may have changed without a sign from its executors' connections."""
         if any(self._awaited.values()):
             return True
-        return any(_Phase.LEFT in record.executors.values() for record in self._records.values())
+        return any(
+            _Phase.LEFT in phases and _Phase.CONNECTED not in phases  # a batch job with a connected executor exists
+            for phases in (record.executors.values() for record in self._records.values())
+        )
 
     def submission_ids(self) -> list[str]:
         """The submissions that may exist."""
@@ -342,9 +345,12 @@ class BatchJobs:
                         result.explain = result.explain or batch
                 case State.RUNNING if record.awaited and now - (record.running_since or now) >= CONNECT_S:
                     silent.append(batch)
-                case State.RUNNING | State.PENDING | State.SUSPENDED | State.STUCK if record.lingers(now):
+                case State.RUNNING | State.PENDING | State.SUSPENDED | State.STUCK if record.is_left_for(LINGER_S, now):
                     # Its executors have left, or it was requeued or preempted: other executors were asked for instead.
                     result.cancel.append(batch)
+                case State.ENDING if record.is_left_for(UNLISTED_S, now):
+                    # Grid Engine keeps the batch jobs of a host that is down until the host is back.
+                    over.append(batch)
         if is_explained or now < self._explained_at + EXPLAIN_S:
             result.explain = None
         elif result.explain is not None:

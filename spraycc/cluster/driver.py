@@ -234,8 +234,8 @@ class Driver(abc.ABC):
     #: a line of the submit command with the submission's id (group 1)
     submitted_id: ClassVar[re.Pattern[str]]
 
-    #: the options of the submit command that name the batch jobs, and those that make an array of them
-    reserved: ClassVar[Sequence[str]]
+    #: the words of the submit command that name the batch jobs, or make an array of them
+    reserved: ClassVar[re.Pattern[str]]
 
     def __init__(self, settings: Settings, user: str) -> None:
         """
@@ -245,7 +245,7 @@ class Driver(abc.ABC):
         self._settings = settings
         self._user = user
         for word in settings.submit_arguments:
-            if word.partition("=")[0] in self.reserved:
+            if self.reserved.fullmatch(word):
                 raise ConfigError(configuration.RESERVED_ARGUMENT.text(argument=word))
 
     @abc.abstractmethod

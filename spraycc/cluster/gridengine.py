@@ -36,13 +36,17 @@ _XML = re.compile(r"<job_info\b.*</job_info>|<job_info\b[^>]*/>", re.DOTALL)
 _INSTANCE = re.compile(r'queue instance "([^"@]+)@[^"]*"')
 
 
+#: Without -s and -g, a file sge_qstat(5) of the user or the site may hide pending batch jobs or elements.
+_LIST = ("qstat", "-s", "prs", "-g", "d", "-xml", "-u")
+
+
 class GridEngine(Driver):
     system = "Grid Engine"
     submit_program = "qsub"
     list_program = "qstat"
     failures = _FAILURES
     submitted_id = _JOB
-    reserved = ("-N", "-t")
+    reserved = re.compile(r"-[Nt]")
 
     def submit_command(self, submission: Submission) -> SubmitCommand:
         settings = self._settings
@@ -66,7 +70,7 @@ class GridEngine(Driver):
         return SubmitCommand((*argv, *settings.submit_arguments), script(submission, settings))
 
     def list_command(self, submission_ids: Sequence[str]) -> tuple[str, ...]:
-        return ("qstat", "-u", self._user, "-g", "d", "-xml")
+        return (*_LIST, self._user)
 
     def parse_list(self, reply: Reply) -> list[BatchJob]:
         self.check(reply)
@@ -105,10 +109,9 @@ class GridEngine(Driver):
         return ""
 
     def search_command(self, name: str) -> tuple[str, ...]:
-        return ("qstat", "-u", self._user, "-xml")
+        return (*_LIST, self._user)
 
     def parse_search(self, name: str, reply: Reply) -> tuple[str, ...]:
-        # Without -g d pending elements share one entry, which `parse_list` can't read. A search needs only the ids.
         try:
             root = _tree(reply)
         except (ElementTree.ParseError, ValueError) as exc:

@@ -27,6 +27,8 @@ SSH_OPTIONS = (
     "-oForwardAgent=no", "-oClearAllForwardings=yes", "-oPermitLocalCommand=no",
 )  # fmt: skip
 
+#: Signs that mean something between single quotes of a shell, or between double quotes of sh
+_NOT_PLAIN = re.compile(r"""[\n'"$`\\!]""")
 
 _SHELL_LINE = Path(__file__).parents[1] / "executor" / "shell_line.py"
 
@@ -96,8 +98,11 @@ def _allocated_hosts(settings: Settings) -> tuple[Host, ...]:
 
 
 def _ssh(host: str, script: str, settings: Settings) -> tuple[str, ...]:
-    # The user's login shell only starts sh, because it may have another syntax.
-    return ("ssh", *SSH_OPTIONS, *settings.submit_arguments, host, "exec /bin/sh -c " + shlex.quote(script))
+    # The user's login shell only starts sh, because it may have another syntax. Between single quotes csh refuses a
+    # line's end and replaces "!", and fish reads some backslashes.
+    plain = _NOT_PLAIN.sub(lambda sign: f"\\0{ord(sign[0]):03o}", script)
+    command = f"""exec /bin/sh -c 'eval "$(printf %b "{plain}")"'"""
+    return ("ssh", *SSH_OPTIONS, *settings.submit_arguments, host, command)
 
 
 def _srun(host: str, script: str, settings: Settings) -> tuple[str, ...]:

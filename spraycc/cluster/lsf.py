@@ -59,7 +59,7 @@ class Lsf(Driver):
     list_program = "bjobs"
     failures = _FAILURES
     submitted_id = _JOB
-    reserved = ("-J",)
+    reserved = re.compile(r"-J")
 
     def __init__(self, settings: Settings, user: str) -> None:
         super().__init__(settings, user)

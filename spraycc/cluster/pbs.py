@@ -33,8 +33,9 @@ _STATES = {
     "R": State.RUNNING, "B": State.RUNNING, "E": State.ENDING, "X": State.GONE, "F": State.GONE, "S": State.SUSPENDED,
     "U": State.SUSPENDED, "H": State.STUCK,
 }  # fmt: skip
-#: ``8.pbsvm``, ``8[].pbsvm``; in listings ``8[3].pbsvm``, cut off at the column's end
-_JOB = re.compile(r"^(\d+(?:\[\])?)\.[A-Za-z]\S*[ \t\r]*$", re.MULTILINE)
+#: ``8.pbsvm``, ``8[].1head``, ``8.10.0.0.5``, but not ``23.06.06``, the version of a wrapper. In listings also
+#: ``8[3].pbsvm``, cut off at the column's end.
+_JOB = re.compile(r"^(\d+\[\](?=\.)|\d+(?=\.\d*[A-Za-z]|\.(?:\d+\.){3}\d+[ \t\r]*$))\.\S+[ \t\r]*$", re.MULTILINE)
 #: id, element, then name, user, time used, state and queue
 _ROW = re.compile(r"^(\d+)(\[\d*\])?(?:\.\S*)?\*?\s+\S+\s+\S+\s+[\d:-]+\s+([A-Z])\s+\S+\s*$")
 #: The beginning of a row. If the rest does not fit, the listing is not reliable.
@@ -47,7 +48,7 @@ class Pbs(Driver):
     list_program = "qstat"
     failures = _FAILURES
     submitted_id = _JOB
-    reserved = ("-N", "-J")
+    reserved = re.compile(r"-[NJ].*")
 
     def submit_command(self, submission: Submission) -> SubmitCommand:
         settings = self._settings

@@ -18,6 +18,9 @@ from spraycc.cluster.driver import (
     can_never_run,
 )
 from spraycc.cluster.formatting import clock, fold, script, spans
+from spraycc.errors import ConfigError
+from spraycc.notices import configuration
+from spraycc.settings import Settings
 
 _FAILURES = (
     (r"unable to contact slurm controller|socket timed out|authentication error", Trouble.UNREACHABLE),
@@ -47,6 +50,9 @@ _JOB = re.compile(r"^(\d+)(?:;\S+)?[ \t\r]*$", re.MULTILINE)
 #: The beginning of a line of the listing. If the rest does not fit, the listing is not reliable.
 _LINE_BEGINS = re.compile(r"^\d+(?:[_+]\S*)?\|")
 
+#: In the submit arguments, a line each: ``-Mname``, ``-M`` and ``name``, ``--clusters=name``, or the option's beginning
+_CLUSTERS = re.compile(r"^(?:-M\n?|--clu(?:s(?:t(?:e(?:rs?)?)?)?)?[=\n])(.+)$", re.MULTILINE)
+
 
 class Slurm(Driver):
     system = "Slurm"
@@ -54,7 +60,12 @@ class Slurm(Driver):
     list_program = "squeue"
     failures = _FAILURES
     submitted_id = _JOB
-    reserved = ("-J", "--job-name", "-a", "--array")
+    reserved = re.compile(r"-[Ja].*|--jo.*|--ar.*")  # getopt_long takes the beginning of a name for the name
+
+    def __init__(self, settings: Settings, user: str) -> None:
+        super().__init__(settings, user)
+        # Else the commands would ask the default cluster, where the ids are those of other batch jobs.
+        self._on_cluster = _cluster_option(settings.submit_arguments)
 
     def submit_command(self, submission: Submission) -> SubmitCommand:
         settings = self._settings
@@ -75,7 +86,7 @@ class Slurm(Driver):
 
     def list_command(self, submission_ids: Sequence[str]) -> tuple[str, ...]:
         # By user: with ids, one unknown id would fail the whole command.
-        return ("squeue", *_ALL, "--array", f"--user={self._user}", _FORMAT)
+        return ("squeue", *self._on_cluster, *_ALL, "--array", f"--user={self._user}", _FORMAT)
 
     def parse_list(self, reply: Reply) -> list[BatchJob]:
         self.check(reply)
@@ -98,11 +109,23 @@ class Slurm(Driver):
         return BatchJob(BatchId(array, int(element) if element.isdigit() else 0), state, reason)
 
     def search_command(self, name: str) -> tuple[str, ...]:
-        return ("squeue", *_ALL, f"--user={self._user}", f"--name={name}", _FORMAT)
+        return ("squeue", *self._on_cluster, *_ALL, f"--user={self._user}", f"--name={name}", _FORMAT)
 
     def parse_search(self, name: str, reply: Reply) -> tuple[str, ...]:
         return tuple(dict.fromkeys(job.id.submission_id for job in self.parse_list(reply)))
 
     def cancel_commands(self, batches: Sequence[BatchId]) -> list[CancelCommand]:
         words = [f"{array}_[{spans(ranges)}]" if ranges else array for array, ranges in fold(batches)]
-        return [CancelCommand(("scancel", *words), tuple(batches))]
+        return [CancelCommand(("scancel", *self._on_cluster, *words), tuple(batches))]
+
+
+def _cluster_option(arguments: Sequence[str]) -> tuple[str, ...]:
+    """``--clusters=NAME`` if the user's arguments for ``sbatch`` name another cluster.
+
+    Raises:
+        ConfigError: they name several. Nothing would say to which of them an id belongs.
+    """
+    found = _CLUSTERS.findall("\n".join(arguments))
+    if any("," in name or name == "all" for name in found):
+        raise ConfigError(configuration.SEVERAL_CLUSTERS.text(argument=f"--clusters={found[-1]}"))
+    return (f"--clusters={found[-1]}",) if found else ()

@@ -29,6 +29,8 @@ _INSTALLED = (
         b"*/bin/" + name
         for name in (b"python*", b"perl*", b"ruby*", b"tclsh*", b"bash", b"dash", b"sh", b"zsh", b"ksh")
     ),
+    # The build scripts that cargo makes and executes: those with the crate cc compile C.
+    b"*/build/*/build-script-*",
 )
 _FIRST = b"spraycc-exec\t1\n"
 _LAST = b"end\n"

@@ -79,6 +79,11 @@ RESERVED_ARGUMENT = Notice(
     "SprayCC names its batch jobs and makes arrays of them. It would not find batch jobs with other names.",
     "Remove the argument. Set `batch_name` for another name of the batch jobs.",
 )
+SEVERAL_CLUSTERS = Notice(
+    "submit_arguments: {argument}: SprayCC works with one cluster at a time",
+    "The ids of batch jobs do not say which cluster they belong to.",
+    "Name one cluster.",
+)
 BAD_HOST = Notice(
     "hosts: {host!r}: allowed is host or host:slots, as in build1:8",
     "An entry of `hosts` is not a host's name, or its number of slots is wrong.",

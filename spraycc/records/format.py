@@ -139,7 +139,7 @@ class EndLine(TypedDict, total=False):
     """The last line. A record without one is that of a running build, or of a server that was killed."""
 
     ended: float
-    status: int | None  #: exit status of the build tool; None: not known, as the command line was killed
+    status: int | None  #: exit status of the build tool; None: not known (command line killed, or a shell)
     wall_s: float | None  #: seconds that the user waited
     figures: dict[str, object]  #: as in the build's summary, see docs/reference/protocol.md
     dropped: int  #: lines that were left out because their room was full, or the disk

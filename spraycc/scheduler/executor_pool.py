@@ -85,6 +85,11 @@ class Executor:
         self.state = state
 
 
+def _batch_job(executor: ExecutorId) -> str:
+    """What the ids of the executors of one batch job have in common. A batch job of several CPUs has one for each."""
+    return executor.partition(".")[0]
+
+
 class ExecutorPool:
     """All connected executors, and the number on their way. ``core`` makes actions from its answers."""
 
@@ -96,6 +101,8 @@ class ExecutorPool:
         self.second = 0
         #: the executors in IDLE, the longest idle first
         self.idle: OrderedDict[ExecutorId, Executor] = OrderedDict()
+        #: batch job -> its executors. The batch job holds its CPUs until the last of them leaves.
+        self._batch_jobs: dict[str, set[ExecutorId]] = {}
         #: executors that stay: all but those in RELEASED
         self.connected = 0
         #: requested executors that have neither joined nor failed, >= 0
@@ -181,6 +188,7 @@ class ExecutorPool:
         self.connected += 1
         joined = Executor(executor, now, memory, event.host, event.holds_all)
         self.executors[executor] = self.idle[executor] = joined
+        self._batch_jobs.setdefault(_batch_job(executor), set()).add(executor)
         # An executor may join unasked: the cluster reported its batch job as failed and started it all the same.
         self.asked = max(0, self.asked - 1)
         if event.lasts_s is not None:
@@ -194,6 +202,10 @@ class ExecutorPool:
         executor.move(ExecutorState.LOST)
         del self.executors[executor.id]
         self.idle.pop(executor.id, None)
+        batch_job = self._batch_jobs[_batch_job(executor.id)]
+        batch_job.remove(executor.id)
+        if not batch_job:
+            del self._batch_jobs[_batch_job(executor.id)]
         self.unfit -= bool(executor.unfit)
         self._leave_task(executor)
         executor.memory.executors -= 1
@@ -230,15 +242,30 @@ class ExecutorPool:
         return list(idle.values())
 
     def next_release(self, delay_s: float) -> tuple[Executor, float] | None:
-        """The executor that idles longest and the time of its release; None to keep it."""
-        executor = self.longest_idle()
-        if executor is None:
+        """An executor of the batch job that idles longest, and the time of its release; None to keep it."""
+        found: tuple[Executor, float] | None = None
+        for executor in self.idle.values():
+            if found is not None and found[1] <= executor.idle_since:
+                break
+            since = self._idle_since(executor)
+            if since is not None and (found is None or since < found[1]):
+                found = executor, since
+        if found is None:
             return None
+        executor, since = found
         if self.quiet_since is not None:
-            return executor, max(executor.idle_since, self.quiet_since) + delay_s
+            return executor, max(since, self.quiet_since) + delay_s
         # No recipe uses the executor's token: the build's present work is not for executors. One idle executor stays:
         # only its next task shows that the build can use more executors again.
-        return None if len(self.idle) < 2 else (executor, executor.idle_since + max(delay_s, _LEAST_IDLE_S))
+        others = self.idle.keys() - self._batch_jobs[_batch_job(executor.id)]
+        return (executor, since + max(delay_s, _LEAST_IDLE_S)) if others else None
+
+    def _idle_since(self, executor: Executor) -> float | None:
+        """Since when no executor of this one's batch job has a task; None: one has."""
+        peers = [self.executors[peer] for peer in self._batch_jobs[_batch_job(executor.id)]]
+        if not all(peer.state in (ExecutorState.IDLE, ExecutorState.RELEASED) for peer in peers):
+            return None
+        return max(peer.idle_since for peer in peers if peer.state is ExecutorState.IDLE)
 
     def release(self, executor: Executor) -> None:
         """Give the executor no more tasks. Its loss follows."""

@@ -107,7 +107,7 @@ def heading(row: BuildRow) -> str:
     """``build 2, 2026-11-29 19:40:01, status 2: make -j8``."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row.began))
     state = {"running": "it runs", "cut": "its record has lost its end"}.get(row.state)
-    state = state or ("its command line was killed" if row.status is None else f"status {row.status}")
+    state = state or ("its exit status is not known" if row.status is None else f"status {row.status}")
     return f"build {row.number}, {when}, {state}: {row.command}"
 
 

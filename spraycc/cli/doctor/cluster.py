@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from spraycc import config, workspace
+from spraycc import config, leftovers, runtime_dir, workspace
 from spraycc.cli.doctor.finding import Finding, failed, passed
 from spraycc.cli.doctor.probe_build import (
     POLL_S,
@@ -90,6 +90,9 @@ def _probe(
     finally:
         if not before:
             end_server(root)
+    if not before and leftovers.has_batch_jobs(runtime_dir.state_directory_of(root)):
+        remedy = "`spraycc server stop --force` cancels them"
+        yield failed("ended", "batch jobs may be left in the cluster", remedy, essential=True)
     yield from watch.missing(words)
     call = " ".join(line[:2])
     by_hand = f"try it by hand: spraycc --cluster {settings.cluster} --wait-for-cluster build -- {call} FILE"

@@ -43,8 +43,9 @@ _NO_PAUSE_S = 0.001
 LATE_S = 0.5
 #: Status waits this long for the executors' counters.
 STATUS_S = 0.5
-#: After an executor on a host that can't be used, ask for executors again after this time.
-UNFIT_RETRY_S = 60.0
+#: After executors on hosts that can't be used, ask for executors again after this time. The pause doubles each time,
+#: up to the most, until an executor joins: perhaps no host can be used.
+UNFIT_RETRY_S, MOST_UNFIT_RETRY_S = 60.0, 600.0
 #: Heartbeats of all executors are spread over this many parts of their interval, or one for each of fewer executors.
 _BEAT_PARTS = 10
 
@@ -90,6 +91,8 @@ class Fleet:
         self._differing: set[str] = set()
         #: way -> when and why executors failed to start the last time; empty if an executor has joined since
         self._troubles: dict[tuple[object, ...], tuple[float, str]] = {}
+        #: the pause after executors on hosts that can't be used, and its end; 0: an executor has joined since
+        self._unfit_retry_s = self._unfit_until = 0.0
         #: executors that leave when what is pending has been cancelled
         self._leaving: list[ExecutorLink] = []
         self._beats = 0
@@ -128,6 +131,7 @@ class Fleet:
         assert link.ready is not None
         log.info("executor %s: ready on %s, process %d", link.id, link.ready.host, link.ready.pid)
         self._troubles.clear()
+        self._unfit_retry_s = self._unfit_until = 0.0
         for launcher in self._launchers:
             launcher.connected(link.id)
         self._hub.executor_joined(link)
@@ -143,7 +147,15 @@ class Fleet:
         for launcher in self._launchers:
             launcher.connected(link.id)
             launcher.gone(link.id)
-        self._start_failed(way_of(self.settings), 1, UNFIT_RETRY_S, text)
+        log.info("executor %s: %s", link.id, text)
+        now = trio.current_time()
+        if now < self._unfit_until:
+            # It was asked for together with the last one. The user is told of one host: there may be hundreds.
+            text = ""
+        else:
+            self._unfit_retry_s = min(max(UNFIT_RETRY_S, 2 * self._unfit_retry_s), MOST_UNFIT_RETRY_S)
+            self._unfit_until = now + self._unfit_retry_s
+        self._start_failed(way_of(self.settings), 1, self._unfit_until - now, text)
 
     def host_differs(self, task: Task, text: str) -> None:
         needs = needs_of(task.same)

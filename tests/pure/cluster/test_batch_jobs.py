@@ -197,6 +197,32 @@ def test_a_batch_job_that_waits_again_is_cancelled(state: State) -> None:
     assert not it.apply_listing(waiting, 250.0, 251.0).cancel
 
 
+def test_one_that_ends_for_ever_is_forgotten() -> None:
+    """Grid Engine keeps what was cancelled on a host that is down, until the host is back."""
+    it = three()
+    for number in (1, 2, 3):
+        it.connected(f"abc123-{number}")
+        it.left(f"abc123-{number}", 200.0)
+    ending = listing(*[State.ENDING] * 3)
+    it.apply_listing(ending, 200.0 + UNLISTED_S - 2, 200.0 + UNLISTED_S - 1)
+    assert it.submission_ids()
+    result = it.apply_listing(ending, 200.0 + UNLISTED_S, 200.0 + UNLISTED_S)
+    assert not it.submission_ids()
+    assert not it.need_listing()
+    assert (result.cancel, result.failed) == ([], [])
+
+
+def test_no_listing_is_needed_while_another_executor_of_the_batch_job_is_connected() -> None:
+    it = BatchJobs()
+    it.add("abc123", ARRAY[:1], 2, 100.0)
+    it.connected("abc123-1.1")
+    it.connected("abc123-1.2")
+    it.left("abc123-1.1", 200.0)
+    assert not it.need_listing()
+    it.left("abc123-1.2", 201.0)
+    assert it.need_listing()
+
+
 def test_which_batch_jobs_have_probably_ended_without_a_listing() -> None:
     """One executor of the first has left, and the other never came. An executor of the second is connected."""
     it = three(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 import pytest
@@ -34,13 +35,20 @@ def test_what_is_no_host(words: list[str]) -> None:
         read_hosts(words)
 
 
+def _script(remote_command: str) -> str:
+    """What sh runs after a login shell has read the command and sh's printf has expanded it."""
+    shell = shlex.split(remote_command)
+    assert shell[:3] == ["exec", "/bin/sh", "-c"]
+    found = re.fullmatch(r"""eval "\$\(printf %b "([^\n'"$`!]*)"\)\"""", shell[3])
+    assert found is not None
+    return re.sub(r"\\0([0-7]{3})", lambda sign: chr(int(sign[1], 8)), found[1])
+
+
 def test_one_connection_starts_all_of_a_host() -> None:
     argv = start_argv("one", COMMAND, ["id1", "id2"], Settings(cluster="ssh", setup="module load gcc"))
     assert argv[-2] == "one"
     assert "-oBatchMode=yes" in argv
-    shell = shlex.split(argv[-1])
-    assert shell[:3] == ["exec", "/bin/sh", "-c"]
-    lines = shell[3].splitlines()
+    lines = _script(argv[-1]).splitlines()
     assert lines[0] == "module load gcc"
     assert [shlex.split(line.removesuffix(" &")) for line in lines[1:3]] == [
         [*COMMAND, "--id", "id1"],

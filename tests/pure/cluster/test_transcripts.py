@@ -500,12 +500,52 @@ def test_a_request_of_the_users_replaces_select(request_: str) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [("slurm", ("--job-name=x",)), ("slurm", ("-J", "x")), ("pbs", ("-N", "x")), ("gridengine", ("-t", "1-4")),
-     ("lsf", ("-q", "long", "-J", "x"))],
+     ("lsf", ("-q", "long", "-J", "x")), ("slurm", ("-Jx",)), ("slurm", ("-a1-4",)), ("slurm", ("--job-nam=x",)),
+     ("slurm", ("--arra", "1-4")), ("pbs", ("-Nx",)), ("pbs", ("-J1-4",))],
 )  # fmt: skip
 def test_what_names_batch_jobs_is_no_submit_argument(name: str, words: tuple[str, ...]) -> None:
     """SprayCC finds its batch jobs by their names."""
     with pytest.raises(ConfigError, match="submit_arguments: "):
         driver_for(Settings(cluster=name, submit_arguments=words), "user1")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("gridengine", ("-notify", "-terse", "-tc", "4")),
+        ("lsf", ("-Jd", "text")),
+        ("slurm", ("--account=a", "--no-kill")),
+    ],
+)
+def test_options_that_begin_alike_are_submit_arguments(name: str, words: tuple[str, ...]) -> None:
+    settings = Settings(cluster=name, submit_arguments=words)  # type: ignore[arg-type]
+    assert set(words) <= set(driver_for(settings, "user1").submit_command(order(2)).argv)
+
+
+@pytest.mark.parametrize(
+    "words", [("-M", "two"), ("-Mtwo",), ("--clusters=two",), ("--clusters", "two"), ("--clust=one", "-Mtwo")]
+)
+def test_all_commands_go_to_the_cluster_that_the_user_names(words: tuple[str, ...]) -> None:
+    """Ids of another cluster would be other batch jobs: the user's own, perhaps."""
+    slurm = driver_for(Settings(cluster="slurm", submit_arguments=words), "user1")
+    cancel = slurm.cancel_commands([BatchId("37", 1)])[0].argv
+    for argv in (slurm.list_command(["37"]), slurm.search_command("x"), cancel):
+        assert argv[1] == "--clusters=two"
+    assert slurm.parse_submit(order(1), Reply(0, b"37;two\n")) == (BatchId("37", 1),)
+
+
+@pytest.mark.parametrize("words", [("-Mone,two",), ("--clusters=all",)])
+def test_several_clusters_are_refused(words: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="one cluster at a time"):
+        driver_for(Settings(cluster="slurm", submit_arguments=words), "user1")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("8[].1head", "8[]"), ("8[].10.0.0.5", "8[]"), ("8.1head", "8"), ("8.10.0.0.5", "8"), ("8.head.site", "8")],
+)
+def test_a_pbs_server_may_have_any_name(text: str, found: str) -> None:
+    assert driver("pbs").parse_search("x", Reply(0, f"23.06.06\n{text}\n".encode())) == (found,)
 
 
 @pytest.mark.parametrize(

@@ -684,6 +684,37 @@ def test_an_executor_near_the_end_of_its_time_is_drained_and_replaced(start):
     play.at(52, ExecutorJoined("z"), Dispatch(3, "z", 1))
 
 
+def test_the_executors_of_one_batch_job_are_released_together(start):
+    """The batch job holds its CPUs until its last executor leaves, and others would be asked for on further CPUs."""
+    play = start(max_executors=4, release_delay_s=60)
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
+    play.at(0, remote(1), AskExecutors(4))
+    play.do(ExecutorJoined("t-1.1"), 0)
+    for executor in ("t-1.2", "t-2.1", "t-2.2"):
+        play.do(ExecutorJoined(executor), 0)
+    assert play.scheduler.snapshot()["executors"]["busy"] == 1
+    play.do(remote(2), 10)
+    play.do(remote(3), 10)  # the warm ones first: both of t-2
+    play.do(AttemptEnded("t-2.2", 2, DONE), 20)
+    play.do(AttemptEnded("t-2.1", 3, DONE), 30)
+    play.at(60, Tick())  # t-1.2 has idled for long enough, but t-1.1 is busy
+    play.at(80, Tick())  # so has t-2.2, but t-2.1 has not
+    actions = play.do(Tick(), 90)
+    assert [action for action in actions if isinstance(action, Release)] == [Release("t-2.2"), Release("t-2.1")]
+
+
+def test_the_last_idle_batch_job_stays_whole_during_a_build(start):
+    play = start(max_executors=3, release_delay_s=60)
+    play.at(0, BuildStarted("b", None), SetWidth("b", 1))
+    play.at(0, remote(1), AskExecutors(3))
+    play.do(ExecutorJoined("t-1.1"), 0)
+    for executor in ("t-2.1", "t-2.2"):
+        play.do(ExecutorJoined(executor), 0)
+    play.at(1000, Tick())
+    actions = play.do(AttemptEnded("t-1.1", 1, DONE), 1001)  # now another one idles
+    assert [action.executor for action in actions if isinstance(action, Release)] == ["t-2.1", "t-2.2"]
+
+
 def test_unwanted_executors_get_no_more_tasks(start):
     """The busy one finishes its task. Others are asked for in their places."""
     play = start(max_executors=2)

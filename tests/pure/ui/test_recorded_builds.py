@@ -66,7 +66,7 @@ def test_wall_time(seconds: float, text: str) -> None:
     ("end", "is_open", "state"),
     [
         ({"ended": 1.0, "status": 2}, False, "status 2"),
-        ({"ended": 1.0, "status": None}, False, "its command line was killed"),
+        ({"ended": 1.0, "status": None}, False, "its exit status is not known"),
         ({}, True, "it runs"),
         ({}, False, "its record has lost its end"),
     ],

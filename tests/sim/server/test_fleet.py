@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -75,6 +76,29 @@ async def test_without_an_executor_compiles_run_here_after_the_grace_and_the_use
             f"no executor has connected yet: {asked}",
             f"compiling on this host meanwhile, {local} at once (--wait-for-cluster to wait)",
         ]
+
+
+async def test_while_no_host_can_be_used_executors_are_asked_for_less_and_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user is told of one host each time, not of hundreds."""
+    async with serving(tmp_path, monkeypatch) as world:
+        build = await world.build()
+        world.compile(build, "a")
+        await settle()
+        (launcher,) = world.launchers
+        asked_at = []
+        for turn in range(6):
+            asked_at.append(trio.current_time())
+            for number in range(launcher.asked[-1]):
+                await world.executor(f"e{turn}{number}", host=f"node{turn}{number}", captures=())
+            assert len(launcher.asked) == turn + 1
+            while len(launcher.asked) == turn + 1:
+                await trio.sleep(1)
+        pauses = [later - earlier for earlier, later in itertools.pairwise(asked_at)]
+        assert pauses == [pytest.approx(s, abs=2) for s in (60, 120, 240, 480, 600)]
+        await build.status()
+        assert len([notice for notice in build.notices if "can't capture" in notice]) == 6, build.notices
 
 
 async def test_a_limit_of_the_site_is_told_once_in_each_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.harness import needs
 from tests.system.harness.projects import GCC, FakeCompiler, Gate, GatedCompiler, c_project, objects, output_of, unit
 from tests.system.harness.sandbox import Sandbox
 from tests.system.harness.waiting import HANG_S
@@ -188,3 +189,22 @@ def test_a_directory_that_one_task_removes_and_another_one_fills(sandbox: Sandbo
         gate.open()
         assert process.wait(HANG_S) == 0
     assert (sandbox.workspace / "tmp/keep").read_text() == "keep\n"
+
+
+def test_compiles_of_cargos_build_scripts_are_intercepted(sandbox: Sandbox) -> None:
+    """cargo makes and executes them in the workspace. Those with the crate cc execute a C compiler."""
+    needs.program("cargo", path="/usr/bin")
+    script = """\
+use std::{env, process::Command};
+fn main() {
+    for name in ["a", "b"] {
+        let object = format!("{}/{name}.o", env::var("OUT_DIR").unwrap());
+        assert!(Command::new("cc").args(["-c", &format!("{name}.c"), "-o", &object]).status().unwrap().success());
+    }
+}
+"""
+    package = '[package]\nname = "p"\nversion = "0.1.0"\nedition = "2021"\n'
+    files = {"Cargo.toml": package, "build.rs": script, "src/lib.rs": "", "a.c": "int a;\n", "b.c": "int b;\n"}
+    sandbox.write(files)
+    built = sandbox.build("cargo", "build", env={"CARGO_NET_OFFLINE": "true"}).ok()
+    assert built.figures["remote"] == 2, built.words()

@@ -196,6 +196,16 @@ def test_the_names_of_shells(setup: Setup, shell: str, begin: str) -> None:
     assert done.stdout.startswith(begin), done.stderr
 
 
+def test_a_setting_that_the_shell_would_not_keep_is_refused(setup: Setup) -> None:
+    done = setup.run("--capture", "overlay", "env", "--shell", "sh")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert (
+        "env: --capture would have no effect on the builds in this shell; set SPRAYCC_CAPTURE in the shell"
+        in done.stderr
+    )
+    assert setup.run("--capture", "overlay", "env", "--off", "--shell", "sh").returncode == 0
+
+
 def test_a_shell_that_keeps_no_descriptor_is_named(setup: Setup) -> None:
     done = setup.run("env", "--makeflags", "--shell", "tcsh")
     assert done.returncode == 2

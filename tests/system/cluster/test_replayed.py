@@ -503,6 +503,18 @@ def test_doctor_of_hosts_on_a_cluster_that_is_down(fake_sandbox: Sandbox, fake: 
     assert sandbox.status() == {}
 
 
+def test_doctor_says_that_batch_jobs_may_be_left(fake_sandbox: Sandbox, fake: FakeManager) -> None:
+    """A cluster manager that does not answer may take the request later."""
+    sandbox = fake_sandbox
+    fake.fault("down")
+    done = sandbox.run(sandbox.bin / "spraycc", "doctor", "--cluster", "--patience", "600")
+    assert done.status == 1
+    lines = [line.strip() for line in done.out.decode().splitlines()]
+    place = lines.index("PROBLEM  ended: batch jobs may be left in the cluster")
+    assert lines[place + 1] == "`spraycc server stop --force` cancels them"
+    assert sandbox.status() == {}
+
+
 @pytest.mark.parametrize("fake", ["pbs"], indirect=True)
 def test_doctor_says_what_failed(fake_sandbox: Sandbox, fake: FakeManager) -> None:
     """At once: the build does not wait for refused batch jobs."""
