@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -11,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -408,6 +409,16 @@ class GridEngine:
     def limit(self, **values: int) -> None:
         """Set values of the global configuration, such as max_u_jobs (sge_conf(5))."""
         self._edited("-mconf", ";".join(f"s/^{name} .*/{name} {value}/" for name, value in values.items()), "global")
+
+    @contextlib.contextmanager
+    def defaults_of_qstat(self, text: str) -> Iterator[None]:
+        """The site's file sge_qstat(5) has this text meanwhile."""
+        path = self._common / "sge_qstat"
+        path.write_text(text + "\n")
+        try:
+            yield
+        finally:
+            path.unlink()
 
     def set_prolog(self, program: str) -> None:
         """Let ``all.q`` run this program before each batch job. If the program fails, the queue gets the state E."""

@@ -77,24 +77,24 @@ def test_what_waits_for_the_site_starts_later(
     assert_built(sandbox)
 
 
-def test_the_users_defaults_for_qstat_hide_nothing(
+def test_the_sites_defaults_for_qstat_hide_nothing(
     grid_engine_sandbox: Sandbox, grid_engine: GridEngine, grid_engine_commands: ClientCommands
 ) -> None:
     """sge_qstat(5) has such a file as its example. Batch jobs that no listing has would be cancelled, or left at the end."""
     sandbox = grid_engine_sandbox
     sandbox.settings["SPRAYCC_STATUS_INTERVAL_S"] = "1"
-    (sandbox.home / ".sge_qstat").write_text("-s rs -u $user\n")
     sandbox.write(c_project(UNITS))
     command, _ = sandbox.build_command(["make", "-j8"], ["--wait-for-cluster"], executors=2)
     with lifecycle.drained(grid_engine), sandbox.start(command, stderr=subprocess.PIPE) as process:
-        sandbox.wait_for("listings were read", lambda: len(grid_engine_commands.started("qstat")) >= 6)
+        with grid_engine.defaults_of_qstat("-s rs -u $user"):
+            sandbox.wait_for("listings were read", lambda: len(grid_engine_commands.started("qstat")) >= 6)
+            assert grid_engine_commands.started("qdel") == []
+            assert len(grid_engine_commands.started("qsub")) == 1
         assert len(grid_engine.waiting()) == 2
-        assert grid_engine_commands.started("qdel") == []
-        assert len(grid_engine_commands.started("qsub")) == 1
         process.terminate()
         process.communicate(timeout=HANG_S)
         sandbox.stop()
-        assert grid_engine.waiting() == []
+    assert grid_engine.waiting() == []
 
 
 def test_queue_in_error_state(grid_engine_sandbox: Sandbox, grid_engine: GridEngine) -> None:
