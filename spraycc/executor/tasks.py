@@ -316,10 +316,15 @@ class Tasks:
             self.counters.bytes_returned += len(data)
             await self._link.send(TaskOutput(attempt.start.task, descriptor, data))
 
+        # Both streams and the ticks pass output on, and a send may wait for the network. Without the lock, one of them
+        # would send newer output before the older output that another one has taken.
+        passing_on = trio.Lock()
+
         async def pass_on_what_is_due() -> None:
-            if attempt.scanner is not None and attempt.scanner.error is None and not attempt.cancelled:
-                for descriptor, data in attempt.delayed.due(time.monotonic()):
-                    await send(descriptor, data)
+            async with passing_on:
+                if attempt.scanner is not None and attempt.scanner.error is None and not attempt.cancelled:
+                    for descriptor, data in attempt.delayed.due(time.monotonic()):
+                        await send(descriptor, data)
 
         def on_start(process: BoxProcess) -> None:
             attempt.process = process
