@@ -146,7 +146,8 @@ class ExecutorLink:
                 return attempt
             message = dataclasses.replace(message, argv=task.prediction.argv, redirected=task.prediction.outputs)
         name = b"%d-%d" % (task.id, number)
-        staging = results.write_back.begin((*plan.roots, *plan.optional_roots), name)
+        is_repeatable = task.description.kind is not Kind.UNKNOWN
+        staging = results.write_back.begin((*plan.roots, *plan.optional_roots), name, is_repeatable=is_repeatable)
         flight = self.flight = InFlight(task, attempt, staging)
         if self.landmarks is not None and task.expected is not None:
             inputs = results.inputs

@@ -27,10 +27,11 @@ class WriteBack:
         self._is_own_disk = is_own_disk
         self._file_systems = FileSystems()
 
-    def begin(self, roots: tuple[bytes, ...], token: bytes) -> Staging:
+    def begin(self, roots: tuple[bytes, ...], token: bytes, *, is_repeatable: bool = False) -> Staging:
         """A staging for an attempt that begins now."""
         since_ns = time.time_ns() if self._is_own_disk else None
-        return Staging(roots, token, self._temporaries, since_ns, self._file_systems.is_shared)
+        is_shared = self._file_systems.is_shared
+        return Staging(roots, token, self._temporaries, since_ns, is_shared, is_repeatable=is_repeatable)
 
     async def commit(self, staging: Staging) -> None:
         """Make all changes of the staging visible.

@@ -5,9 +5,10 @@ files (O_TMPFILE) on the file system of their final place, so a killed server le
 file systems have no unnamed files: there the files get temporary names, and the next server removes the left-overs
 (server/host/temp_names.py).
 
-``commit`` makes the changes visible in the order in which the executor sent them: deletions, directories, links, files.
-The file named by -o comes last, so that no object is newer than a missing dependency file. One link or rename makes
-each file appear whole, under its name.
+``commit`` makes the changes visible in the order in which the executor sent them: directories, links, files. The file
+named by -o comes last, so that no object is newer than a missing dependency file. One link or rename makes each file
+appear whole, under its name. Deletions follow: if a change fails before them, the command runs again, and finds the
+files that it removes or renames. A deletion that makes room for another change comes first.
 
 Trust: an executor belongs to the user, but its paths are still checked. A path must be normal and lie in the roots of
 the attempt. No directory on the way may be a symbolic link: an overlay's upper layer has no such path. The server never
@@ -18,7 +19,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,6 +26,9 @@ from dataclasses import dataclass
 
 from spraycc.errors import ProtocolError, WriteBackError
 from spraycc.server.host.temp_names import Temporaries
+from spraycc.server.writeback.new_files import create, link_unnamed
+from spraycc.server.writeback.removal import Remover
+from spraycc.server.writeback.rights import check_rights, made_paths
 from spraycc.system.paths import is_inside
 from spraycc.system.threads import exact_modes
 from spraycc.wire.executor import Deleted, FileHole, MadeDirectory, MadeFile, MadeSymlink
@@ -68,20 +71,20 @@ class Staging:
         temporaries: Temporaries,
         since_ns: int | None = None,
         is_shared: Callable[[bytes], bool] = lambda directory: False,
+        *,
+        is_repeatable: bool = False,
     ) -> None:
         """
         Args:
             roots: directories in which the attempt may make files.
             token: part of the names of temporary files: digits and dashes, unique among the attempts of this server.
             temporaries: makes the names of temporary files.
-            since_ns: start of the attempt by this host's clock (ns). Files that have changed since then are not
-                removed: a parallel task made them, so the command has not seen them. None: nothing uses that clock.
-            is_shared: True for directories whose file system may use another clock; there all is removed.
+            since_ns, is_shared: which files of parallel tasks are not removed, as :class:`Remover` takes them.
+            is_repeatable: the command gives the same files after a part of them was written, as a compile does. Then
+                only a removal needs checks before the first change. They cost requests to an NFS server.
         """
-        self._since_ns = since_ns
-        self._is_shared = is_shared
-        #: (device, inode) of files with several names of which this staging has removed one
-        self._names_removed: set[tuple[int, int]] = set()
+        self._remover = Remover(since_ns, is_shared)
+        self._is_repeatable = is_repeatable
         self._roots = roots
         self._token = token
         self._temporaries = temporaries
@@ -174,9 +177,9 @@ class Staging:
     def commit(self) -> None:
         """Make everything visible.
 
-        All contents are on the disk before anything is removed, and a file's new contents before its old ones are
-        replaced. So after a full disk the command can run again: it finds the files that it has removed or renamed, and
-        the file that could not be replaced. Files that came before that one may have been replaced already.
+        A file's new contents are on the disk before its old contents are replaced. If the command is not repeatable, or
+        removes something, all contents are on the disk before the first change, and all directories can be changed. So
+        after a full disk the command can run again: it finds the files that it has removed, renamed or changed.
 
         Raises:
             ProtocolError: the last file is incomplete.
@@ -184,18 +187,19 @@ class Staging:
         """
         try:
             self._finish_current()
-            if self._removed:
-                for change in self._changes:
-                    if isinstance(change, _File):
-                        if change.pieces or not change.is_spilled:
-                            self._spill(change)
-                        self._close_named(change)
+            making_room = made_paths(self._messages()) if self._removed else set()
+            if self._removed or not self._is_repeatable:
+                self._prepare(making_room)
+            last: list[Deleted] = []
             for change in self._changes:
-                path = change.made.path if isinstance(change, _File) else change.path
-                try:
+                if isinstance(change, Deleted) and change.path not in making_room:
+                    last.append(change)
+                else:
                     self._apply(change)
-                except OSError as exc:
-                    raise WriteBackError(path, exc) from exc
+            for change in last:
+                self._apply(change)
+            if last:
+                self._renew_times()
             for made, mode in reversed(self._finishing):
                 try:
                     self._finish_directory(made, mode)
@@ -311,7 +315,7 @@ class Staging:
         if file.fd < 0:
             file.temporary = self._temporary_name(directory)
             with exact_modes():
-                file.fd = _create(file.temporary, mode)
+                file.fd = create(file.temporary, mode)
         self._open += 1
         file.mode = stat.S_IMODE(os.fstat(file.fd).st_mode)
 
@@ -328,7 +332,38 @@ class Staging:
     def _temporary_name(self, directory: bytes) -> bytes:
         return self._temporaries.name(directory, self._token)
 
+    def _prepare(self, making_room: set[bytes]) -> None:
+        """Write all contents, and check that all changes are allowed, before the first change."""
+        for change in self._changes:
+            if isinstance(change, _File):
+                if change.pieces or not change.is_spilled:
+                    self._spill(change)
+                self._close_named(change)
+        check_rights(self._messages(), making_room)
+
+    def _messages(self) -> list[Deleted | MadeDirectory | MadeSymlink | MadeFile]:
+        return [change.made if isinstance(change, _File) else change for change in self._changes]
+
     def _apply(self, change: Deleted | MadeDirectory | MadeSymlink | _File) -> None:
+        try:
+            self._make_visible(change)
+        except OSError as exc:
+            path = change.made.path if isinstance(change, _File) else change.path
+            raise WriteBackError(path, exc) from exc
+
+    def _renew_times(self) -> None:
+        """Give the files the present time again, in their order.
+
+        The deletions have changed their directories. To make, a file must not be older than a directory in which its
+        command has removed something before.
+        """
+        for change in self._changes:
+            if isinstance(change, _File) and change.made.mtime_ns is None:
+                directory, name = os.path.split(change.made.path)
+                with suppress(OSError, ProtocolError):  # a parallel task has replaced or removed something
+                    os.utime(name, dir_fd=self._enter(directory), follow_symlinks=False)
+
+    def _make_visible(self, change: Deleted | MadeDirectory | MadeSymlink | _File) -> None:
         if isinstance(change, _File):
             self._put_file(change)
             return
@@ -336,7 +371,7 @@ class Staging:
         # Forget the open directory: the change may replace it by a link.
         self._leave_directory()
         if isinstance(change, Deleted):
-            self._remove(change.path)
+            self._remover.remove(change.path)
         elif isinstance(change, MadeSymlink):
             temporary = self._temporary_name(os.path.dirname(change.path))
             os.symlink(change.target, temporary)
@@ -350,7 +385,7 @@ class Staging:
         mode = made.mode & 0o7777
         with suppress(FileNotFoundError):
             if made.emptied or not stat.S_ISDIR(os.lstat(made.path).st_mode):
-                self._remove(made.path)
+                self._remover.remove(made.path)
         is_new = True
         try:
             os.mkdir(made.path, 0o700)
@@ -402,23 +437,25 @@ class Staging:
         if not file.temporary:
             # A link can't replace a file: if the name is taken, link under a temporary name, and rename.
             try:
-                _link_unnamed(file.fd, name, within)
+                link_unnamed(file.fd, name, within)
                 self._close(file)
                 return
             except FileExistsError:
                 temporary = self._temporary_name(directory)
-                _link_unnamed(file.fd, os.path.basename(temporary), within)
+                link_unnamed(file.fd, os.path.basename(temporary), within)
                 file.temporary = temporary
         self._close(file)  # an error comes before the old file is lost
         self._move(file.temporary, path)
         file.temporary = b""
 
     def _move(self, temporary: bytes, path: bytes) -> None:
+        if self._removed:
+            self._remover.will_replace(path)
         try:
             try:
                 os.rename(temporary, path)
             except (IsADirectoryError, NotADirectoryError):
-                self._remove(path)
+                self._remover.remove(path)
                 os.rename(temporary, path)
         except OSError:
             with suppress(OSError):
@@ -441,39 +478,6 @@ class Staging:
             os.close(self._directory_fd)
             self._directory, self._directory_fd = b"", -1
 
-    def _remove(self, path: bytes) -> None:
-        """Remove a file, or a directory with all its contents. Files that changed since the attempt's start stay."""
-        with suppress(FileNotFoundError):
-            status = os.lstat(path)
-            knows_times = self._since_ns is not None and not self._is_shared(os.path.dirname(path))
-            if stat.S_ISDIR(status.st_mode):
-                self._remove_directory(path, knows_times)
-            elif not knows_times or self._may_remove(status):
-                os.unlink(path)
-
-    def _remove_directory(self, path: bytes, knows_times: bool) -> None:
-        if not knows_times:
-            shutil.rmtree(path)
-            return
-        for _, directories, files, fd in os.fwalk(path, topdown=False, onerror=_fail):
-            for name in (*files, *directories):
-                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                if stat.S_ISDIR(status.st_mode):
-                    _remove_if_empty(name, fd)
-                elif self._may_remove(status):
-                    os.unlink(name, dir_fd=fd)
-        _remove_if_empty(path)
-
-    def _may_remove(self, status: os.stat_result) -> bool:
-        """False if the file has changed since the attempt's start. Our removal of another name is no such change."""
-        file = (status.st_dev, status.st_ino)
-        assert self._since_ns is not None
-        if status.st_ctime_ns < self._since_ns:
-            if status.st_nlink > 1:
-                self._names_removed.add(file)
-            return True
-        return file in self._names_removed
-
     def _forget(self, file: _File) -> None:
         if file.fd >= 0:
             with suppress(OSError):
@@ -483,40 +487,3 @@ class Staging:
                 os.unlink(file.temporary)
             file.temporary = b""
         file.pieces.clear()
-
-
-def _fail(error: OSError) -> None:
-    raise error
-
-
-def _remove_if_empty(name: bytes, within: int | None = None) -> None:
-    try:
-        os.rmdir(name, dir_fd=within)
-    except OSError as exc:
-        if exc.errno != errno.ENOTEMPTY:
-            raise
-
-
-def _create(path: bytes, mode: int) -> int:
-    """Make a new file, open for writing.
-
-    An NFS client follows an exclusive creation with a SETATTR, because the file server keeps the proof of exclusiveness
-    in the file's times. So the creation is not exclusive, and the opened file is checked: another process may have made
-    it. For root the creation is exclusive: root may be another user on the file server (root_squash), and would fail
-    the check.
-    """
-    flags = os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    if os.geteuid() == 0:
-        return os.open(path, flags | os.O_EXCL, mode)
-    fd = os.open(path, flags, mode)
-    found = os.fstat(fd)
-    if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and not found.st_size and found.st_uid == os.geteuid():
-        return fd
-    os.close(fd)
-    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-
-
-def _link_unnamed(fd: int, name: bytes, directory: int) -> None:
-    # Only linkat(2) can follow the link in /proc. With a directory's descriptor os.link calls linkat(2); otherwise it
-    # calls link(2), which fails with EXDEV (seen: CPython 3.11).
-    os.link(b"/proc/self/fd/%d" % fd, name, dst_dir_fd=directory, follow_symlinks=True)

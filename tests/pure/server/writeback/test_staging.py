@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,8 @@ def root(tmp_path: Path) -> Path:
     return path
 
 
-def staging(root: Path) -> Staging:
-    return Staging((os.fsencode(root),), b"7-1", Temporaries())
+def staging(root: Path, *, is_repeatable: bool = True) -> Staging:
+    return Staging((os.fsencode(root),), b"7-1", Temporaries(), is_repeatable=is_repeatable)
 
 
 def is_in(directory: Path, fd: str) -> bool:
@@ -472,6 +473,102 @@ def test_nothing_is_removed_before_all_contents_are_on_the_disk(
     with pytest.raises(WriteBackError, match="No space left"):
         work.commit()
     assert names(root) == {"d", "d/new.tmp"}
+
+
+def as_an_ordinary_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """access(2) answers by the owner's mode bits, also to root."""
+    monkeypatch.setattr(os, "access", lambda path, rights: os.stat(path).st_mode >> 6 & rights == rights)
+
+
+def without_inodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """mkdir(2) fails, as on a disk without free inodes."""
+
+    def mkdir(path: Any, mode: int = 0o777) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+
+
+@pytest.mark.parametrize(
+    ("script", "condition"),
+    [
+        ("mv a b; chmod -R u+w ro; rm -r ro", as_an_ordinary_user),
+        ("echo line >> a; chmod u+w ro; echo x > ro/new; chmod u-w ro", as_an_ordinary_user),
+        ("mv a b; mkdir d", without_inodes),
+    ],
+)
+def test_a_command_whose_write_back_fails_finds_its_files(
+    root: Path, monkeypatch: pytest.MonkeyPatch, script: str, condition: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    (root / "a").write_text("line\n")
+    (root / "ro").mkdir()
+    (root / "ro" / "f").touch()
+    (root / "ro").chmod(0o555)
+    work = staging(root, is_repeatable=False)
+    if "mv a b" in script:
+        work.take(Deleted(T, os.fsencode(root / "a")))
+    if "rm -r ro" in script:
+        work.take(Deleted(T, os.fsencode(root / "ro")))
+    if "mkdir d" in script:
+        work.take(MadeDirectory(T, os.fsencode(root / "d"), 0o755, False, None))
+    if "mv a b" in script:
+        work.take(file(root / "b", b"line\n"))
+    if "line >> a" in script:
+        work.take(file(root / "a", b"line\nline\n"))
+        work.take(file(root / "ro" / "new", b"x"))
+    condition(monkeypatch)
+    with pytest.raises(WriteBackError):
+        work.commit()
+    monkeypatch.undo()
+    assert names(root) == {"a", "ro", "ro/f"}
+    assert (root / "a").read_text() == "line\n"
+
+
+def test_a_directory_of_the_result_is_writable_in_time(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``chmod u+w ro; touch ro/new; rm ro/f``, and another mode for a directory in one that is not writable."""
+    (root / "ro").mkdir()
+    (root / "ro" / "f").touch()
+    (root / "ro").chmod(0o555)
+    (root / "closed" / "d").mkdir(parents=True)
+    (root / "closed").chmod(0o555)
+    as_an_ordinary_user(monkeypatch)
+    work = staging(root, is_repeatable=False)
+    work.take(Deleted(T, os.fsencode(root / "ro" / "f")))
+    work.take(MadeDirectory(T, os.fsencode(root / "closed" / "d"), 0o711, False, None))
+    work.take(MadeDirectory(T, os.fsencode(root / "ro"), 0o755, False, None))
+    work.take(file(root / "ro" / "new", b""))
+    work.commit()
+    assert names(root) == {"ro", "ro/new", "closed", "closed/d"}
+    assert stat.S_IMODE((root / "closed" / "d").stat().st_mode) == 0o711
+
+
+def test_no_file_is_older_than_the_directory_of_a_deletion(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``rm d/old; touch stamp``, with the rule ``stamp: d``."""
+    (root / "d").mkdir()
+    (root / "d" / "old").touch()
+
+    def unlink(path: Any, **named: Any) -> None:
+        """In a later tick of the file system's clock than all changes before."""
+        monkeypatch.undo()
+        now_ns(root)
+        os.unlink(path, **named)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    work = staging(root, is_repeatable=False)
+    work.take(Deleted(T, os.fsencode(root / "d" / "old")))
+    work.take(file(root / "stamp", b""))
+    work.commit()
+    assert (root / "stamp").stat().st_mtime_ns >= (root / "d").stat().st_mtime_ns
+
+
+def test_a_name_is_removed_although_the_result_replaces_the_files_other_name(root: Path) -> None:
+    (root / "a").touch()
+    (root / "b").hardlink_to(root / "a")
+    work = Staging((os.fsencode(root),), b"7-1", Temporaries(), now_ns(root))
+    work.take(Deleted(T, os.fsencode(root / "a")))
+    work.take(MadeSymlink(T, os.fsencode(root / "b"), b"c"))
+    work.commit()
+    assert names(root) == {"b"}
 
 
 @pytest.mark.parametrize("is_local", [True, False])
