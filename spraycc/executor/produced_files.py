@@ -31,6 +31,7 @@ from spraycc.wire.framing import CHUNK_BYTES
 #: A file's time may lie this far outside the command's life and still be "now", because the clock of file systems ticks
 #: every few milliseconds.
 CLOCK_SLACK_NS = 50_000_000
+_SECOND_NS = 1_000_000_000
 
 _OPAQUE = b"user.overlay.opaque"
 
@@ -89,7 +90,10 @@ class _LayerReader:
 
     def _explicit_mtime(self, status: os.stat_result) -> int | None:
         mtime_ns = status.st_mtime_ns
-        return None if self._earliest_ns <= mtime_ns <= self._latest_ns else mtime_ns
+        earliest_ns = self._earliest_ns
+        if mtime_ns % _SECOND_NS == 0:  # the file system of the scratch directory may keep whole seconds only
+            earliest_ns -= earliest_ns % _SECOND_NS
+        return None if earliest_ns <= mtime_ns <= self._latest_ns else mtime_ns
 
     def _subdirectory(
         self, upper: bytes, path: bytes, status: os.stat_result, is_merged: bool, within: os.stat_result

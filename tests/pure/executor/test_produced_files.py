@@ -1,4 +1,4 @@
-"""The messages of one produced file."""
+"""The messages of produced files: contents, times and order."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from spraycc.executor import produced_files
+from spraycc.executor.box import Layer
 from spraycc.executor.file_piece import FilePiece
-from spraycc.executor.produced_files import file_messages
+from spraycc.executor.prepare import Prepared
+from spraycc.executor.produced_files import file_messages, produced_messages
 from spraycc.model import TaskId
 from spraycc.wire.executor import FileHole, MadeFile
 
@@ -96,3 +98,27 @@ def test_only_the_beginning_of_a_large_hole_is_read(file: Path, monkeypatch: pyt
     assert sent(file) == (bytes(5 * MIB), [5 * MIB])
     monkeypatch.setattr(produced_files, "_CHECKED_BYTES", MIB + 4096)
     assert sent(file) == (file.read_bytes(), [])
+
+
+def produced(tmp_path: Path, times_ns: dict[str, int], began_ns: int, ended_ns: int) -> dict[str, int | None]:
+    """The files' explicit times in the messages, in the messages' order. The command left files with these times."""
+    root, upper = tmp_path / "root", tmp_path / "upper"
+    root.mkdir()
+    upper.mkdir()
+    for name, time_ns in times_ns.items():
+        (upper / name).touch()
+        os.utime(upper / name, ns=(time_ns, time_ns))
+    layer = Layer(bytes(root), bytes(upper), bytes(tmp_path / "work"))
+    messages = produced_messages(TaskId(1), [layer], Prepared(), [], began_ns, ended_ns)
+    made = [message for message in messages if isinstance(message, MadeFile)]
+    return {Path(os.fsdecode(message.path)).name: message.mtime_ns for message in made}
+
+
+def test_a_time_in_whole_seconds_is_the_present_time(tmp_path: Path) -> None:
+    """Some file systems keep no fractions: a file is then up to a second older than its command."""
+    second = 10**9
+    begun, set_by_command = 1_700_000_000 * second, 1_699_999_999 * second
+    times = produced(
+        tmp_path, {"new": begun, "old": set_by_command, "exact": begun + 1}, begun + 600_000_000, begun + 900_000_000
+    )
+    assert times == {"new": None, "old": set_by_command, "exact": begun + 1}
