@@ -6,8 +6,10 @@ command saw them. Some kernels mark any new directory as opaque, so the mark cou
 directory too.
 
 Order: deletions, directories (parents first), symbolic links, files, and the known outputs as the last files, in their
-order, so that no object is newer than a missing depfile. A file with several names is refused, because the command may
-have meant to change only one of them. Names and statuses are held in memory, and of contents one piece at a time.
+order, so that no object is newer than a missing depfile. Other files come in the order of their times: the server gives
+them new times in the order of the messages, and make compares the outputs of one command with each other. A file with
+several names is refused, because the command may have meant to change only one of them. Names and statuses are held in
+memory, and of contents one piece at a time.
 """
 
 from __future__ import annotations
@@ -78,7 +80,7 @@ class _LayerReader:
             upper, path, is_merged = directories.pop()
             within = os.lstat(upper)
             with os.scandir(upper) as entries:
-                # Sorted, so that the same command gives the same messages whatever the file system's order.
+                # Sorted, so that the file system's order has no effect on the messages.
                 for entry in sorted(entries, key=lambda e: e.name):
                     below = path.rstrip(b"/") + b"/" + entry.name
                     status = entry.stat(follow_symlinks=False)
@@ -193,7 +195,7 @@ def produced_messages(
     yield from found.directories
     yield from found.symlinks
     rank = {path: number for number, path in enumerate(outputs, start=1)}
-    for file in sorted(found.files, key=lambda f: rank.get(f.path, 0)):
+    for file in sorted(found.files, key=lambda f: (rank.get(f.path, 0), f.status.st_mtime_ns)):
         yield from file_messages(task, file.path, file.upper, file.status, file.mtime_ns)
 
 

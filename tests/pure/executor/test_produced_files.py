@@ -122,3 +122,10 @@ def test_a_time_in_whole_seconds_is_the_present_time(tmp_path: Path) -> None:
         tmp_path, {"new": begun, "old": set_by_command, "exact": begun + 1}, begun + 600_000_000, begun + 900_000_000
     )
     assert times == {"new": None, "old": set_by_command, "exact": begun + 1}
+
+
+def test_files_come_in_the_order_of_their_times(tmp_path: Path) -> None:
+    """The server gives them new times in this order, and make compares them."""
+    second = 10**9
+    times = produced(tmp_path, {"a": 3 * second, "b": second, "c": 2 * second}, 0, 4 * second)
+    assert list(times) == ["b", "c", "a"]
