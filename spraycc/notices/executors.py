@@ -55,6 +55,11 @@ NO_RECORD = Notice(
     "The command avoids the recorder: it is a static program, for example. The task runs on the submit host.",
     "No step is needed.",
 )
+EMPTIED_WITHOUT_RECORD = Notice(
+    "the command emptied {directory}, and the executor could not record all files that the command read",
+    "A parallel task may have put files into this directory, and SprayCC can't tell. The task runs on the submit host.",
+    "No step is needed.",
+)
 RECORD_INCOMPLETE = Notice(
     "host {host} could not record all files that the command read",
     "The executor can't prove that the command has read the present files. The task runs a second time.",

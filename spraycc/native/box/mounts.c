@@ -101,6 +101,9 @@ void make_overlay(struct overlay *overlay)
 	/* xino=off keeps the inode numbers of the lower files, which the executor compares with the submit host's. Linux
 	 * 4.17. */
 	(void)syscall(SYS_fsconfig, context, SET_STRING, "xino", "off", 0);
+	/* With an index the kernel marks each new directory as opaque (ovl_create_upper), as if the command had removed a
+	 * directory of that name before. A kernel may have the index by default. */
+	(void)syscall(SYS_fsconfig, context, SET_STRING, "index", "off", 0);
 	/* Without this option, the unmount writes all dirty pages of the upper layer's file system to disk (ovl_sync_fs).
 	 * Linux 5.10. */
 	(void)syscall(SYS_fsconfig, context, SET_FLAG, "volatile", NULL, 0);

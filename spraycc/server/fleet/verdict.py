@@ -11,6 +11,7 @@ from spraycc.scheduler.events import Outcome
 from spraycc.server.coherence.inputs import Expected, Inputs, Mismatch, Told
 from spraycc.server.fleet.in_flight import InFlight
 from spraycc.stamps import MISSING, describe
+from spraycc.system.paths import shown
 from spraycc.wire.executor import TaskEnded
 
 #: After this many attempts on hosts that saw other files than the submit host, a task runs on the submit host.
@@ -56,6 +57,11 @@ async def judge(
         outcome, why = await _prove(flight, ended, host, inputs, task.expected, told, why)
         if flight.aborted:
             outcome = Outcome.CANCELLED
+    # Some kernels mark a new directory as emptied, too. A complete record shows whether it was there before.
+    if outcome is Outcome.DONE and (flight.reads is None or not flight.reads.complete):
+        emptied = flight.staging.emptied_blindly()
+        if emptied is not None:
+            outcome, why = Outcome.REFUSED, executors.EMPTIED_WITHOUT_RECORD.text(directory=shown(emptied))
     if outcome is Outcome.STALE:
         if inputs is not None:
             inputs.forget_told(flight.stamps, told)

@@ -25,11 +25,15 @@ class Remover:
         #: (device, inode) of files with several names of which this attempt has removed or replaced one
         self._names_removed: set[tuple[int, int]] = set()
 
+    def knows_times(self, path: bytes) -> bool:
+        """True if the times at the path tell which files a parallel task has made. Otherwise all files are removed."""
+        return self._since_ns is not None and not self._is_shared(os.path.dirname(path))
+
     def remove(self, path: bytes) -> None:
         """Remove a file, or a directory with all its contents. Files that changed since the attempt's start stay."""
         with suppress(FileNotFoundError):
             status = os.lstat(path)
-            knows_times = self._knows_times(path)
+            knows_times = self.knows_times(path)
             if stat.S_ISDIR(status.st_mode):
                 self._remove_directory(path, knows_times)
             elif not knows_times or self._may_remove(status):
@@ -37,12 +41,9 @@ class Remover:
 
     def will_replace(self, path: bytes) -> None:
         """Note that the attempt replaces the file: its other names may still be removed, although its ctime changes."""
-        if self._knows_times(path):
+        if self.knows_times(path):
             with suppress(FileNotFoundError):
                 self._may_remove(os.lstat(path))
-
-    def _knows_times(self, path: bytes) -> bool:
-        return self._since_ns is not None and not self._is_shared(os.path.dirname(path))
 
     def _remove_directory(self, path: bytes, knows_times: bool) -> None:
         if not knows_times:

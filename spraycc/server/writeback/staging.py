@@ -112,6 +112,13 @@ class Staging:
         """True if :meth:`spill` should be called."""
         return self.memory_bytes > MEMORY_BYTES
 
+    def emptied_blindly(self) -> bytes | None:
+        """A directory that the command has emptied, if files of parallel tasks in it would be removed as well."""
+        for change in self._changes:
+            if isinstance(change, MadeDirectory) and change.emptied and not self._remover.knows_times(change.path):
+                return change.path
+        return None
+
     def take(self, message: Change) -> None:
         """Note a change, or a hole in the last file.
 

@@ -6,9 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from spraycc.model import ExecutorId, TaskId
+from spraycc.scheduler.events import Outcome
+from spraycc.server.coherence.inputs import Told
+from spraycc.server.fleet.in_flight import InFlight
+from spraycc.server.fleet.verdict import judge
+from spraycc.server.host.temp_names import Temporaries
+from spraycc.server.writeback.staging import Staging
 from spraycc.stamps import CONTENTS, DIGEST_BYTES, FILE, MISSING, look, of_contents
 from spraycc.system.toolchain import Identity
 from spraycc.wire import runner as wire
+from spraycc.wire.executor import MadeDirectory, Reads
+from tests.sim.server.executor_peers import ended, task
 from tests.sim.server.silent_watcher import SilentWatcher
 from tests.sim.server.world import serving, settle
 
@@ -191,3 +200,24 @@ async def test_a_host_with_another_system_file_gets_no_more_compiles(
         figures = await build.finish()
         assert (figures["local"], figures["remote"], figures["stale"], figures["retried"]) == (2, 0, 0, 1)
         assert figures["reasons"]["here: unfit"] == 2
+
+
+@pytest.mark.parametrize(
+    ("complete", "is_shared", "outcome"),
+    [
+        (None, True, Outcome.REFUSED),
+        (False, True, Outcome.REFUSED),
+        (True, True, Outcome.DONE),
+        (None, False, Outcome.DONE),
+    ],
+)
+async def test_a_directory_of_other_hosts_is_emptied_only_with_a_complete_record(
+    tmp_path: Path, complete: bool | None, is_shared: bool, outcome: Outcome
+) -> None:
+    """Some kernels mark a new directory as emptied. A parallel task may have made it meanwhile, and files in it."""
+    one = task(tmp_path)
+    staging = Staging((bytes(tmp_path),), b"1-1", Temporaries(), since_ns=0, is_shared=lambda _: is_shared)
+    staging.take(MadeDirectory(TaskId(1), bytes(tmp_path / "d"), 0o755, emptied=True, mtime_ns=None))
+    flight = InFlight(one, one.begin_attempt(ExecutorId("e1")), staging)
+    flight.reads = None if complete is None else Reads(TaskId(1), complete)
+    assert (await judge(flight, ended(), "host", None, Told()))[0] is outcome
