@@ -1,4 +1,4 @@
-"""Commits results to the disk: large results in a thread, small results as ``server/host/offload.py`` decides."""
+"""Commits results to the disk: large results and removals in a thread, others as ``server/host/offload.py`` decides."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ class WriteBack:
         Raises:
             ProtocolError, WriteBackError: as :meth:`Staging.commit`.
         """
-        if staging.memory_bytes > INLINE_BYTES or staging.changes > INLINE_CHANGES:
+        # A removal may be a large tree: only the disk knows its size.
+        if staging.memory_bytes > INLINE_BYTES or staging.changes > INLINE_CHANGES or staging.removed:
             await self._disk.do_in_thread(staging.commit)
         else:
             await self._disk.do("write", staging.commit)

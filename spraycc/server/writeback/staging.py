@@ -94,7 +94,7 @@ class Staging:
         self.memory_bytes = 0
         self._open = 0
         #: paths of deletions, and of directories that are emptied
-        self._removed: set[bytes] = set()
+        self.removed: set[bytes] = set()
         #: The directory of the last change, kept open: changes reach this directory even if its path is replaced.
         self._directory = b""
         self._directory_fd = -1
@@ -143,7 +143,7 @@ class Staging:
         else:
             self._changes.append(message)
             if isinstance(message, Deleted) or (isinstance(message, MadeDirectory) and message.emptied):
-                self._removed.add(message.path)
+                self.removed.add(message.path)
 
     def expect(self, size_bytes: int) -> None:
         """Note that so much of the last file's contents comes next, by :meth:`write`.
@@ -194,8 +194,8 @@ class Staging:
         """
         try:
             self._finish_current()
-            making_room = made_paths(self._messages()) if self._removed else set()
-            if self._removed or not self._is_repeatable:
+            making_room = made_paths(self._messages()) if self.removed else set()
+            if self.removed or not self._is_repeatable:
                 self._prepare(making_room)
             last: list[Deleted] = []
             for change in self._changes:
@@ -329,9 +329,9 @@ class Staging:
     def _kept_directory(self, directory: bytes) -> bytes:
         """The directory, or the nearest one above it that no change removes with all that is in it."""
         kept = directory
-        while self._removed and len(directory) > 1:
+        while self.removed and len(directory) > 1:
             above = os.path.dirname(directory)
-            if directory in self._removed:
+            if directory in self.removed:
                 kept = above
             directory = above
         return kept
@@ -456,7 +456,7 @@ class Staging:
         file.temporary = b""
 
     def _move(self, temporary: bytes, path: bytes) -> None:
-        if self._removed:
+        if self.removed:
             self._remover.will_replace(path)
         try:
             try:

@@ -26,9 +26,11 @@ class World:
         finally:
             self.in_thread = False
 
-    async def commits_inline(self, memory_bytes: int = 10, changes: int = 1, takes_s: float = 0.0) -> bool:
+    async def commits_inline(
+        self, memory_bytes: int = 10, changes: int = 1, takes_s: float = 0.0, removes: bool = False
+    ) -> bool:
         """Whether the caller's thread makes this result visible."""
-        staging = FakeStaging(self, memory_bytes, changes, takes_s)
+        staging = FakeStaging(self, memory_bytes, changes, takes_s, removes)
         await self.write_back.commit(staging)  # type: ignore[arg-type]
         return staging.was_inline()
 
@@ -36,9 +38,12 @@ class World:
 class FakeStaging:
     """Records whether its commit ran in the caller's thread; the commit takes ``takes_s``."""
 
-    def __init__(self, world: World, memory_bytes: int = 10, changes: int = 1, takes_s: float = 0.0) -> None:
+    def __init__(
+        self, world: World, memory_bytes: int = 10, changes: int = 1, takes_s: float = 0.0, removes: bool = False
+    ) -> None:
         self.memory_bytes = memory_bytes
         self.changes = changes
+        self.removed = {b"/w/build"} if removes else set()
         self._world = world
         self._takes_s = takes_s
         self._inline: list[bool] = []
@@ -64,6 +69,11 @@ async def test_a_large_one_is_written_in_a_thread() -> None:
 
 async def test_many_files_are_made_visible_in_a_thread() -> None:
     assert not await World().commits_inline(changes=commit.INLINE_CHANGES + 1)
+
+
+async def test_a_removal_is_done_in_a_thread() -> None:
+    """It may be a large tree: ``rm -r build``."""
+    assert not await World().commits_inline(removes=True)
 
 
 async def test_where_the_disk_hangs_all_is_written_in_threads() -> None:
