@@ -26,6 +26,7 @@ from spraycc.executor.file_attributes import is_owner_changed, lost_attribute
 from spraycc.executor.file_piece import FilePiece
 from spraycc.executor.prepare import Prepared, stamp
 from spraycc.model import TaskId
+from spraycc.system.filesystems import FileSystems
 from spraycc.system.paths import shown
 from spraycc.wire.executor import PIECE_BYTES, Deleted, FileHole, MadeDirectory, MadeFile, MadeSymlink
 from spraycc.wire.framing import CHUNK_BYTES
@@ -213,7 +214,8 @@ def file_messages(
         if small:
             return
         at = 0
-        for is_data, size in _extents(source.fileno(), left) if status.st_blocks * 512 < left else [(True, left)]:
+        is_sparse = status.st_blocks * 512 < left
+        for is_data, size in _extents(source.fileno(), left, where) if is_sparse else [(True, left)]:
             end = at + size
             if not is_data:
                 yield FileHole(task, size)
@@ -223,14 +225,16 @@ def file_messages(
             at = end
 
 
-def _extents(descriptor: int, size: int) -> Iterator[tuple[bool, int]]:
-    """The file's parts: (True for data and False for a hole, size).
+def _extents(descriptor: int, size: int, where: bytes) -> Iterator[tuple[bool, int]]:
+    """The parts of the file at ``where``: (True for data and False for a hole, size).
 
     A generator, so that other coroutines run between the readings of two holes.
 
-    A hole that the file system reports counts only if it reads as zeros. OpenZFS before 2.1.14 and 2.2.2 could report
-    data that was just written as a hole (https://github.com/openzfs/zfs/issues/15526).
+    OpenZFS before 2.1.14 and 2.2.2 could report data that was just written as a hole
+    (https://github.com/openzfs/zfs/issues/15526). So on ZFS and unknown file systems a reported hole counts only if it
+    reads as zeros.
     """
+    has_true_holes = FileSystems().has_true_holes(os.path.dirname(where))
     at = 0
     while at < size:
         try:
@@ -241,7 +245,7 @@ def _extents(descriptor: int, size: int) -> Iterator[tuple[bool, int]]:
             data = size
         hole = os.lseek(descriptor, data, os.SEEK_HOLE) if data < size else size
         if data > at:
-            yield not _begins_with_zeros(descriptor, at, data - at), data - at
+            yield not (has_true_holes or _begins_with_zeros(descriptor, at, data - at)), data - at
         if hole > data:
             yield True, hole - data
         at = hole

@@ -18,6 +18,9 @@ _LOCAL_TYPES = frozenset(
 #: changed.
 _NAMES_FOLLOW = frozenset(b"nfs nfs4 lustre gpfs ceph".split()) | _LOCAL_TYPES
 
+#: Types on which lseek(2) has never reported data as a hole. ZFS could, and so can network file systems above ZFS.
+_TRUE_HOLES = frozenset(b"btrfs ext4 tmpfs xfs".split())
+
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
@@ -51,6 +54,10 @@ class FileSystems:
     def names_follow_directory(self, directory: bytes) -> bool:
         """True if no cached name in this directory (missing names too) is older than the cached directory itself."""
         return self._type(directory) in _NAMES_FOLLOW
+
+    def has_true_holes(self, directory: bytes) -> bool:
+        """True if every hole that lseek(2) reports for a file in this directory reads as zeros."""
+        return self._type(directory) in _TRUE_HOLES
 
     def _type(self, directory: bytes) -> bytes:
         while True:

@@ -14,6 +14,7 @@ from spraycc.executor.file_piece import FilePiece
 from spraycc.executor.prepare import Prepared
 from spraycc.executor.produced_files import file_messages, produced_messages
 from spraycc.model import TaskId
+from spraycc.system.filesystems import FileSystems
 from spraycc.wire.executor import FileHole, MadeFile
 
 MIB = 1024 * 1024
@@ -50,8 +51,9 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def report(monkeypatch: pytest.MonkeyPatch, *extents: tuple[int, int]) -> None:
+def report(monkeypatch: pytest.MonkeyPatch, *extents: tuple[int, int], file_system: bytes = b"zfs") -> None:
     """Have lseek report these (begin, end) of data, and holes elsewhere."""
+    monkeypatch.setattr(FileSystems, "_type", lambda self, directory: file_system)
 
     def lseek(descriptor: int, at: int, whence: int) -> int:
         if whence == os.SEEK_HOLE:
@@ -98,6 +100,27 @@ def test_only_the_beginning_of_a_large_hole_is_read(file: Path, monkeypatch: pyt
     assert sent(file) == (bytes(5 * MIB), [5 * MIB])
     monkeypatch.setattr(produced_files, "_CHECKED_BYTES", MIB + 4096)
     assert sent(file) == (file.read_bytes(), [])
+
+
+@pytest.mark.parametrize(
+    ("file_system", "is_read"),
+    [(b"ext4", False), (b"xfs", False), (b"tmpfs", False), (b"zfs", True), (b"nfs4", True), (b"fuse.new", True)],
+)
+def test_holes_are_read_on_file_systems_that_may_report_data_as_holes(
+    file: Path, monkeypatch: pytest.MonkeyPatch, file_system: bytes, is_read: bool
+) -> None:
+    """To read the holes of a disk image takes much longer than to send its data."""
+    report(monkeypatch, (MIB, 2 * MIB), (3 * MIB, 4 * MIB), file_system=file_system)
+    real = produced_files._begins_with_zeros
+    read = []
+
+    def begins_with_zeros(descriptor: int, begin: int, size: int) -> bool:
+        read.append(begin)
+        return real(descriptor, begin, size)
+
+    monkeypatch.setattr(produced_files, "_begins_with_zeros", begins_with_zeros)
+    assert sent(file) == (file.read_bytes(), [MIB] * 3)
+    assert read == ([0, 2 * MIB, 4 * MIB] if is_read else [])
 
 
 def produced(tmp_path: Path, times_ns: dict[str, int], began_ns: int, ended_ns: int) -> dict[str, int | None]:
