@@ -6,8 +6,12 @@ import errno
 import os
 import shutil
 import stat
+import time
 from collections.abc import Callable
 from contextlib import suppress
+
+#: The clocks of the kernel and its file systems differ by some milliseconds.
+_CLOCK_SLACK_NS = 1_000_000_000
 
 
 class Remover:
@@ -59,10 +63,13 @@ class Remover:
         _remove_if_empty(path)
 
     def _may_remove(self, status: os.stat_result) -> bool:
-        """False if the file has changed since the attempt's start. Our removal of another name is no such change."""
+        """False if the file has changed since the attempt's start. Our removal of another name is no such change.
+
+        A time in the future is from before this host's clock was set back.
+        """
         file = (status.st_dev, status.st_ino)
         assert self._since_ns is not None
-        if status.st_ctime_ns < self._since_ns:
+        if not self._since_ns <= status.st_ctime_ns <= time.time_ns() + _CLOCK_SLACK_NS:
             if status.st_nlink > 1:
                 self._names_removed.add(file)
             return True

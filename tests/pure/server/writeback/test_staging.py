@@ -705,6 +705,19 @@ def test_files_of_parallel_tasks_survive_the_removal_of_their_directory(root: Pa
     assert {str(path.relative_to(root)) for path in root.rglob("*")} == {"d", "d/sub", "d/sub/new"}
 
 
+def test_files_from_before_the_clock_was_set_back_are_removed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "d").mkdir()
+    for name in ("d/old", "old"):
+        (root / name).touch()
+    an_hour_ago_ns = now_ns(root) - 3600 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: an_hour_ago_ns)
+    work = Staging((os.fsencode(root),), b"7-1", Temporaries(), an_hour_ago_ns - 10**9)
+    work.take(Deleted(T, os.fsencode(root / "d")))
+    work.take(Deleted(T, os.fsencode(root / "old")))
+    work.commit()
+    assert not list(root.iterdir())
+
+
 @pytest.mark.parametrize("is_known", [True, False])
 def test_all_else_is_removed(root: Path, is_known: bool) -> None:
     (root / "d" / "sub").mkdir(parents=True)
