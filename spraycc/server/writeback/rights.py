@@ -1,9 +1,10 @@
-"""Checks before the first change of a result: its deletions that come first, and the rights on its directories."""
+"""Before the first change of a result: its deletions that come first, the rights, and a place for the new contents."""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterable, Sequence, Set
 
 from spraycc.errors import WriteBackError
@@ -49,6 +50,33 @@ def check_rights(changes: Sequence[PathChange], making_room: Set[bytes]) -> None
         if is_removed and not os.path.islink(path):
             for directory, *_ in os.walk(path):
                 _check_directory(path, directory, os.R_OK | os.W_OK | os.X_OK)
+
+
+def kept_directory(directory: bytes, removed: Set[bytes], made: Set[bytes]) -> bytes:
+    """A place for a temporary file: the directory, or the nearest one above it in which the file can stay.
+
+    Args:
+        directory: the place of the final file.
+        removed: the result removes these directories with all that is in them.
+        made: the result makes these directories, or changes their modes. The file can't be made in some of them yet.
+    """
+    kept = directory
+    while (removed or made) and len(directory) > 1:
+        above = os.path.dirname(directory)
+        if directory in removed or (directory in made and _is_closed(directory, above)):
+            kept = above
+        directory = above
+    return kept
+
+
+def _is_closed(directory: bytes, above: bytes) -> bool:
+    """True if a file can't be made in the directory, and would have the same group if it came from the one above."""
+    try:
+        statuses = os.stat(directory), os.stat(above)
+    except OSError:
+        return False
+    groups = {(status.st_gid, status.st_mode & stat.S_ISGID) for status in statuses}
+    return len(groups) == 1 and not os.access(directory, os.W_OK | os.X_OK)
 
 
 def _check_directory(path: bytes, directory: bytes, rights: int) -> None:

@@ -28,7 +28,7 @@ from spraycc.errors import ProtocolError, WriteBackError
 from spraycc.server.host.temp_names import Temporaries
 from spraycc.server.writeback.new_files import create, link_unnamed
 from spraycc.server.writeback.removal import Remover
-from spraycc.server.writeback.rights import check_rights, made_paths
+from spraycc.server.writeback.rights import check_rights, kept_directory, made_paths
 from spraycc.system.paths import is_inside
 from spraycc.system.threads import exact_modes
 from spraycc.wire.executor import Deleted, FileHole, MadeDirectory, MadeFile, MadeSymlink
@@ -95,6 +95,8 @@ class Staging:
         self._open = 0
         #: paths of deletions, and of directories that are emptied
         self.removed: set[bytes] = set()
+        #: paths of directories that are made or get another mode
+        self._directories: set[bytes] = set()
         #: The directory of the last change, kept open: changes reach this directory even if its path is replaced.
         self._directory = b""
         self._directory_fd = -1
@@ -142,6 +144,8 @@ class Staging:
                 self._add(file, message.data)
         else:
             self._changes.append(message)
+            if isinstance(message, MadeDirectory):
+                self._directories.add(message.path)
             if isinstance(message, Deleted) or (isinstance(message, MadeDirectory) and message.emptied):
                 self.removed.add(message.path)
 
@@ -304,7 +308,7 @@ class Staging:
     def _open_temporary(self, file: _File) -> None:
         # The final mode, because each chmod is a SETATTR on NFS.
         mode = (file.made.mode & 0o777) | 0o600
-        directory = self._kept_directory(os.path.dirname(file.made.path))
+        directory = kept_directory(os.path.dirname(file.made.path), self.removed, self._directories)
         while True:
             try:
                 within = self._enter(directory)
@@ -325,16 +329,6 @@ class Staging:
                 file.fd = create(file.temporary, mode)
         self._open += 1
         file.mode = stat.S_IMODE(os.fstat(file.fd).st_mode)
-
-    def _kept_directory(self, directory: bytes) -> bytes:
-        """The directory, or the nearest one above it that no change removes with all that is in it."""
-        kept = directory
-        while self.removed and len(directory) > 1:
-            above = os.path.dirname(directory)
-            if directory in self.removed:
-                kept = above
-            directory = above
-        return kept
 
     def _temporary_name(self, directory: bytes) -> bytes:
         return self._temporaries.name(directory, self._token)
