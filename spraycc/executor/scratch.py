@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import math
 import os
 import stat
@@ -30,6 +31,8 @@ _DEAD_PREFIX = b"dead-"
 #: at once.
 _FEW_ENTRIES = 48
 _FEW_BYTES = 1024 * 1024
+#: The kernel takes shorter paths only (limits.h).
+_PATH_MAX = 4096
 _TEMPORARY_MODE = stat.S_IFDIR | 0o700
 
 
@@ -236,8 +239,12 @@ def remove_if_small(path: bytes) -> bool:
 
 
 def _remove(path: bytes, *, most_entries: float, most_bytes: float) -> bool:
-    """Remove a directory. False, with a part left, if it holds more entries or larger files than the limits."""
+    """Remove a directory. False, with a part left, if it holds more entries or larger files than the limits.
+
+    A command can make a tree whose paths are too long for system calls. Its lower part is moved up, and then removed.
+    """
     pending, directories = [path], []
+    short_names = (path + b"/.spraycc-moved-%d" % number for number in itertools.count())
     while pending:
         directory = pending.pop()
         directories.append(directory)
@@ -247,8 +254,12 @@ def _remove(path: bytes, *, most_entries: float, most_bytes: float) -> bool:
             with os.scandir(directory) as entries:
                 for entry in entries:
                     most_entries -= 1
-                    if most_entries < 0:
+                    is_long = len(entry.path) >= _PATH_MAX
+                    if most_entries < 0 or (is_long and most_bytes < math.inf):
                         return False
+                    if is_long:
+                        pending += _moved_up(directory, entry, next(short_names))
+                        continue
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)
                         continue
@@ -260,3 +271,19 @@ def _remove(path: bytes, *, most_entries: float, most_bytes: float) -> bool:
         with contextlib.suppress(OSError):
             os.rmdir(directory)
     return True
+
+
+def _moved_up(directory: bytes, entry: os.DirEntry[bytes], place: bytes) -> list[bytes]:
+    """Remove an entry whose path is too long. A directory is moved to ``place``, and returned."""
+    with contextlib.suppress(OSError):
+        within = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.name, dir_fd=within)
+                return []
+            os.chmod(entry.name, 0o700, dir_fd=within)  # a rename changes the directory's own entry ".."
+            os.rename(entry.name, place, src_dir_fd=within)
+            return [place]
+        finally:
+            os.close(within)
+    return []

@@ -211,3 +211,22 @@ def test_a_slot_with_much_in_it_takes_its_time(tmp_path, place, files, size):
     remove_tree(slot.path)
     assert not os.path.exists(slot.path)
     scratch.remove()
+
+
+@pytest.mark.parametrize(("name", "path_bytes"), [("d" * 200, 20_000), ("d", 5_000)])
+def test_trees_with_paths_that_are_too_long_go(tmp_path, name, path_bytes):
+    """A command gets there by chdir, one directory at a time. Long names and deep trees."""
+    top = tmp_path / "slot"
+    top.mkdir()
+    within = os.open(top, os.O_RDONLY)
+    for _ in range(path_bytes // (len(name) + 1)):
+        os.mkdir(name, dir_fd=within)
+        os.close(os.open("f", os.O_CREAT | os.O_WRONLY, dir_fd=within))
+        below = os.open(name, os.O_RDONLY, dir_fd=within)
+        os.fchmod(within, 0o500)
+        os.close(within)
+        within = below
+    os.close(within)
+    assert not remove_if_small(os.fsencode(top))
+    remove_tree(os.fsencode(top))
+    assert not top.exists()
