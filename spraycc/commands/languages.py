@@ -94,7 +94,8 @@ _SUFFIXES: list[tuple[Family, bytes, bytes]] = [
     (Family.EITHER, b"ada", b".adb .ads"),
     (Family.GCC, b"go", b".go"),
     (Family.GCC, b"d", b".d .di .dd"),
-    (Family.CLANG, b"c++-module", b".cppm .ccm .cxxm .c++m .ixx"),
+    # GCC 15 and later read these suffixes, too. Before, such a file is for the linker, so -c writes nothing.
+    (Family.EITHER, b"c++-module", b".cppm .ccm .cxxm .c++m .ixx"),
     (Family.CLANG, b"c++-module-cpp-output", b".iim"),
     (Family.CLANG, b"ir", b".bc .ll"),
     (Family.CLANG, b"cuda", b".cu"),

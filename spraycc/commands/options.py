@@ -80,7 +80,7 @@ class Effect(enum.Enum):
     WRAPPER = enum.auto()  #: -wrapper
     APPENDS = enum.auto()  #: -time=FILE
     MODULE_MAPPER = enum.auto()  #: -fmodule-mapper=
-    MODULES = enum.auto()  #: Clang's implicit modules: a cache with locks
+    MODULES = enum.auto()  #: -fmodules: Clang's cache with locks, or GCC's gcm.cache
     MODULES_OFF = enum.auto()
 
 

@@ -244,6 +244,13 @@ def _module_mapper(line: ParsedLine, value: bytes | None) -> None:
     line.writes_unknown = True
 
 
+def _modules(line: ParsedLine, value: bytes | None) -> None:
+    line.modules = True
+    # GCC 15 and later: -fmodules is another name of -fmodules-ts. The compiler writes into gcm.cache.
+    if line.family is Family.GCC:
+        line.writes_unknown = True
+
+
 _EFFECTS: dict[Effect, _Handler | None] = {
     Effect.NONE: None,
     Effect.COMPILE_ONLY: _set_mode(Mode.OBJECT),
@@ -293,7 +300,7 @@ _EFFECTS: dict[Effect, _Handler | None] = {
     Effect.WRAPPER: _force(Reason.WRAPPER),
     Effect.APPENDS: _appends,
     Effect.MODULE_MAPPER: _module_mapper,
-    Effect.MODULES: _set("modules", True),
+    Effect.MODULES: _modules,
     Effect.MODULES_OFF: _set("modules", False),
 }
 

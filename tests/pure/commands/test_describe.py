@@ -66,6 +66,7 @@ KINDS = [
     ("clang -MJ foo.o.json -c foo.c -o x/foo.o", Kind.COMPILE, REMOTE, Reason.COMPILE),
     ("gcc -fmodule-mapper=foo.modmap -fmodules-ts -c foo.cc", Kind.COMPILE, REMOTE, Reason.COMPILE),
     ("gcc -fmodules-ts -c foo.cc", Kind.COMPILE, REMOTE, Reason.COMPILE),
+    ("g++ -fmodules -c foo.cc", Kind.COMPILE, REMOTE, Reason.COMPILE),
     ("gcc -o conf.o -c conf.c", Kind.COMPILE, REMOTE, Reason.COMPILE),
     ("gcc -c src/myconftest.c", Kind.COMPILE, REMOTE, Reason.COMPILE),
     ("gcc -c conftest.dir/foo.c", Kind.COMPILE, REMOTE, Reason.COMPILE),
@@ -331,6 +332,7 @@ def test_a_question_needs_no_response_file() -> None:
 LANGUAGES = [
     ("gcc -c a.c b.C d.cc e.cpp f.cxx g.c++ h.m i.mm j.s k.S l.i m.ii", 12),
     ("gcc -c a.c B.CC c.txt d.o e.a f.so g.Cpp", 1),
+    ("g++ -c a.cppm b.ccm c.cxxm d.c++m e.ixx", 5),
     ("clang -c a.c B.CC c.ll d.cu", 4),
     ("gcc -x c a b c -x none d e.c", 4),
     ("gcc -c .c a/.c", 0),
@@ -405,6 +407,19 @@ OUTPUTS = [
 @pytest.mark.parametrize(("line", "outputs"), OUTPUTS, ids=[row[0] for row in OUTPUTS])
 def test_outputs_with_the_named_one_last(line: str, outputs: list[str]) -> None:
     assert [name.decode() for name in said(line).outputs] == outputs
+
+
+@pytest.mark.parametrize(
+    ("line", "complete"),
+    [
+        ("g++ -c m.cc -o out/m.o", True),
+        ("g++ -fmodules -c m.cc -o out/m.o", False),
+        ("g++ -fno-modules -c m.cc -o out/m.o", True),
+        ("g++ -c m.cppm -o out/m.o", False),
+    ],
+)
+def test_lines_that_may_write_more_than_the_named_files(line: str, complete: bool) -> None:
+    assert said(line).complete is complete
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,8 @@ ROWS = {
     "pch-clang": Row("CC -x c-header pre.h -o pre.pch && CC -include-pch pre.pch -c usespre.c -o obj/p.o", ("clang",), ran=("remote", "remote"), predicted=("here", "remote")),
     "modules": Row("CC -std=c++20 -fmodules-ts -c m.cc -o m.o && CC -std=c++20 -fmodules-ts -c usesm.cc -o u.o && CC m.o u.o -o prog && ./prog; echo $?",
                    ("g++",), ran=("remote", "remote", "here"), predicted=("here", "here", "here"), env=(("SOURCE_DATE_EPOCH", "1"),)),
+    # GCC 15 and later compile the file. For earlier versions it is for the linker, and -c writes nothing.
+    "module-suffix": Row("cp m.cc m.cppm; CC -std=c++20 -fmodules-ts -c m.cppm", ("g++",), predicted=HERE, env=(("SOURCE_DATE_EPOCH", "1"),)),
     "lto": Row("CC -flto -O2 -c u.c -o obj/u.o", ("clang",)),
     "lto-and-link": Row("CC -flto -O2 -c u.c -o obj/u.o && CC -flto -O2 -c v.c && CC -flto -O2 obj/u.o v.o -o prog && ./prog; echo $?; rm -f prog obj/u.o v.o",
                         ("gcc",), ran=("remote", "remote", "here")),
