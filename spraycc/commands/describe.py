@@ -69,6 +69,9 @@ def describe(
     if tool is None:
         return Description(Kind.UNKNOWN, Placement.HERE_LIGHT, Reason.UNKNOWN_PROGRAM.value)
     description = _describe_tool(tool, argv, cwd, env, read_file)
+    # The runner has removed SprayCC's own library. A library of the user may write any file.
+    if description.complete and env.get(b"LD_PRELOAD"):
+        description = replace(description, complete=False)
     # Bear's library in the compiler reports to a process on the submit host. If it can't, it ends the compiler (3.1.1).
     if description.placement is Placement.REMOTE and env.get(b"INTERCEPT_REPORT_DESTINATION"):
         return replace(description, placement=Placement.HERE_HEAVY, reason=Reason.WATCHED.value)

@@ -366,6 +366,8 @@ ROWS: tuple[Row, ...] = (
     Row(b"-fopt-info", Takes.JOINED, Effect.OPT_INFO, family=Family.GCC),
     Row(b"-foptimization-record-file=", Takes.JOINED, Effect.WRITES_UNKNOWN),
     Row(b"-force_load", Takes.NEXT, family=Family.CLANG),
+    Row(b"-fpass-plugin=", Takes.JOINED, Effect.WRITES_UNKNOWN),
+    Row(b"-fplugin=", Takes.JOINED, Effect.WRITES_UNKNOWN),
     Row(b"-fproc-stat-report", Takes.JOINED, Effect.WRITES_UNKNOWN),
     Row(b"-fprofile-note=", Takes.JOINED, Effect.NOTE, family=Family.GCC),
     Row(b"-fprofile-sample-accurate=", Takes.JOINED, Effect.WRITES_UNKNOWN),

@@ -416,10 +416,14 @@ def test_outputs_with_the_named_one_last(line: str, outputs: list[str]) -> None:
         ("g++ -fmodules -c m.cc -o out/m.o", False),
         ("g++ -fno-modules -c m.cc -o out/m.o", True),
         ("g++ -c m.cppm -o out/m.o", False),
+        ("gcc -fplugin=./p.so -fplugin-arg-p-file=x -c foo.c", False),
+        ("clang -fplugin=./p.so -c foo.c", False),
+        ("clang -fpass-plugin=./p.so -c foo.c", False),
     ],
 )
 def test_lines_that_may_write_more_than_the_named_files(line: str, complete: bool) -> None:
     assert said(line).complete is complete
+    assert not said(line, env={b"LD_PRELOAD": b"/opt/lib/noting.so"}).complete
 
 
 @pytest.mark.parametrize(

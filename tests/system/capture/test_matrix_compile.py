@@ -22,6 +22,9 @@ FILES: Contents = {
     "angled.c": "#include <h.h>\nint x = H;\n", "tmp/": None,
     "pre.h": "#include <stdio.h>\n#define PRE 1\n", "usespre.c": "int p(void) { return PRE; }\n",
     "m.cc": "export module m;\nexport int m() { return 1; }\n", "usesm.cc": "import m;\nint main() { return m() - 1; }\n",
+    "writes.c": "#define _GNU_SOURCE\n#include <errno.h>\n#include <fcntl.h>\n#include <string.h>\n"
+                "__attribute__((constructor)) static void begin(void) {\n"
+                '    if (!strcmp(program_invocation_short_name, "cc1")) creat("beside", 0644);\n}\n',
     "a b.c": U, "p%c.c": U, "x:y.c": U, "new\nline.c": U, b"n\xff\xfe.c": U, "-dash.c": U, "h e/h.h": "",
 }  # fmt: skip
 
@@ -161,6 +164,7 @@ ROWS = {
     "environment-made-anew": Row('env -i PATH="$PATH" CC -g -MMD -c u.c -o obj/u.o'),
     "at-file-quoted": Row("CC @quoted"),
     "incbin-of-a-new-file": Row("CC -c inc.s -o obj/i.o; echo new > old.o; CC -c inc.s -o obj/j.o", ran=("remote", "remote")),
+    "LD_PRELOAD": Row("CC -shared -fPIC writes.c -o p.so && LD_PRELOAD=$PWD/p.so CC -c u.c -o obj/u.o; rm p.so", ("gcc",), ran=("here", "remote")),
     "CPATH": Row("CPATH='h e:.' CC -MD -c angled.c"),
     "TMPDIR-in-the-workspace": Row("TMPDIR=$PWD/tmp CC -c u.c; ls tmp"),
     "TMPDIR-missing": Row("TMPDIR=$PWD/nowhere CC -c u.c"),
