@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from spraycc.commands.appending import CLANG_VARIABLES, GCC_VARIABLES
 from spraycc.commands.configure_tests import is_configure_test
 from spraycc.commands.languages import ASSEMBLER_STAGES, Stage
 from spraycc.commands.names import NO_TOOLS, Family, Tool, Tools, is_launcher
@@ -29,14 +30,6 @@ from spraycc.commands.response import expand
 from spraycc.model import Description, Kind, Placement
 
 ReadFile = Callable[[bytes], bytes | None]
-
-#: Variables that make Clang append to a file, each with the name of that file.
-_CLANG_LOGS = (
-    b"CC_PRINT_OPTIONS_FILE",
-    b"CC_PRINT_HEADERS_FILE",
-    b"CC_LOG_DIAGNOSTICS_FILE",
-    b"CC_PRINT_PROC_STAT_FILE",
-)
 
 _ARCHIVERS = (Tool.AR, Tool.RANLIB, Tool.STRIP, Tool.OBJCOPY)
 _BINUTILS_QUERIES = frozenset([b"--version", b"--help", b"-V", b"-v", b"--print-output-format"])
@@ -218,10 +211,9 @@ def _forced_reason(line: ParsedLine, env: Mapping[bytes, bytes]) -> Reason | Non
     if line.forced_here is not None:
         return line.forced_here
     if line.family is not Family.CLANG:
-        # GCC appends rules to the files that these variables name, for every line without -M or -MD (manual,
-        # "Environment Variables Affecting GCC").
+        # GCC appends rules to the files that these variables name, for every line without -M or -MD.
         names_depfile = line.depend or line.cpp_depfile is not None or line.mode is Mode.DEPENDENCIES
-        if not names_depfile and (env.get(b"DEPENDENCIES_OUTPUT") or env.get(b"SUNPRO_DEPENDENCIES")):
+        if not names_depfile and any(env.get(name) for name in GCC_VARIABLES):
             return Reason.APPENDS
         mapper = env.get(b"CXX_MODULE_MAPPER")
         if mapper and is_module_server(mapper):
@@ -229,9 +221,8 @@ def _forced_reason(line: ParsedLine, env: Mapping[bytes, bytes]) -> Reason | Non
     if line.family is not Family.GCC:
         if line.modules:
             return Reason.MODULE_CACHE
-        for name in _CLANG_LOGS:
-            if env.get(name):
-                return Reason.APPENDS
+        if any(env.get(name) for name in CLANG_VARIABLES):
+            return Reason.APPENDS
         if line.fragment is not None and not _is_own_fragment(line):
             return Reason.APPENDS
     return None

@@ -19,6 +19,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from spraycc.commands.appending import CLANG_VARIABLES, GCC_VARIABLES
 from spraycc.commands.configure_tests import is_configure_test
 from spraycc.commands.languages import SOURCE_SUFFIXES
 from spraycc.commands.names import Tool
@@ -138,8 +139,9 @@ _INTEL_CPU = re.compile(rb"-a?x[Hh]ost\Z|-fast\Z")
 #: Options that keep a compile on the submit host, each as the start of a word.
 _WRAPPERS = (b"-wrapper",)
 #: Append to a file, or have all compiles update one file (Intel's -prof-gen, -prof-use: pgopti.dpi).
-_APPENDS = (b"-time", b"--time", b"-prof-", b"-prof_")
-_APPENDING_VARIABLES = (b"DEPENDENCIES_OUTPUT", b"SUNPRO_DEPENDENCIES")
+_APPENDS = (b"-time", b"--time", b"-prof-", b"-prof_", b"-fproc-stat-report=")
+#: Any of these compilers may be made from GCC or from Clang.
+_APPENDING_VARIABLES = (*GCC_VARIABLES, *CLANG_VARIABLES)
 #: Options of NVIDIA's compilers that make code for a GPU.
 _NVHPC_GPU = (b"-acc", b"-cuda", b"-gpu", b"-mp=gpu", b"-stdpar", b"-ta", b"-target", b"-Mcuda")
 #: Directories of Fortran's modules: the compiler writes and reads files in them.

@@ -368,7 +368,7 @@ ROWS: tuple[Row, ...] = (
     Row(b"-force_load", Takes.NEXT, family=Family.CLANG),
     Row(b"-fpass-plugin=", Takes.JOINED, Effect.WRITES_UNKNOWN),
     Row(b"-fplugin=", Takes.JOINED, Effect.WRITES_UNKNOWN),
-    Row(b"-fproc-stat-report", Takes.JOINED, Effect.WRITES_UNKNOWN),
+    Row(b"-fproc-stat-report=", Takes.JOINED, Effect.APPENDS),
     Row(b"-fprofile-note=", Takes.JOINED, Effect.NOTE, family=Family.GCC),
     Row(b"-fprofile-sample-accurate=", Takes.JOINED, Effect.WRITES_UNKNOWN),
     Row(b"-framework", Takes.NEXT, family=Family.CLANG),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from spraycc.commands.appending import GCC_VARIABLES
 from spraycc.commands.languages import Stage
 from spraycc.commands.names import NO_TOOLS, Family, Tools
 from spraycc.commands.outputs import outputs_of
@@ -61,7 +62,7 @@ def predict(
         return None
     family = tool.family
     expansion = expand(argv[1:], read_file, clang=family is Family.CLANG)
-    if not expansion.complete or any(env.get(name) for name in (b"DEPENDENCIES_OUTPUT", b"SUNPRO_DEPENDENCIES")):
+    if not expansion.complete or any(env.get(name) for name in GCC_VARIABLES):
         return None
     words = list(expansion.words)
     line = parse(words, family, cxx=tool.is_cxx)

@@ -266,6 +266,15 @@ ENVIRONMENTS = [
     ("clang -c foo.c", {b"CCC_OVERRIDE_OPTIONS": b"x-c"}, Reason.OVERRIDDEN),
     ("gcc -c foo.c", {b"CCC_OVERRIDE_OPTIONS": b"x-c"}, Reason.COMPILE),
     ("clang -c foo.c", {b"CC_PRINT_OPTIONS_FILE": b"log"}, Reason.APPENDS),
+    ("clang -c foo.c", {b"CC_PRINT_INTERNAL_STAT_FILE": b"log"}, Reason.APPENDS),
+    ("clang -fproc-stat-report=log -c foo.c", {}, Reason.APPENDS),
+    ("clang -fproc-stat-report -c foo.c", {}, Reason.COMPILE),
+    *(
+        (f"{tool} -c foo.c", {b"CC_PRINT_PROC_STAT_FILE": b"log"}, Reason.APPENDS)
+        for tool in ("icx", "armclang", "flang")
+    ),
+    ("hipcc --offload-arch=gfx90a -c foo.c", {b"CC_PRINT_PROC_STAT_FILE": b"log"}, Reason.APPENDS),
+    ("icx -fproc-stat-report=log -c foo.c", {}, Reason.APPENDS),
     ("gcc -c foo.cc", {b"CXX_MODULE_MAPPER": b"=/run/mapper"}, Reason.MODULE_SERVER),
     ("gcc -c foo.cc", {b"CXX_MODULE_MAPPER": b"map.txt"}, Reason.COMPILE),
 ]
