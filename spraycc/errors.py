@@ -49,6 +49,7 @@ class CaptureRefusal(enum.Enum):
     HOST = "host"  #: the executor's host can't mount the overlay at all
     ROOT = "root"  #: a required directory can't be captured (a mount below it, or it contains the scratch directory)
     COPY_UP = "copy-up"  #: the command met EOVERFLOW, EXDEV, EROFS or EACCES inside the capture
+    DESCRIPTOR = "descriptor"  #: the command used a descriptor that only its caller on the submit host has
     DIFFERENT = "different"  #: the executor's host has another compiler or CPU than the submit host: try another
     STALE = "stale"  #: the executor's host sees other files than the submit host: refresh and try again once
     NO_SPACE = "no-space"  #: the executor's disk is full

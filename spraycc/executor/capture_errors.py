@@ -27,6 +27,8 @@ _CAPTURE_ERRNOS = {
     errno.EROFS: CaptureRefusal.COPY_UP,
     errno.EXDEV: CaptureRefusal.COPY_UP,
     errno.EOVERFLOW: CaptureRefusal.COPY_UP,
+    # an executor's command has none of the caller's descriptors, except for the standard streams
+    errno.EBADF: CaptureRefusal.DESCRIPTOR,
     # an overlay over NFS does not look up a name again when the file server has replaced the file; a bare mount does
     errno.ESTALE: CaptureRefusal.STALE,
     errno.ENOSPC: CaptureRefusal.NO_SPACE,
@@ -64,6 +66,7 @@ _MOVE_FAILED = "inter-device move failed: %s to %s; unable to remove target"
 # The texts of the C locale; os.strerror() would use this process's language.
 _ENGLISH = {
     errno.EPERM: "Operation not permitted",
+    errno.EBADF: "Bad file descriptor",
     errno.EACCES: "Permission denied",
     errno.EROFS: "Read-only file system",
     errno.EXDEV: "Invalid cross-device link",

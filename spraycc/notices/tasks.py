@@ -13,7 +13,8 @@ _PREDICTED, _TOOLCHAIN = "spraycc/executor/predicted_capture.py", "spraycc/execu
 
 ERROR_IN_CAPTURE = Notice(
     "the command met {error} inside the capture",
-    f"The command has printed the text of an error that the capture may have caused. {_ON_SUBMIT_HOST}",
+    "The command has printed the text of an error that the capture may have caused. EBADF may mean a descriptor of the "
+    f"caller (`9>&2`), which the command lacks on an executor. {_ON_SUBMIT_HOST}",
     "No step is needed. For many such tasks of one program, add a rule `here-light` for the program in `[policy]`. For "
     "ENOSPC, set `scratch_dir` to a larger disk.",
     source=_CAPTURE_ERRORS,

@@ -24,6 +24,7 @@ from spraycc.executor.capture_errors import CaptureErrorScanner, OutputDelay, ca
         (b"a.o: Value too large for defined data type\n", CaptureRefusal.COPY_UP),
         (b"fatal error: error writing to /tmp/x.s: No space left on device", CaptureRefusal.NO_SPACE),
         (b"cc1: Disk quota exceeded", CaptureRefusal.NO_SPACE),
+        (b"./t: 2: 9: Bad file descriptor\n", CaptureRefusal.DESCRIPTOR),
         (b"a.c:1:1: error: expected ';'", None),
         (
             b"mv: inter-device move failed: 'e' to 'd'; unable to remove target: Directory not empty",

@@ -99,6 +99,17 @@ def test_a_command_of_a_rule_reads_its_input(sandbox: Sandbox) -> None:
     assert (tree / "explicit").read_text() == ""
 
 
+def test_a_command_of_a_rule_with_an_inherited_descriptor(sandbox: Sandbox) -> None:
+    """automake gives its tests a descriptor of its own: ``AM_TESTS_FD_REDIRECT = 9>&2``."""
+    makefile = "all:\n\t./test > out 2> err 9>&2\n"
+    tree = sandbox.write({"Makefile": makefile, ".spraycc.toml": policy("./test")})
+    sandbox.write({"test": "#!/bin/sh\necho told >&9\necho printed\necho made > made\n"}, tree, mode=0o755)
+    built = sandbox.build("make", "-s").ok()
+    found = {name: (tree / name).read_text() for name in ("err", "out", "made")}
+    assert found == {"err": "told\n", "out": "printed\n", "made": "made\n"}
+    assert built.figures["remote"] == 0, built.words()
+
+
 def test_the_input_of_the_whole_build_keeps_no_command_here(sandbox: Sandbox) -> None:
     """CI and ssh give a build a pipe or a socket that nothing is ever written to; make passes it on to one job at a time."""
     lines = "".join(f"o{i}:\n\t./gen > $@\n" for i in range(4))

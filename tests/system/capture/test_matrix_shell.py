@@ -58,7 +58,7 @@ LINES = {
     "rename-2-a-file": Line("python3 -c 'import os; os.rename(\"a\", \"d/n\"); os.replace(\"b\", \"c\")'"),
     "unnamed-file": Line("python3 -c 'import os; fd = os.open(\".\", os.O_TMPFILE | os.O_RDWR); os.write(fd, b\"x\"); "
                          "os.link(f\"/proc/self/fd/{fd}\", \"n\", src_dir_fd=fd, follow_symlinks=True)'"),
-    "mapped": Line("python3 -c 'import mmap; m = mmap.mmap(open(\"a\", \"r+\").fileno(), 0); m[0:1] = b\"Z\"'"),
+    "mapped": Line("python3 -c 'import mmap; f = open(\"a\", \"r+\"); m = mmap.mmap(f.fileno(), 0); m[0:1] = b\"Z\"'"),
     "swap": Line("mv a t; mv b a; mv t b"),
     "rename-a-directory": Line("mv d n"),
     "rename-a-directory-into": Line("mv e d/e"),
