@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from spraycc.build_tools import JOBSERVER_TOOLS, RECIPE_STARTERS, SHIMMED, SUBCOMMANDS
+from spraycc.cli.option_table import table
 
 SPRAYCC = Path(__file__).resolve().parents[2] / "spraycc"
 
@@ -21,6 +22,13 @@ def test_the_launcher_has_the_names_of_the_subcommands() -> None:
     found = re.search(r"\bnames\[\] = \{(.*?)\};", (SPRAYCC / "native/launcher/plain.c").read_text())
     assert found is not None
     assert tuple(re.findall(r'"([^"]*)"', found[1])) == SUBCOMMANDS
+
+
+def test_the_launcher_has_the_options_without_a_value() -> None:
+    found = re.search(r"\bflags\[\] = \{(.*?)\};", (SPRAYCC / "native/launcher/plain.c").read_text(), re.DOTALL)
+    assert found is not None
+    flags = [name for option in table().options if not option.metavar for name in (*option.names, *option.off_names)]
+    assert sorted(re.findall(r'"([^"]*)"', found[1])) == sorted(flags)
 
 
 def test_the_fallback_runner_has_the_same_names() -> None:

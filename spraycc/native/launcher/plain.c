@@ -26,22 +26,53 @@ static bool is_subcommand(const char *name)
 	return false;
 }
 
+/* The flags are the options of spraycc without a value, as in spraycc/cli/option_table.py; a test compares. */
+static bool takes_next_word(const char *option)
+{
+	static const char *const flags[] = {"--wait-for-cluster",
+	                                    "--no-wait-for-cluster",
+	                                    "--wrap-shell",
+	                                    "--no-wrap-shell",
+	                                    "--summary-line",
+	                                    "--no-summary-line",
+	                                    "--help-all",
+	                                    "--version",
+	                                    "-h",
+	                                    "--help"};
+	for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+		if (strcmp(option, flags[i]) == 0)
+			return false;
+	return !strchr(option, '=');
+}
+
+/* The words after spraycc's own options. */
+static char **skip_options(char **words)
+{
+	for (; *words && **words == '-'; words++) {
+		if (strcmp(*words, "--") == 0)
+			return words + 1;
+		if (takes_next_word(*words) && words[1])
+			words++;
+	}
+	return words;
+}
+
 /* The tool's own words in a command line of spraycc; NULL if it runs no tool. */
 static char **find_tool(char **words)
 {
 	if (*words && strcmp(*words, "--shim") == 0)
 		return words[1] ? words + 1 : NULL;
-	for (; *words; words++) {
-		if (is_subcommand(base_name(*words)))
-			return words;
-		if (strcmp(*words, "build") == 0 || strcmp(*words, "run") == 0) {
-			for (words++; *words && strncmp(*words, "--", 2) == 0; words++)
-				if (strcmp(*words, "--") == 0)
-					return words[1] ? words + 1 : NULL;
-			return *words ? words : NULL;
-		}
-	}
-	return NULL;
+	words = skip_options(words);
+	if (!*words)
+		return NULL;
+	if (is_subcommand(base_name(*words)))
+		return words;
+	if (strcmp(*words, "build") != 0 && strcmp(*words, "run") != 0)
+		return NULL;
+	for (words++; *words && strncmp(*words, "--", 2) == 0; words++)
+		if (strcmp(*words, "--") == 0)
+			return words[1] ? words + 1 : NULL;
+	return *words ? words : NULL;
 }
 
 /* The bytes to the next blank. As for make, blanks in a reference and after a backslash end no word; split() in
