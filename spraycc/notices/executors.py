@@ -11,7 +11,8 @@ HOST_UNUSABLE = Notice(
 )
 NO_CAPTURE = Notice(
     "host {host} can't capture outputs by {capture}: {cause} (see 'spraycc doctor')",
-    "The executor's host can't take the outputs of commands in the way that `capture` asks for. The executor leaves.",
+    "The executor's host can't take the outputs of commands in the way that `capture` asks for. The executor leaves. "
+    "If the executor has joined for another build, the task runs on the submit host.",
     "Set `capture` to auto. Run `spraycc doctor` on that host: it names the kernel setting that is missing.",
 )
 OTHER_WORKSPACE = Notice(

@@ -130,7 +130,7 @@ class ExecutorJoined:
     host: str = ""
     #: the size of that memory; 0 if not known
     memory_bytes: int = 0
-    #: the executor's capture holds every effect of a command
+    #: the executor's host can capture every effect of a command
     holds_all: bool = False
 
 

@@ -62,7 +62,7 @@ class Executor:
     memory: HostMemory
     #: the name of its host
     host: str
-    #: the capture holds every effect of a command
+    #: the host can capture every effect of a command
     holds_all: bool = False
     state: ExecutorState = ExecutorState.IDLE
     #: the executor's task: RUNNING, or aborted and now ANSWERED or GONE

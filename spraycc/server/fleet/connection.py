@@ -16,7 +16,7 @@ import trio
 from spraycc.errors import ProtocolError, VersionMismatch, WriteBackError
 from spraycc.landmarks import Landmarks
 from spraycc.model import ExecutorId, Kind, TaskId, Usage
-from spraycc.notices import Notice, executors
+from spraycc.notices import executors
 from spraycc.scheduler.events import AttemptEnded, Event, ExecutorJoined, ExecutorLost, MemoryReported, Outcome
 from spraycc.server.coherence.inputs import Inputs, Told
 from spraycc.server.fleet.channel import Channel
@@ -102,6 +102,7 @@ class ExecutorLink:
         """
         self.id = executor_id
         self.ready: wire.Ready | None = None
+        #: the capture of the last task; before the first task, the capture that the settings choose. Empty: not joined.
         self.capture = ""
         self._cluster = cluster
         #: the executor's own counters, as of its last pong
@@ -126,23 +127,30 @@ class ExecutorLink:
     def start(self, task: Task, number: int) -> Attempt:
         """Send the task to the executor, which is idle."""
         assert self.flight is None
+        assert self.ready is not None
         assert task.plan is not None
         plan, results = task.plan, self._results
         attempt = task.begin_attempt(self.id)
+        capture = _capture_for(task.capture, self.ready)
         message = wire.StartTask.of(
-            task.id, number, self.capture, task.command, remote_environment(task.command.env), plan.roots,
+            task.id, number, capture, task.command, remote_environment(task.command.env), plan.roots,
             plan.optional_roots, plan.outputs, task.same, compression.is_installed(),
         )  # fmt: skip
         if self.landmarks is not None and task.expected is None:
             # The task's build starts no executors on other hosts; this executor is another build's.
-            self._refuse(task, executors.NO_PROOF)
+            self._refuse(task, executors.NO_PROOF.text())
             return attempt
-        if self.capture != "overlay" and task.description.needs_overlay:
-            self._refuse(task, executors.NEEDS_OVERLAY)
+        if capture not in self.ready.captures:
+            # The executor has joined for a build with another capture.
+            self._refuse(task, _no_capture(capture, self.ready))
             return attempt
-        if self.capture == "predict":
+        self.capture = capture
+        if capture != "overlay" and task.description.needs_overlay:
+            self._refuse(task, executors.NEEDS_OVERLAY.text())
+            return attempt
+        if capture == "predict":
             if task.prediction is None:
-                self._refuse(task, executors.NOT_PREDICTED)
+                self._refuse(task, executors.NOT_PREDICTED.text())
                 return attempt
             message = dataclasses.replace(message, argv=task.prediction.argv, redirected=task.prediction.outputs)
         name = b"%d-%d" % (task.id, number)
@@ -160,8 +168,8 @@ class ExecutorLink:
         self._send(message)
         return attempt
 
-    def _refuse(self, task: Task, why: Notice) -> None:
-        task.refusals.append(why.text())
+    def _refuse(self, task: Task, why: str) -> None:
+        task.refusals.append(why)
         self._results.attempt_over(task, self.id, Outcome.REFUSED, Usage(), 0, False)
         self._fleet.post(AttemptEnded(self.id, task.id, Outcome.REFUSED))
 
@@ -223,7 +231,7 @@ class ExecutorLink:
                 if self.landmarks is not None and not unusable:
                     unusable = await self._fleet.why_unusable(message, self.landmarks)
                 refusal = self._choose_capture(message, unusable)
-                if self.capture == "predict":
+                if not refusal and _capture_for("auto", message) == "predict":
                     await self._results.predictions.begin()
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._channel.flush)
@@ -271,24 +279,20 @@ class ExecutorLink:
             self._fleet.lasts_s(self),
             host=ready.host + ready.memory_part,
             memory_bytes=max(0, ready.memory_bytes),
-            holds_all=self.capture == "overlay",
+            # Only a task of a build that wants an overlay may run twice.
+            holds_all="overlay" in ready.captures,
         )
 
     def _choose_capture(self, ready: wire.Ready, unusable: str) -> str:
         """Set the capture, or return why there is none. ``unusable``: why no capture helps."""
         if unusable:
             return executors.HOST_UNUSABLE.text(host=ready.host, cause=unusable)
-        wanted: str = self._fleet.settings.capture
-        if wanted == "auto":
-            wanted = "predict" if "overlay" not in ready.captures and "predict" in ready.captures else "overlay"
-        if wanted in ready.captures:
-            self.capture = wanted
+        capture = _capture_for(self._fleet.settings.capture, ready)
+        if capture in ready.captures:
+            self.capture = capture
             return ""
-        why = ready.refusals.get(wanted, "not offered")
-        log.info("executor %s: no %s: %s", self.id, wanted, why)
-        # The executor has tried several directories. The first of them is the one that the user expects.
-        why = why.partition("; with scratch files in ")[0].partition("; without a pid namespace: ")[0]
-        return executors.NO_CAPTURE.text(host=ready.host, capture=wanted, cause=why)
+        log.info("executor %s: no %s: %s", self.id, capture, ready.refusals.get(capture, "not offered"))
+        return _no_capture(capture, ready)
 
     async def _read(self) -> None:
         channel = self._channel
@@ -397,3 +401,18 @@ class ExecutorLink:
         times = next(run for run in reversed(flight.task.runs) if run.executor == self.id)
         status = status_of(flight.task, workspace, times.began)
         return RunningTask(**status, attempt=flight.attempt.number, second=times.second)
+
+
+def _capture_for(setting: str, ready: wire.Ready) -> str:
+    """The capture on the executor's host for a task of a build with this setting. The host may not offer it."""
+    if setting == "auto":
+        return "predict" if "overlay" not in ready.captures and "predict" in ready.captures else "overlay"
+    return setting
+
+
+def _no_capture(capture: str, ready: wire.Ready) -> str:
+    """Why the executor's host does not offer the capture."""
+    why = ready.refusals.get(capture, "not offered")
+    # The executor has tried several directories. The first of them is the one that the user expects.
+    why = why.partition("; with scratch files in ")[0].partition("; without a pid namespace: ")[0]
+    return executors.NO_CAPTURE.text(host=ready.host, capture=capture, cause=why)

@@ -67,6 +67,7 @@ class Decider:
             plan=plan,
             live=description.kind not in HELD_KINDS,
             tools=tools,
+            capture=(opened.settings if opened else settings).capture,
         )
         if plan is None:
             return task, by_default
@@ -76,7 +77,7 @@ class Decider:
             await dispatcher.tasks.inputs.prepare(task.expected)
         await dispatcher.tasks.history.loaded()
         task.key = dispatcher.tasks.history.key_of(task)
-        if settings.capture == "predict" or dispatcher.tasks.predictions.are_needed:
+        if task.capture == "predict" or dispatcher.tasks.predictions.are_needed:
             await dispatcher.tasks.predictions.make(task)
         # No await from here until the task is in the table, where Predictions.begin finds it.
         return task, by_default

@@ -54,7 +54,7 @@ async def serve_runner(dispatcher: Dispatcher, decider: Decider, peer: Peer, req
                 needs=needs_of(task.same),
                 expected=dispatcher.tasks.history.expect(task.key) if task.plan is not None else UNKNOWN,
                 # Compilers talk to no other process; the user's other commands may.
-                may_run_twice=by_default and description.kind in HELD_KINDS,
+                may_run_twice=by_default and description.kind in HELD_KINDS and task.capture in ("auto", "overlay"),
                 build_is_over=bool(task.build) and build is None,
             )
         )

@@ -18,9 +18,10 @@ from spraycc.server.tasks.task import Phase, Task
 
 
 class Predictions:
-    """Makes tasks' predictions once an executor with capture "predict" joins.
+    """Makes all tasks' predictions once an executor joins whose host has no overlay.
 
-    A prediction reads files and parses the command line again. If all executors have overlays, no task needs one.
+    A prediction reads files and parses the command line again. If all executors have overlays, only tasks of a build
+    with ``--capture predict`` need one.
     """
 
     def __init__(self, disk: Disk, tasks: Mapping[TaskId, Task]) -> None:

@@ -118,6 +118,8 @@ class Task:
     live: bool
     #: the user's own compilers
     tools: Tools = NO_TOOLS
+    #: the setting ``capture`` of the task's build
+    capture: str = "auto"
     #: programs (or the CPU) that the executor's host must have exactly as the submit host has them
     same: tuple[tuple[bytes, str], ...] = ()
     #: files that the command is expected to read; None if executors run on this host and see the same files

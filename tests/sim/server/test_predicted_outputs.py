@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,26 @@ async def test_a_compile_that_can_not_be_predicted_runs_here(tmp_path: Path, mon
         await settle()
         figures = await build.finish()
         assert (figures["local"], figures["retried"]) == (1, 1)
+
+
+async def test_an_executor_without_the_capture_of_a_build_runs_none_of_its_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch, capture="auto") as world:
+        first = await world.build()
+        runner = world.compile(first, "a")
+        await settle()
+        executor = await world.executor("e1", captures=("predict",))
+        await executor.done(await executor.task())
+        runner.close()
+        await first.finish()
+        second = await world.build(settings=replace(world.settings, capture="overlay"))
+        runner = world.compile(second, "b")
+        with trio.fail_after(60):
+            assert isinstance((await runner.result())[1], wire.RunHere)
+        runner.close()
+        await settle()
+        assert (await second.finish())["retried"] == 1
 
 
 # -- the first executor that needs predictions

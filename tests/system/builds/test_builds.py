@@ -164,6 +164,18 @@ def test_order_of_stdout_and_stderr_in_one_pipe(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.overlay
+@pytest.mark.overlay
+def test_each_build_has_its_own_capture(sandbox: Sandbox) -> None:
+    """Executors of the build before are still connected."""
+    makefile = "all: u.o v.o\nu.o: u.c\n\tgcc -c u.c\nv.o: v.c\n\tgcc --coverage -c v.c\n"
+    sandbox.write({"Makefile": makefile, "u.c": "int u;\n", "v.c": "int v;\n"})
+    # --coverage is not predicted, so this compile runs on the submit host.
+    for capture, remote in (("in-place", 2), ("overlay", 2), ("predict", 1), ("in-place", 2)):
+        built = sandbox.build("make", "-B", options=["--capture", capture, "--wait-for-cluster"]).ok()
+        captures = {executor["capture"] for executor in sandbox.status()["executors"]}
+        assert (built.figures["remote"], capture in captures) == (remote, True), f"{captures}\n{built.words()}"
+
+
 @pytest.mark.parametrize(("where", "is_captured"), [("/tmp", True), ("/dev/shm", True), ("/var/tmp", False)])
 def test_headers_and_objects_on_this_hosts_own_disks(sandbox: Sandbox, where: str, is_captured: bool) -> None:
     with tempfile.TemporaryDirectory(dir=where) as name:
