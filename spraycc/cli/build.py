@@ -35,7 +35,7 @@ from spraycc.commands import interception
 from spraycc.errors import ConfigError, SprayccError
 from spraycc.jobserver.cmdline import Stripped, strip
 from spraycc.jobserver.descriptor import open_for_tool
-from spraycc.jobserver.makeflags import compose, compose_cargo, parse
+from spraycc.jobserver.makeflags import VARIABLES, compose, compose_cargo, parse, without_jobserver
 from spraycc.notices import Notice, ending, starting
 from spraycc.runner_files import installed_runner
 from spraycc.settings import Settings
@@ -88,12 +88,15 @@ def build(words: Sequence[str], flags: Mapping[str, Any], *, by_shim: bool = Fal
     given = env.pop(interception.PROGRAM, b"") if by_shim else b""
     program = given or find_program(argv[0], environ_path(without_build(env)))
     name = os.path.basename(os.fsdecode(given) or words[0])
-    stripped = strip(name if given else words[0], argv, env.get(b"MAKEFLAGS", b""))
+    makeflags, earlier = env.get(b"MAKEFLAGS", b""), env.get(b"GNUMAKEFLAGS", b"")
+    stripped = strip(name if given else words[0], argv, makeflags, earlier)
     if name in CMAKES and not given:  # a given argv[0] comes from a build without shims on PATH
         stripped = dataclasses.replace(stripped, argv=(program, *stripped.argv[1:]))
     if not stripped.jobserver:
         execute(program, stripped.argv, without_build(env))
     if b"SPRAYCC_BUILD" in env:
+        if stripped.cap == 1:  # the recipes may rely on their order
+            execute(program, (stripped.argv[0], *argv[1:]), _alone(name, env))
         inside = _inside(env)
         if inside is None:  # the build is over, or has no jobserver
             execute(program, stripped.argv, env | with_library(env))
@@ -306,6 +309,21 @@ def _inside(env: dict[bytes, bytes]) -> dict[bytes, bytes] | None:
         b"MAKEFLAGS": compose(fifo, fd, env.get(b"MAKEFLAGS", b"")),
         b"CARGO_MAKEFLAGS": compose_cargo(fd),
     }
+
+
+def _alone(name: str, env: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """The environment for a tool with -j1 inside an open build: the tool runs outside the jobserver.
+
+    A make below another make gets its MAKEFLAGS unchanged: it leaves the jobserver by itself, with the warning that
+    the user knows from builds without SprayCC.
+    """
+    env = env | with_library(env)
+    is_sub_make = name in MAKES and env.get(b"MAKELEVEL", b"0") != b"0"
+    for variable in VARIABLES:
+        value = env.get(variable, b"")
+        if parse(value).auth is not None and not (is_sub_make and variable == b"MAKEFLAGS"):
+            env[variable] = without_jobserver(value)
+    return env
 
 
 def _write_summary(path: str, figures: Mapping[str, Any]) -> None:

@@ -44,7 +44,7 @@ class Stripped:
         return (*self.argv[:start], b"-j%d" % jobs, *self.argv[end:])
 
 
-def strip(tool: str, argv: Sequence[bytes], makeflags: bytes = b"") -> Stripped:
+def strip(tool: str, argv: Sequence[bytes], makeflags: bytes = b"", gnumakeflags: bytes = b"") -> Stripped:
     """Reads ``argv`` as ``tool`` will, and removes the options that set its parallelism.
 
     Errors (``-jfoo``, make's ``-j0``) stay, so that the tool reports them itself. Words after ``--`` and arguments of
@@ -54,21 +54,23 @@ def strip(tool: str, argv: Sequence[bytes], makeflags: bytes = b"") -> Stripped:
         tool: the tool's name or path; the command line of an unknown tool stays as it is.
         argv: the whole argument vector. argv[0] is ignored.
         makeflags: the user's own MAKEFLAGS, which has make's cap if the command line has none.
+        gnumakeflags: the user's own GNUMAKEFLAGS. make reads it first, so a -j in MAKEFLAGS replaces its -j.
     """
     reader = _READERS.get(os.path.basename(tool))
     if reader is None or not argv:
         return Stripped(tuple(argv), None, jobserver=True)
-    return reader(tuple(argv), makeflags)
+    flags = parse(makeflags)
+    return reader(tuple(argv), (flags if flags.parallel else parse(gnumakeflags)).jobs)
 
 
-def _make(argv: tuple[bytes, ...], makeflags: bytes) -> Stripped:
+def _make(argv: tuple[bytes, ...], inherited: int | None) -> Stripped:
     words = argv[1:]
     uses = list(scan(words, MAKE))
     if any(use.name in INFORMATION for use in uses):
         return Stripped(argv, None, jobserver=False)
     kept, cap, removed = _take(words, uses, jobs_count, also=frozenset({LOAD, AUTH}))
     if not any(use.name == JOBS for use in uses):
-        cap = parse(makeflags).jobs
+        cap = inherited
     return Stripped((argv[0], *kept), cap, jobserver=True, removed=removed, place=(1, 1))
 
 
@@ -89,7 +91,7 @@ _NINJA = Options(
 )
 
 
-def _ninja(argv: tuple[bytes, ...], _makeflags: bytes) -> Stripped:
+def _ninja(argv: tuple[bytes, ...], _inherited: int | None) -> Stripped:
     words = argv[1:]
     uses = list(scan(words, _NINJA))
     # With -n ninja leaves the jobserver by itself. With -t ninja runs a subtool, where -j may mean anything.
@@ -143,7 +145,7 @@ _CMAKE_BUILD = Options(
 )
 
 
-def _cmake(argv: tuple[bytes, ...], makeflags: bytes) -> Stripped:
+def _cmake(argv: tuple[bytes, ...], inherited: int | None) -> Stripped:
     """``cmake --build DIR [-j [N]] [-- WORDS OF THE NATIVE TOOL]``. Other uses of cmake compile next to nothing."""
     words = argv[1:]
     if words[:1] != (b"--build",):
@@ -159,7 +161,7 @@ def _cmake(argv: tuple[bytes, ...], makeflags: bytes) -> Stripped:
     if any(use.name == JOBS for use in native_uses):
         cap = native_cap
     elif not any(use.name == JOBS for use in own_uses):
-        cap = parse(makeflags).jobs
+        cap = inherited
     tail = (b"--", *native_kept) if end < len(words) else ()
     end = 1 + len(kept)
     return Stripped((argv[0], *kept, *tail), cap, True, removed=removed + native_removed, place=(end, end))
@@ -168,7 +170,7 @@ def _cmake(argv: tuple[bytes, ...], makeflags: bytes) -> Stripped:
 _CARGO = Options({b"j": (JOBS, Argument.REQUIRED)}, {b"jobs": (JOBS, Argument.REQUIRED)})
 
 
-def _cargo(argv: tuple[bytes, ...], _makeflags: bytes) -> Stripped:
+def _cargo(argv: tuple[bytes, ...], _inherited: int | None) -> Stripped:
     words = argv[1:]
     uses = [use for use in scan(words, _CARGO) if _spelt_out(words, use)]
     kept, cap, removed = _take(words, uses, jobs_count)
@@ -188,7 +190,7 @@ _CTEST = Options(
 )
 
 
-def _ctest(argv: tuple[bytes, ...], _makeflags: bytes) -> Stripped:
+def _ctest(argv: tuple[bytes, ...], _inherited: int | None) -> Stripped:
     """The words stay: without -j ctest runs one test at a time."""
     uses = [use for use in scan(argv[1:], _CTEST) if use.name == JOBS]
     _, cap, _ = _take(argv[1:], uses, jobs_count)
@@ -199,7 +201,8 @@ def _ctest(argv: tuple[bytes, ...], _makeflags: bytes) -> Stripped:
     return Stripped(argv, cap, jobserver=True, place=place)
 
 
-_READERS: dict[str, Callable[[tuple[bytes, ...], bytes], Stripped]] = {
+#: Each gets the command line and the -j that MAKEFLAGS or GNUMAKEFLAGS gives to make.
+_READERS: dict[str, Callable[[tuple[bytes, ...], int | None], Stripped]] = {
     **dict.fromkeys(MAKES, _make),
     **dict.fromkeys(NINJAS, _ninja),
     "cmake": _cmake,

@@ -122,6 +122,15 @@ def test_the_users_makeflags_count_where_the_line_says_nothing(words: str, makef
     assert line("make", words, makeflags) == ("", cap, True)
 
 
+@pytest.mark.parametrize(
+    ("makeflags", "gnumakeflags", "cap"),
+    [(b"", b"-j1", 1), (b"k", b"j3", 3), (b"-j8", b"-j1", 8), (b"-j", b"-j1", None)],
+)
+def test_makeflags_replace_gnumakeflags(makeflags: bytes, gnumakeflags: bytes, cap: int | None) -> None:
+    assert strip("make", [b"make"], makeflags, gnumakeflags).cap == cap
+    assert strip("make", [b"make", b"-j5"], makeflags, gnumakeflags).cap == 5
+
+
 NINJA = [
     ("", "", None),
     ("-j8", "", 8),

@@ -23,6 +23,13 @@ RULE = "%.o: %.c\n\tcc -O1 -c $< -o $@\n"
 #: Six makefiles with one object each, for builds that start several makes.
 PIECES = {f"m{i}.mk": f"all: x{i}.o\nx{i}.o:\n\t@cc -c u{i}.c -o $@\n" for i in range(6)}
 NINJA = "rule cc\n  command = cc -c $in -o $out\n" + "".join(f"build u{i}.o: cc u{i}.c\n" for i in range(6))
+#: A makefile without an order between its targets, which works only if one recipe runs at a time.
+SERIAL = {
+    "serial.mk": "all: config.h prog.o\nconfig.h:\n\t@sleep 0.5; echo >$@\n"
+    "prog.o:\n\t@echo '#include \"config.h\"' >prog.c; cc -c prog.c\n"
+}
+#: The command fails if another one like it runs.
+EXCLUSIVE = "mkdir alone && sleep 0.5 && rmdir alone"
 STARTS_MAKES = """\
 import subprocess
 makes = [subprocess.Popen(["make", "-s", "-j2", "-f", f"m{i}.mk"], close_fds=CLOSE) for i in range(6)]
@@ -59,6 +66,20 @@ CASES = {
     "GNUMAKEFLAGS": Case(make(""), "GNUMAKEFLAGS=-j3 make -s"),
     "-j without a number": Case(make(""), "make -s -j all"),
     "-j1": Case(make(""), "make -s -j1"),
+    "-j1 below a parallel make": Case(
+        {"Makefile": "all:\n\t@$(MAKE) --no-print-directory -j1 -f serial.mk\n"} | SERIAL, "make -s -j4", remote=1
+    ),
+    "-j1 below a parallel make's script": Case(
+        {"Makefile": "all:\n\t@sh sub.sh\n", "sub.sh": "MAKEFLAGS=-j1 make -s -f serial.mk\n"} | SERIAL, remote=1
+    ),
+    "-j1 in a script": Case(SERIAL, "make -s -j1 -f serial.mk", remote=1),
+    "-j1 of a ninja below make": Case(
+        {
+            "Makefile": "all:\n\t@ninja --quiet -j1\n",
+            "build.ninja": f"rule alone\n  command = {EXCLUSIVE}\nbuild a: alone\nbuild b: alone\n",
+        },
+        remote=0,
+    ),
     "-j and its number apart": Case(make(""), "make -s -j 8 all"),
     "-kj8": Case(make("", needs="bad"), "make -skj8"),
     "--jobs=8": Case(make(""), "make -s --jobs=8"),
