@@ -148,6 +148,19 @@ def prune(own: str) -> list[str]:
     return removed
 
 
+def clear_builds(runtime_directory: str) -> bool:
+    """Remove the builds of an earlier server, except those that may go on. True if none is left."""
+    builds = os.path.join(os.fsencode(runtime_directory), runtime_dir.BUILDS)
+    is_empty = True
+    for name in _names(builds):
+        build = os.path.join(builds, os.fsencode(name))
+        if _is_open(build):
+            is_empty = False
+        else:
+            shutil.rmtree(build, ignore_errors=True)
+    return is_empty
+
+
 def _use(directory: bytes) -> str:
     if runtime_dir.is_locked(os.path.join(directory, runtime_dir.LOCK)):
         return "a server runs"

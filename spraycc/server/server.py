@@ -16,7 +16,7 @@ import trio
 
 import spraycc
 from spraycc import directories, leftovers
-from spraycc.server.builds.build import Builds, clear_builds
+from spraycc.server.builds.build import Builds
 from spraycc.server.dispatcher import Dispatcher
 from spraycc.server.frontend.decide import Decider
 from spraycc.server.frontend.frontend import Frontend
@@ -108,7 +108,7 @@ class Server:
         # A killed server may have left files. This server holds the lock, so no process uses them.
         fleet.remove_session()
         _clear_logs(self._state_dir)
-        clear_builds(self._runtime_dir)
+        leftovers.clear_builds(os.fspath(self._runtime_dir))
         _make_slots(self._runtime_dir / "slots", self._dispatcher.settings.local_slots_in_force)
         start_soon(self.lifetime.watch_signals)
         start_soon(keep_going, "deadlines", self._dispatcher.run_deadlines)
@@ -133,8 +133,9 @@ class Server:
         """Remove the server's files. Called after its last coroutine has ended."""
         self._dispatcher.fleet.remove_session()
         self._builds.close_records()
-        # If builds continue without the server, their runners need the slots. The last build's end removes them.
-        if not self._builds.open:
+        # If builds continue without the server, their runners need the slots. Builds of an earlier server may be among
+        # them.
+        if not self._builds.open and leftovers.clear_builds(os.fspath(self._runtime_dir)):
             shutil.rmtree(self._runtime_dir / "builds", ignore_errors=True)
             shutil.rmtree(self._runtime_dir / "slots", ignore_errors=True)
 
@@ -173,8 +174,13 @@ def _clear_logs(state_dir: Path) -> None:
 
 
 def _make_slots(directory: Path, count: int) -> None:
-    """Make lock files for runners without a server: they limit the commands that run on the submit host at once."""
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(mode=0o700)
+    """Make lock files for runners without a server: they limit the commands that run on the submit host at once.
+
+    Files of an earlier server stay, because runners of its builds may hold them or wait for them.
+    """
+    directory.mkdir(mode=0o700, exist_ok=True)
+    known = {int(path.name) for path in directory.iterdir() if path.name.isdecimal()}
     for number in range(count):
         (directory / str(number)).touch(mode=0o600)
+    for number in sorted(known - set(range(count)), reverse=True):  # runners count the files up to the first gap
+        (directory / str(number)).unlink()

@@ -136,15 +136,6 @@ class Build:
         }
 
 
-def clear_builds(runtime_dir: Path) -> None:
-    """Remove the builds of an earlier server, except those whose tool still has the jobserver open."""
-    for directory in (runtime_dir / "builds").glob("*"):
-        try:
-            os.close(os.open(directory / "fifo", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW))
-        except OSError:  # ENXIO: no process reads it; ENOENT: a build without a jobserver
-            shutil.rmtree(directory, ignore_errors=True)
-
-
 class Builds:
     """All open builds, and the figures of tasks without a build."""
 

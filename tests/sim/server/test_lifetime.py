@@ -168,3 +168,35 @@ async def test_a_server_clears_away_what_a_killed_one_has_left(tmp_path: Path, m
         logs = {path.name for path in state.glob("executor-*.log")}
         assert len(logs) == server_module.EXECUTOR_LOGS
         assert "executor-4.log" not in logs
+
+
+async def test_builds_that_go_on_without_their_server_keep_their_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second server starts and ends meanwhile. Runners of both count the same slots."""
+    builds, slots = tmp_path / "run" / "builds", tmp_path / "run" / "slots"
+    for name in ("alive", "dead", "ninja", "old-ninja"):
+        (builds / name).mkdir(parents=True)
+    for name in ("alive", "dead"):
+        os.mkfifo(builds / name / "fifo")
+    os.utime(builds / "old-ninja", (0, 0))
+    slots.mkdir()
+    for number in range(4):
+        (slots / str(number)).touch()
+    first = (slots / "0").stat().st_ino
+    tool = os.open(builds / "alive" / "fifo", os.O_RDWR)
+    try:
+        async with serving(tmp_path, monkeypatch, local_slots=3) as world:
+            build = await world.build()
+            assert {path.name for path in builds.iterdir()} == {"alive", "ninja", build.build.decode()}
+            assert sorted(path.name for path in slots.iterdir()) == ["0", "1", "2"]
+            await build.finish()
+        assert {path.name for path in builds.iterdir()} == {"alive", "ninja"}
+        assert (slots / "0").stat().st_ino == first
+    finally:
+        os.close(tool)
+    (builds / "ninja").rmdir()
+    async with serving(tmp_path, monkeypatch):
+        pass
+    assert not builds.exists()
+    assert not slots.exists()
