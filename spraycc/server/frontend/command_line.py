@@ -20,6 +20,7 @@ from spraycc.scheduler.events import BuildEnded, BuildLeft, BuildStarted
 from spraycc.server.builds.build import Build
 from spraycc.server.builds.progress import ProgressReports
 from spraycc.server.dispatcher import Dispatcher
+from spraycc.server.host.process_tree import read_process
 from spraycc.server.host.unix_connection import Peer
 from spraycc.server.lifetime import Lifetime
 from spraycc.server.tasks.task import Phase
@@ -62,6 +63,10 @@ class Control:
         self._build: Build | None = None
         self._progress: ProgressReports | None = None
         self._tool_pidfd: int | None = None
+        #: the command line's parent, if a build was opened
+        self._parent = 0
+        #: the tool is a shell that uses the build, and has started the command line (`spraycc env --makeflags`)
+        self._is_shell = False
 
     async def serve(self, hello: Hello) -> None:
         """Answer requests until the connection ends. If a build is still open then, close it after its tool's end."""
@@ -77,6 +82,7 @@ class Control:
                 if isinstance(message, OpenBuild):
                     self._open(message)
                 elif isinstance(message, ToolProcess):
+                    self._is_shell = message.pid == self._parent
                     with suppress(OSError):
                         self._tool_pidfd = os.pidfd_open(message.pid)
                     if self._build is not None:
@@ -98,7 +104,8 @@ class Control:
             if self._build is not None:
                 log.info("build %s: its command line is gone", self._build.id)
                 if self._tool_pidfd is not None:
-                    self._dispatcher.post(BuildLeft(self._build.id))
+                    if not self._is_shell:
+                        self._dispatcher.post(BuildLeft(self._build.id))
                     await trio.lowlevel.wait_readable(self._tool_pidfd)
                 self._finish()
             if self._tool_pidfd is not None:
@@ -126,6 +133,9 @@ class Control:
             self._peer.send_now(FROM_SERVER.pack(Refused(f"the server can't open a build: {exc}")))
             return
         self._build = build
+        # Read it now: the command line waits for the answer, and may have gone when its next message is read.
+        if process := read_process(self._peer.pid):
+            self._parent = process.parent
         self._lifetime.build_opened(probe=request.probe)
         dispatcher.note_executors(build)
         dispatcher.tasks.build_begins()

@@ -116,6 +116,16 @@ def test_a_shell_can_be_a_build_for_tools_that_have_no_shim(ready: Any, shell: s
     ready.sandbox.wait_for("the build ends with its shell", lambda: ready.sandbox.status()["builds"] == [])
 
 
+def test_a_shell_that_is_a_build_starts_executors(lab: Any) -> None:
+    """The command line that opened the build is gone by then."""
+    lab.start()
+    lab.sandbox.settings |= {"SPRAYCC_EXECUTORS": "2", "SPRAYCC_LOCAL_SLOTS": "2"}
+    lab.sandbox.write({"Makefile": remotes("r", 2, 0.1, together=2)})
+    script = 'eval "$(spraycc env --makeflags)"; /usr/bin/make r; spraycc status --json'
+    finished = lab.sandbox.run("sh", "-c", script).ok()
+    assert b'"remote": 2' in finished.out
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_value_survives_each_shell(ready: Any, shell: str) -> None:
     odd = "/odd 'quoted'  \\back!slash\t$HOME`x`\"*?~{a,b}#;"
