@@ -121,6 +121,8 @@ class ToolRun:
             if exc.errno == errno.E2BIG:  # perhaps because of our own variables
                 raise SprayccError(starting.ENVIRONMENT_IS_FULL.text()) from None
             raise ToolNotFound(os.fsdecode(argv[0]), exc.errno or errno.EINVAL) from None
+        # Our caller may have blocked it. The tool has inherited the caller's mask, but wait() needs the signal.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         for number in self._early:
             self._pass_on(number)
 

@@ -292,14 +292,14 @@ def test_ctrl_z_stops_both(setup: Setup, server: FakeServer) -> None:
     assert process.returncode == 0
 
 
-def ignored(line: str) -> set[int]:
-    """The signals of a SigIgn line, without 32 and 33, which glibc reserves."""
+def signals(line: str) -> set[int]:
+    """The signals of a SigIgn or SigBlk line, without 32 and 33, which glibc reserves."""
     mask = int(line.split()[1], 16)
     return {number for number in range(1, 32) if mask >> (number - 1) & 1}
 
 
 def test_the_tool_inherits_no_disposition_of_ours(setup: Setup, server: FakeServer) -> None:
-    assert ignored(setup.run("build", "--", "grep", "SigIgn", "/proc/self/status").stdout) == set()
+    assert signals(setup.run("build", "--", "grep", "SigIgn", "/proc/self/status").stdout) == set()
 
 
 def test_what_nohup_ignores_stays_ignored(setup: Setup, server: FakeServer) -> None:
@@ -312,7 +312,21 @@ def test_what_nohup_ignores_stays_ignored(setup: Setup, server: FakeServer) -> N
         "/proc/self/status",
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
     )
-    assert ignored(done.stdout) == {signal.SIGHUP}
+    assert signals(done.stdout) == {signal.SIGHUP}
+
+
+def test_the_tools_end_is_seen_if_the_caller_has_blocked_sigchld(setup: Setup) -> None:
+    done = setup.run(
+        "build",
+        "--",
+        "grep",
+        "SigBlk",
+        "/proc/self/status",
+        env={"SPRAYCC_RUNTIME_DIR": "/proc/nope"},
+        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD}),
+    )
+    assert done.returncode == 0
+    assert signals(done.stdout) == {signal.SIGCHLD}, "the tool has the caller's mask"
 
 
 def test_the_server_dies_and_the_build_goes_on(setup: Setup, server: FakeServer) -> None:
