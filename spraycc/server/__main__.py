@@ -78,9 +78,10 @@ def main() -> int:
         log.exception("the server failed")
         raise
     finally:
-        with suppress(FileNotFoundError):
-            path.unlink()
-        leave_directory(runtime_dir)
+        if is_held(lock, runtime_dir / "lock"):  # else the directory was removed, and this is another server's
+            with suppress(FileNotFoundError):
+                path.unlink()
+            leave_directory(runtime_dir)
         os.close(lock)
         log.info("ended")
     return 0
@@ -131,12 +132,17 @@ def take_lock(path: Path) -> int | None:
         except BlockingIOError:
             os.close(fd)
             return None
-        try:
-            if os.stat(path).st_ino == os.fstat(fd).st_ino:
-                return fd
-        except FileNotFoundError:
-            pass
+        if is_held(fd, path):
+            return fd
         os.close(fd)
+
+
+def is_held(lock: int, path: Path) -> bool:
+    """True if the open file ``lock`` is still the file at ``path``."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(lock))
+    except FileNotFoundError:
+        return False
 
 
 def listen(path: Path) -> socket.socket:

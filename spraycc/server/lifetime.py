@@ -102,6 +102,11 @@ class Lifetime:
                 self.stop(now=True)
                 return
 
+    @property
+    def is_displaced(self) -> bool:
+        """True if another server's socket is at the path: the directory was removed, and made again by that server."""
+        return self._socket_path.exists() and not self._is_reachable()
+
     def _is_reachable(self) -> bool:
         try:
             return self._socket_path.stat().st_ino == self._socket_inode

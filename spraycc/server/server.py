@@ -106,8 +106,7 @@ class Server:
         fleet, start_soon = self._dispatcher.fleet, self._nursery.start_soon
         trio.lowlevel.add_instrument(self._lag)
         # A killed server may have left files. This server holds the lock, so no process uses them.
-        fleet.remove_session()
-        _clear_logs(self._state_dir)
+        _clear_state(self._state_dir)
         leftovers.clear_builds(os.fspath(self._runtime_dir))
         _make_slots(self._runtime_dir / "slots", self._dispatcher.settings.local_slots_in_force)
         start_soon(self.lifetime.watch_signals)
@@ -135,7 +134,9 @@ class Server:
         self._builds.close_records()
         # If builds continue without the server, their runners need the slots. Builds of an earlier server may be among
         # them.
-        if not self._builds.open and leftovers.clear_builds(os.fspath(self._runtime_dir)):
+        if self._builds.open or self.lifetime.is_displaced:
+            return
+        if leftovers.clear_builds(os.fspath(self._runtime_dir)):
             shutil.rmtree(self._runtime_dir / "builds", ignore_errors=True)
             shutil.rmtree(self._runtime_dir / "slots", ignore_errors=True)
 
@@ -167,7 +168,9 @@ class Server:
         }
 
 
-def _clear_logs(state_dir: Path) -> None:
+def _clear_state(state_dir: Path) -> None:
+    for path in state_dir.glob("session-*.json"):
+        path.unlink(missing_ok=True)
     logs = sorted(state_dir.glob("executor-*.log"), key=lambda path: path.stat().st_mtime)
     for path in logs[:-EXECUTOR_LOGS]:
         path.unlink(missing_ok=True)

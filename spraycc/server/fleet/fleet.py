@@ -300,7 +300,6 @@ class Fleet:
             proved=self._proved,
             state_dir=self._state_dir,
             workspace=self._workspace,
-            remove_session=self.remove_session,
             say=self._hub.say,
             wants_executors=lambda launcher: self._launchers[-1] is launcher and self._hub.wants_executors,
         )
@@ -380,9 +379,9 @@ class Fleet:
                 nursery.start_soon(_close, launcher)
 
     def remove_session(self) -> None:
-        """Remove all session files, also those of a killed server. Executors that start later can't connect."""
-        for path in self._state_dir.glob("session-*.json"):
-            path.unlink(missing_ok=True)
+        """Remove this server's session files. Executors that start later can't connect."""
+        for launch in self._launches:
+            launch.session_file.unlink(missing_ok=True)
 
 
 async def _withdrawn(launcher: Launcher) -> None:

@@ -39,6 +39,8 @@ class Launch:
     landmarks: Landmarks | None
     listener: ExecutorListener
     launcher: Launcher
+    #: an executor that starts later needs it
+    session_file: Path
     #: the allocation in which the executors run
     allocation: Allocation | None
 
@@ -58,7 +60,6 @@ class Maker:
     proved: dict[ExecutorId, ExecutorLink]
     state_dir: Path
     workspace: bytes
-    remove_session: Callable[[], None]
     say: Callable[[str], None]
     #: whether the newest launch's pending executors may be of use
     wants_executors: Callable[[Launcher], bool]
@@ -81,8 +82,10 @@ class Maker:
         listener = ExecutorListener(
             self.registry, self.results, credentials, acceptor, self.proved, landmarks, settings.cluster
         )
+        session_file = None
         try:
-            self.remove_session()
+            for launch in earlier:
+                launch.session_file.unlink(missing_ok=True)
             session = Session(
                 addresses=tuple((address, listener.address[1]) for address in reachable(bound)),
                 certificate=credentials.certificate,
@@ -99,8 +102,10 @@ class Maker:
             launcher = self._launcher(settings, failed, session_file, pack)
         except BaseException:
             listener.close()
+            if session_file is not None:
+                session_file.unlink(missing_ok=True)
             raise
-        return Launch(way_of(settings), landmarks, listener, launcher, step_allocation(settings))
+        return Launch(way_of(settings), landmarks, listener, launcher, session_file, step_allocation(settings))
 
     def _launcher(self, settings: Settings, failed: Failed, session_file: Path, pack: Path | None) -> Launcher:
         environ = None if settings.cluster == "local" else os.environ

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import termios
@@ -118,6 +119,25 @@ def test_killed_server(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.overlay
+def test_a_server_whose_directory_was_removed_spares_the_next_one(sandbox: Sandbox) -> None:
+    """As a cleaner of /tmp does. The next server of the workspace makes a directory of the same name."""
+    sandbox.write(c_project(1))
+    command, _ = sandbox.build_command(["build", "--", "cat"])
+    with sandbox.start(command, stdin=subprocess.PIPE) as process:
+        sandbox.wait_for("the build is open", lambda: sandbox.status().get("builds"))
+        first = sandbox.status()["server"]
+        directory = Path(first["runtime_dir"])
+        shutil.rmtree(directory)
+        sandbox.build("make").ok()
+        second = sandbox.status()["server"]
+        assert second["pid"] != first["pid"]
+        process.communicate(timeout=HANG_S)
+    sandbox.wait_for("the first server has ended", lambda: not Path(f"/proc/{first['pid']}").exists())
+    assert sandbox.status()["server"]["pid"] == second["pid"]
+    assert {"socket", "lock", "slots"} <= {path.name for path in directory.iterdir()}
+    assert len(list(sandbox.home.rglob("session-*.json"))) == 1, "executors can still connect"
+
+
 def test_stopped_server(sandbox: Sandbox) -> None:
     """``spraycc server stop --now`` in the middle of a build: the build goes on on the submit host, and the server ends."""
     compiler = GatedCompiler(sandbox)
