@@ -45,8 +45,8 @@ class Lifetime:
         self.peers = 0
         #: the server ends after its last build
         self._is_stopping = False
-        #: the server ends now
-        self._is_ending = False
+        #: the server ends now, and opens no build
+        self.is_ending = False
 
     @property
     def is_over(self) -> bool:
@@ -62,7 +62,7 @@ class Lifetime:
         log.info("stopping %s", "now" if now else "after the last build")
         self._is_stopping = True
         if now or not self._dispatcher.builds.open:
-            self._nursery.start_soon(self._end)
+            self._begin_end()
 
     async def watch_signals(self) -> None:
         """Stop on a signal. Ends by cancellation."""
@@ -91,7 +91,7 @@ class Lifetime:
             if self.peers or fleet.links or fleet.has_processes:
                 busy_at = now
             if self._is_stopping and not self._dispatcher.builds.open:
-                self._nursery.start_soon(self._end)
+                self._begin_end()
                 return
             if not self.peers and not self._is_reachable():
                 log.warning("the socket %s is no longer ours; ending", self._socket_path)
@@ -113,9 +113,11 @@ class Lifetime:
         except OSError:
             return False
 
+    def _begin_end(self) -> None:
+        if not self.is_ending:
+            self.is_ending = True
+            self._nursery.start_soon(self._end)
+
     async def _end(self) -> None:
-        if self._is_ending:
-            return
-        self._is_ending = True
         await self._dispatcher.fleet.close()
         self._nursery.cancel_scope.cancel()

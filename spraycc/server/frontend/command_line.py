@@ -80,6 +80,8 @@ class Control:
                 if foreign and not isinstance(message, AskStatus | Stop):
                     raise ProtocolError(f"{message.TAG!r} of protocol {hello.version}, this is {RUNNER_PROTOCOL}")
                 if isinstance(message, OpenBuild):
+                    if self._lifetime.is_ending:
+                        return
                     self._open(message)
                 elif isinstance(message, ToolProcess):
                     self._is_shell = message.pid == self._parent

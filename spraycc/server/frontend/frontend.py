@@ -111,6 +111,8 @@ class Frontend:
         if isinstance(message, RunTask):
             await serve_runner(self._dispatcher, self._decider, peer, message)
         elif isinstance(message, Hello):
+            if self._lifetime.is_ending:
+                return  # a command line with a build then waits for the server's end, and starts the next server
             await Control(self._dispatcher, self._lifetime, peer, self._status).serve(message)
         else:
             raise ProtocolError(f"a connection does not begin with {message.TAG!r}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 
+import spraycc
 from spraycc.server import server as server_module
 from spraycc.server.fleet import fleet as fleet_module
 from spraycc.wire import runner as wire
@@ -153,6 +155,27 @@ async def test_a_server_that_is_to_stop_now_has_its_executors_leave(
         assert (await runner.result())[1] is None
         runner.close()
         build.close()
+
+
+async def test_a_server_that_ends_opens_no_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(tmp_path, monkeypatch) as world:
+        build, waiting = await world.build(), CommandLine(world.door)
+        await waiting.hello()
+        world.compile(build, "a")
+        await settle()
+        executor = await world.executor("e1")
+        build.send(wire.Stop(now=True))
+        while not isinstance(await executor.next(), Leave):
+            pass
+        # This executor does not leave, so the server is still there.
+        late = CommandLine(world.door)
+        late.send(wire.Hello(wire.RUNNER_PROTOCOL, spraycc.__version__))
+        assert await late.answer() is None
+        waiting.send(wire.OpenBuild(None, (b"make",), b"/", asdict(world.settings)))
+        assert await waiting.answer() is None
+        assert not world.ended.is_set()
+        for peer in (build, waiting, late):
+            peer.close()
 
 
 async def test_a_server_clears_away_what_a_killed_one_has_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
