@@ -2,7 +2,7 @@
 
 The tool is in our process group, so the terminal sends it the signals of Ctrl-C, Ctrl-\\ and Ctrl-Z. This process
 outlives the first two, and stops with the tool on the third. SIGTERM and SIGHUP reach one process only, so this process
-passes them on.
+passes them on. So it does with a SIGINT or SIGQUIT that no terminal has sent to the group, as from an IDE or from CI.
 """
 
 from __future__ import annotations
@@ -217,16 +217,31 @@ class ToolRun:
         return self._status is not None
 
     def _handle(self, number: int, frame: types.FrameType | None) -> None:
+        if number == signal.SIGCHLD:
+            return
         if not self.pid:
-            if number != signal.SIGCHLD:
-                self._early.append(number)
-        elif number in _PASSED_ON:
+            self._early.append(number)
+        elif number in _PASSED_ON or not _is_in_foreground():
             self._pass_on(number)
 
     def _pass_on(self, number: int) -> None:
         if self._status is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+
+
+def _is_in_foreground() -> bool:
+    """True if the terminal's Ctrl-C reaches this process's group, and so the tool."""
+    try:
+        fd = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:  # ENXIO: there is no controlling terminal
+        return False
+    try:
+        return os.tcgetpgrp(fd) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
 
 
 def execute(program: bytes, argv: tuple[bytes, ...], env: Mapping[bytes, bytes]) -> NoReturn:

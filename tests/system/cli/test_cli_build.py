@@ -266,6 +266,18 @@ def test_the_terminals_signals_are_the_tools_affair(setup: Setup, server: FakeSe
     assert server.messages(CloseBuild)[0].status == number
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_a_signal_that_no_terminal_has_sent_is_passed_on(
+    setup: Setup, server: FakeServer, number: signal.Signals
+) -> None:
+    with setup.start(*python(WAIT_FOR.format(int(number))), start_new_session=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        process.communicate(timeout=60)
+    assert process.returncode == number
+
+
 def test_ctrl_c_ends_us_as_it_ended_the_tool(setup: Setup, server: FakeServer) -> None:
     with setup.start("build", "--", "sh", "-c", "echo ready; exec cat", start_new_session=True) as process:
         assert process.stdout is not None
