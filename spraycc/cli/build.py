@@ -99,6 +99,9 @@ def build(words: Sequence[str], flags: Mapping[str, Any], *, by_shim: bool = Fal
             execute(program, (stripped.argv[0], *argv[1:]), _alone(name, env))
         inside = _inside(env)
         if inside is None:  # the build is over, or has no jobserver
+            if stripped.removed:
+                slots = config.load(workspace.find(), flags=flags).settings.local_slots_in_force
+                stripped = dataclasses.replace(stripped, argv=plain_argv(stripped, slots, makeflags))
             execute(program, stripped.argv, env | with_library(env))
         links = env.get(b"SPRAYCC_SHIMS")
         execute((links and shims.link_of(argv[0], links)) or program, stripped.argv, inside)

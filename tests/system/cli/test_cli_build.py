@@ -563,10 +563,16 @@ def test_inside_a_build_the_tool_gets_the_library(setup: Setup, server: FakeServ
     assert setup.run("make", "all", env=ours).stdout == f"/nowhere/own.so {file}\n"
 
 
-def test_inside_a_build_that_is_over_the_tool_is_executed(setup: Setup) -> None:
+def test_inside_a_build_without_a_jobserver_the_tool_is_executed(setup: Setup) -> None:
+    """The build is over, or its tool is a ninja without a jobserver."""
     setup.tool("make", 'echo "$@" "${SPRAYCC_EXEC-unset}"')
     ours = {"SPRAYCC_SOCKET": "/nowhere/socket", "SPRAYCC_BUILD": "b0", "SPRAYCC_EXEC": "/nowhere/intercept"}
-    assert setup.run("make", "-j9", "all", env=ours).stdout == "all /nowhere/intercept\n"
+    ours["SPRAYCC_LOCAL_SLOTS"] = "3"
+    assert setup.run("make", "all", env=ours).stdout == "all /nowhere/intercept\n"
+    assert setup.run("make", "-j2", "all", env=ours).stdout == "-j2 all /nowhere/intercept\n"
+    assert setup.run("make", "-j9", "all", env=ours).stdout == "-j3 all /nowhere/intercept\n"
+    below_make = ours | {"MAKEFLAGS": " -j8 --jobserver-auth=3,4"}
+    assert setup.run("make", "-j9", "all", env=below_make).stdout == "all /nowhere/intercept\n"
     assert setup.run("make", "--version", env=ours).stdout == "--version \n"
 
 
