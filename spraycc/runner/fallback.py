@@ -524,7 +524,12 @@ def reopen_jobserver(env: Environment, path: bytes, build: bytes) -> None:
     """Open the build's fifo under the number that MAKEFLAGS names, if that descriptor is closed."""
     import fcntl
 
-    numbers = (env.get(b"MAKEFLAGS") or b"").rpartition(b"--jobserver-auth=")[2].split(b" ")[0].split(b",")
+    flags = env.get(b"MAKEFLAGS") or b""
+    _, found, value = flags.rpartition(b"--jobserver-auth=")
+    # The value that no make has expanded yet names the FIFO last. make 4.3 will use the descriptor all the same.
+    if not found or value.startswith(b"fifo:"):
+        _, found, value = flags.rpartition(b"--jobserver-fds=")
+    numbers = value.split(b" ")[0].split(b",") if found else []
     if len(numbers) != 2 or numbers[0] != numbers[1] or not numbers[0].isdigit() or not 3 <= int(numbers[0]) <= 1023:
         return
     wanted = int(numbers[0])

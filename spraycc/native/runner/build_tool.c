@@ -92,16 +92,26 @@ static bool may_have_left(void)
 	return flags && strchr(flags, 'j') && !strstr(flags, "--jobserver");
 }
 
+/* The value of the last such option; NULL if there is none. */
+static const char *last_value(const char *flags, const char *option)
+{
+	const char *last = NULL;
+	for (const char *at = flags; at && (at = strstr(at, option));)
+		last = at += strlen(option);
+	return last;
+}
+
 void reopen_jobserver(const char *socket_path, const char *build)
 {
-	static const char auth[] = "--jobserver-auth=";
-	const char *flags = getenv("MAKEFLAGS"), *last = NULL;
-	for (const char *at = flags; at && (at = strstr(at, auth)); at += sizeof auth - 1)
-		last = at + sizeof auth - 1;
-	if (!last)
+	const char *flags = getenv("MAKEFLAGS");
+	const char *pair = last_value(flags, "--jobserver-auth=");
+	/* The value that no make has expanded yet names the FIFO last. make 4.3 will use the descriptor all the same. */
+	if (!pair || strncmp(pair, "fifo:", 5) == 0)
+		pair = last_value(flags, "--jobserver-fds=");
+	if (!pair)
 		return;
 	char *end;
-	long in = strtol(last, &end, 10);
+	long in = strtol(pair, &end, 10);
 	long out = *end == ',' ? strtol(end + 1, &end, 10) : -1;
 	if (in < 3 || in > 1023 || in != out || (*end && *end != ' ') || fcntl((int)in, F_GETFD) >= 0)
 		return;

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from spraycc.jobserver.makeflags import compose
 from spraycc.wire.runner import Exited, RunHere
 
 OURS = "/somewhere/lib/spraycc/libspraycc-exec.so"
@@ -172,6 +173,31 @@ def test_a_build_tool_is_no_task_and_keeps_the_library(harness: Any, finish: Any
     assert b"LD_PRELOAD=" + os.fsencode(OURS) in report.env
     assert b"SPRAYCC_EXEC=/i" in report.env
     assert not [entry for entry in report.env if entry.startswith(b"SPRAYCC_PROGRAM")]
+
+
+@pytest.mark.parametrize(
+    ("makeflags", "is_open"),
+    [
+        (compose("/no/fifo", 101).decode(), True),
+        (" -j8 --jobserver-auth=101,101", True),
+        (" --jobserver-fds=101,101 -j", True),
+        (" -j8 --jobserver-auth=fifo:/no/fifo", False),
+        (" --jobserver-fds=101,101 --jobserver-auth=102,103", False),
+    ],
+    ids=["not expanded", "make 4.3", "make 4.1", "make 4.4", "another"],
+)
+def test_a_build_tool_gets_a_closed_jobserver_opened_again(
+    harness: Any, finish: Any, makeflags: str, is_open: bool
+) -> None:
+    harness.serve()
+    directory = Path(os.fsdecode(harness.env[b"SPRAYCC_SOCKET"])).parent / "builds" / "b7"
+    directory.mkdir(parents=True)
+    os.mkfifo(directory / "fifo", 0o600)
+    program = harness.work / "make"
+    program.write_text("#!/bin/sh\nreadlink /proc/self/fd/101\n")
+    program.chmod(0o755)
+    done = finish(given(harness, program, "make", "all", SPRAYCC_BUILD="b7", MAKEFLAGS=makeflags))
+    assert os.fsdecode(done.stdout) == (f"{directory}/fifo\n" if is_open else "")
 
 
 @pytest.mark.parametrize(
