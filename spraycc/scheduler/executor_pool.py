@@ -257,8 +257,8 @@ class ExecutorPool:
             return executor, max(since, self.quiet_since) + delay_s
         # No recipe uses the executor's token: the build's present work is not for executors. One idle executor stays:
         # only its next task shows that the build can use more executors again.
-        others = self.idle.keys() - self._batch_jobs[_batch_job(executor.id)]
-        return (executor, since + max(delay_s, _LEAST_IDLE_S)) if others else None
+        idle_peers = sum(peer in self.idle for peer in self._batch_jobs[_batch_job(executor.id)])
+        return None if len(self.idle) == idle_peers else (executor, since + max(delay_s, _LEAST_IDLE_S))
 
     def _idle_since(self, executor: Executor) -> float | None:
         """Since when no executor of this one's batch job has a task; None: one has."""
