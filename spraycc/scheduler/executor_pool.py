@@ -262,7 +262,10 @@ class ExecutorPool:
 
     def _idle_since(self, executor: Executor) -> float | None:
         """Since when no executor of this one's batch job has a task; None: one has."""
-        peers = [self.executors[peer] for peer in self._batch_jobs[_batch_job(executor.id)]]
+        ids = self._batch_jobs[_batch_job(executor.id)]
+        if len(ids) == 1:  # nearly always, and each event comes here
+            return executor.idle_since
+        peers = [self.executors[peer] for peer in ids]
         if not all(peer.state in (ExecutorState.IDLE, ExecutorState.RELEASED) for peer in peers):
             return None
         return max(peer.idle_since for peer in peers if peer.state is ExecutorState.IDLE)
