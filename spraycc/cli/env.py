@@ -93,7 +93,8 @@ def _refuse_settings(flags: dict[str, Any]) -> None:
     """
     from spraycc.config.keys import flag, variable
 
-    for key in (key for key, value in flags.items() if value is not None):
+    key = next((key for key, value in flags.items() if value is not None), None)
+    if key is not None:
         raise click.UsageError(
             f"env: {flag(key)} would have no effect on the builds in this shell; "
             f"set {variable(key)} in the shell, or `{key}` in .spraycc.toml"

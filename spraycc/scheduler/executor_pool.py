@@ -86,7 +86,7 @@ class Executor:
 
 
 def _batch_job(executor: ExecutorId) -> str:
-    """What the ids of the executors of one batch job have in common. A batch job of several CPUs has one for each."""
+    """The part that the ids of all executors of one batch job share. A batch job of several CPUs has one for each."""
     return executor.partition(".")[0]
 
 

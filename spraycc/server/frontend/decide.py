@@ -165,7 +165,7 @@ def _has_input(kind: str, pid: int, starter: int) -> bool:
 
 
 def _input_of(pid: int) -> tuple[int, int] | int:
-    """What identifies the process's standard input; the process's number if that can't be found out."""
+    """Device and inode of the process's standard input; the process's number if they can't be found out."""
     try:
         found = os.stat(f"/proc/{pid}/fd/0")
     except OSError:

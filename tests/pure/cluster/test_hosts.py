@@ -36,7 +36,7 @@ def test_what_is_no_host(words: list[str]) -> None:
 
 
 def _script(remote_command: str) -> str:
-    """What sh runs after a login shell has read the command and sh's printf has expanded it."""
+    """The script that sh runs, after a login shell has read the command and sh's printf has expanded it."""
     shell = shlex.split(remote_command)
     assert shell[:3] == ["exec", "/bin/sh", "-c"]
     found = re.fullmatch(r"""eval "\$\(printf %b "([^\n'"$`!]*)"\)\"""", shell[3])

@@ -1,4 +1,4 @@
-"""What ssh passes to a user's login shell, with the shells that users have."""
+"""The command that ssh passes to a user's login shell, read by the shells that users have."""
 
 from __future__ import annotations
 
